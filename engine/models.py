@@ -1,0 +1,148 @@
+"""Plain data that travels through the program: pictures, tasks, results, jobs and outcomes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from engine.config import ApiConfig
+from engine.errors import Problem
+
+
+class TaskStatus(StrEnum):
+    """States of a task; ``FINISHED`` and ``OPEN`` below group them."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    DONE = "done"
+    PARTIAL_SUCCESS = "partial_success"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+FINISHED = frozenset({TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS, TaskStatus.FAILED, TaskStatus.STOPPED})
+OPEN = frozenset({TaskStatus.PENDING, TaskStatus.PROCESSING})
+
+
+class SourceType(StrEnum):
+    """How a result picture came: named by a URL, or inline."""
+
+    URL = "url"
+    DATA_URL = "data_url"
+    BASE64 = "base64"
+
+
+class ImageInfo(msgspec.Struct, frozen=True):
+    """What the bytes of a picture say of themselves. Pixels; ``extension`` has no dot."""
+
+    mime: str
+    extension: str
+    width: int
+    height: int
+
+
+class SourceImage(msgspec.Struct, frozen=True):
+    """A picture found on disk. ``path`` absolute; ``size`` in bytes; ``modified`` in nanoseconds."""
+
+    path: str
+    name: str
+    size: int
+    modified: int
+    mime: str
+
+
+class ImageRef(msgspec.Struct, frozen=True):
+    """A result picture as an answer names it: an absolute URL, or base64 text (white space and data: prefix removed)."""
+
+    source_type: SourceType
+    value: str
+    where: str
+    """Place in the answer, for the debug log: ``choices[0].delta.content``."""
+
+
+class StoredImage(msgspec.Struct, frozen=True):
+    """A result picture that is on disk in the cache. ``hash``: sha256 hex of the bytes; ``size`` in bytes."""
+
+    hash: str
+    size: int
+    info: ImageInfo
+    source_type: SourceType
+
+
+class Result(msgspec.Struct):
+    """One result picture of a task, with what the person decided about it."""
+
+    id: str
+    task_id: str
+    hash: str
+    size: int
+    mime: str
+    extension: str
+    width: int
+    height: int
+    source_type: SourceType
+    selected: bool = True
+    deleted: bool = False
+
+
+class Task(msgspec.Struct):
+    """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds."""
+
+    id: str
+    seq: int
+    source_path: str
+    source_name: str
+    status: TaskStatus
+    fingerprint: str
+    attempts: int = 0
+    http_status: int | None = None
+    error: Problem | None = None
+    warning: Problem | None = None
+    has_debug_log: bool = False
+    updated_at: int = 0
+    revision: int = 0
+    results: list[Result] = []
+
+
+class DebugEntry(msgspec.Struct, frozen=True):
+    """One line of a task's debug log.
+
+    ``at``: Unix seconds with fraction. ``attempt``: 1-based. ``kind``: request, status, event, extracted, refused,
+    error, retry. ``data``: short JSON-ready values, keys and base64 already cut out.
+    """
+
+    at: float
+    attempt: int
+    kind: str
+    data: dict[str, Any]
+
+
+class EditLimits(msgspec.Struct, frozen=True):
+    """Bounds of one edit: bytes of the source, bytes of one result picture."""
+
+    max_source_bytes: int = 20 * 1024 * 1024
+    max_candidate_bytes: int = 20 * 1024 * 1024
+
+
+class EditJob(msgspec.Struct, frozen=True):
+    """All that one edit needs to know; picklable. ``config`` holds the key."""
+
+    task_id: str
+    source_path: str
+    config: ApiConfig
+    limits: EditLimits = EditLimits()
+
+
+class EditOutcome(msgspec.Struct, frozen=True):
+    """What one edit came to; picklable. ``attempts``: calls made to the API."""
+
+    task_id: str
+    status: TaskStatus
+    images: list[StoredImage]
+    attempts: int
+    http_status: int | None = None
+    error: Problem | None = None
+    warning: Problem | None = None
+    log: list[DebugEntry] = []

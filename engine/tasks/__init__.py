@@ -1,0 +1,1 @@
+"""One edit job, many of them, and what is known of each."""

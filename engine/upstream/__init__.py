@@ -1,0 +1,1 @@
+"""Speaks with image-edit APIs: requests out, events in, pictures fetched."""
