@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
-from engine.errors import Code, InvalidInput
+from engine.errors import Code, InvalidInput, Problem
 
 KEY_PLACEHOLDER = "*" * 8
 
@@ -50,7 +52,8 @@ class StreamChoice(StrEnum):
 
 
 def _field(group: str, *, ge: float | None = None, le: float | None = None, **extra: Any) -> Meta:
-    return Meta(ge=ge, le=le, extra={"group": group, **extra})
+    # Ranges ride in `extra`: a stored value is clamped, so the decoder itself must let it pass.
+    return Meta(extra={"group": group, "minimum": ge, "maximum": le, **extra})
 
 
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,9 +155,110 @@ def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
         help=f"config.{field.name}.help",
         group=extra["group"],
         kind=extra.get("kind"),
-        minimum=getattr(meta, "ge", None),
-        maximum=getattr(meta, "le", None),
+        minimum=extra["minimum"],
+        maximum=extra["maximum"],
         step=extra.get("step"),
         unit=extra.get("unit"),
         choices=[str(member.value) for member in enum] if enum is not None else None,
     )
+
+
+def parse_entered(data: dict[str, Any]) -> tuple[ApiConfig, list[Problem]]:
+    """A configuration as a person or script enters it: what is out of range is refused by name.
+
+    Fields left out or null take their default; unknown ones are kept out and named in the warnings.
+    """
+    return _parse(data, clamp=False)
+
+
+def parse_stored(data: dict[str, Any]) -> tuple[ApiConfig, list[Problem]]:
+    """A configuration from a file: numbers are clamped, what cannot be read takes its default and is named."""
+    return _parse(data, clamp=True)
+
+
+def _parse(data: dict[str, Any], *, clamp: bool) -> tuple[ApiConfig, list[Problem]]:
+    hints = get_type_hints(ApiConfig)  # without the metadata: plain types
+    values: dict[str, Any] = {}
+    warnings = [Problem(Code.FIELD_UNKNOWN, {"name": name}, name) for name in data if name not in hints]
+    for spec in describe():
+        if data.get(spec.name) is None:
+            continue
+        try:
+            values[spec.name] = _read_field(spec, hints[spec.name], data[spec.name], clamp=clamp)
+        except InvalidInput as error:
+            if not clamp:
+                raise
+            warnings.append(error.problem)
+    if not clamp and not values.get("api_url", "default"):
+        raise InvalidInput(Code.FIELD_REQUIRED, field="api_url", name="api_url")
+    return ApiConfig(**values), warnings
+
+
+def _read_field(spec: FieldSpec, hint: Any, raw: Any, *, clamp: bool) -> Any:
+    try:
+        value = msgspec.convert(raw, hint, strict=False)
+    except msgspec.ValidationError as error:
+        if spec.choices is not None:
+            raise InvalidInput(
+                Code.FIELD_CHOICE, field=spec.name, name=spec.name, choices=", ".join(spec.choices)
+            ) from error
+        raise InvalidInput(Code.FIELD_TYPE, field=spec.name, name=spec.name, type=spec.type) from error
+    if isinstance(value, str) and not isinstance(value, StrEnum) and spec.kind != "text":
+        value = value.strip()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _in_range(spec, value, clamp=clamp)
+    if isinstance(value, dict):
+        _refuse_reserved(spec, value)
+    return value
+
+
+def _in_range(spec: FieldSpec, value: float, *, clamp: bool) -> float:
+    low = -math.inf if spec.minimum is None else spec.minimum
+    high = math.inf if spec.maximum is None else spec.maximum
+    if low <= value <= high and math.isfinite(value):
+        return value
+    if clamp and not math.isnan(value) and math.isfinite(min(max(value, low), high)):
+        return type(value)(min(max(value, low), high))
+    raise InvalidInput(
+        Code.FIELD_RANGE, field=spec.name, name=spec.name, minimum=spec.minimum, maximum=spec.maximum, value=value
+    )
+
+
+# The key has a field of its own, bound to its origin; framing headers are the transport's.
+_RESERVED = {
+    "extra_body": frozenset({"api_key", "apikey", "authorization"}),
+    "extra_headers": frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "cookie", "host"}),
+}
+
+
+def _refuse_reserved(spec: FieldSpec, value: dict[str, Any]) -> None:
+    for name in value:
+        if name.strip().lower() in _RESERVED[spec.name]:
+            raise InvalidInput(Code.FIELD_RESERVED, field=spec.name, name=name)
+
+
+def origin(url: str) -> str:
+    """Scheme, host and port of a URL, lower case, default ports filled in; what a key is bound to."""
+    try:
+        parts = urlsplit(url.strip())
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
+    except ValueError:
+        return ""
+    return f"{parts.scheme.lower()}://{(parts.hostname or '').rstrip('.').lower()}:{port}"
+
+
+def with_stored_key(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
+    """Fill in the stored key where ``sent`` has the placeholder or none.
+
+    The first stored configuration of the same origin gives its key. Where keys are stored, but none for this
+    origin, the key must be entered: it never follows to another origin.
+    """
+    if sent.api_key not in ("", KEY_PLACEHOLDER):
+        return sent
+    holders = [config for config in stored if config.api_key]
+    for config in holders:
+        if origin(config.api_url) == origin(sent.api_url):
+            return msgspec.structs.replace(sent, api_key=config.api_key)
+    if holders or sent.api_key:
+        raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")
+    return sent

@@ -182,7 +182,7 @@ class EditFailed(ConsoleError):
         http_status: int | None = None,
         **params: Param,
     ) -> None:
-        super().__init__(code, **params)
+        super().__init__(code, field=None, **params)
         self.retryable = retryable
         self.retry_after = retry_after
         self.http_status = http_status

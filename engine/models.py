@@ -85,6 +85,7 @@ class Result(msgspec.Struct):
     source_type: SourceType
     selected: bool = True
     deleted: bool = False
+    saved: str | None = None
 
 
 class Task(msgspec.Struct):
@@ -103,7 +104,37 @@ class Task(msgspec.Struct):
     has_debug_log: bool = False
     updated_at: int = 0
     revision: int = 0
+    result_count: int = 0
+    selected_count: int = 0
+    dropped_count: int = 0
     results: list[Result] = []
+
+
+class TaskSort(StrEnum):
+    """Orders of the task list."""
+
+    ORDER = "order"
+    NAME = "name"
+    STATUS = "status"
+    UPDATED = "updated"
+
+
+class TaskFilter(StrEnum):
+    """What a task must have to be listed."""
+
+    TICKED = "ticked"
+    UNTICKED = "unticked"
+    DROPPED = "dropped"
+    WARNING = "warning"
+
+
+class TaskMatch(msgspec.Struct, frozen=True):
+    """Which tasks are meant: all when empty. ``q`` is looked for in names and errors; ``ids`` wins where given."""
+
+    status: frozenset[TaskStatus] = frozenset()
+    only: frozenset[TaskFilter] = frozenset()
+    q: str = ""
+    ids: tuple[str, ...] | None = None
 
 
 class DebugEntry(msgspec.Struct, frozen=True):

@@ -1,0 +1,70 @@
+"""Small JSON documents on disk: read whole, written atomically with mode 0600; a damaged one is set aside."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.errors import Code, Problem, StorageFailed
+
+
+def storage_failure(error: OSError, path: Path | str) -> StorageFailed:
+    """The typed error for a failed file operation of ours."""
+    code = Code.DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else Code.STORAGE_FAILED
+    return StorageFailed(code, path=str(path), reason=error.strerror or type(error).__name__)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file, so that it is never overwritten; returns its new name."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for number in range(1000):
+        target = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{number}" if number else ""))
+        if not os.path.lexists(target):
+            path.rename(target)
+            return target
+    raise StorageFailed(Code.STORAGE_FAILED, path=str(path), reason="too many damaged copies")
+
+
+def read_json(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The object in the file; ``{}`` where there is none. A damaged file is set aside and named in the problems."""
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        return {}, []
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
+        data = None
+    if isinstance(data, dict):
+        return data, []
+    try:
+        return {}, [Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(set_aside(path))})]
+    except OSError as error:
+        raise storage_failure(error, path) from error
+
+
+def write_json(path: Path, data: object) -> None:
+    """Replace the file in one step; on failure the old one stays as it was."""
+    write_bytes(path, msgspec.json.format(msgspec.json.encode(data), indent=1))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write to a temporary neighbour (mode 0600), fsync, rename."""
+    name = ""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except OSError as error:
+        if name:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        raise storage_failure(error, path) from error

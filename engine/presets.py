@@ -1,0 +1,115 @@
+"""Named configurations: kept in presets.json, exported without keys, imported without erasing any."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.config import KEY_PLACEHOLDER, ApiConfig, origin, parse_stored
+from engine.errors import Code, InvalidInput, NotFound, Problem
+from engine.files import read_json, write_json
+
+MAX_NAME = 128
+
+
+class PresetBook:
+    """The presets of one data folder; each change is on disk before the call returns."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        stored, self.problems = read_json(path)
+        entries = stored.get("presets", stored)  # the old tool's file was the bare mapping
+        self._presets: dict[str, ApiConfig] = {}
+        for name, raw in entries.items() if isinstance(entries, dict) else ():
+            if isinstance(raw, dict):
+                self._presets[name], warnings = parse_stored(raw)
+                self.problems += warnings
+
+    def all(self) -> dict[str, ApiConfig]:
+        """A copy: name to configuration, keys included."""
+        with self._lock:
+            return dict(self._presets)
+
+    def get(self, name: str) -> ApiConfig:
+        """The preset of that name; NotFound otherwise."""
+        with self._lock:
+            if name not in self._presets:
+                raise NotFound(Code.PRESET_UNKNOWN, name=name)
+            return self._presets[name]
+
+    def put(self, name: str, config: ApiConfig) -> None:
+        """Add or overwrite."""
+        name = check_name(name)
+        with self._lock:
+            self._write({**self._presets, name: config})
+
+    def remove(self, name: str) -> None:
+        """Delete; NotFound if there is none."""
+        with self._lock:
+            if name not in self._presets:
+                raise NotFound(Code.PRESET_UNKNOWN, name=name)
+            self._write({key: value for key, value in self._presets.items() if key != name})
+
+    def merge(self, imported: dict[str, ApiConfig]) -> None:
+        """Take imported presets in; a masked or empty key leaves the stored one of the same origin in place."""
+        with self._lock:
+            merged = dict(self._presets)
+            for name, config in imported.items():
+                stored = merged.get(check_name(name))
+                merged[check_name(name)] = keep_key(config, stored)
+            self._write(merged)
+
+    def _write(self, presets: dict[str, ApiConfig]) -> None:
+        write_json(self._path, {"presets": presets})
+        self._presets = presets
+
+
+def check_name(name: str) -> str:
+    """A preset name: 1 to 128 characters without control characters."""
+    name = name.strip()
+    if not name:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="name", name="name")
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise InvalidInput(Code.FIELD_TYPE, field="name", name="name", type="string")
+    return name
+
+
+def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
+    """``config`` with its own key, else the key of the first stored one of the same origin, else none."""
+    if config.api_key not in ("", KEY_PLACEHOLDER):
+        return config
+    for other in stored:
+        if other is not None and other.api_key and origin(other.api_url) == origin(config.api_url):
+            return msgspec.structs.replace(config, api_key=other.api_key)
+    return msgspec.structs.replace(config, api_key="")
+
+
+class PresetFile(msgspec.Struct, frozen=True):
+    """What an export holds and an import takes."""
+
+    presets: dict[str, dict[str, Any]] = {}
+    current_config: dict[str, Any] | None = None
+
+
+def read_preset_file(data: bytes) -> tuple[dict[str, ApiConfig], ApiConfig | None, list[Problem]]:
+    """Presets and current configuration of an exported file, numbers clamped; InvalidInput if it is none."""
+    try:
+        file = msgspec.json.decode(data, type=PresetFile)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
+    warnings: list[Problem] = []
+    presets: dict[str, ApiConfig] = {}
+    for name, raw in file.presets.items():
+        presets[check_name(name)], found = parse_stored(raw)
+        warnings += found
+    current = None
+    if file.current_config is not None:
+        current, found = parse_stored(file.current_config)
+        warnings += found
+    if not presets and current is None:
+        raise InvalidInput(Code.PRESET_FILE_INVALID, field="file")
+    return presets, current, warnings

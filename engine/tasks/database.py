@@ -1,0 +1,179 @@
+"""The SQLite file under the store: schema, connections, and what happens when the file is damaged."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine.errors import Code, Problem, StorageFailed
+from engine.files import set_aside
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE task (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  source_path TEXT NOT NULL,
+  source_name TEXT NOT NULL,
+  name_key TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  status TEXT NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0,
+  http_status INTEGER,
+  error TEXT,
+  warning TEXT,
+  has_debug_log INTEGER NOT NULL DEFAULT 0,
+  result_count INTEGER NOT NULL DEFAULT 0,
+  selected_count INTEGER NOT NULL DEFAULT 0,
+  dropped_count INTEGER NOT NULL DEFAULT 0,
+  updated_at INTEGER NOT NULL,
+  revision INTEGER NOT NULL
+);
+CREATE INDEX task_status ON task (status, seq);
+CREATE INDEX task_revision ON task (revision);
+CREATE INDEX task_source ON task (source_path);
+CREATE INDEX task_name ON task (name_key, seq);
+CREATE INDEX task_updated ON task (updated_at, seq);
+CREATE TABLE result (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  task_id TEXT NOT NULL REFERENCES task (id) ON DELETE CASCADE,
+  hash TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  mime TEXT NOT NULL,
+  extension TEXT NOT NULL,
+  width INTEGER NOT NULL,
+  height INTEGER NOT NULL,
+  source_type TEXT NOT NULL,
+  selected INTEGER NOT NULL DEFAULT 1,
+  deleted INTEGER NOT NULL DEFAULT 0,
+  saved TEXT,
+  UNIQUE (task_id, hash)
+);
+CREATE INDEX result_hash ON result (hash);
+CREATE TABLE debug (
+  task_id TEXT NOT NULL REFERENCES task (id) ON DELETE CASCADE,
+  seq INTEGER NOT NULL,
+  entries BLOB NOT NULL,
+  PRIMARY KEY (task_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE removed (revision INTEGER NOT NULL, id TEXT NOT NULL);
+CREATE INDEX removed_revision ON removed (revision);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('revision', 1), ('reset_revision', 0);
+"""
+
+
+class Database:
+    """One writer connection under a lock, and a reader connection of each thread that asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problems: list[Problem] = []
+        self._readers: list[sqlite3.Connection] = []
+        self._local = threading.local()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._writer = self._open_or_set_aside()
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close every connection."""
+        with self._lock:
+            self._closed = True
+            for reader in self._readers:
+                reader.close()
+            with contextlib.suppress(sqlite3.Error):
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._writer.close()
+
+    @contextlib.contextmanager
+    def write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction. ``durable``: on disk, power cut included, when the block ends."""
+        with self._lock:
+            writer = self._writer
+            try:
+                writer.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                writer.execute("BEGIN IMMEDIATE")
+                try:
+                    yield writer
+                except BaseException:
+                    writer.execute("ROLLBACK")
+                    raise
+                writer.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise _failure(error, self.path) from error
+            finally:
+                with contextlib.suppress(sqlite3.Error):
+                    if writer.in_transaction:  # a COMMIT that failed, on a full disk for one
+                        writer.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """The calling thread's reader, one consistent view for the whole block."""
+        reader = getattr(self._local, "reader", None)
+        try:
+            if reader is None:
+                reader = self._connect()
+                self._local.reader = reader
+                with self._lock:
+                    self._readers.append(reader)
+            if reader.in_transaction:  # asked again inside the block: the same view
+                yield reader
+                return
+            reader.execute("BEGIN")
+            try:
+                yield reader
+            finally:
+                reader.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise _failure(error, self.path) from error
+
+    def _open_or_set_aside(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = None
+        try:
+            connection = self._connect()
+            self._prepare(connection)
+            return connection
+        except sqlite3.DatabaseError as error:
+            if connection is not None:
+                connection.close()
+            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                raise _failure(error, self.path) from error
+        kept = set_aside(self.path)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{kept}{suffix}")
+        self.problems.append(Problem(Code.FILE_DAMAGED, {"path": str(self.path), "kept_as": str(kept)}))
+        connection = self._connect()
+        self._prepare(connection)
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Autocommit mode: transactions are begun and ended by name above, never implicitly.
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys=ON")
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        elif version != SCHEMA_VERSION:
+            raise sqlite3.DatabaseError("made by another version")
+        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("quick_check")
+
+
+def _is_damage(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+
+
+def _failure(error: sqlite3.Error, path: Path) -> StorageFailed:
+    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return StorageFailed(Code.DISK_FULL if full else Code.STORAGE_FAILED, path=str(path), reason=name)

@@ -1,0 +1,262 @@
+"""One edit, top to bottom: source, request, answer, pictures, outcome. Structs in, Struct out; knows no store."""
+
+from __future__ import annotations
+
+import binascii
+import random
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from engine.config import ApiConfig
+from engine.errors import (
+    AnswerUnusable,
+    Code,
+    ConsoleError,
+    EditFailed,
+    Problem,
+    StorageFailed,
+    Stopped,
+)
+from engine.images.cache import Cache
+from engine.images.discover import read_source
+from engine.images.picture import check_picture
+from engine.models import EditJob, EditOutcome, ImageRef, SourceType, StoredImage, TaskStatus
+from engine.tasks.log import EditLog
+from engine.upstream.answer import Answer, AnswerReader
+from engine.upstream.cancel import CancelToken
+from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
+from engine.upstream.retry import call_with_retries, status_failure
+from engine.upstream.sse import EventReader, ServerEvent
+from engine.upstream.transport import HttpResponse, Transport
+
+_ERROR_BODY_BYTES = 256 * 1024
+_DISK_WAIT_SECONDS = 2.0
+
+
+class EditTools(msgspec.Struct, frozen=True):
+    """What an edit works with; opened and closed by the caller."""
+
+    transport: Transport
+    cache: Cache
+    now: Callable[[], float] = time.time
+    random: Callable[[], float] = random.random
+
+
+def run_edit(job: EditJob, tools: EditTools, cancel: CancelToken, log: EditLog) -> EditOutcome:
+    """Edit one picture. Never raises for what an API, a network, a file or the person may do: the outcome says it."""
+    return _Edit(job, tools, cancel, log).run()
+
+
+class _Edit:
+    """The state of one edit across its attempts."""
+
+    def __init__(self, job: EditJob, tools: EditTools, cancel: CancelToken, log: EditLog) -> None:
+        self._job = job
+        self._tools = tools
+        self._cancel = cancel
+        self._log = log
+        self._images: dict[str, StoredImage] = {}
+        self._http_status: int | None = None
+        self._warning: Problem | None = None
+        self._attempts = 0
+
+    @property
+    def _config(self) -> ApiConfig:
+        return self._job.config
+
+    def run(self) -> EditOutcome:
+        try:
+            request = self._prepare()
+            call_with_retries(
+                lambda attempt: self._attempt(attempt, request),
+                max_retries=self._config.max_retries,
+                interval=self._config.retry_interval,
+                wait=self._wait,
+                on_retry=self._note_retry,
+                random=self._tools.random,
+            )
+        except Stopped as stopped:
+            return self._outcome(TaskStatus.STOPPED, stopped.problem)
+        except ConsoleError as error:
+            self._log.add("error", code=error.code, params=error.params)
+            return self._outcome(TaskStatus.FAILED, error.problem)
+        return self._outcome(TaskStatus.PARTIAL_SUCCESS if self._warning else TaskStatus.DONE, None)
+
+    # --- the way of one picture ---
+
+    def _prepare(self) -> HttpRequest:
+        self._log.stage = "reading"
+        # Decoded whole before anything is paid for.
+        source = read_source(self._job.source_path, self._job.limits.max_source_bytes)
+        return build_request(self._config, [SourcePicture(source.data, source.info.mime, source.name)])
+
+    def _attempt(self, attempt: int, request: HttpRequest) -> None:
+        self._cancel.check()
+        self._attempts = attempt
+        self._log.begin_attempt(attempt)
+        self._log.stage = "asking"
+        self._log.add("request", **describe_request(request))
+        self._http_status = None
+        answer, cut = self._ask(request)
+        self._log.add(
+            "extracted",
+            pictures=[{"type": ref.source_type, "where": ref.where, "length": len(ref.value)} for ref in answer.refs],
+            text=answer.text,
+            complete=answer.complete,
+        )
+        self._collect(answer, cut)
+
+    def _ask(self, request: HttpRequest) -> tuple[Answer, ConsoleError | None]:
+        """The answer as far as it came, and what cut it short."""
+        config = self._config
+        with self._tools.transport.send(
+            request,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=self._cancel,
+        ) as response:
+            self._http_status = response.status
+            self._log.add("status", status=response.status, headers=dict(response.headers))
+            if response.status >= 400:
+                body = response.read(_ERROR_BODY_BYTES)
+                raise status_failure(response.status, response.headers, body, self._tools.now())
+            self._log.stage = "receiving"
+            reader = AnswerReader(config.mode, response.url)
+            cut = self._read(response, reader)
+        answer = reader.finish()
+        if cut is None and not answer.refs:
+            cut = answer.error
+        if cut is not None and not answer.refs:
+            raise cut
+        return answer, cut or answer.error
+
+    def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
+        largest = self._job.limits.max_candidate_bytes * 2 * self._config.result_count + 2**22
+        events = EventReader(largest)
+        try:
+            for chunk in response.chunks():
+                self._take(reader, events.feed(chunk))
+            self._take(reader, events.close())
+        except (EditFailed, Stopped) as error:
+            # What had arrived whole before the cut is paid for and kept.
+            return error
+        finally:
+            self._log.end_events()
+        return None
+
+    def _collect(self, answer: Answer, cut: ConsoleError | None) -> None:
+        """Store every picture that the answer names; decide whether that is all, some or none."""
+        stopped = cut if isinstance(cut, Stopped) else None
+        reasons: list[Code] = []
+        for refused in answer.refused:
+            self._log.add("refused", where=refused.where, code=refused.code, sample=refused.sample)
+            reasons.append(refused.code)
+        for ref in answer.refs:
+            if stopped is not None and ref.source_type is SourceType.URL:
+                continue  # a stop closes the line; pictures that came inline are here already
+            try:
+                self._keep(ref)
+            except Stopped as error:
+                stopped = error
+            except StorageFailed:
+                raise
+            except ConsoleError as error:
+                self._log.add("refused", where=ref.where, code=error.code, params=error.params)
+                reasons.append(error.code)
+        if stopped is not None:
+            raise stopped
+        self._judge(reasons, cut, named=len(answer.refs) + len(answer.refused))
+
+    def _judge(self, reasons: list[Code], cut: ConsoleError | None, named: int) -> None:
+        reason = reasons[0] if reasons else None
+        if not self._images:
+            raise AnswerUnusable(Code.CANDIDATES_REFUSED, refused=len(reasons), named=named, reason=reason)
+        if reasons:
+            self._warning = Problem(
+                Code.SOME_CANDIDATES_REFUSED, {"refused": len(reasons), "named": named, "reason": reason}
+            )
+        elif cut is not None:
+            self._warning = cut.problem
+
+    def _keep(self, ref: ImageRef) -> None:
+        data = self._download(ref) if ref.source_type is SourceType.URL else decode_base64(ref.value, ref.where)
+        self._log.stage = "storing"
+        info = check_picture(data, self._job.limits.max_candidate_bytes)
+        digest = self._put(data, info.extension)
+        self._images.setdefault(digest, StoredImage(digest, len(data), info, ref.source_type))
+
+    def _download(self, ref: ImageRef) -> bytes:
+        self._log.stage = "downloading"
+        config = self._config
+        return call_with_retries(
+            lambda _: self._tools.transport.fetch(
+                ref.value,
+                proxy=config.proxy,
+                unlocked=config.unlock_local_download_url,
+                timeout=config.timeout_seconds,
+                cancel=self._cancel,
+                max_bytes=self._job.limits.max_candidate_bytes,
+            ),
+            max_retries=config.max_retries,
+            interval=config.retry_interval,
+            wait=self._wait,
+            on_retry=lambda attempt, error, delay: self._log.add(
+                "retry", what="download", number=attempt, code=error.code, params=error.params, delay=round(delay, 2)
+            ),
+            random=self._tools.random,
+        )
+
+    def _put(self, data: bytes, extension: str) -> str:
+        """Into the cache; a full disk is waited for, since the picture in hand is paid for."""
+        while True:
+            try:
+                return self._tools.cache.put(data, extension)
+            except StorageFailed as error:
+                if error.code is not Code.DISK_FULL:
+                    raise
+                self._log.stage = "disk_full"
+                self._log.add("error", code=error.code, params=error.params)
+                self._wait(_DISK_WAIT_SECONDS)
+
+    # --- small things ---
+
+    def _take(self, reader: AnswerReader, events: Iterable[ServerEvent]) -> None:
+        for event in events:
+            self._log.event(event.name, event.data)
+            progress = reader.feed(event)
+            if progress is not None:
+                self._log.percent = progress.percent if progress.percent is not None else self._log.percent
+                self._log.preview = progress.preview or self._log.preview
+
+    def _wait(self, seconds: float) -> None:
+        self._cancel.wait(seconds)
+
+    def _note_retry(self, attempt: int, error: EditFailed, delay: float) -> None:
+        self._log.stage = "retrying"
+        self._log.add("retry", code=error.code, params=error.params, delay=round(delay, 2), next_attempt=attempt + 1)
+
+    def _outcome(self, status: TaskStatus, error: Problem | None) -> EditOutcome:
+        return EditOutcome(
+            task_id=self._job.task_id,
+            status=status,
+            images=list(self._images.values()),
+            attempts=self._attempts,
+            http_status=self._http_status,
+            error=error,
+            warning=self._warning,
+            log=self._log.entries,
+        )
+
+
+def decode_base64(text: str, where: str) -> bytes:
+    """Bytes of base64 text in either alphabet, padded or not; AnswerUnusable if it is none."""
+    if "-" in text or "_" in text:
+        text = text.replace("-", "+").replace("_", "/")
+    text = text.rstrip("=")
+    try:
+        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+    except (binascii.Error, ValueError) as error:
+        raise AnswerUnusable(Code.BASE64_INVALID, where=where) from error

@@ -1,0 +1,69 @@
+"""What happens during one edit, as it happens: debug entries with keys and long values cut, and live progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from engine.config import KEY_PLACEHOLDER
+from engine.models import DebugEntry
+
+MAX_TEXT = 400
+MAX_EVENTS = 200  # events kept of one attempt; a token-wise gateway sends thousands
+
+
+class EditLog:
+    """Written by the edit's thread, read by others while it runs (appending to a list is atomic)."""
+
+    def __init__(self, key: str = "", *, clock: Callable[[], float] = time.time) -> None:
+        self.entries: list[DebugEntry] = []
+        self.attempt = 0
+        self.percent: int | None = None
+        self.stage = "waiting"
+        self.preview: str | None = None
+        self._key = key
+        self._clock = clock
+        self._events = 0
+
+    def begin_attempt(self, attempt: int) -> None:
+        """What is added from now on belongs to this call to the API."""
+        self.attempt = attempt
+        self._events = 0
+        self.percent = None
+        self.preview = None
+
+    def add(self, kind: str, **data: Any) -> None:
+        """One entry; strings and containers are shortened and the key is blanked out."""
+        self.entries.append(DebugEntry(self._clock(), self.attempt, kind, self._clean(data)))
+
+    def event(self, name: str, data: str) -> None:
+        """One event of the answer, shortened without parsing it: it may be megabytes long."""
+        self._events += 1
+        if self._events <= MAX_EVENTS:
+            self.add("event", name=name, data=data)
+
+    def end_events(self) -> None:
+        """Say how many events there were beyond those kept."""
+        if self._events > MAX_EVENTS:
+            self.add("event", name="…", data="", left_out=self._events - MAX_EVENTS)
+
+    def _clean(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, str):
+            return self._shorten(value)
+        if depth > 8:
+            return "…"
+        if isinstance(value, dict):
+            return {self._shorten(str(key)): self._clean(item, depth + 1) for key, item in list(value.items())[:100]}
+        if isinstance(value, list | tuple):
+            return [self._clean(item, depth + 1) for item in value[:100]]
+        return value
+
+    def _shorten(self, text: str) -> str:
+        # The key is looked for before the cut as well: a cut through its middle would hide it from the search.
+        head = text[: MAX_TEXT + len(self._key)]
+        if self._key:
+            head = head.replace(self._key, KEY_PLACEHOLDER)
+        if len(text) <= MAX_TEXT:
+            return head
+        return f"{head[:MAX_TEXT]}… ({len(text)})"

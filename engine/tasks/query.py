@@ -1,0 +1,170 @@
+"""Reading the task table: rows to Structs, filters, pages, and what changed since a revision."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.errors import Problem
+from engine.models import Result, SourceType, Task, TaskFilter, TaskMatch, TaskSort, TaskStatus
+
+_CHUNK = 500  # ids in one statement: well under SQLite's limit of variables
+_ORDER_BY = {
+    TaskSort.ORDER: "seq",
+    TaskSort.NAME: "name_key {0}, seq",
+    TaskSort.STATUS: "status {0}, seq",
+    TaskSort.UPDATED: "updated_at {0}, seq",
+}
+_ONLY = {
+    TaskFilter.TICKED: "selected_count > 0",
+    TaskFilter.UNTICKED: "result_count > 0 AND selected_count = 0",
+    TaskFilter.DROPPED: "dropped_count > 0",
+    TaskFilter.WARNING: "warning IS NOT NULL",
+}
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Some tasks of a filtered list; ``total`` counts all that match."""
+
+    total: int
+    tasks: list[Task]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What happened after a revision. ``reset``: the list was cleared since; ``truncated``: more tasks changed."""
+
+    revision: int
+    tasks: list[Task]
+    removed: list[str]
+    reset: bool
+    truncated: bool
+
+
+def name_key(name: str) -> str:
+    """A text whose plain order is the natural order of names: digits padded, case folded."""
+    return re.sub(r"\d+", lambda match: match[0].zfill(16), name.casefold(), flags=re.ASCII)
+
+
+def condition(match: TaskMatch) -> tuple[str, list[Any]]:
+    """The WHERE clause for a match without ids, and its parameters."""
+    clauses: list[str] = []
+    params: list[Any] = []
+    if match.status:
+        clauses.append(f"status IN ({','.join('?' * len(match.status))})")
+        params += sorted(match.status)
+    clauses += [f"({_ONLY[only]})" for only in sorted(match.only)]
+    if match.q:
+        needle = "%" + re.sub(r"([%_\\])", r"\\\1", match.q) + "%"
+        clauses.append("(source_name LIKE ? ESCAPE '\\' OR error LIKE ? ESCAPE '\\' OR warning LIKE ? ESCAPE '\\')")
+        params += [needle] * 3
+    return (" WHERE " + " AND ".join(clauses) if clauses else ""), params
+
+
+def page(
+    reader: sqlite3.Connection, match: TaskMatch, sort: TaskSort, descending: bool, offset: int, limit: int
+) -> Page:
+    """``limit`` tasks from ``offset`` of the filtered, sorted list."""
+    where, params = condition(match)
+    total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
+    direction = "DESC" if descending else "ASC"
+    order = f"{_ORDER_BY[sort].format(direction)} {direction}"
+    rows = reader.execute(f"SELECT * FROM task{where} ORDER BY {order} LIMIT ? OFFSET ?", [*params, limit, offset])
+    return Page(total, with_results(reader, rows.fetchall()))
+
+
+def matching_ids(reader: sqlite3.Connection, match: TaskMatch) -> list[str]:
+    """Ids in task order; with ``match.ids`` those of them that exist."""
+    if match.ids is not None:
+        found = {row["id"]: row["seq"] for row in _in_chunks(reader, "SELECT id, seq FROM task WHERE id IN", match.ids)}
+        return sorted(found, key=found.__getitem__)
+    where, params = condition(match)
+    return [row["id"] for row in reader.execute(f"SELECT id FROM task{where} ORDER BY seq", params)]
+
+
+def tasks_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
+    """The tasks with these ids in task order; unknown ids are left out."""
+    rows = list(_in_chunks(reader, "SELECT * FROM task WHERE id IN", ids))
+    return with_results(reader, sorted(rows, key=lambda row: int(row["seq"])))
+
+
+def changes(reader: sqlite3.Connection, since: int, limit: int) -> Changes:
+    """Tasks changed and removed after revision ``since``; at most ``limit`` tasks, oldest change first."""
+    revision = meta(reader, "revision")
+    reset = since < meta(reader, "reset_revision") or since > revision
+    floor = 0 if reset else since
+    rows = reader.execute(
+        "SELECT * FROM task WHERE revision > ? ORDER BY revision, seq LIMIT ?", (floor, limit + 1)
+    ).fetchall()
+    removed = [row["id"] for row in reader.execute("SELECT id FROM removed WHERE revision > ?", (floor,))]
+    tasks = with_results(reader, rows[:limit])
+    return Changes(revision, tasks, [] if reset else removed, reset, truncated=len(rows) > limit)
+
+
+def meta(reader: sqlite3.Connection, key: str) -> int:
+    """A number kept beside the tasks."""
+    return int(reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+
+
+def with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Task]:
+    """Task rows as Structs, each with its results in order of arrival."""
+    tasks = [_task(row) for row in rows]
+    by_id = {task.id: task for task in tasks}
+    for row in _in_chunks(reader, "SELECT * FROM result WHERE task_id IN", list(by_id), " ORDER BY seq"):
+        by_id[row["task_id"]].results.append(result_of(row))
+    return tasks
+
+
+def _in_chunks(
+    reader: sqlite3.Connection, statement: str, ids: Sequence[str], tail: str = ""
+) -> Iterable[sqlite3.Row]:
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        yield from reader.execute(f"{statement} ({','.join('?' * len(part))}){tail}", part)
+
+
+def _task(row: sqlite3.Row) -> Task:
+    return Task(
+        id=row["id"],
+        seq=row["seq"],
+        source_path=row["source_path"],
+        source_name=row["source_name"],
+        fingerprint=row["fingerprint"],
+        status=TaskStatus(row["status"]),
+        attempts=row["attempts"],
+        http_status=row["http_status"],
+        error=_problem(row["error"]),
+        warning=_problem(row["warning"]),
+        has_debug_log=bool(row["has_debug_log"]),
+        updated_at=row["updated_at"],
+        revision=row["revision"],
+        result_count=row["result_count"],
+        selected_count=row["selected_count"],
+        dropped_count=row["dropped_count"],
+        results=[],
+    )
+
+
+def result_of(row: sqlite3.Row) -> Result:
+    """A result row as a Struct."""
+    return Result(
+        id=row["id"],
+        task_id=row["task_id"],
+        hash=row["hash"],
+        size=row["size"],
+        mime=row["mime"],
+        extension=row["extension"],
+        width=row["width"],
+        height=row["height"],
+        source_type=SourceType(row["source_type"]),
+        selected=bool(row["selected"]),
+        deleted=bool(row["deleted"]),
+        saved=row["saved"],
+    )
+
+
+def _problem(text: str | None) -> Problem | None:
+    return msgspec.json.decode(text, type=Problem) if text else None

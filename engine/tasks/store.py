@@ -1,0 +1,353 @@
+"""What is known of every task, in SQLite: one small transaction a change, a revision number, live counts."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import Code, NotFound, Problem
+from engine.models import DebugEntry, EditOutcome, Result, Task, TaskMatch, TaskSort, TaskStatus
+from engine.tasks import query
+from engine.tasks.database import Database
+from engine.tasks.query import Changes, Page, name_key
+
+Counts = dict[TaskStatus, int]
+_PORTION = 500  # tasks held in memory while all are walked through
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task to be added. ``fingerprint`` tells whether a later start asks for the same thing."""
+
+    source_path: str
+    source_name: str
+    fingerprint: str
+
+
+class Store:
+    """All reading and writing of tasks and results. Thread-safe; ``on_change`` is called after each commit."""
+
+    def __init__(
+        self, path: Path, *, clock: Callable[[], float] = time.time, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        self._db = Database(path)
+        self._clock = clock
+        self._on_change = on_change
+        self._counts_lock = threading.Lock()
+        self.problems = self._db.problems
+        self.found_unfinished = self._stop_unfinished()
+        with self._db.read() as reader:
+            self._counts = _count(reader)
+
+    def close(self) -> None:
+        """Nothing is lost without it; it only folds the write-ahead log in."""
+        self._db.close()
+
+    # --- reading ---
+
+    def counts(self) -> Counts:
+        """Tasks in each state, kept up to date in memory."""
+        with self._counts_lock:
+            return dict(self._counts)
+
+    def revision(self) -> int:
+        """Grows with every change."""
+        with self._db.read() as reader:
+            return query.meta(reader, "revision")
+
+    def task(self, task_id: str) -> Task:
+        """One task with its results; NotFound."""
+        with self._db.read() as reader:
+            found = query.tasks_by_ids(reader, [task_id])
+        if not found:
+            raise NotFound(Code.TASK_UNKNOWN, id=task_id)
+        return found[0]
+
+    def result(self, task_id: str, result_id: str) -> Result:
+        """One result of one task; NotFound."""
+        with self._db.read() as reader:
+            return _find_result(reader, task_id, result_id)
+
+    def page(self, match: TaskMatch, sort: TaskSort, descending: bool, offset: int, limit: int) -> Page:
+        """A part of the filtered, sorted list."""
+        with self._db.read() as reader:
+            return query.page(reader, match, sort, descending, offset, limit)
+
+    def ids(self, match: TaskMatch) -> list[str]:
+        """Ids of the matching tasks in task order."""
+        with self._db.read() as reader:
+            return query.matching_ids(reader, match)
+
+    def tasks(self, match: TaskMatch) -> Iterator[Task]:
+        """The matching tasks in task order, read in portions."""
+        ids = self.ids(match)
+        for start in range(0, len(ids), _PORTION):
+            with self._db.read() as reader:
+                portion = query.tasks_by_ids(reader, ids[start : start + _PORTION])
+            yield from portion
+
+    def changes(self, since: int, limit: int) -> Changes:
+        """What happened after revision ``since``."""
+        with self._db.read() as reader:
+            return query.changes(reader, since, limit)
+
+    def find_sources(self, paths: Iterable[str], fingerprint_of: Callable[[str], str]) -> dict[str, Task]:
+        """For each source path the newest task that asks for the same thing."""
+        found: dict[str, Task] = {}
+        with self._db.read() as reader:
+            for path in paths:
+                row = reader.execute(
+                    "SELECT * FROM task WHERE source_path = ? AND fingerprint = ? ORDER BY seq DESC LIMIT 1",
+                    (path, fingerprint_of(path)),
+                ).fetchall()
+                if row:
+                    found[path] = query.with_results(reader, row)[0]
+        return found
+
+    def debug_log(self, task_id: str) -> list[DebugEntry]:
+        """The stored debug log, oldest first."""
+        with self._db.read() as reader:
+            rows = reader.execute("SELECT entries FROM debug WHERE task_id = ? ORDER BY seq", (task_id,)).fetchall()
+        return [entry for row in rows for entry in msgspec.msgpack.decode(row["entries"], type=list[DebugEntry])]
+
+    def uses_hash(self, digest: str) -> bool:
+        """Whether any result, dropped or not, is this file."""
+        with self._db.read() as reader:
+            return _uses_hash(reader, digest)
+
+    def global_index(self, result_id: str) -> int:
+        """1-based place of a result among all that are not dropped, in task order."""
+        with self._db.read() as reader:
+            row = reader.execute(
+                "SELECT count(*) FROM result r JOIN task t ON t.id = r.task_id, "
+                "(SELECT t2.seq AS tseq, r2.seq AS rseq FROM result r2 JOIN task t2 ON t2.id = r2.task_id "
+                "WHERE r2.id = ?) me WHERE r.deleted = 0 AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
+                (result_id,),
+            ).fetchone()
+        return max(1, int(row[0]))
+
+    # --- writing: batch is the only caller that changes a state ---
+
+    def add(self, tasks: Sequence[NewTask]) -> list[str]:
+        """Append pending tasks; their ids in the same order."""
+        ids = [uuid.uuid4().hex[:16] for _ in tasks]
+        with self._db.write() as writer:
+            revision = _next_revision(writer)
+            now = int(self._clock())
+            writer.executemany(
+                "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, status, updated_at, revision)"
+                " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?)",
+                [
+                    (task_id, task.source_path, task.source_name, name_key(task.source_name), task.fingerprint, now, revision)
+                    for task_id, task in zip(ids, tasks, strict=True)
+                ],
+            )
+        self._moved(None, TaskStatus.PENDING, len(ids))
+        return ids
+
+    def set_status(self, ids: Sequence[str], status: TaskStatus, error: Problem | None = None) -> int:
+        """Move tasks to a state that carries no outcome (pending, processing, stopped); how many moved."""
+        moves: Counts = {}
+        text = _encode(error)
+        with self._db.write() as writer:
+            revision = _next_revision(writer)
+            now = int(self._clock())
+            for task_id in ids:
+                row = writer.execute("SELECT status FROM task WHERE id = ?", (task_id,)).fetchone()
+                if row is None:
+                    continue
+                before = TaskStatus(row["status"])
+                moves[before] = moves.get(before, 0) + 1
+                writer.execute(
+                    "UPDATE task SET status = ?, error = ?, warning = NULL, updated_at = ?, revision = ? WHERE id = ?",
+                    (status, text, now, revision, task_id),
+                )
+        for before, count in moves.items():
+            self._moved(before, status, count)
+        return sum(moves.values())
+
+    def finish(self, outcome: EditOutcome) -> None:
+        """Keep an outcome: new results (unique by hash), state, errors, debug log; durable when this returns."""
+        with self._db.write(durable=bool(outcome.images)) as writer:
+            row = writer.execute("SELECT status FROM task WHERE id = ?", (outcome.task_id,)).fetchone()
+            if row is None:
+                raise NotFound(Code.TASK_UNKNOWN, id=outcome.task_id)
+            revision = _next_revision(writer)
+            writer.executemany(
+                "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        uuid.uuid4().hex[:16], outcome.task_id, image.hash, image.size, image.info.mime,
+                        image.info.extension, image.info.width, image.info.height, image.source_type,
+                    )
+                    for image in outcome.images
+                ],
+            )  # fmt: skip
+            if outcome.log:
+                writer.execute(
+                    "INSERT INTO debug SELECT ?, coalesce(max(seq), 0) + 1, ? FROM debug WHERE task_id = ?",
+                    (outcome.task_id, msgspec.msgpack.encode(outcome.log), outcome.task_id),
+                )
+            writer.execute(
+                "UPDATE task SET status = ?, attempts = attempts + ?, http_status = ?, error = ?, warning = ?,"
+                " has_debug_log = has_debug_log OR ?, updated_at = ?, revision = ? WHERE id = ?",
+                (
+                    outcome.status, outcome.attempts, outcome.http_status, _encode(outcome.error),
+                    _encode(outcome.warning), bool(outcome.log), int(self._clock()), revision, outcome.task_id,
+                ),
+            )  # fmt: skip
+            _recount(writer, [outcome.task_id])
+        self._moved(TaskStatus(row["status"]), outcome.status, 1)
+
+    def mark_result(
+        self, task_id: str, result_id: str, *, selected: bool | None = None, deleted: bool | None = None
+    ) -> Result:
+        """Tick, untick, drop or restore one result; ``selected=None`` and ``deleted=None`` toggles the tick."""
+        with self._db.write() as writer:
+            result = _find_result(writer, task_id, result_id)
+            if selected is None and deleted is None:
+                selected = not result.selected
+            result.selected = result.selected if selected is None else selected
+            result.deleted = result.deleted if deleted is None else deleted
+            writer.execute(
+                "UPDATE result SET selected = ?, deleted = ? WHERE id = ?", (result.selected, result.deleted, result.id)
+            )
+            self._touch(writer, [task_id])
+        self._on_change()
+        return result
+
+    def mark_tasks(self, ids: Sequence[str], *, selected: bool | None = None, deleted: bool | None = None) -> int:
+        """Tick, untick, drop or restore all results of these tasks; how many results changed."""
+        column, value = ("selected", selected) if selected is not None else ("deleted", deleted)
+        changed = 0
+        with self._db.write() as writer:
+            for task_id in ids:
+                changed += writer.execute(
+                    f"UPDATE result SET {column} = ? WHERE task_id = ? AND {column} <> ?", (value, task_id, value)
+                ).rowcount
+            self._touch(writer, ids)
+        self._on_change()
+        return changed
+
+    def note_saved(self, saved: Iterable[tuple[str, str]]) -> None:
+        """Remember under which path a result was saved: pairs of result id and path."""
+        with self._db.write() as writer:
+            writer.executemany("UPDATE result SET saved = ? WHERE id = ?", [(path, rid) for rid, path in saved])
+
+    def drop_results(self, task_id: str) -> list[Result]:
+        """Forget all results of a task; those whose file no other result needs come back, for removal."""
+        with self._db.write() as writer:
+            results = [
+                query.result_of(row) for row in writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))
+            ]
+            writer.execute("DELETE FROM result WHERE task_id = ?", (task_id,))
+            self._touch(writer, [task_id])
+            orphans = [result for result in results if not _uses_hash(writer, result.hash)]
+        self._on_change()
+        return orphans
+
+    def remove(self, ids: Sequence[str]) -> list[Result]:
+        """Delete tasks with results and logs; results whose file no other needs come back."""
+        with self._db.write() as writer:
+            revision = _next_revision(writer)
+            results: list[Result] = []
+            gone: Counts = {}
+            for task_id in ids:
+                row = writer.execute("SELECT status FROM task WHERE id = ?", (task_id,)).fetchone()
+                if row is None:
+                    continue
+                gone[TaskStatus(row["status"])] = gone.get(TaskStatus(row["status"]), 0) + 1
+                rows = writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))
+                results += [query.result_of(found) for found in rows]
+                writer.execute("DELETE FROM task WHERE id = ?", (task_id,))
+                writer.execute("INSERT INTO removed VALUES (?, ?)", (revision, task_id))
+            orphans = [result for result in results if not _uses_hash(writer, result.hash)]
+        for status, count in gone.items():
+            self._moved(status, None, count)
+        return orphans
+
+    def clear(self) -> list[Result]:
+        """Delete every task; all their results come back, one for each file."""
+        with self._db.write() as writer:
+            rows = writer.execute("SELECT * FROM result GROUP BY hash").fetchall()
+            for table in ("debug", "result", "task", "removed"):
+                writer.execute(f"DELETE FROM {table}")
+            revision = _next_revision(writer)
+            writer.execute("UPDATE meta SET value = ? WHERE key = 'reset_revision'", (revision,))
+        with self._counts_lock:
+            self._counts = dict.fromkeys(TaskStatus, 0)
+        self._on_change()
+        return [query.result_of(row) for row in rows]
+
+    # --- inside ---
+
+    def _stop_unfinished(self) -> int:
+        with self._db.write() as writer:
+            found: int = writer.execute("SELECT count(*) FROM task WHERE status IN ('pending', 'processing')").fetchone()[0]
+            if found:
+                writer.execute(
+                    "UPDATE task SET status = 'stopped', error = ?, updated_at = ?, revision = ?"
+                    " WHERE status IN ('pending', 'processing')",
+                    (_encode(Problem(Code.FOUND_UNFINISHED)), int(self._clock()), _next_revision(writer)),
+                )
+        return found
+
+    def _touch(self, writer: sqlite3.Connection, ids: Sequence[str]) -> None:
+        revision = _next_revision(writer)
+        now = int(self._clock())
+        writer.executemany(
+            "UPDATE task SET updated_at = ?, revision = ? WHERE id = ?", [(now, revision, task_id) for task_id in ids]
+        )
+        _recount(writer, ids)
+
+    def _moved(self, before: TaskStatus | None, after: TaskStatus | None, count: int) -> None:
+        with self._counts_lock:
+            if before is not None:
+                self._counts[before] -= count
+            if after is not None:
+                self._counts[after] += count
+        self._on_change()
+
+
+def _count(reader: sqlite3.Connection) -> Counts:
+    counts = dict.fromkeys(TaskStatus, 0)
+    for status, count in reader.execute("SELECT status, count(*) FROM task GROUP BY status"):
+        counts[TaskStatus(status)] = count
+    return counts
+
+
+def _next_revision(writer: sqlite3.Connection) -> int:
+    row = writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision' RETURNING value").fetchone()
+    return int(row[0])
+
+
+def _recount(writer: sqlite3.Connection, ids: Sequence[str]) -> None:
+    writer.executemany(
+        "UPDATE task SET (result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
+        " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0)"
+        " FROM result WHERE task_id = task.id) WHERE id = ?",
+        [(task_id,) for task_id in ids],
+    )
+
+
+def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:
+    row = reader.execute("SELECT * FROM result WHERE id = ? AND task_id = ?", (result_id, task_id)).fetchone()
+    if row is None:
+        if reader.execute("SELECT 1 FROM task WHERE id = ?", (task_id,)).fetchone() is None:
+            raise NotFound(Code.TASK_UNKNOWN, id=task_id)
+        raise NotFound(Code.RESULT_UNKNOWN, id=result_id)
+    return query.result_of(row)
+
+
+def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
+    return reader.execute("SELECT 1 FROM result WHERE hash = ? LIMIT 1", (digest,)).fetchone() is not None
+
+
+def _encode(problem: Problem | None) -> str | None:
+    return None if problem is None else msgspec.json.encode(problem).decode()
