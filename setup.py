@@ -1,0 +1,21 @@
+"""Tells setuptools what pyproject.toml cannot: the page and the assets as trees, and where to build."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+SHARE = "share/image-batch-console"
+
+
+def data_files() -> list[tuple[str, list[str]]]:
+    """Each folder of webui/ and assets/ with its files, for ``<prefix>/share/image-batch-console``."""
+    found: dict[str, list[str]] = {}
+    for top in ("webui", "assets"):
+        for file in sorted(Path(top).rglob("*")):
+            if file.is_file():
+                found.setdefault(f"{SHARE}/{file.parent.as_posix()}", []).append(file.as_posix())
+    return sorted(found.items())
+
+
+# ``build/`` holds the packaging scripts, so setuptools works elsewhere.
+setup(data_files=data_files(), options={"build": {"build_base": "dist/.build"}})

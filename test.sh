@@ -1,0 +1,56 @@
+#!/bin/sh
+# Checks everything: style, types, import rules, tests with coverage. Sets itself up, on Debian as root with the
+# system packages too. Arguments go to pytest, and then only pytest runs: ./test.sh tests/engine -k sse
+# CI=true: nothing may be skipped.
+set -u
+root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
+cd "$root" || exit 1
+. scripts/find_python.sh
+
+packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium fonts-wqy-microhei xvfb xauth xdotool openbox'
+missing=
+if command -v dpkg-query >/dev/null 2>&1; then
+    for package in $packages; do
+        [ -n "$(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | sed -n '/^ii/p')" ] ||
+            missing="$missing $package"
+    done
+fi
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ]; then
+        echo "test.sh: installing$missing"
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+            echo "test.sh: apt-get failed; tests that need$missing cannot run" >&2
+    else
+        echo "test.sh: NOT INSTALLED:$missing" >&2
+        echo "test.sh: tests of the page or the window that need them will be SKIPPED. To run them:" >&2
+        echo "    sudo apt install$missing" >&2
+    fi
+fi
+
+venv=$root/.venv-test
+if ! is_ready "$venv" "$root/requirements-dev.lock"; then
+    find_python
+    "$python" scripts/make_venv.py --lock requirements-dev.lock --venv "$venv" $python_site >/dev/null || exit $?
+fi
+PATH=$venv/bin:$PATH
+export PATH
+[ $# = 0 ] || exec "$venv/bin/python" -m pytest "$@"
+
+failed=
+check() {
+    echo "== $*"
+    "$venv/bin/python" -m "$@" || failed="$failed $1"
+}
+check ruff check .
+check ruff format --check .
+check mypy
+echo "== lint-imports"
+PYTHONPATH=$root "$venv/bin/python" -c 'from importlinter.cli import lint_imports_command as run; run()' ||
+    failed="$failed lint-imports"
+[ -z "$failed" ] || echo "== FAILED:$failed (see above)"
+
+"$venv/bin/python" -m pytest --cov --cov-report=term --cov-fail-under=85
+status=$?
+[ -z "$failed" ] || exit 1
+exit $status
