@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts the program from a checkout: sets up .venv when it is missing or old, then hands everything on to launcher.py.
-# PYTHON_BIN chooses the Python. Exit codes of the set-up: 20-27, see README.md; all others are the program's.
+# PYTHON_BIN chooses the Python. Exit codes of the set-up: 20-28, see README.md; all others are the program's.
 set -u
 
 self=$0

@@ -1,7 +1,7 @@
 """Makes or repairs a virtual environment that holds exactly what a lock file names; prints its path.
 
 Standard library only: it runs before anything is installed. Exit codes: 22 no venv module, 23 no pip, 24 no network,
-25 no folder to write to, 26 pip failed, 27 disk full.
+25 no folder to write to, 26 pip failed, 27 disk full, 28 another start does not end.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Exit(IntEnum):
     NOT_WRITABLE = 25
     INSTALL_FAILED = 26
     DISK_FULL = 27
+    WAITED_TOO_LONG = 28
 
 
 def languages() -> list[str]:
@@ -72,8 +73,9 @@ def say(key: str, **values: object) -> None:
         print(catalogue[f"start.{key}"].format_map(values), file=sys.stderr, flush=True)
 
 
-def give_up(code: Exit, key: str, **values: object) -> NoReturn:
-    say(key, **values)
+def give_up(code: Exit, **values: object) -> NoReturn:
+    """End with the code, after the message of its name."""
+    say(code.name.lower(), **values)
     sys.exit(code)
 
 
@@ -132,10 +134,10 @@ class Environment:
 
     def _create(self) -> None:
         if importlib.util.find_spec("venv") is None:
-            give_up(Exit.NO_VENV, "no_venv", python=sys.executable, line=venv_line())
+            self._give_up(Exit.NO_VENV)
         with_pip = importlib.util.find_spec("ensurepip") is not None
         if not with_pip and importlib.util.find_spec("pip") is None:
-            give_up(Exit.NO_PIP, "no_pip", python=sys.executable, line=venv_line())
+            self._give_up(Exit.NO_PIP)
         shutil.rmtree(self.folder, ignore_errors=True)
         options = [] if with_pip else ["--without-pip"]
         if self.system_site:
@@ -151,13 +153,13 @@ class Environment:
         if made.returncode:
             print(made.stdout[-2000:], file=sys.stderr)
             full = any(word in made.stdout for word in DISK_WORDS)
-            give_up(*((Exit.DISK_FULL, "disk_full") if full else (Exit.NO_VENV, "no_venv")), **self._names())
+            self._give_up(Exit.DISK_FULL if full else Exit.NO_VENV)
 
     def _install(self) -> None:
         started = time.monotonic()
         say("installing", path=self.folder)
         # The venv's own pip, or (Debian without python3-venv) the pip of the Python it was made from.
-        pip = [self.python, "-m", "pip"]
+        pip: list[str | Path] = [self.python, "-m", "pip"]
         if not any(self.folder.glob("[Ll]ib*/**/site-packages/pip/__init__.py")):
             pip = [sys.executable, "-m", "pip", "--python", str(self.python)]
         options = ["--no-deps", "--require-hashes", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
@@ -166,7 +168,7 @@ class Environment:
         if code:
             text = self.log.read_text(encoding="utf-8", errors="replace")
             print("".join(f"    {line}\n" for line in text.splitlines()[-6:]), end="", file=sys.stderr)
-            give_up(*reason(text), **self._names())
+            self._give_up(reason(text))
         say("installed", seconds=round(time.monotonic() - started))
 
     def _run(self, command: list[str | Path], environment: dict[str, str]) -> int:
@@ -194,17 +196,17 @@ class Environment:
             print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
         return pip.returncode
 
-    def _names(self) -> dict[str, object]:
-        return {"python": sys.executable, "line": venv_line(), "path": self.folder, "log": self.log}
+    def _give_up(self, code: Exit) -> NoReturn:
+        give_up(code, python=sys.executable, line=venv_line(), path=self.folder, log=self.log)
 
 
-def reason(pip_output: str) -> tuple[Exit, str]:
+def reason(pip_output: str) -> Exit:
     """Why pip failed, as far as its output tells."""
     if any(word in pip_output for word in DISK_WORDS):
-        return Exit.DISK_FULL, "disk_full"
+        return Exit.DISK_FULL
     if any(word in pip_output for word in NETWORK_WORDS):
-        return Exit.NO_NETWORK, "no_network"
-    return Exit.INSTALL_FAILED, "install_failed"
+        return Exit.NO_NETWORK
+    return Exit.INSTALL_FAILED
 
 
 def venv_line() -> str:
@@ -254,7 +256,7 @@ def alone(folder: Path) -> Iterator[None]:
                 say("waiting", path=folder)
                 told = True
             if time.monotonic() > deadline:
-                give_up(Exit.INSTALL_FAILED, "waited_too_long", path=folder)
+                give_up(Exit.WAITED_TOO_LONG, path=folder)
             time.sleep(0.2)
         yield
 
@@ -273,7 +275,7 @@ def main() -> None:
     folder: Path = arguments.venv
     if not is_writable(folder.parent):
         if arguments.fallback is None or not is_writable(arguments.fallback.parent):
-            give_up(Exit.NOT_WRITABLE, "not_writable", path=folder.parent)
+            give_up(Exit.NOT_WRITABLE, path=folder.parent)
         folder = arguments.fallback
         say("elsewhere", path=folder)
     environment = Environment(folder, arguments.lock, system_site=arguments.system_site_packages)
