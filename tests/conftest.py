@@ -1,0 +1,44 @@
+"""Which tests can run here: tools that are missing skip a test with a reason, and in CI a skipped test has failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from functools import cache
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+
+
+@cache
+def _missing_for(marker: str) -> str:
+    """What a marker's tests need and this machine lacks; empty when they can run."""
+    programs = {"browser": ("chromium",), "window": ("Xvfb", "xdotool")}.get(marker, ())
+    lacking = [name for name in programs if shutil.which(name) is None]
+    if marker == "window" and not lacking:
+        code = "import gi; gi.require_version('WebKit2', '4.1')"
+        if subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode:
+            lacking.append("python3-gi with gir1.2-webkit2-4.1")
+    return ", ".join(lacking)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what cannot run, saying what is missing."""
+    for item in items:
+        for marker in ("browser", "window"):
+            if item.get_closest_marker(marker) and (missing := _missing_for(marker)):
+                item.add_marker(pytest.mark.skip(reason=f"needs {missing}; see ./test.sh"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI nothing is skipped: what did not run is not known to work."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI: {report.longrepr}"
+    return report
