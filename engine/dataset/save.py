@@ -1,0 +1,346 @@
+"""Results as files in a folder that a person chose: never over another file, never outside, durable when it returns."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import secrets
+import time
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.dataset.naming import NameContext, SaveRule, check_rule, image_stem, text
+from engine.errors import Code, InvalidInput, Problem, StorageFailed
+from engine.files import storage_failure
+from engine.images.cache import sync_folder, write_all
+from engine.images.discover import clean_path, printable
+
+FIELD: Final = "output_dir"
+
+_TEMPORARY: Final = ".saving-"
+_LEFTOVER_SECONDS: Final = 24 * 3600
+_AHEAD: Final = 8
+_COPY_BYTES: Final = 1 << 20
+_READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_NO_KERNEL_COPY: Final = frozenset(
+    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
+)
+
+
+class SaveItem(msgspec.Struct, frozen=True):
+    """One result to save: what its name is made of, its file in the cache, its extension without a dot."""
+
+    context: NameContext
+    file: Path
+    extension: str
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """Absolute paths of what was written."""
+
+    image: str
+    txt: str | None
+
+
+class SaveError(msgspec.Struct, frozen=True):
+    """One result that could not be saved, and why."""
+
+    result_id: str
+    source_name: str
+    problem: Problem
+
+
+class SaveReport(msgspec.Struct, frozen=True):
+    """What became of each item: saved ones by result id, and errors, both in the order given."""
+
+    saved: list[tuple[str, Saved]]
+    errors: list[SaveError]
+
+
+def check_output(folder: str) -> Path:
+    """The folder to save to, made where it is missing, tried by writing to it.
+
+    Raises InvalidInput for ``output_dir``: OUTPUT_REQUIRED, OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE; StorageFailed.
+    """
+    cleaned = clean_path(folder)
+    if not cleaned:
+        raise InvalidInput(Code.OUTPUT_REQUIRED, field=FIELD)
+    path = Path(cleaned)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe, descriptor = _create_temporary(path)
+        os.close(descriptor)
+        probe.unlink()
+    except (FileExistsError, NotADirectoryError, ValueError) as error:
+        raise InvalidInput(Code.OUTPUT_NOT_FOLDER, field=FIELD, path=printable(cleaned)) from error
+    except OSError as error:
+        if error.errno in _READ_ONLY:
+            raise InvalidInput(Code.OUTPUT_NOT_WRITABLE, field=FIELD, path=printable(cleaned)) from error
+        raise storage_failure(error, printable(cleaned)) from error
+    return path
+
+
+def save_one(item: SaveItem, rule: SaveRule, folder: Path) -> Saved:
+    """Save one result. Raises InvalidInput (TEMPLATE_…) or StorageFailed (RESULT_FILE_MISSING, DISK_FULL,
+    OUTPUT_NOT_WRITABLE, STORAGE_FAILED)."""
+    check_rule(rule)
+    saver = _Saver(rule, folder)
+    saved = saver.finish(saver.copy(item))
+    saver.sync()
+    return saved
+
+
+def save_all(
+    items: Iterable[SaveItem],
+    rule: SaveRule,
+    folder: Path,
+    check: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> SaveReport:
+    """Save many results; what fails is listed and does not end the rest.
+
+    ``check`` is called before each and may raise; what was begun is then finished first and stays. ``progress`` gets
+    the number of items dealt with. With ``only_first_if_multiple`` only the first item of each task is taken. Raises
+    InvalidInput (TEMPLATE_…).
+    """
+    check_rule(rule)
+    saver = _Saver(rule, folder)
+    report = SaveReport([], [])
+    under_way: deque[tuple[SaveItem, Future[Saved]]] = deque()
+
+    def settle(at_most: int) -> None:
+        while len(under_way) > at_most:
+            item, future = under_way.popleft()
+            try:
+                report.saved.append((item.context.result_id, future.result()))
+            except StorageFailed as error:
+                report.errors.append(SaveError(item.context.result_id, item.context.src_name, error.problem))
+            progress(len(report.saved) + len(report.errors))
+
+    # One thread copies while the other waits for the disk and gives names: each file has its name only when its bytes
+    # are durable, names go in order, and the whole takes no longer than copying and writing back side by side.
+    with ThreadPoolExecutor(1, "save") as finisher:
+        try:
+            for item in _wanted(items, rule):
+                check()
+                under_way.append((item, _begin(saver, item, finisher)))
+                settle(_AHEAD)
+        finally:
+            settle(0)
+            saver.sync()
+    return report
+
+
+def _wanted(items: Iterable[SaveItem], rule: SaveRule) -> Iterator[SaveItem]:
+    seen: set[str] = set()
+    for item in items:
+        if rule.only_first_if_multiple and item.context.task_id in seen:
+            continue
+        seen.add(item.context.task_id)
+        yield item
+
+
+def _begin(saver: _Saver, item: SaveItem, finisher: ThreadPoolExecutor) -> Future[Saved]:
+    try:
+        return finisher.submit(saver.finish, saver.copy(item))
+    except StorageFailed as error:
+        failed: Future[Saved] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+class _Copy(msgspec.Struct, frozen=True):
+    """A result copied to a hidden file of the output folder, still open."""
+
+    item: SaveItem
+    temporary: Path
+    descriptor: int
+
+
+class _Saver:
+    """One save into one folder. `copy` and `finish` may run in two threads, each in one only."""
+
+    def __init__(self, rule: SaveRule, folder: Path) -> None:
+        self._rule = rule
+        self._folder = folder
+        self._taken: set[str] = set()
+        self._next_number: dict[tuple[str, str], int] = {}
+        # Names are compared as Windows and macOS do, wherever the set may be copied to later.
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():
+                self._taken.add(_folded(path.name))
+                if path.name.startswith(_TEMPORARY):
+                    _remove_leftover(path)
+
+    def copy(self, item: SaveItem) -> _Copy:
+        """Copy the bytes next to where they will lie."""
+        try:
+            source = os.open(item.file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError as error:
+            raise StorageFailed(Code.RESULT_FILE_MISSING, path=printable(str(item.file))) from error
+        except OSError as error:
+            raise storage_failure(error, printable(str(item.file))) from error
+        try:
+            with self._failures():
+                temporary, descriptor = _create_temporary(self._folder)
+                try:
+                    _copy_bytes(source, descriptor)
+                except BaseException:
+                    os.close(descriptor)
+                    _unlink(temporary)
+                    raise
+        finally:
+            os.close(source)
+        return _Copy(item, temporary, descriptor)
+
+    def finish(self, copy: _Copy) -> Saved:
+        """Make the bytes durable and give them the first free name, the caption with them."""
+        try:
+            with self._failures():
+                try:
+                    os.fsync(copy.descriptor)
+                finally:
+                    os.close(copy.descriptor)
+                return self._name(copy)
+        finally:
+            _unlink(copy.temporary)
+
+    def sync(self) -> None:
+        """Make the names durable."""
+        with self._failures():
+            sync_folder(self._folder)
+
+    def _name(self, copy: _Copy) -> Saved:
+        item = copy.item
+        for stem in self._free_stems(image_stem(self._rule, item.context), item.extension):
+            image = self._folder / f"{stem}.{item.extension}"
+            txt = self._folder / f"{stem}.txt" if self._rule.create_txt else None
+            try:
+                if txt is not None:
+                    self._write_txt(item.context, image, txt)
+                try:
+                    _name_exclusively(copy.temporary, image)
+                except BaseException:
+                    if txt is not None:
+                        _unlink(txt)
+                    raise
+            except FileExistsError:
+                # Somebody else was faster with this name.
+                continue
+            return Saved(str(image), str(txt) if txt else None)
+        raise AssertionError("numbers do not end")
+
+    def _free_stems(self, stem: str, extension: str) -> Iterator[str]:
+        """``stem``, ``stem_1``, ``stem_2`` …, as far as nothing is known to have the name."""
+        endings = (f".{extension}", ".txt") if self._rule.create_txt else (f".{extension}",)
+        memory = (_folded(stem), extension)
+        for number in itertools.count(self._next_number.get(memory, 0)):
+            candidate = f"{stem}_{number}" if number else stem
+            names = {_folded(candidate + ending) for ending in endings}
+            self._next_number[memory] = number + 1
+            if self._taken.isdisjoint(names):
+                self._taken |= names
+                yield candidate
+
+    def _write_txt(self, context: NameContext, image: Path, txt: Path) -> None:
+        content = text(self._rule, context, image.name, str(image)).encode("utf-8", "backslashreplace")
+        temporary, descriptor = _create_temporary(self._folder)
+        try:
+            try:
+                write_all(descriptor, content)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            _name_exclusively(temporary, txt)
+        finally:
+            _unlink(temporary)
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            path = printable(str(self._folder))
+            if error.errno in _READ_ONLY:
+                raise StorageFailed(Code.OUTPUT_NOT_WRITABLE, path=path) from error
+            raise storage_failure(error, path) from error
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _create_temporary(folder: Path) -> tuple[Path, int]:
+    """A new hidden file, open for writing, with the rights that the person's other files get."""
+    path = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
+    return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
+
+
+def _remove_leftover(path: Path) -> None:
+    """What a save that was killed left behind; younger ones may belong to another program at work."""
+    with contextlib.suppress(OSError):
+        if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
+            path.unlink()
+
+
+def _name_exclusively(temporary: Path, target: Path) -> None:
+    """Give the file its name; FileExistsError when anything has that name, whoever made it and whenever."""
+    if os.name == "nt":
+        temporary.rename(target)  # refuses to replace, on Windows
+        return
+    try:
+        os.link(temporary, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # FAT and some network shares have no links: claim the name with an empty file, then move over our own.
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        try:
+            temporary.replace(target)
+        except BaseException:
+            _unlink(target)
+            raise
+
+
+def _copy_bytes(source: int, target: int) -> None:
+    """Copy inside the kernel where it can; copy_file_range also clones on file systems that share blocks."""
+    left = os.fstat(source).st_size
+    for step in _copy_steps():
+        try:
+            while left > 0 and (copied := step(source, target, left)):
+                left -= copied
+        except OSError as error:
+            if error.errno not in _NO_KERNEL_COPY:
+                raise
+        if left <= 0:
+            return
+    raise OSError(errno.EIO, "file became shorter while it was copied")
+
+
+def _copy_steps() -> Iterator[Callable[[int, int, int], int]]:
+    """Ways to copy the next bytes from where both files stand, best first."""
+    if hasattr(os, "copy_file_range"):
+        yield os.copy_file_range
+    if hasattr(os, "sendfile") and os.uname().sysname == "Linux":
+        yield lambda source, target, left: os.sendfile(target, source, None, left)
+    yield _copy_through_memory
+
+
+def _copy_through_memory(source: int, target: int, left: int) -> int:
+    data = os.read(source, min(left, _COPY_BYTES))
+    write_all(target, data)
+    return len(data)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()

@@ -1,0 +1,229 @@
+"""Result pictures as files named by the sha256 of their bytes: written whole or not at all, swept by reference, age and
+size. One process at a time owns the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.errors import Code, StorageFailed
+from engine.files import storage_failure
+
+FRESH_SECONDS: Final = 300.0
+"""A file this young may not be recorded anywhere yet: no sweep removes it."""
+
+_INCOMING: Final = ".incoming"
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_EXTENSION: Final = re.compile(r"[a-z0-9]{1,8}")
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    modified: float
+    size: int
+    path: str
+    hash: str
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Make names in a folder durable; Windows has no such call and does not need it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write every byte; the system may take them in parts."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+class Cache:
+    """The folder ``ab/cdef….ext`` of result pictures. Safe to use from many threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the folder, made where it is missing; what an earlier run left half written is removed."""
+        self._folder = folder
+        self._incoming = folder / _INCOMING
+        try:
+            self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._sweep_incoming()
+        except OSError as error:
+            raise storage_failure(error, folder) from error
+
+    def put(self, data: bytes, extension: str) -> str:
+        """Keep these bytes; returns their sha256 in hex. They are on disk when this returns.
+
+        Raises StorageFailed (DISK_FULL or STORAGE_FAILED); nothing half written is left then.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        target = self.path(digest, extension)
+        if not self._holds(target, len(data)):
+            self._write((data,), lambda: target)
+        return digest
+
+    def put_stream(self, chunks: Iterable[bytes], extension: str) -> tuple[str, int]:
+        """The same for bytes that come in pieces; returns sha256 in hex and size in bytes."""
+        hasher = hashlib.sha256()
+        size = 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                hasher.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        self._write(counted(), lambda: self.path(hasher.hexdigest(), extension))
+        return hasher.hexdigest(), size
+
+    def path(self, digest: str, extension: str) -> Path:
+        """Where the picture of this hash lies, whether it is there or not."""
+        if not _HASH.fullmatch(digest) or not _EXTENSION.fullmatch(extension):
+            raise ValueError("not the name of a cached picture")
+        return self._folder / digest[:2] / f"{digest[2:]}.{extension}"
+
+    def has(self, digest: str, extension: str) -> bool:
+        """Whether the picture of this hash is there."""
+        return self.path(digest, extension).is_file()
+
+    def read(self, digest: str, extension: str) -> bytes:
+        """The bytes of this hash, checked against it.
+
+        Raises StorageFailed: RESULT_FILE_MISSING, FILE_DAMAGED when they changed, STORAGE_FAILED.
+        """
+        target = self.path(digest, extension)
+        try:
+            data = target.read_bytes()
+        except FileNotFoundError as error:
+            raise StorageFailed(Code.RESULT_FILE_MISSING, path=str(target)) from error
+        except OSError as error:
+            raise storage_failure(error, target) from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise StorageFailed(Code.FILE_DAMAGED, path=str(target))
+        return data
+
+    def remove(self, digest: str, extension: str) -> bool:
+        """Remove a picture; False when it was not there. Raises StorageFailed."""
+        target = self.path(digest, extension)
+        try:
+            target.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise storage_failure(error, target) from error
+        return True
+
+    def sweep(
+        self,
+        keep: Callable[[str], bool],
+        max_age_seconds: float,
+        max_bytes: int,
+        now: float,
+        *,
+        fresh_seconds: float = FRESH_SECONDS,
+    ) -> int:
+        """Remove pictures that ``keep`` (asked with the hash) does not hold: those older than ``max_age_seconds``, then
+        the oldest until all files together have at most ``max_bytes``. ``now``: Unix seconds. Returns how many went.
+
+        Referenced pictures stay even when they alone are too many; files that are not ours are not touched.
+        """
+        entries = sorted(self._entries(), key=lambda entry: entry.modified)
+        total = sum(entry.size for entry in entries)
+        removed = 0
+        for entry in entries:
+            age = now - entry.modified
+            if age < fresh_seconds or (age <= max_age_seconds and total <= max_bytes) or keep(entry.hash):
+                continue
+            if _unlink(Path(entry.path)):
+                removed += 1
+                total -= entry.size
+        return removed
+
+    def _holds(self, target: Path, size: int) -> bool:
+        """Whether the file is there already; its time is renewed, so that a sweep under way sees it as fresh."""
+        try:
+            if target.stat().st_size != size:
+                return False
+            os.utime(target)
+        except OSError:
+            return False
+        return True
+
+    def _write(self, chunks: Iterable[bytes], target: Callable[[], Path]) -> None:
+        temporary = self._incoming / secrets.token_hex(16)
+        try:
+            try:
+                self._write_file(temporary, chunks)
+                _move(temporary, target())
+            except BaseException:
+                _unlink(temporary)
+                raise
+        except OSError as error:
+            raise storage_failure(error, self._folder) from error
+
+    def _write_file(self, path: Path, chunks: Iterable[bytes]) -> None:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            for chunk in chunks:
+                write_all(descriptor, chunk)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _entries(self) -> Iterator[_Entry]:
+        for first in _scan(self._folder):
+            if len(first.name) != 2 or not first.is_dir(follow_symlinks=False):
+                continue
+            for file in _scan(first.path):
+                digest = first.name + file.name.partition(".")[0]
+                if not _HASH.fullmatch(digest):
+                    continue
+                try:
+                    status = file.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                yield _Entry(status.st_mtime, status.st_size, file.path, digest)
+
+    def _sweep_incoming(self) -> None:
+        for entry in _scan(self._incoming):
+            _unlink(Path(entry.path))
+
+
+def _scan(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Give the finished file its name, durably; the folder is made at first use."""
+    try:
+        temporary.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(target.parent.parent)
+        temporary.replace(target)
+    sync_folder(target.parent)
+
+
+def _unlink(path: Path) -> bool:
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True

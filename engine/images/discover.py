@@ -1,0 +1,377 @@
+"""Which pictures a path holds: found by content, in natural order, with what was refused and why. Reads only."""
+
+# Tens of thousands of names are handled here; a Path for each would take most of the time.
+# ruff: noqa: PTH100, PTH111, PTH116, PTH118, PTH119, PTH122, PTH123
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+from natsort import natsort_keygen, ns
+
+from engine.errors import Code, InvalidInput, PictureRejected, Problem
+from engine.images.picture import HEAD_BYTES, check_picture, sniff, with_path
+from engine.models import ImageInfo, SourceImage
+
+FIELD: Final = "input_path"
+
+_SUFFIXES: Final = frozenset(
+    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif"}
+    # Pictures to a person, but not to us: named as refused instead of passed over.
+    | {".heic", ".heif", ".hif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".exr"}
+)
+# Camera raws are TIFF by their first bytes; what a TIFF reader finds in them is a thumbnail.
+_RAW_SUFFIXES: Final = frozenset(
+    {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".srw", ".pef", ".orf", ".rw2", ".raf", ".3fr"}
+)
+
+_LITTER: Final = frozenset(
+    {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "system volume information"}
+    | {"__macosx", "@eadir", "#recycle", "lost+found"}
+)
+
+_PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+_PROGRESS_EVERY: Final = 100
+_HIDDEN_ON_WINDOWS: Final = 0x2
+_REPARSE_POINT: Final = 0x400
+
+Key = tuple[object, ...]
+
+
+class RejectedFile(msgspec.Struct, frozen=True):
+    """A file that looks or is named like a picture and cannot be used; ``path`` is printable."""
+
+    path: str
+    problem: Problem
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a path holds. ``formats``: count by MIME subtype (``png``, ``jpeg``); ``total_bytes`` and ``largest`` in
+    bytes, of the usable pictures."""
+
+    root: str
+    pictures: list[SourceImage]
+    rejected: list[RejectedFile]
+    formats: dict[str, int]
+    total_bytes: int
+    largest: int
+
+
+class ReadSource(msgspec.Struct, frozen=True):
+    """A source picture, whole and decoded once."""
+
+    data: bytes
+    info: ImageInfo
+    name: str
+
+
+def discover(
+    path: str,
+    max_bytes: int,
+    *,
+    check: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Found:
+    """The pictures in a file or, with all below it, a folder; what is too large, cut off or unreadable is listed so.
+
+    ``check`` is called for every entry and may raise; ``progress`` gets the number of files looked at. Raises
+    InvalidInput for ``input_path``: FIELD_REQUIRED, PATH_NOT_FOUND, PATH_UNREADABLE, FOLDER_EMPTY, NO_PICTURES
+    (``rejected``: how many were refused); for a single file the code of what is wrong with it.
+    """
+    root = clean_path(path)
+    if not root:
+        raise InvalidInput(Code.FIELD_REQUIRED, field=FIELD, name=FIELD)
+    status = _status_of_root(root)
+    search = _Search(root, max_bytes, check, progress)
+    if stat.S_ISDIR(status.st_mode):
+        search.walk()
+        if not search.entries:
+            raise InvalidInput(Code.FOLDER_EMPTY, field=FIELD, path=printable(root))
+    elif stat.S_ISREG(status.st_mode):
+        search.look(root, os.path.basename(root), ())
+        if search.rejected:
+            problem = search.rejected[0][1].problem
+            raise InvalidInput(problem.code, field=FIELD, **problem.params)
+    if not search.pictures:
+        raise InvalidInput(Code.NO_PICTURES, field=FIELD, path=printable(root), rejected=len(search.rejected))
+    return search.found()
+
+
+def read_source(path: str, max_bytes: int) -> ReadSource:
+    """Read a picture and decode it completely, before anything is paid for it.
+
+    Raises InvalidInput (SOURCE_MISSING) or PictureRejected; both name the path.
+    """
+    shown = printable(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
+    except OSError as error:
+        raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror) from error
+    try:
+        info = check_picture(data, max_bytes)
+    except PictureRejected as error:
+        raise with_path(error, shown) from error
+    return ReadSource(data, info, os.path.basename(path))
+
+
+def clean_path(text: str) -> str:
+    """An absolute path from what people paste: quotes, white space around, ``~`` and file URLs are understood."""
+    text = text.strip()
+    while len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1].strip()
+    if text.lower().startswith("file:"):
+        text = _from_file_url(text)
+    return os.path.abspath(os.path.expanduser(text)) if text else ""
+
+
+def printable(path: str) -> str:
+    """A path that JSON can hold: bytes that are no UTF-8 become escapes."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _from_file_url(url: str) -> str:
+    parts = urlsplit(url)
+    path = unquote(parts.path, errors="surrogateescape")
+    if os.name == "nt":
+        return f"\\\\{parts.netloc}{path}" if parts.netloc not in {"", "localhost"} else path.lstrip("/")
+    return path
+
+
+def _status_of_root(root: str) -> os.stat_result:
+    try:
+        return os.stat(root)
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise InvalidInput(Code.PATH_NOT_FOUND, field=FIELD, path=printable(root)) from error
+    except OSError as error:
+        raise InvalidInput(Code.PATH_UNREADABLE, field=FIELD, path=printable(root), reason=error.strerror) from error
+
+
+class _Search:
+    """One walk; files and folders that a link names come last, so that a thing goes by its own name if it has one."""
+
+    def __init__(self, root: str, max_bytes: int, check: Callable[[], None], progress: Callable[[int], None]) -> None:
+        self._root = root
+        self._real_root = os.path.join(os.path.realpath(root), "")
+        self._max_bytes = max_bytes
+        self._check = check
+        self._progress = progress
+        self._sort_key = natsort_keygen(alg=ns.INT | ns.IGNORECASE)
+        self._seen: set[tuple[int, int]] = set()
+        self._folders: list[tuple[str, Key]] = []
+        self._links: list[tuple[str, str, Key]] = []
+        self.entries = 0
+        self.pictures: list[tuple[Key, SourceImage]] = []
+        self.rejected: list[tuple[Key, RejectedFile]] = []
+
+    def walk(self) -> None:
+        self._folders.append((self._root, ()))
+        while self._folders or self._links:
+            if self._folders:
+                self._folder(*self._folders.pop())
+            else:
+                self._link(*self._links.pop())
+
+    def found(self) -> Found:
+        self.pictures.sort(key=lambda pair: pair[0])
+        pictures = [picture for _, picture in self.pictures]
+        formats: dict[str, int] = {}
+        for picture in pictures:
+            subtype = picture.mime.partition("/")[2]
+            formats[subtype] = formats.get(subtype, 0) + 1
+        sizes = [picture.size for picture in pictures]
+        self.rejected.sort(key=lambda pair: pair[0])
+        rejected = [file for _, file in self.rejected]
+        self._progress(self.entries)
+        return Found(printable(self._root), pictures, rejected, formats, sum(sizes), max(sizes))
+
+    def _folder(self, folder: str, key: Key) -> None:
+        try:
+            status = os.stat(folder)
+            if not self._is_new(status):
+                return
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    self._entry(entry, key)
+        except OSError as error:
+            if folder == self._root:
+                raise InvalidInput(
+                    Code.PATH_UNREADABLE, field=FIELD, path=printable(folder), reason=error.strerror
+                ) from error
+            self._reject(folder, key, Code.PICTURE_UNREADABLE, reason=error.strerror)
+
+    def _entry(self, entry: os.DirEntry[str], key: Key) -> None:
+        self._check()
+        if _is_litter(entry):
+            return
+        self.entries += 1
+        if self.entries % _PROGRESS_EVERY == 0:
+            self._progress(self.entries)
+        name = entry.name
+        if _is_link(entry):
+            self._links.append((entry.path, name, key))
+        elif entry.is_dir(follow_symlinks=False):
+            self.entries -= 1
+            self._folders.append((entry.path, (*key, self._folder_key(name))))
+        elif entry.is_file(follow_symlinks=False):
+            self.look(entry.path, name, key)
+
+    def _link(self, path: str, name: str, key: Key) -> None:
+        self._check()
+        try:
+            real = os.path.realpath(path, strict=True)
+            mode = os.stat(real).st_mode
+        except OSError:
+            return
+        if not real.startswith(self._real_root):
+            return
+        if stat.S_ISDIR(mode):
+            self._folders.append((path, (*key, self._folder_key(name))))
+        elif stat.S_ISREG(mode):
+            self.look(path, name, key, by_link=True)
+
+    def look(self, path: str, name: str, folder_key: Key, *, by_link: bool = False) -> None:
+        """Take one file in, refuse it, or pass it over."""
+        suffix = os.path.splitext(name)[1].lower()
+        named_like_picture = suffix in _SUFFIXES or suffix in _RAW_SUFFIXES
+        key = (*folder_key, self._file_key(name))
+        try:
+            file = _File(path)
+        except OSError as error:
+            if named_like_picture and not isinstance(error, FileNotFoundError):
+                self._reject(path, key, Code.PICTURE_UNREADABLE, reason=error.strerror)
+            return
+        if file.mime is None and not named_like_picture:
+            return
+        if not self._is_new(file.status, only_if=by_link):
+            return
+        code = self._fault(file, path, suffix)
+        if code is None:
+            status = file.status
+            picture = SourceImage(path, name, status.st_size, status.st_mtime_ns, file.mime or "")
+            self.pictures.append((key, picture))
+        elif code is Code.PICTURE_TOO_LARGE:
+            self._reject(path, key, code, limit=self._max_bytes)
+        else:
+            self._reject(path, key, code)
+
+    def _fault(self, file: _File, path: str, suffix: str) -> Code | None:
+        if not path.isascii() and printable(path) != path:
+            return Code.PICTURE_UNREADABLE
+        if file.status.st_size == 0:
+            return Code.PICTURE_BROKEN
+        if file.mime is None or (suffix in _RAW_SUFFIXES and file.mime == "image/tiff"):
+            return Code.PICTURE_NOT_IMAGE
+        if file.status.st_size > self._max_bytes:
+            return Code.PICTURE_TOO_LARGE
+        if file.ends_well:
+            return None
+        # The end looks wrong; cameras append things, though, so only the decoder knows.
+        try:
+            read_source(path, self._max_bytes)
+        except PictureRejected as error:
+            return error.code
+        except InvalidInput:
+            return Code.PICTURE_UNREADABLE
+        return None
+
+    def _is_new(self, status: os.stat_result, *, only_if: bool = True) -> bool:
+        """Remember a file or folder; False when it was seen before and ``only_if`` asks for new ones."""
+        identity = (status.st_dev, status.st_ino)
+        if only_if and identity in self._seen:
+            return False
+        self._seen.add(identity)
+        return True
+
+    def _reject(self, path: str, key: Key, code: Code, **params: str | int | None) -> None:
+        shown = printable(path)
+        self.rejected.append((key, RejectedFile(shown, Problem(code, {"path": shown, **params}))))
+
+    def _file_key(self, name: str) -> Key:
+        """Without the extension first, so that ``a.png`` stands before ``a (2).png``."""
+        stem, suffix = os.path.splitext(name)
+        return (self._sort_key(stem), suffix.lower(), name)
+
+    def _folder_key(self, name: str) -> Key:
+        return (self._sort_key(name), "", name)
+
+
+class _File:
+    """The first and last bytes of a file, which tell its kind and whether it is whole."""
+
+    __slots__ = ("ends_well", "mime", "status")
+
+    def __init__(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            self.status = os.fstat(descriptor)
+            head = os.read(descriptor, HEAD_BYTES)
+            self.mime = sniff(head)
+            self.ends_well = self.mime is None or _ends_well(descriptor, self.mime, head, self.status.st_size)
+        finally:
+            os.close(descriptor)
+
+
+def _ends_well(descriptor: int, mime: str, head: bytes, size: int) -> bool:
+    """Whether a file of this size ends as its format should; False may also mean that something was appended."""
+    match mime:
+        case "image/webp":
+            return size - 8 - int.from_bytes(head[4:8], "little") in (0, 1)
+        case "image/bmp":
+            return size >= int.from_bytes(head[10:14], "little") > 0 and size >= int.from_bytes(head[2:6], "little")
+        case "image/tiff":
+            return int.from_bytes(head[4:8], "little" if head[:1] == b"I" else "big") < size
+        case "image/avif":
+            return _last_box_end(descriptor, size) == size
+    tail = _read_at(descriptor, max(size - HEAD_BYTES, 0))
+    match mime:
+        case "image/png":
+            return tail.endswith(_PNG_END)
+        case "image/jpeg":
+            return b"\xff\xd9" in tail
+        case _:
+            return tail.rstrip(b"\0").endswith(b";")
+
+
+def _last_box_end(descriptor: int, size: int) -> int:
+    at = 0
+    while at < size:
+        header = _read_at(descriptor, at)
+        length = int.from_bytes(header[:4], "big")
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length == 0:
+            return size
+        if length < 8:
+            return -1
+        at += length
+    return at
+
+
+def _read_at(descriptor: int, offset: int) -> bytes:
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, HEAD_BYTES)
+
+
+def _is_litter(entry: os.DirEntry[str]) -> bool:
+    """Hidden things, and what systems leave in folders."""
+    name = entry.name
+    if name.startswith(".") or name.lower() in _LITTER:
+        return True
+    return os.name == "nt" and bool(_windows_attributes(entry) & _HIDDEN_ON_WINDOWS)
+
+
+def _is_link(entry: os.DirEntry[str]) -> bool:
+    """Symbolic links, and the junctions of Windows."""
+    return entry.is_symlink() or (os.name == "nt" and bool(_windows_attributes(entry) & _REPARSE_POINT))
+
+
+def _windows_attributes(entry: os.DirEntry[str]) -> int:
+    return getattr(entry.stat(follow_symlinks=False), "st_file_attributes", 0)

@@ -1,0 +1,180 @@
+"""Pictures shown small: made once, upright, and kept as files up to a number of bytes; a cache that may be deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Final
+
+from PIL import Image, ImageOps
+
+from engine.errors import Code, InvalidInput, PictureRejected
+from engine.files import storage_failure
+from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
+
+SIZES: Final = (128, 256, 512, 1024)
+"""Longest edges made, in pixels; a size asked for is rounded up to the next, so that few files serve all screens."""
+
+_JPEG_QUALITY: Final = 82
+_WEBP_QUALITY: Final = 80
+_LARGEST_PROFILE: Final = 8192
+_SWEPT_TO: Final = 0.8
+_TEMPORARY: Final = ".part"
+
+
+class Thumbnails:
+    """The folder of small pictures. Safe to use from many threads."""
+
+    def __init__(self, folder: Path, max_bytes: int, decoders: int | None = None) -> None:
+        """``max_bytes``: what the folder may hold; ``decoders``: how many pictures are decoded at once, the number of
+        processors when None."""
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._decoders = threading.BoundedSemaphore(decoders or os.cpu_count() or 1)
+        self._lock = threading.Lock()
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_failure(error, folder) from error
+        self._bytes = self.sweep()
+
+    def get(self, path: Path, key: str, size: int) -> tuple[bytes, str]:
+        """The picture at ``path`` no larger than the step above ``size``, and its MIME type.
+
+        ``key`` names the state of the source (a hash; or path, size and time): another state needs another key.
+        Opaque pictures come as JPEG, which is encoded several times faster than WebP or PNG; others as WebP, which
+        keeps alpha. Raises InvalidInput (SOURCE_MISSING) or PictureRejected.
+        """
+        edge = next((step for step in SIZES if step >= size), SIZES[-1])
+        target = self._target(key, edge)
+        data = _read(target)
+        if data is None:
+            with self._decoders:
+                # Another thread may have made it while this one waited.
+                data = _read(target)
+                if data is None:
+                    data = make_thumbnail(path, edge)
+                    self._keep(target, data)
+        return data, sniff(data[:HEAD_BYTES]) or "image/jpeg"
+
+    def sweep(self) -> int:
+        """Remove the oldest files while they are too many, and what was left half written; returns the bytes left."""
+        files: list[tuple[float, int, Path]] = []
+        for path in self._folder.glob("??/*"):
+            try:
+                status = path.stat()
+            except OSError:
+                continue
+            files.append((0.0 if path.suffix == _TEMPORARY else status.st_mtime, status.st_size, path))
+        total = sum(size for _, size, _ in files)
+        bound = self._max_bytes * _SWEPT_TO if total > self._max_bytes else self._max_bytes
+        for modified, size, path in sorted(files):
+            if total <= bound and modified:
+                break
+            _unlink(path)
+            total -= size
+        return total
+
+    def _target(self, key: str, edge: int) -> Path:
+        name = hashlib.sha256(f"{edge} {key}".encode("utf-8", "backslashreplace")).hexdigest()
+        return self._folder / name[:2] / name[2:40]
+
+    def _keep(self, target: Path, data: bytes) -> None:
+        """Store it; a full or read-only disk only means that it is made again next time."""
+        temporary = target.with_name(secrets.token_hex(8) + _TEMPORARY)
+        try:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        except OSError:
+            _unlink(temporary)
+            return
+        with self._lock:
+            self._bytes += len(data)
+            if self._bytes > self._max_bytes:
+                self._bytes = self.sweep()
+
+
+def make_thumbnail(path: Path, edge: int) -> bytes:
+    """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`."""
+    try:
+        with path.open("rb") as file:
+            mime = sniff(file.read(256))
+            file.seek(0)
+            if mime is None:
+                raise PictureRejected(Code.PICTURE_NOT_IMAGE, path=str(path))
+            with opened(file, mime) as image:
+                return _encode(_shrink(image, edge))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidInput(Code.SOURCE_MISSING, path=str(path)) from error
+    except OSError as error:
+        raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror) from error
+    except PictureRejected as error:
+        raise with_path(error, str(path)) from error
+
+
+def _shrink(image: Image.Image, edge: int) -> Image.Image:
+    # JPEGs are decoded at a half, quarter or eighth; one and a half times the edge keeps the last step sharp.
+    image.draft(None, (edge * 3 // 2, edge * 3 // 2))
+    image.load()
+    plain = _plain(image)
+    plain.thumbnail((edge, edge), Image.Resampling.BICUBIC, reducing_gap=1.5)
+    ImageOps.exif_transpose(plain, in_place=True)
+    return plain
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """In a mode that can be resized well and written: L, RGB or RGBA."""
+    if image.mode in {"L", "RGB", "RGBA"} and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
+        return _levels(image)
+    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if image.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:
+        plain.info.pop("icc_profile", None)
+    return plain
+
+
+def _levels(image: Image.Image) -> Image.Image:
+    """Grey of more than eight bits: 16 as they are, wider and real numbers by their own range from black to white."""
+    wide = image.convert("F")
+    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else _range(wide)
+    scale = 255.0 / (high - low) if high > low else 0.0
+    return wide.point(lambda value: value * scale + -low * scale).convert("L")
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    low, high = image.getextrema()
+    assert isinstance(low, int | float)
+    assert isinstance(high, int | float)
+    return low, high
+
+
+def _encode(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    profile = image.info.get("icc_profile") or b""
+    if not isinstance(profile, bytes) or len(profile) > _LARGEST_PROFILE:
+        profile = b""
+    if image.mode == "RGBA":
+        image.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=0, icc_profile=profile)
+    else:
+        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, icc_profile=profile)
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() or None
+    except OSError:
+        return None
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink()
+    except OSError:
+        return
