@@ -1,0 +1,102 @@
+"""Which proxy a request goes through: the setting, else the environment with its exceptions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_network
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from engine.errors import AddressRefused, Code, InvalidInput
+from engine.upstream.netguard import Target, host_matches, is_local_machine, normalise_host
+
+DIRECT = "direct"
+PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
+class ProxyServer(msgspec.Struct, frozen=True):
+    """A proxy that names are handed to; both SOCKS schemes let the proxy look names up."""
+
+    scheme: str
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"ProxyServer({self.scheme}://{self.host}:{self.port})"
+
+    @property
+    def socks(self) -> bool:
+        """Whether it speaks SOCKS5 rather than HTTP."""
+        return self.scheme.startswith("socks")
+
+
+def choose_proxy(setting: str, target: Target, environment: Mapping[str, str]) -> ProxyServer | None:
+    """The proxy for a URL, None for a direct connection.
+
+    ``setting``: empty for the environment, ``direct``, or a proxy URL, which then holds for every host.
+    ``environment``: what ``urllib.request.getproxies`` returns; its ``no`` list is obeyed, and what is on this
+    machine is never sent through a proxy of the environment. Raises InvalidInput(PROXY_INVALID).
+    """
+    setting = setting.strip()
+    if setting == DIRECT:
+        return None
+    if setting:
+        return parse_proxy(setting)
+    found = environment.get(target.scheme) or environment.get("all") or ""
+    if not found or is_local_machine(target) or bypassed(target, environment.get("no", "")):
+        return None
+    return parse_proxy(found if "://" in found else f"http://{found}")
+
+
+def parse_proxy(text: str) -> ProxyServer:
+    """Read a proxy URL: http, https, socks5 or socks5h, with or without user and password.
+
+    Raises InvalidInput(PROXY_INVALID, field="proxy"), which never repeats the text.
+    """
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+        host, _ = normalise_host(f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or "")
+        user, password = unquote(parts.username or "", errors="strict"), unquote(parts.password or "", errors="strict")
+    except (ValueError, AddressRefused):
+        _invalid("form")
+    scheme = parts.scheme.lower()
+    if scheme not in PROXY_PORTS:
+        _invalid("scheme")
+    if port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
+        _invalid("form")
+    if max(len(user.encode()), len(password.encode())) > 255:  # RFC 1929 gives one byte for the length
+        _invalid("form")
+    return ProxyServer(scheme, host, port or PROXY_PORTS[scheme], user, password)
+
+
+def bypassed(target: Target, no_proxy: str) -> bool:
+    """Whether NO_PROXY excepts this host: ``*``, names (with subdomains), addresses, networks; a port may follow."""
+    return any(_excepts(entry.strip(), target) for entry in no_proxy.replace(";", ",").split(",") if entry.strip())
+
+
+def _excepts(entry: str, target: Target) -> bool:
+    if entry == "*":
+        return True
+    entry = entry.rpartition("://")[2]
+    if "/" in entry:
+        return target.literal and _in_network(target.host, entry)
+    host, colon, port = entry.rpartition(":")
+    if colon and port.isascii() and port.isdigit() and (host.endswith("]") or ":" not in host):
+        return int(port) == target.port and host_matches(target.host, (host,))
+    return host_matches(target.host, (entry,))
+
+
+def _in_network(address: str, network: str) -> bool:
+    try:
+        return ip_address(address) in ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def _invalid(reason: str) -> NoReturn:
+    raise InvalidInput(Code.PROXY_INVALID, field="proxy", reason=reason)

@@ -1,0 +1,117 @@
+"""An answer while it arrives: bounded, decoded, under its call's deadline; and httpcore's failures as our types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpcore
+import httpx
+import socksio
+
+from engine.errors import AnswerUnusable, Code, ConsoleError, NetworkFailed
+from engine.upstream.call import Call
+from engine.upstream.content import ContentBroken, decoder_for
+
+MAX_ANSWER_BYTES = 1024 * 1024 * 1024
+"""Most bytes of a whole answer: ten results of 20 MiB as base64, named up to four times in one stream."""
+
+
+class HttpResponse:
+    """The head of an answer, and its body once. ``headers``: case-insensitive. ``url``: after redirects."""
+
+    def __init__(
+        self, url: str, answer: httpcore.Response, call: Call, limit: int, on_close: Callable[[], object]
+    ) -> None:
+        self.url = url
+        self.status = answer.status
+        self.headers = httpx.Headers(answer.headers)
+        self._answer = answer
+        self._call = call
+        self._limit = limit
+        self._on_close = on_close
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body without its content encoding, each piece as it arrives; may be read once.
+
+        Raises Stopped, NetworkFailed (TIMED_OUT, CONNECTION_LOST, PROTOCOL_BROKEN) and
+        AnswerUnusable(ANSWER_TOO_LARGE) beyond the transport's bound.
+        """
+        decoder = decoder_for(self.headers.get("content-encoding", ""))
+        if decoder is None:
+            raise self._broken("content_encoding")
+        size = 0
+        with failures(self._call):
+            try:
+                for data in self._answer.iter_stream():
+                    self._call.remaining()
+                    for piece in decoder.feed(data):
+                        size += len(piece)
+                        if size > self._limit:
+                            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=self._limit)
+                        yield piece
+                        self._call.remaining()
+                decoder.finish()
+            except ContentBroken:
+                raise self._broken("content_encoding") from None
+
+    def read(self, max_bytes: int) -> bytes:
+        """The whole body; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond ``max_bytes``, and what ``chunks`` raises."""
+        data = self.head(max_bytes + 1)
+        if len(data) > max_bytes:
+            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
+        return data
+
+    def head(self, max_bytes: int) -> bytes:
+        """The first bytes of the body, for an error's text; the rest is left unread."""
+        pieces: list[bytes] = []
+        missing = max_bytes
+        for piece in self.chunks():
+            pieces.append(piece[:missing])
+            missing -= len(pieces[-1])
+            if missing == 0:
+                break
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """End the call. A connection whose answer was read to the end is kept, any other is closed."""
+        self._call.release()
+        self._answer.close()
+        self._on_close()
+
+    def _broken(self, reason: str) -> NetworkFailed:
+        return NetworkFailed(Code.PROTOCOL_BROKEN, http_status=self.status, host=self._call.host, reason=reason)
+
+
+@contextmanager
+def failures(call: Call) -> Iterator[None]:
+    """Turn what httpcore raises into NetworkFailed; once the token or the deadline struck, that is the reason."""
+    try:
+        yield
+    except httpcore.RemoteProtocolError:
+        call.remaining()
+        if call.tunnelling:
+            raise proxy_failed(call) from None
+        if call.ended:
+            raise call.lost() from None
+        raise NetworkFailed(Code.PROTOCOL_BROKEN, host=call.host, reason="http") from None
+    except (httpcore.ProxyError, httpcore.WriteError, socksio.SOCKSError):
+        call.remaining()
+        raise proxy_failed(call) from None
+    except NetworkFailed as error:
+        if call.tunnelling and error.code is Code.CONNECTION_LOST:
+            raise proxy_failed(call) from None
+        raise
+    except ConsoleError:
+        raise
+    except (httpcore.ProtocolError, httpcore.NetworkError, httpcore.TimeoutException) as error:
+        call.remaining()
+        raise NetworkFailed(Code.PROTOCOL_BROKEN, host=call.host, reason=type(error).__name__) from None
+
+
+def proxy_failed(call: Call, status: int | None = None) -> NetworkFailed:
+    """The proxy did not let the call through. Wrong credentials or a rule stay so; a gateway error may pass."""
+    status = call.proxy_status if status is None else status
+    retryable = status is None or status >= 500 or status == 429
+    reason = "closed" if status is None else str(status)
+    return NetworkFailed(Code.PROXY_FAILED, retryable=retryable, host=call.host, reason=reason, status=status)

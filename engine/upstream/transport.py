@@ -1,0 +1,298 @@
+"""HTTP to the API and to the results it names: connection pools, redirects and what follows from an answer's head.
+
+Uses httpcore's pools below httpx's client, which would keep cookies, and log every URL, of its own accord.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+import httpcore
+import msgspec
+
+from engine.errors import Code, NetworkFailed
+from engine.upstream.backend import GuardedBackend, Resolve
+from engine.upstream.call import Budget, Call
+from engine.upstream.cancel import CancelToken
+from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
+from engine.upstream.proxies import ProxyServer, choose_proxy
+from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, failures, proxy_failed
+from engine.upstream.wire import Headers, download_headers, request_headers
+
+if TYPE_CHECKING:
+    from engine.upstream.request import HttpRequest
+
+MAX_IDLE_CONNECTIONS = 128
+IDLE_SECONDS = 30.0
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SAME_METHOD_REDIRECTS = frozenset({307, 308})
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+RETRYABLE_DOWNLOAD = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+
+
+class _Trip(msgspec.Struct, frozen=True):
+    """What all hops of one call share; ``deadline`` on the transport's clock."""
+
+    purpose: Purpose
+    proxy: str
+    unlocked: bool
+    timeout: float
+    deadline: float
+    cancel: CancelToken
+
+
+class _Message(msgspec.Struct, frozen=True):
+    """A request as it is sent to each hop."""
+
+    method: str
+    headers: Headers
+    body: bytes = b""
+
+
+class _PoolKey(msgspec.Struct, frozen=True):
+    """Connections are shared only among calls that follow the same rules."""
+
+    purpose: Purpose
+    unlocked: bool
+    proxy: ProxyServer | None
+
+
+class _Stale(Exception):
+    """A kept connection turned out to be closed, and its request was certainly not acted upon."""
+
+
+class Transport:
+    """Connections to the outside; one for the whole program, used by many threads at once.
+
+    For each connection a name is looked up once, every address is checked by ``policy``, and only a checked address
+    is connected to. Behind a proxy the proxy looks names up: then only what the URL itself says (addresses, local
+    names, the list of hosts) is checked. The proxy's own address is the person's choice and is not checked.
+    """
+
+    def __init__(
+        self,
+        policy: NetPolicy,
+        *,
+        max_redirects: int = 3,
+        resolve: Resolve = socket.getaddrinfo,
+        clock: Callable[[], float] = time.monotonic,
+        proxies: Callable[[], Mapping[str, str]] = urllib.request.getproxies,
+        tls: ssl.SSLContext | None = None,
+        max_answer_bytes: int = MAX_ANSWER_BYTES,
+    ) -> None:
+        """``resolve``, ``clock``, ``proxies`` (the environment's) and ``tls`` (trusted certificates) for the tests."""
+        self._policy = policy
+        self._max_redirects = max_redirects
+        self._resolve = resolve
+        self._clock = clock
+        self._proxies = proxies
+        self._tls = tls
+        self._max_answer_bytes = max_answer_bytes
+        self._closing = CancelToken()
+        self._lock = threading.Condition()
+        self._running = 0
+        self._pools: dict[_PoolKey, httpcore.ConnectionPool] = {}
+
+    def close(self) -> None:
+        """Stop the calls that still run, wait up to a second for them to end, and close all connections."""
+        self._closing.cancel()
+        with self._lock:
+            self._lock.wait_for(lambda: self._running == 0, timeout=1.0)
+            pools = list(self._pools.values())
+            self._pools.clear()
+        for pool in pools:
+            pool.close()
+
+    @contextmanager
+    def send(
+        self, request: HttpRequest, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken
+    ) -> Iterator[HttpResponse]:
+        """Call the API; the answer is read while the block runs. ``timeout``: seconds for all of it.
+
+        Only a 307 or 308 to the same origin is followed: picture and key are sent nowhere else. An error status is
+        an answer like any other. Raises Stopped, InvalidInput (PROXY_INVALID, FIELD_TYPE), AddressRefused and
+        NetworkFailed.
+        """
+        trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
+        target = self._checked(request.url, trip)
+        length = len(request.body) if request.body or request.method not in SAFE_METHODS else None
+        message = _Message(request.method, request_headers(request.headers, length), request.body)
+        with closing(self._follow(target, message, trip, self._same_place)) as response:
+            yield response
+
+    def fetch(
+        self, url: str, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken, max_bytes: int
+    ) -> bytes:
+        """Download a result: no key, no cookie; each redirect is checked like the first URL.
+
+        Raises Stopped, InvalidInput(PROXY_INVALID), AddressRefused, NetworkFailed (with DOWNLOAD_STATUS for an error
+        status), AnswerUnusable(ANSWER_TOO_LARGE).
+        """
+        trip = self._trip(Purpose.DOWNLOAD, proxy, unlocked, timeout, cancel)
+        target = self._checked(url, trip)
+        message = _Message("GET", download_headers())
+        with closing(self._follow(target, message, trip, self._anywhere)) as response:
+            if not 200 <= response.status < 300:
+                raise _download_refused(response, target)
+            return response.read(max_bytes)
+
+    def probe(self, url: str, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> int:
+        """The status that HEAD gets at the API's URL, without key or body: any status means reachable."""
+        trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
+        with closing(self._exchange(self._checked(url, trip), _Message("HEAD", download_headers()), trip)) as response:
+            return response.status
+
+    def _trip(self, purpose: Purpose, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> _Trip:
+        return _Trip(purpose, proxy, unlocked, timeout, self._clock() + timeout, cancel)
+
+    def _checked(self, url: str, trip: _Trip) -> Target:
+        target = check_url(url, trip.purpose, self._policy)
+        check_host(target, trip.purpose, self._policy, trip.unlocked)
+        return target
+
+    def _follow(
+        self, target: Target, message: _Message, trip: _Trip, check: Callable[[Target, Target, HttpResponse], None]
+    ) -> HttpResponse:
+        """The answer after redirects; ``check(from, to, answer)`` raises for a redirect that is not to be followed."""
+        for _ in range(self._max_redirects + 1):
+            response = self._exchange(target, message, trip)
+            location = response.headers.get("location")
+            if response.status not in REDIRECTS or location is None:
+                return response
+            with closing(response):
+                onward = parse_url(urljoin(target.url, location))
+                check(target, onward, response)
+            target = self._checked(onward.url, trip)
+        raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
+
+    @staticmethod
+    def _same_place(origin: Target, onward: Target, response: HttpResponse) -> None:
+        if onward.origin != origin.origin or response.status not in SAME_METHOD_REDIRECTS:
+            raise NetworkFailed(Code.REDIRECT_REFUSED, http_status=response.status, host=onward.host)
+
+    @staticmethod
+    def _anywhere(origin: Target, onward: Target, response: HttpResponse) -> None:
+        """A download goes wherever the address rules let it."""
+
+    def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
+        """One request and the head of its answer; once more if a kept connection had been closed meanwhile."""
+        proxy = choose_proxy(trip.proxy, target, self._proxies() if not trip.proxy.strip() else {})
+        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy))
+        try:
+            return self._once(pool, target, message, trip, proxy)
+        except _Stale:
+            return self._once(pool, target, message, trip, proxy, again=True)
+
+    def _once(
+        self,
+        pool: httpcore.ConnectionPool,
+        target: Target,
+        message: _Message,
+        trip: _Trip,
+        proxy: ProxyServer | None,
+        *,
+        again: bool = False,
+    ) -> HttpResponse:
+        call = Call(target.host, trip.timeout, trip.deadline, (trip.cancel, self._closing), self._clock)
+        with ExitStack() as stack:
+            self._enter(stack, call, trip)
+            try:
+                with failures(call):
+                    answer = pool.handle_request(_core_request(target, message, call, proxy))
+            except NetworkFailed as error:
+                safe = message.method in SAFE_METHODS or call.unsent
+                if error.code is Code.CONNECTION_LOST and call.reused and not call.received and safe and not again:
+                    raise _Stale from None
+                raise
+            response = HttpResponse(target.url, answer, call, self._max_answer_bytes, stack.pop_all().close)
+        if response.status == 407 and proxy is not None:
+            response.close()
+            raise proxy_failed(call, response.status)
+        return response
+
+    def _enter(self, stack: ExitStack, call: Call, trip: _Trip) -> None:
+        """Count the call and tie it to the tokens; all is undone when the stack closes."""
+        with self._lock:
+            self._running += 1
+        stack.callback(self._leave)
+        stack.callback(call.close)
+        stack.enter_context(trip.cancel.closing(call.abort))
+        stack.enter_context(self._closing.closing(call.abort))
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+            self._lock.notify_all()
+
+    def _pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
+        with self._lock:
+            self._closing.check()
+            pool = self._pools.get(key)
+            if pool is None:
+                pool = self._pools[key] = self._new_pool(key)
+            return pool
+
+    def _new_pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
+        if self._tls is None:
+            self._tls = httpcore.default_ssl_context()
+        rules = functools.partial(usable_addresses, purpose=key.purpose, policy=self._policy, unlocked=key.unlocked)
+        return httpcore.ConnectionPool(
+            ssl_context=self._tls,
+            proxy=_core_proxy(key.proxy, self._tls) if key.proxy else None,
+            max_connections=None,  # whoever calls bounds the number of calls; a queue here could not be cancelled
+            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
+            keepalive_expiry=IDLE_SECONDS,
+            network_backend=GuardedBackend(self._resolve, rules if key.proxy is None else None),
+        )
+
+
+class _Hidden(bytes):
+    """Credentials that do not show where httpcore logs the arguments of a call."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def _core_request(target: Target, message: _Message, call: Call, proxy: ProxyServer | None) -> httpcore.Request:
+    budget = Budget.of(call)
+    bare = proxy is None or proxy.socks  # an HTTP proxy reads the host out of a URL, where IPv6 stands in brackets
+    host = target.host if bare or ":" not in target.host else f"[{target.host}]"
+    return httpcore.Request(
+        message.method,
+        httpcore.URL(scheme=target.scheme, host=host, port=target.port, target=target.path),
+        headers=[(b"Host", target.authority.encode("ascii")), *message.headers],
+        content=message.body,
+        extensions={"timeout": {"connect": budget, "read": budget, "write": budget}, "trace": call.trace},
+    )
+
+
+def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext) -> httpcore.Proxy:
+    auth = None
+    if proxy.user or proxy.password:
+        auth = (_Hidden(proxy.user.encode("utf-8")), _Hidden(proxy.password.encode("utf-8")))
+    return httpcore.Proxy(
+        httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),
+        auth=auth,
+        ssl_context=tls if proxy.scheme == "https" else None,
+    )
+
+
+def _download_refused(response: HttpResponse, target: Target) -> NetworkFailed:
+    after = response.headers.get("retry-after", "")
+    return NetworkFailed(
+        Code.DOWNLOAD_STATUS,
+        retryable=response.status in RETRYABLE_DOWNLOAD,
+        retry_after=float(after) if after.isascii() and after.isdigit() else None,
+        http_status=response.status,
+        status=response.status,
+        host=target.host,
+    )
