@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -26,7 +27,7 @@ def gradient(size: Size, stops: Sequence[tuple[float, Colour]]) -> Image.Image:
     for y in range(size[1]):
         place = y / max(1, size[1] - 1)
         low, high = stops[0], stops[-1]
-        for left, right in zip(stops, stops[1:], strict=False):
+        for left, right in pairwise(stops):
             if left[0] <= place <= right[0]:
                 low, high = left, right
                 break
@@ -149,7 +150,7 @@ def _spline(a: float, b: float, c: float, d: float, t: float) -> float:
 
 def stroke(draw: ImageDraw.ImageDraw, line: Sequence[Point], start: float, end: float, fill: int | Colour) -> None:
     """A line of round dabs whose width goes from ``start`` to ``end``: a brush, a branch, a limb."""
-    lengths = [math.dist(a, b) for a, b in zip(line, line[1:], strict=False)]
+    lengths = [math.dist(a, b) for a, b in pairwise(line)]
     total, gone = sum(lengths) or 1.0, 0.0
     for (ax, ay), (bx, by), length in zip(line, line[1:], lengths, strict=False):
         dabs = max(1, round(length / 1.5))

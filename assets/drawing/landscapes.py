@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from random import Random
 
 from brushes import (
@@ -112,7 +113,7 @@ def ink_mountains() -> Image.Image:
         wash = noise(size, seed + 1, 90, 5).point([min(255, 120 + value) for value in range(256)])
         tint(image, colour, ImageChops.multiply(ink, wash))
         rim = ImageDraw.Draw(image)
-        for (ax, ay), (bx, by) in zip(line, line[1:], strict=False):
+        for (ax, ay), (bx, by) in pairwise(line):
             rim.line(
                 (ax, ay, bx, by), fill=mix(colour, (20, 26, 28), 0.35), width=2 + round(2 * abs(math.sin(ax / 37)))
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from random import Random
 
 from brushes import (
@@ -189,7 +190,7 @@ def plum_blossom() -> Image.Image:
             mix(bark, (150, 120, 110), 0.45),
         )
     for line, _, _ in branches:
-        for (ax, ay), (bx, by) in zip(line[1:], line[2:], strict=False):
+        for (ax, ay), (bx, by) in pairwise(line[1:]):
             for _ in range(2):
                 t = random.random()
                 x, y = ax + (bx - ax) * t + random.gauss(0, 22), ay + (by - ay) * t + random.gauss(0, 22)
