@@ -44,6 +44,7 @@ install_line() {
     esac
 }
 
+# PYTHON_BIN comes first. SYSTEM_PYTHON names another system Python to look for the toolkit in; empty looks in none.
 # Sets $python, and $python_site to the option that lets a venv see the system's packages where that is wanted.
 find_python() {
     python_site=
@@ -52,8 +53,8 @@ find_python() {
         python=$PYTHON_BIN
         return
     fi
-    if has_window_toolkit "${SYSTEM_PYTHON:-/usr/bin/python3}"; then
-        python=${SYSTEM_PYTHON:-/usr/bin/python3}
+    python=${SYSTEM_PYTHON-/usr/bin/python3}
+    if [ -n "$python" ] && has_window_toolkit "$python"; then
         python_site=--system-site-packages
         return
     fi

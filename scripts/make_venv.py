@@ -28,6 +28,7 @@ WAIT_FOR_OTHER = 900.0
 """Seconds to wait for another start that is setting the same folder up."""
 
 # pip has no exit code for these; the words are urllib3's, pip's and the system's.
+HASH_WORDS = "DO NOT MATCH THE HASHES"
 NETWORK_WORDS = (
     "connection broken by",
     "ConnectionError",
@@ -39,7 +40,7 @@ NETWORK_WORDS = (
     "Could not fetch URL",
     "Temporary failure in name resolution",
 )
-DISK_WORDS = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT), "No space left on device")
+DISK_WORDS = (os.strerror(errno.ENOSPC), "No space left on device", "Disk quota exceeded")
 
 
 class Exit(IntEnum):
@@ -167,8 +168,10 @@ class Environment:
         code = self._run([*pip, "install", *options, "-r", self.lock], environment)
         if code:
             text = self.log.read_text(encoding="utf-8", errors="replace")
-            print("".join(f"    {line}\n" for line in text.splitlines()[-6:]), end="", file=sys.stderr)
-            self._give_up(reason(text))
+            why = reason(text)
+            if why is Exit.INSTALL_FAILED:
+                print("".join(f"    {line}\n" for line in text.splitlines()[-6:]), end="", file=sys.stderr)
+            self._give_up(why)
         say("installed", seconds=round(time.monotonic() - started))
 
     def _run(self, command: list[str | Path], environment: dict[str, str]) -> int:
@@ -204,7 +207,7 @@ def reason(pip_output: str) -> Exit:
     """Why pip failed, as far as its output tells."""
     if any(word in pip_output for word in DISK_WORDS):
         return Exit.DISK_FULL
-    if any(word in pip_output for word in NETWORK_WORDS):
+    if HASH_WORDS not in pip_output and any(word in pip_output for word in NETWORK_WORDS):
         return Exit.NO_NETWORK
     return Exit.INSTALL_FAILED
 

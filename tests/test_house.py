@@ -1,0 +1,246 @@
+"""The rules of the house: what ARCHITECTURE.md promises of every file, read from the files themselves."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+INDEX_HOSTS = (
+    "pypi" + ".org",
+    "pythonhosted" + ".org",
+    "npm" + "js.org/",
+    "npm" + "mirror",
+    "registry" + ".npm",
+    "deb" + "ian.org/debian",
+)
+MACHINE_PATHS = re.compile(r"(?<![\w.])/(?:work|root|home/[a-z]\w*|Users/[a-z]\w*)/")
+
+
+def tracked() -> list[Path]:
+    """Every file that git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    files = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    return [file for file in files if file.is_file()]
+
+
+def is_text(file: Path) -> bool:
+    return b"\0" not in file.read_bytes()[:8000]
+
+
+FILES = tracked()
+OURS = [file for file in FILES if "vendor" not in file.parts]
+PROGRAM = [
+    file
+    for file in OURS
+    if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in ("bridge", "engine", "launcher.py")
+]
+PYTHON = [file for file in OURS if file.suffix == ".py"]
+TESTS = [file for file in PYTHON if file.name.startswith("test_")]
+
+
+def name(file: Path) -> str:
+    return file.relative_to(ROOT).as_posix()
+
+
+def trees() -> dict[str, ast.Module]:
+    return {name(file): ast.parse(file.read_text(encoding="utf-8")) for file in PROGRAM}
+
+
+def test_no_file_is_long() -> None:
+    """Nobody has to scroll through more than 400 lines, in Python, JavaScript, CSS or shell."""
+    kinds = {".py", ".js", ".css", ".sh", ".cmd"}
+    lines = {name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in OURS if file.suffix in kinds}
+    assert len(lines) > 20
+    assert {file: count for file, count in lines.items() if count > LONGEST_FILE} == {}
+
+
+def test_no_function_is_long() -> None:
+    """A function of the program does one thing, within a screen."""
+    long = {
+        f"{file}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
+        for file, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno >= LONGEST_FUNCTION
+    }
+    assert long == {}
+
+
+def test_every_file_says_what_it_owns() -> None:
+    """The first docstring is there, and its first paragraph has at most three lines."""
+    for file in PYTHON:
+        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        assert docstring, name(file)
+        assert len(docstring.split("\n\n", maxsplit=1)[0].splitlines()) <= 3, name(file)
+
+
+def test_every_test_says_what_it_shows() -> None:
+    """Each test has a docstring of its own."""
+    for file in TESTS:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{name(file)}:{node.lineno} {node.name}"
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Base names of test files are unique, so that a report names one file."""
+    names = [file.name for file in TESTS]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_nothing_sleeps_where_stop_cannot_wake_it() -> None:
+    """The program never calls time.sleep; it waits on something that a stop ends."""
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "sleep":
+                assert not (isinstance(node.value, ast.Name) and node.value.id == "time"), f"{file}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                assert "sleep" not in {alias.name for alias in node.names}, f"{file}:{node.lineno}"
+
+
+def test_broad_excepts_stand_at_edges_and_say_why() -> None:
+    """A broad except has a comment that says which edge it is; everything else names what it expects."""
+    for file, tree in trees().items():
+        lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ExceptHandler):
+                caught = ast.unparse(node.type) if node.type else "everything"
+                if re.search(r"\b(Base)?Exception\b|everything", caught):
+                    assert re.search(r"#.*\bedge\b", lines[node.lineno - 1]), f"{file}:{node.lineno} catches {caught}"
+
+
+def test_every_exception_to_a_check_has_a_reason() -> None:
+    """`noqa` and `type: ignore` name the rule, and `noqa` says why."""
+    for file in PYTHON:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            if file.name == "test_house.py":
+                continue
+            if re.search(r"#\s*noqa\b", line):
+                assert re.search(r"#\s*noqa: [A-Z]+\d+(, ?[A-Z]+\d+)* - \S", line), f"{name(file)}:{number}"
+            if re.search(r"#\s*type:\s*ignore", line):
+                assert re.search(r"#\s*type: ignore\[[a-z-]+", line), f"{name(file)}:{number}"
+
+
+def test_importing_does_nothing() -> None:
+    """Importing every module of the engine starts no thread, opens no file of ours and prints nothing."""
+    modules = [
+        name(file)[:-3].replace("/", ".").removesuffix(".__init__") for file in PROGRAM if "engine" in file.parts
+    ]
+    code = (
+        "import importlib, sys, threading\n"
+        f"for module in {modules!r}: importlib.import_module(module)\n"
+        "assert threading.active_count() == 1, threading.enumerate()\n"
+        "for banned in ('webview', 'bottle', 'waitress', 'bridge'): assert banned not in sys.modules, banned\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_no_text_names_a_machine_or_a_package_index() -> None:
+    """Nothing that is handed out names a package index or a path of somebody's machine."""
+    found = {}
+    for file in OURS:
+        if is_text(file):
+            text = file.read_text(encoding="utf-8")
+            found[name(file)] = [host for host in INDEX_HOSTS if host in text] + MACHINE_PATHS.findall(text)
+    assert {file: words for file, words in found.items() if words} == {}
+
+
+def test_locks_have_hashes() -> None:
+    """Both lock files pin every package to a version and to hashes, and tests run on what the program runs on."""
+    pins: dict[str, dict[str, str]] = {}
+    for lock in ("requirements.lock", "requirements-dev.lock"):
+        text = (ROOT / lock).read_text(encoding="utf-8")
+        entries = re.findall(
+            r"^([a-z][\w.-]*)==(\S+)[^\n]*\\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", text, re.MULTILINE
+        )
+        assert len(entries) == len(re.findall(r"^[a-z]", text, re.MULTILINE))
+        pins[lock] = {package: version for package, version, _ in entries}
+    assert pins["requirements.lock"].items() <= pins["requirements-dev.lock"].items()
+
+
+def test_lock_follows_pyproject() -> None:
+    """Each dependency that pyproject.toml names is locked."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for requirement in project["project"]["dependencies"]:
+        package = re.split(r"[\[<>=!~ ]", requirement, maxsplit=1)[0].lower()
+        assert re.search(rf"^{re.escape(package)}==", lock, re.MULTILINE), package
+
+
+def _headings(text: str) -> list[int]:
+    """Levels of the headings in order; what stands in code fences is none."""
+    return [
+        len(mark)
+        for mark in re.findall(
+            r"^(#+) ", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE
+        )
+    ]
+
+
+def test_both_readmes_say_the_same() -> None:
+    """README.md and README.zh-CN.md have the same headings, commands and environment variables, and link each other."""
+    english = (ROOT / "README.md").read_text(encoding="utf-8")
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    assert _headings(english) == _headings(chinese)
+    commands = [re.findall(r"^(?:\./|curl|git |pip |sudo )[^#\n]*", text, re.MULTILINE) for text in (english, chinese)]
+    assert [line.strip() for line in commands[0]] == [line.strip() for line in commands[1]]
+    variables = [sorted(set(re.findall(r"`([A-Z][A-Z_]{3,})`", text))) for text in (english, chinese)]
+    assert variables[0] == variables[1]
+    assert "README.zh-CN.md" in english
+    assert "README.md" in chinese
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    """A relative link in a document names a file that exists."""
+    documents = [file for file in OURS if file.suffix == ".md"]
+    assert len(documents) >= 5
+    for file in documents:
+        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", file.read_text(encoding="utf-8")):
+            assert (file.parent / target).exists(), f"{name(file)}: {target}"
+
+
+def test_version_stands_in_the_changelog() -> None:
+    """The newest version of the changelog is the program's."""
+    version = (ROOT / "assets" / "VERSION").read_text(encoding="utf-8").strip()
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    assert re.findall(r"^## \[(\d[^\]]*)\]", changelog, re.MULTILINE)[:1] == [version]
+
+
+def test_scripts_are_executable_and_windows_lines_end_in_crlf() -> None:
+    """Scripts keep their mode in git, and start.cmd gets CRLF on checkout."""
+    modes = subprocess.run(
+        ["git", "ls-files", "-s", "start.sh", "test.sh", ".ci/run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.split()[0] for line in modes.stdout.splitlines()] == ["100755"] * 3
+    attributes = subprocess.run(
+        ["git", "check-attr", "eol", "start.cmd"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert attributes.stdout.split()[-1] == "crlf"
+    assert (ROOT / "start.cmd").read_bytes().isascii()
+
+
+def test_json_files_are_json() -> None:
+    """Every JSON file that is shipped can be read."""
+    for file in OURS:
+        if file.suffix == ".json" and "tests" not in file.parts:
+            json.loads(file.read_text(encoding="utf-8"))
