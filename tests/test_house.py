@@ -110,6 +110,15 @@ def test_nothing_sleeps_where_stop_cannot_wake_it() -> None:
                 assert "sleep" not in {alias.name for alias in node.names}, f"{file}:{node.lineno}"
 
 
+def test_nothing_imports_the_launcher() -> None:
+    """launcher.py is the top: bridge and engine do not know it (import-linter watches the order below)."""
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
+            named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert "launcher" not in {module.split(".")[0] for module in named}, f"{file}: imports the launcher"
+
+
 def test_broad_excepts_stand_at_edges_and_say_why() -> None:
     """A broad except has a comment that says which edge it is; everything else names what it expects."""
     for file, tree in trees().items():
