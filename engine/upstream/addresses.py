@@ -84,6 +84,8 @@ _OCTAL = re.compile(r"0[0-7]*", re.ASCII)
 
 def parse_address(text: str) -> Address | None:
     """An address in its plain written form (four decimal parts, or IPv6 without brackets and zone), else None."""
+    if "%" in text:
+        return None
     try:
         return IPv6Address(text) if ":" in text else IPv4Address(text)
     except AddressValueError:
