@@ -22,7 +22,7 @@ from bridge.demo_answers import MODEL
 from bridge.demo_http import DemoServer, DemoState
 from bridge.demo_requests import PATHS
 from bridge.paths import program_folder
-from engine.config import ApiConfig, ApiMode
+from engine.config import ApiConfig, ApiMode, StreamChoice
 
 DEMO_PROMPT = "把这张图画成水彩画 · Turn this picture into a watercolor"
 
@@ -35,6 +35,7 @@ def demo_config(base_url: str, mode: ApiMode = ApiMode.IMAGES_EDITS) -> ApiConfi
         user_prompt=DEMO_PROMPT,
         concurrency_limit=4,
         retry_interval=0.5,
+        stream=StreamChoice.ON,
         unlock_local_api_url=True,
         unlock_local_download_url=True,
     )

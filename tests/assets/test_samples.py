@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -41,11 +42,23 @@ def test_samples_cover_the_kinds() -> None:
 def test_script_draws_the_kept_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Drawing the lossless palette sample anew gives the pixels of the file that is kept."""
     monkeypatch.syspath_prepend(str(ASSETS / "drawing"))
-    import draw_samples
-
+    draw_samples = importlib.import_module("draw_samples")
     name, scene, write = next(entry for entry in draw_samples.SAMPLES if entry[0] == "010_start.png")
     write(scene(), tmp_path / name)
     for module in ("draw_samples", "figures", "landscapes", "outings", "still_lifes", "brushes"):
         sys.modules.pop(module, None)
     with Image.open(tmp_path / name) as drawn, Image.open(ASSETS / "samples" / name) as kept:
         assert ImageChops.difference(drawn.convert("RGB"), kept.convert("RGB")).getbbox() is None
+
+
+def test_icon_is_there_in_every_shape() -> None:
+    """The icon exists as SVG, PNG, ICO with the small sizes, and ICNS."""
+    assert "<svg" in (ASSETS / "icon.svg").read_text(encoding="utf-8")
+    with (
+        Image.open(ASSETS / "icon.ico") as ico,
+        Image.open(ASSETS / "icon.png") as png,
+        Image.open(ASSETS / "icon.icns") as icns,
+    ):
+        assert {(16, 16), (32, 32), (48, 48), (256, 256)} <= set(ico.info["sizes"])
+        assert (png.size, png.mode) == ((512, 512), "RGBA")
+        assert icns.size[0] >= 512
