@@ -66,8 +66,20 @@ def test_chinese_has_chinese_punctuation(name: str) -> None:
 
 
 def test_every_code_has_words() -> None:
-    """errors.json holds one message for each code and nothing else."""
-    assert {f"error.{code.value}" for code in Code} == set(load(FIRST, "errors.json"))
+    """errors.json holds one message for each code, short reasons for some, and nothing else."""
+    keys = load(FIRST, "errors.json").keys()
+    assert {f"error.{code.value}" for code in Code} == {key for key in keys if key.startswith("error.")}
+    reasons = {key for key in keys if not key.startswith("error.")}
+    assert reasons <= {f"reason.{code.value}" for code in Code}
+
+
+def test_reasons_fit_into_a_sentence() -> None:
+    """A reason is a clause: no placeholder, no full stop, so that another message can hold it."""
+    for language in (FIRST, SECOND):
+        for key, text in load(language, "errors.json").items():
+            if key.startswith("reason."):
+                assert not placeholders(text), key
+                assert not text.endswith(("。", ".")), key
 
 
 def test_every_setting_has_words() -> None:
@@ -83,6 +95,8 @@ def test_every_error_message_tells_what_to_do() -> None:
     """A message is at least two sentences: what happened, and what now."""
     for language, stop in ((FIRST, "。"), (SECOND, ".")):
         for key, text in load(language, "errors.json").items():
+            if key.startswith("reason."):
+                continue
             assert text.endswith(stop), f"{language} {key}"
             assert text.count(stop) + text.count("；") + text.count(";") + text.count(":") >= 2, f"{language} {key}"
 
