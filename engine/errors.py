@@ -77,9 +77,11 @@ class Code(StrEnum):
     DOWNLOAD_STATUS = "download_status"
     # tasks
     STOPPED_BY_USER = "stopped_by_user"
+    NOTHING_TO_RESUME = "nothing_to_resume"
     FOUND_UNFINISHED = "found_unfinished"
     BATCH_RUNNING = "batch_running"
     TASK_RUNNING = "task_running"
+    TOO_MANY_STREAMS = "too_many_streams"
     TOO_MANY_RETRIES = "too_many_retries"
     TASK_UNKNOWN = "task_unknown"
     RESULT_UNKNOWN = "result_unknown"
@@ -91,6 +93,8 @@ class Code(StrEnum):
     OUTPUT_NOT_WRITABLE = "output_not_writable"
     DISK_FULL = "disk_full"
     STORAGE_FAILED = "storage_failed"
+    DATA_FOLDER_IN_USE = "data_folder_in_use"
+    OLD_STATE_TAKEN_OVER = "old_state_taken_over"
     FILE_DAMAGED = "file_damaged"
     RESULT_FILE_MISSING = "result_file_missing"
     # the door

@@ -62,9 +62,9 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except OSError as error:
         if name:
             with contextlib.suppress(OSError):
-                os.unlink(name)
+                Path(name).unlink()
         raise storage_failure(error, path) from error

@@ -54,7 +54,7 @@ class SourceImage(msgspec.Struct, frozen=True):
 
 
 class ImageRef(msgspec.Struct, frozen=True):
-    """A result picture as an answer names it: an absolute URL, or base64 text (white space and data: prefix removed)."""
+    """A result picture as an answer names it: an absolute URL, or base64 text without white space or data: prefix."""
 
     source_type: SourceType
     value: str

@@ -16,8 +16,8 @@ from engine.errors import (
     ConsoleError,
     EditFailed,
     Problem,
-    StorageFailed,
     Stopped,
+    StorageFailed,
 )
 from engine.images.cache import Cache
 from engine.images.discover import read_source
@@ -27,9 +27,10 @@ from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
+from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, status_failure
 from engine.upstream.sse import EventReader, ServerEvent
-from engine.upstream.transport import HttpResponse, Transport
+from engine.upstream.transport import Transport
 
 _ERROR_BODY_BYTES = 256 * 1024
 _DISK_WAIT_SECONDS = 2.0

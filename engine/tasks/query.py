@@ -118,9 +118,7 @@ def with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> lis
     return tasks
 
 
-def _in_chunks(
-    reader: sqlite3.Connection, statement: str, ids: Sequence[str], tail: str = ""
-) -> Iterable[sqlite3.Row]:
+def _in_chunks(reader: sqlite3.Connection, statement: str, ids: Sequence[str], tail: str = "") -> Iterable[sqlite3.Row]:
     for start in range(0, len(ids), _CHUNK):
         part = ids[start : start + _CHUNK]
         yield from reader.execute(f"{statement} ({','.join('?' * len(part))}){tail}", part)

@@ -126,7 +126,8 @@ class Store:
             row = reader.execute(
                 "SELECT count(*) FROM result r JOIN task t ON t.id = r.task_id, "
                 "(SELECT t2.seq AS tseq, r2.seq AS rseq FROM result r2 JOIN task t2 ON t2.id = r2.task_id "
-                "WHERE r2.id = ?) me WHERE r.deleted = 0 AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
+                "WHERE r2.id = ?) me WHERE r.deleted = 0"
+                " AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
                 (result_id,),
             ).fetchone()
         return max(1, int(row[0]))
@@ -143,7 +144,15 @@ class Store:
                 "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, status, updated_at, revision)"
                 " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?)",
                 [
-                    (task_id, task.source_path, task.source_name, name_key(task.source_name), task.fingerprint, now, revision)
+                    (
+                        task_id,
+                        task.source_path,
+                        task.source_name,
+                        name_key(task.source_name),
+                        task.fingerprint,
+                        now,
+                        revision,
+                    )
                     for task_id, task in zip(ids, tasks, strict=True)
                 ],
             )
@@ -289,7 +298,9 @@ class Store:
 
     def _stop_unfinished(self) -> int:
         with self._db.write() as writer:
-            found: int = writer.execute("SELECT count(*) FROM task WHERE status IN ('pending', 'processing')").fetchone()[0]
+            found: int = writer.execute(
+                "SELECT count(*) FROM task WHERE status IN ('pending', 'processing')"
+            ).fetchone()[0]
             if found:
                 writer.execute(
                     "UPDATE task SET status = 'stopped', error = ?, updated_at = ?, revision = ?"

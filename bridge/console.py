@@ -1,0 +1,135 @@
+"""The application object: opens all that the use cases work with, closes it again, and tells who listens of changes."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from bridge.messages import Messages
+from bridge.preferences import Preferences
+from bridge.settings import Settings
+from engine.config import ApiConfig
+from engine.errors import Busy, Code, Problem
+from engine.images.cache import Cache
+from engine.images.thumbnails import Thumbnails
+from engine.models import EditJob, EditOutcome
+from engine.presets import PresetBook
+from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
+from engine.tasks.edit import EditTools, run_edit
+from engine.tasks.log import EditLog
+from engine.tasks.store import Store
+from engine.tasks.takeover import take_over
+from engine.upstream.cancel import CancelToken
+from engine.upstream.transport import Transport
+
+MAX_CONCURRENCY = 64
+log = logging.getLogger(__name__)
+
+
+class Console:
+    """One data folder, opened. Only one Console at a time may have it open, in whatever process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        messages: Messages,
+        *,
+        version: str,
+        demo: bool = False,
+        first_config: ApiConfig | None = None,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.messages = messages
+        self.version = version
+        self.demo = demo
+        self.start_lock = threading.Lock()
+        self._listeners: list[Callable[[], None]] = []
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._acquire(folder).release)
+            self.preferences = Preferences(folder / "state.json")
+            if first_config is not None and not (folder / "state.json").exists():
+                self.preferences.set_config(first_config)
+            self.presets = PresetBook(folder / "presets.json")
+            self.cache = Cache(folder / "cache")
+            self.thumbnails = Thumbnails(folder / "thumbnails", settings.cache_max_bytes // 4)
+            self.store = Store(folder / "tasks.db", on_change=self.changed)
+            opened.callback(self.store.close)
+            self.transport = Transport(settings.network, max_redirects=settings.max_redirects)
+            opened.callback(self.transport.close)
+            self.notices: list[Problem] = [
+                *self.preferences.problems,
+                *self.presets.problems,
+                *self.store.problems,
+                *self._take_over(),
+            ]
+            self.batch = Batch(
+                self.store,
+                self._run,
+                ThreadPoolExecutor(MAX_CONCURRENCY + MAX_SINGLE_RETRIES, thread_name_prefix="edit"),
+                limits=settings.limits,
+                on_change=self.changed,
+            )
+            opened.callback(self.batch.close)
+            self._opened = opened.pop_all()
+
+    def close(self) -> None:
+        """Stop what runs, keep what arrived, let go of the folder."""
+        self._opened.close()
+
+    def __enter__(self) -> Console:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call ``listener`` after each change, from whichever thread made it; returns how to end that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def changed(self) -> None:
+        """Something that people see has changed."""
+        for listener in list(self._listeners):
+            listener()
+
+    def sweep(self) -> int:
+        """Remove cached pictures that no task names and that are old, or too many; how many."""
+        keep_all = bool(self.store.problems)  # after damage, files without a task may still be somebody's
+        removed = self.cache.sweep(
+            self.store.uses_hash if not keep_all else lambda _: True,
+            self.settings.cache_ttl,
+            self.settings.cache_max_bytes,
+            time.time(),
+        )
+        log.info("cache swept: %d files removed", removed)
+        return removed
+
+    def _take_over(self) -> list[Problem]:
+        """Tasks of the tool that came before, once; its state.json is kept under another name."""
+        found = take_over(self.preferences.stored, self.folder, self.store, self.cache, self.settings.limits)
+        if found:
+            shutil.copy2(self.folder / "state.json", self.folder / "state.json.before-takeover")
+            self.preferences.rewrite()
+        return found
+
+    def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog) -> EditOutcome:
+        return run_edit(job, EditTools(self.transport, self.cache), cancel, edit_log)
+
+    @staticmethod
+    def _acquire(folder: Path) -> FileLock:
+        lock = FileLock(folder / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise Busy(Code.DATA_FOLDER_IN_USE, path=str(folder)) from error
+        return lock

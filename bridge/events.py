@@ -1,0 +1,92 @@
+"""The event stream: tells every open page what changed, in order, each change once, at most some times a second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from bridge.console import Console
+from bridge.usecases.common import Caller
+from bridge.usecases.looking import get_change
+from bridge.views import ChangeView
+
+HEARTBEAT_SECONDS = 15.0
+MAX_STREAMS = 32
+_GATHER_SECONDS = 0.1  # changes within this time travel together
+_PROGRESS_SECONDS = 0.5
+
+
+class Hub:
+    """Wakes the streams when the console changes; ends them when it closes."""
+
+    def __init__(self, console: Console, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._console = console
+        self._monotonic = monotonic
+        self._changed = threading.Condition()
+        self._count = 0
+        self._streams = 0
+        self._closed = threading.Event()
+        self._forget = console.listen(self._bump)
+
+    def close(self) -> None:
+        """End every stream."""
+        self._forget()
+        self._closed.set()
+        self._bump()
+
+    @property
+    def full(self) -> bool:
+        """Whether no further stream is taken: each one holds a server thread."""
+        return self._streams >= MAX_STREAMS
+
+    def stream(self, since: int | None, caller: Caller) -> Iterator[bytes]:
+        """``snapshot``, then ``change`` events, then a heartbeat comment every 15 s while nothing happens."""
+        self._streams += 1
+        try:
+            yield b"retry: 2000\n\n"
+            seen = self._count
+            change = get_change(self._console, since or 0, caller)
+            yield _event("snapshot", change)
+            spoke = self._monotonic()
+            while not self._closed.is_set():
+                seen = self._wait(seen)
+                following = get_change(self._console, change.revision, caller)
+                if _differs(change, following):
+                    change = following
+                    yield _event("change", change)
+                elif self._monotonic() - spoke >= HEARTBEAT_SECONDS:
+                    yield b": alive\n\n"
+                else:
+                    continue
+                spoke = self._monotonic()
+        finally:
+            self._streams -= 1
+
+    def _wait(self, seen: int) -> int:
+        """Until something changed or it is time for a heartbeat; the new count of changes."""
+        busy = self._console.batch.info().in_flight > 0
+        with self._changed:
+            timeout = _PROGRESS_SECONDS if busy else HEARTBEAT_SECONDS
+            self._changed.wait_for(lambda: self._count != seen or self._closed.is_set(), timeout)
+        self._closed.wait(_GATHER_SECONDS)
+        return self._count
+
+    def _bump(self) -> None:
+        with self._changed:
+            self._count += 1
+            self._changed.notify_all()
+
+
+def _differs(before: ChangeView, after: ChangeView) -> bool:
+    if after.tasks or after.removed or after.reset or after.truncated or after.revision != before.revision:
+        return True
+    return (before.live, before.run.paused, before.running, before.stop_requested, before.single_retry_count) != (
+        after.live, after.run.paused, after.running, after.stop_requested, after.single_retry_count,
+    )  # fmt: skip
+
+
+def _event(name: str, change: ChangeView) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (change.revision, name.encode(), msgspec.json.encode(change))

@@ -1,0 +1,218 @@
+"""``run``: a batch without a page: ask, show progress, save, exit code. The same command goes on where it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console as Terminal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bridge.console import Console
+from bridge.demo import samples_folder
+from bridge.messages import Messages
+from bridge.opening import make_folder, open_console
+from bridge.preferences import Preferences
+from bridge.serve import ending_signals
+from bridge.settings import Settings
+from bridge.usecases.common import Caller, Nothing
+from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
+from bridge.usecases.saving import save_matching
+from bridge.views import Viewer, progress_view
+from engine.config import ApiConfig
+from engine.dataset.naming import SaveRule
+from engine.dataset.save import SaveReport, check_output
+from engine.errors import Code, InvalidInput
+from engine.models import FINISHED, TaskMatch, TaskStatus
+from engine.presets import PresetBook
+
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_STOPPED = 0, 1, 2, 130
+_LOOK_SECONDS = 0.25
+_LINE_SECONDS = 10.0
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is to do."""
+
+    source: str | None
+    output: str
+    fields: dict[str, Any]
+    preset: str | None
+    rule: SaveRule
+    demo: bool
+    resume: bool
+    json: bool
+    language: str
+
+
+def run_headless(order: Order, folder: Path, settings: Settings, messages: Messages) -> int:
+    """Do the order; the exit code. Raises ConsoleError for wrong use."""
+    source = order.source or (str(samples_folder()) if order.demo else "")
+    if not source:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
+    output = check_output(order.output)
+    base = None if order.demo else stored_config(folder, order.preset)
+    place = run_folder(folder, source, output)
+    if order.resume and not place.exists():
+        raise InvalidInput(Code.NOTHING_TO_RESUME, field="INPUT", path=str(output))
+    with open_console(make_folder(place), settings, messages, demo=order.demo) as console:
+        if base is not None:
+            console.preferences.set_config(base)
+        return _Run(console, order, source, output).run()
+
+
+def stored_config(folder: Path, preset: str | None) -> ApiConfig:
+    """The named preset, or the current configuration of the page."""
+    if preset is not None:
+        return PresetBook(folder / "presets.json").get(preset)
+    return Preferences(folder / "state.json").config
+
+
+def run_folder(folder: Path, source: str, output: Path) -> Path:
+    """Where the tasks of this source and this output are kept, so that the same command finds them again."""
+    name = hashlib.sha256(f"{Path(source).expanduser().resolve()}\0{output.resolve()}".encode()).hexdigest()[:16]
+    return folder / "runs" / name
+
+
+class _Run:
+    """One run from start to exit code."""
+
+    def __init__(self, console: Console, order: Order, source: str, output: Path) -> None:
+        self._console = console
+        self._order = order
+        self._source = source
+        self._output = output
+        self._stopped = threading.Event()
+        self._terminal = Terminal(stderr=True)
+        self._revision = console.store.revision()
+        self._view = Viewer(console.messages, order.language)
+
+    def run(self) -> int:
+        with ending_signals(self._stop):
+            started = self._start()
+            if started is not None:
+                self._tell_start(started)
+            self._watch()
+            self._console.batch.wait_idle(5)
+            report, _ = save_matching(
+                self._console, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True
+            )
+        code = self._exit_code(report, started)
+        self._tell_end(report, code)
+        return code
+
+    def _start(self) -> StartAnswer | None:
+        caller = Caller(self._order.language)
+        if self._order.resume:
+            resume_tasks(self._console, Nothing(), caller)
+            return None
+        current = msgspec.to_builtins(self._console.preferences.config)
+        config = {**current, **self._order.fields}
+        if "api_key" not in self._order.fields and "api_url" in self._order.fields:
+            config["api_key"] = ""  # the stored key goes along only to the origin that it was entered for
+        return start_batch(self._console, StartParams(self._source, config), caller)
+
+    def _stop(self) -> None:
+        if self._stopped.is_set():  # asked twice: the person means it
+            raise KeyboardInterrupt
+        self._stopped.set()
+        self._console.batch.stop()
+
+    # --- showing ---
+
+    def _watch(self) -> None:
+        batch = self._console.batch
+        if self._order.json or not self._terminal.is_terminal:
+            last = time.monotonic()
+            while not batch.wait_idle(_LOOK_SECONDS):
+                self._emit_changes()
+                if not self._order.json and time.monotonic() - last >= _LINE_SECONDS:
+                    last = time.monotonic()
+                    self._say("run.progress", **self._numbers())
+            self._emit_changes()
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=self._terminal) as bar:
+            line = bar.add_task("", total=None)
+            while not batch.wait_idle(_LOOK_SECONDS):
+                self._draw(bar, line)
+            self._draw(bar, line)
+
+    def _draw(self, bar: Progress, line: Any) -> None:
+        numbers = self._numbers()
+        text = self._console.messages.text(self._order.language, "run.bar", **numbers)
+        bar.update(line, total=numbers["total"], completed=numbers["finished"], description=text)
+
+    def _numbers(self) -> dict[str, Any]:
+        info, progress = self._console.batch.info(), progress_view(self._console.store.counts())
+        return {
+            "finished": progress.finished,
+            "total": progress.total,
+            "failed": progress.failed,
+            "rate": info.rate_per_minute,
+            "left": info.seconds_left if info.seconds_left is not None else "?",
+            "in_flight": info.in_flight,
+        }
+
+    def _emit_changes(self) -> None:
+        if not self._order.json:
+            return
+        changes = self._console.store.changes(self._revision, 10_000)
+        self._revision = changes.revision if not changes.truncated else changes.tasks[-1].revision - 1
+        for task in changes.tasks:
+            if task.status in FINISHED:
+                error = self._view.maybe(task.error)
+                self._emit("task", id=task.id, source=task.source_path, status=task.status, results=task.result_count,
+                           attempts=task.attempts, error=error)  # fmt: skip
+
+    def _tell_start(self, started: StartAnswer) -> None:
+        if self._order.json:
+            self._emit("start", task_count=started.task_count, new_count=started.new_count,
+                       reused_count=started.reused_count, unreadable=started.unreadable)  # fmt: skip
+            return
+        if self._console.demo:
+            self._say("panel.demo")
+        self._say("run.started", total=started.task_count, new=started.new_count, reused=started.reused_count)
+        for file in started.unreadable:
+            self._say("run.unreadable", path=file.path, message=file.message)
+
+    def _tell_end(self, report: SaveReport, code: int) -> None:
+        if self._order.json:
+            for result_id, saved in report.saved:
+                self._emit("saved", result_id=result_id, image=saved.image, txt=saved.txt)
+            for failed in report.errors:
+                self._emit("save_error", source=failed.source_name, error=self._view.problem(failed.problem))
+            progress = progress_view(self._console.store.counts())
+            self._emit("end", exit_code=code, progress=progress, saved_count=len(report.saved),
+                       error_count=len(report.errors), output_dir=str(self._output))  # fmt: skip
+            return
+        for task in self._console.store.tasks(TaskMatch(status=frozenset({TaskStatus.FAILED}))):
+            error = self._view.maybe(task.error)
+            self._say("run.task_failed", name=task.source_name, message=error.message if error else "")
+        for failed in report.errors:
+            self._say("run.task_failed", name=failed.source_name, message=self._view.problem(failed.problem).message)
+        self._say("run.ended", **{**self._numbers(), "saved": len(report.saved), "path": str(self._output)})
+        if code == EXIT_STOPPED:
+            self._say("run.stopped")
+
+    def _exit_code(self, report: SaveReport, started: StartAnswer | None) -> int:
+        if self._stopped.is_set():
+            return EXIT_STOPPED
+        counts = self._console.store.counts()
+        whole = counts[TaskStatus.DONE] == sum(counts.values()) and not report.errors
+        unreadable = started.unreadable_count if started is not None else 0
+        return EXIT_DONE if whole and not unreadable else EXIT_FAILED
+
+    def _say(self, key: str, **params: Any) -> None:
+        self._terminal.print(
+            self._console.messages.text(self._order.language, key, **params), markup=False, highlight=False
+        )
+
+    def _emit(self, event: str, **data: Any) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode({"event": event, **data}) + b"\n")
+        sys.stdout.buffer.flush()

@@ -1,0 +1,236 @@
+"""The HTTP door: one route for every operation of the table, the event stream, the page's files."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_file
+
+from bridge.access import TOKEN_COOKIE, Access, Request, is_local
+from bridge.console import Console
+from bridge.dispatch import Failure, call, failure
+from bridge.events import Hub
+from bridge.messages import pick_language
+from bridge.operations import OPERATIONS, Kind, Operation
+from bridge.paths import program_folder
+from bridge.usecases.common import Caller
+from bridge.usecases.looking import Picture
+from bridge.views import ProblemView
+from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Problem, TooLarge
+
+MAX_BODY_BYTES = 8 * 1024 * 1024
+_FORM_OVERHEAD_BYTES = 64 * 1024
+_ID = "re:[A-Za-z0-9_-]{1,128}"
+_FILTERS = {"task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
+_PICTURE_POLICY = "default-src 'none'; sandbox"
+
+
+class HttpApi:
+    """Makes the WSGI application."""
+
+    def __init__(self, console: Console, access: Access, hub: Hub) -> None:
+        self._console = console
+        self._access = access
+        self._hub = hub
+        self._webui = program_folder("webui")
+        self._encoder = msgspec.json.Encoder()
+
+    def app(self) -> Bottle:
+        """A Bottle application; every request passes ``_guard`` first."""
+        app = Bottle(autojson=False)
+        app.add_hook("before_request", self._guard)
+        app.add_hook("after_request", self._harden)
+        for operation in OPERATIONS:
+            app.route(route_of(operation), operation.method, self._handler(operation), name=operation.name)
+        app.route("/api/events", "GET", self._events)
+        app.route("/api/<rest:path>", "OPTIONS", lambda **_: "")
+        app.route("/", "GET", self._page)
+        app.route("/index.html", "GET", self._page)
+        app.route("/<path:path>", "GET", self._static)
+        app.default_error_handler = self._error
+        return app
+
+    # --- before and after every request ---
+
+    def _guard(self) -> None:
+        asked = _request()
+        try:
+            self._access.check(asked)
+        except ConsoleError as error:
+            raise self._refusal(failure(self._console, error, self._caller())) from error
+        if self._access.came_by_query(asked) and asked.method == "GET" and asked.path == "/":
+            moved = HTTPResponse(status=303, headers={"Location": "/"})
+            moved.set_cookie(TOKEN_COOKIE, asked.query_token, httponly=True, samesite="strict", path="/")
+            raise moved
+
+    def _harden(self) -> None:
+        response.set_header("Server", f"image-batch-console/{self._console.version}")
+        response.set_header("X-Content-Type-Options", "nosniff")
+        response.set_header("Referrer-Policy", "no-referrer")
+        response.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        response.set_header("X-Frame-Options", "DENY")
+        origin = self._access.allowed_origin(_headers())
+        if origin:
+            response.set_header("Access-Control-Allow-Origin", origin)
+            response.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
+            response.set_header("Access-Control-Allow-Headers", "Content-Type, Authorization, X-Access-Token")
+            response.set_header("Cross-Origin-Resource-Policy", "cross-origin")
+            response.add_header("Vary", "Origin")
+
+    def _error(self, error: HTTPError) -> bytes:
+        """Bottle's own errors (no such route, wrong method, a fault) in the shape of ours."""
+        codes = {404: Code.OPERATION_UNKNOWN, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
+        code = codes.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.NOT_JSON)
+        problem = Problem(code, {"name": request.path[:200], "limit": MAX_BODY_BYTES})
+        view = ProblemView(code, self._console.messages.problem(self._caller().language, problem), problem.params)
+        response.content_type = "application/json"
+        return self._encoder.encode(_error_body(view))
+
+    # --- operations ---
+
+    def _handler(self, operation: Operation) -> Any:
+        def handle(**in_path: str) -> Any:
+            caller = self._caller()
+            try:
+                data = {**self._parameters(operation), **in_path}
+            except ConsoleError as error:
+                return self._refusal(failure(self._console, error, caller))
+            answer = call(self._console, operation, data, caller)
+            if isinstance(answer, Failure):
+                return self._refusal(answer)
+            if isinstance(answer, Picture):
+                return _picture(answer)
+            response.content_type = "application/json"
+            response.set_header("Cache-Control", "no-store")
+            if operation.kind is Kind.ATTACHMENT:
+                response.set_header("Content-Disposition", 'attachment; filename="image-batch-console-presets.json"')
+            return self._encoder.encode(answer)
+
+        return handle
+
+    def _parameters(self, operation: Operation) -> dict[str, Any]:
+        if operation.method in ("GET", "DELETE"):
+            return dict(request.query.decode())
+        if operation.kind is Kind.UPLOAD:
+            return {"file": base64.b64encode(self._upload()).decode()}
+        body = _read_body(MAX_BODY_BYTES)
+        if not body.strip():
+            return {}
+        try:
+            data = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidInput(Code.NOT_JSON) from error
+        if not isinstance(data, dict):
+            raise InvalidInput(Code.NOT_JSON)
+        return data
+
+    def _upload(self) -> bytes:
+        limit = self._console.settings.max_preset_import
+        if not (request.content_type or "").startswith("multipart/"):
+            return _read_body(limit)
+        if request.content_length > limit + _FORM_OVERHEAD_BYTES:
+            raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+        upload = request.files.get("file")
+        if upload is None:
+            raise InvalidInput(Code.FIELD_REQUIRED, field="file", name="file")
+        data: bytes = upload.file.read(limit + 1)
+        if len(data) > limit:
+            raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+        return data
+
+    def _refusal(self, refused: Failure) -> HTTPResponse:
+        body = self._encoder.encode(_error_body(refused.error))
+        return HTTPResponse(body, refused.status, {"Content-Type": "application/json", "Cache-Control": "no-store"})
+
+    # --- events and files ---
+
+    def _events(self) -> Any:
+        if self._hub.full:
+            return self._refusal(failure(self._console, Busy(Code.TOO_MANY_STREAMS), self._caller()))
+        last = request.get_header("Last-Event-ID", "")
+        since = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else None
+        response.content_type = "text/event-stream; charset=utf-8"
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("X-Accel-Buffering", "no")
+        return self._hub.stream(since, self._caller())
+
+    def _page(self) -> Any:
+        text = (self._webui / "index.html").read_text("utf-8").replace("%VERSION%", self._console.version)
+        response.content_type = "text/html; charset=utf-8"
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("Content-Security-Policy", page_policy(text))
+        return text
+
+    def _static(self, path: str) -> Any:
+        if any(part.startswith(".") for part in path.split("/")):
+            return self._refusal(failure(self._console, NotFound(Code.OPERATION_UNKNOWN, name=path), self._caller()))
+        return static_file(path, root=str(self._webui), headers={"Cache-Control": "no-cache"})
+
+    def _caller(self) -> Caller:
+        wish = request.get_header("Accept-Language") or str(self._console.preferences.ui.get("language", ""))
+        return Caller(pick_language(wish), is_local(request.environ.get("REMOTE_ADDR", "")))
+
+
+def route_of(operation: Operation) -> str:
+    """The operation's path in Bottle's notation."""
+    return re.sub(r"\{(\w+)\}", lambda match: f"<{match[1]}:{_FILTERS[match[1]]}>", operation.path)
+
+
+def page_policy(html: str) -> str:
+    """The page's CSP: scripts from here only, and the one inline import map by its hash."""
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in re.findall(r"<script type=\"importmap\">(.*?)</script>", html, re.DOTALL)
+    )
+    return (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _picture(picture: Picture) -> HTTPResponse:
+    headers = {
+        "Content-Type": picture.mime,
+        "Content-Security-Policy": _PICTURE_POLICY,
+        "Cache-Control": "private, no-cache",
+    }
+    if picture.file is None:
+        return HTTPResponse(b"" if request.method == "HEAD" else picture.data, 200, headers)
+    found = static_file(picture.file.name, root=str(picture.file.parent), mimetype=picture.mime)
+    for name, value in headers.items():
+        found.set_header(name, value)
+    return found
+
+
+def _read_body(limit: int) -> bytes:
+    if request.content_length > limit:
+        raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+    body: bytes = request.environ["wsgi.input"].read(limit + 1) if request.content_length != 0 else b""
+    if len(body) > limit:
+        raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+    return body
+
+
+def _error_body(view: ProblemView) -> dict[str, Any]:
+    error = msgspec.to_builtins(view)
+    return {"ok": False, **error, "detail": view.message, "error": error}
+
+
+def _headers() -> Mapping[str, str]:
+    return {name.lower(): value for name, value in request.headers.items()}
+
+
+def _request() -> Request:
+    return Request(
+        method=request.method,
+        path=request.path,
+        headers=_headers(),
+        query_token=request.query.get("token", ""),
+        cookie_token=request.get_cookie(TOKEN_COOKIE, ""),
+        body_expected=request.content_length > 0 or request.chunked,
+    )

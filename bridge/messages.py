@@ -1,0 +1,76 @@
+"""Words for people: the catalogues in assets/messages, one folder a language, and problems put into words."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.errors import Param, Problem
+
+LANGUAGES = ("zh-CN", "en")
+DEFAULT_LANGUAGE = LANGUAGES[0]
+
+
+class Messages:
+    """All catalogues of all languages."""
+
+    def __init__(self, folder: Path) -> None:
+        self._catalogues = {language: _load(folder / language) for language in LANGUAGES}
+
+    def catalogue(self, language: str) -> dict[str, str]:
+        """Every text of a language, by key."""
+        return self._catalogues[pick_language(language)]
+
+    def text(self, language: str, key: str, /, **params: Param) -> str:
+        """One text with its placeholders filled in; the key itself where there is none."""
+        template = self.catalogue(language).get(key, key)
+        return _FORMATTER.vformat(template, (), params)
+
+    def problem(self, language: str, problem: Problem | None) -> str:
+        """What happened, why and what to do, in the person's language; "" for no problem."""
+        if problem is None:
+            return ""
+        params = dict(problem.params)
+        reason_key = f"error.{params.get('reason')}"
+        if reason_key in self.catalogue(language):  # a reason that is a code itself
+            params["reason"] = self.text(language, reason_key, **{**params, "reason": ""})
+        return self.text(language, f"error.{problem.code}", **params)
+
+
+def pick_language(wish: str) -> str:
+    """The language of ours that an Accept-Language header or a locale name wants most."""
+    ranked: list[tuple[float, str]] = []
+    for part in wish.replace("_", "-").split(","):
+        name, _, rest = part.strip().partition(";")
+        quality = rest.strip().removeprefix("q=")
+        try:
+            ranked.append((-float(quality) if quality else -1.0, name.lower()))
+        except ValueError:
+            continue
+    for _, name in sorted(ranked, key=lambda pair: pair[0]):
+        if name.startswith("zh"):
+            return "zh-CN"
+        if name.startswith("en"):
+            return "en"
+    return DEFAULT_LANGUAGE
+
+
+class _LenientFormatter(string.Formatter):
+    """Leaves a placeholder without a value visible instead of failing: a bad text must not hide an error."""
+
+    def get_field(self, field_name: str, _args: Any, kwargs: Any) -> Any:
+        value = kwargs.get(field_name)
+        return "?" if value is None else value, field_name
+
+
+_FORMATTER = _LenientFormatter()
+
+
+def _load(folder: Path) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for file in sorted(folder.glob("*.json")):
+        texts.update(msgspec.json.decode(file.read_bytes(), type=dict[str, str]))
+    return texts

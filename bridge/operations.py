@@ -1,0 +1,104 @@
+"""The table of operations: every one exists here once; both doors, the docs and the tests are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from bridge.console import Console
+from bridge.usecases import configuring, looking, run, saving, tasks
+from bridge.usecases.common import Caller, Nothing, Ok, ResultId, TaskId
+from bridge.views import StateView
+from engine.presets import PresetFile
+
+Handler = Callable[[Console, Any, Caller], Any]
+
+
+class Kind(StrEnum):
+    """How the answer travels over HTTP."""
+
+    JSON = "json"
+    PICTURE = "picture"
+    ATTACHMENT = "attachment"
+    UPLOAD = "upload"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One thing that may be asked for. ``path`` holds the names of parameters that stand in it as ``{name}``."""
+
+    name: str
+    method: str
+    path: str
+    params: type[msgspec.Struct]
+    answer: type[msgspec.Struct]
+    handler: Handler
+    kind: Kind = Kind.JSON
+
+    @property
+    def summary(self) -> str:
+        """The handler's docstring."""
+        return (self.handler.__doc__ or "").strip()
+
+
+_TASK = "/api/tasks/{task_id}"
+_RESULT = _TASK + "/results/{result_id}"
+
+# fmt: off
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("get_state", "GET", "/api/state", looking.StateParams, StateView, looking.get_state),
+    Operation("list_tasks", "GET", "/api/tasks", tasks.ListParams, tasks.TaskPage, tasks.list_tasks),
+    Operation("inspect_path", "POST", "/api/tasks/inspect", run.InputPath, run.InspectAnswer, run.inspect_path),
+    Operation("start_batch", "POST", "/api/tasks/start", run.StartParams, run.StartAnswer, run.start_batch),
+    Operation("resume_tasks", "POST", "/api/tasks/resume", Nothing, run.ResumeAnswer, run.resume_tasks),
+    Operation("retry_failed", "POST", "/api/tasks/retry_failed", Nothing, run.RetryFailedAnswer, run.retry_failed),
+    Operation("stop", "POST", "/api/tasks/stop", Nothing, run.StopAnswer, run.stop),
+    Operation("clear_tasks", "POST", "/api/tasks/clear", Nothing, tasks.Cleared, tasks.clear_tasks),
+    Operation("save_all", "POST", "/api/tasks/save_all", saving.SaveAllParams, saving.SavedAll,
+              saving.save_all_results),
+    Operation("bulk_tasks", "POST", "/api/tasks/bulk", tasks.BulkParams, tasks.BulkAnswer, tasks.bulk_tasks),
+    Operation("get_task", "GET", _TASK, TaskId, tasks.OneTask, tasks.get_task),
+    Operation("delete_task", "DELETE", _TASK, TaskId, tasks.TaskDeleted, tasks.delete_task),
+    Operation("get_task_debug", "GET", _TASK + "/debug", TaskId, tasks.DebugAnswer, tasks.get_task_debug),
+    Operation("retry_task", "POST", _TASK + "/retry", TaskId, run.RetryAnswer, run.retry_task),
+    Operation("retry_task_clear", "POST", _TASK + "/retry_clear", TaskId, run.RetryClearAnswer, run.retry_task_clear),
+    Operation("toggle_result", "POST", _RESULT + "/toggle", ResultId, tasks.Toggled, tasks.toggle_result),
+    Operation("delete_result", "DELETE", _RESULT, ResultId, Ok, tasks.delete_result),
+    Operation("restore_result", "POST", _RESULT + "/restore", ResultId, Ok, tasks.restore_result),
+    Operation("save_result", "POST", _RESULT + "/save", saving.SaveOneParams, saving.SavedOne, saving.save_result),
+    Operation("source_image", "GET", _TASK + "/source", TaskId, looking.Picture, looking.source_image, Kind.PICTURE),
+    Operation("source_thumbnail", "GET", _TASK + "/source/thumbnail", looking.TaskThumbnail, looking.Picture,
+              looking.source_thumbnail, Kind.PICTURE),
+    Operation("result_image", "GET", _RESULT + "/image", ResultId, looking.Picture, looking.result_image, Kind.PICTURE),
+    Operation("result_thumbnail", "GET", _RESULT + "/thumbnail", looking.ResultThumbnail, looking.Picture,
+              looking.result_thumbnail, Kind.PICTURE),
+    Operation("list_save_rules", "GET", "/api/save/rules", Nothing, saving.Rules, saving.list_save_rules),
+    Operation("preview_names", "POST", "/api/save/preview", saving.PreviewParams, saving.Previews,
+              saving.preview_names),
+    Operation("save_rule", "POST", "/api/save/rule", saving.PlanParams, Ok, saving.save_rule),
+    Operation("save_config", "POST", "/api/config/current", configuring.ConfigParams, configuring.SavedConfig,
+              configuring.save_config),
+    Operation("describe_config", "GET", "/api/config/schema", Nothing, configuring.Schema, configuring.describe_config),
+    Operation("test_config", "POST", "/api/config/test", configuring.OptionalConfig, configuring.TestAnswer,
+              configuring.test_config),
+    Operation("save_preset", "POST", "/api/presets/save", configuring.PresetParams, configuring.PresetSaved,
+              configuring.save_preset),
+    Operation("apply_preset", "POST", "/api/presets/apply", configuring.PresetName, configuring.PresetApplied,
+              configuring.apply_preset),
+    Operation("export_presets", "GET", "/api/presets/export", Nothing, PresetFile, configuring.export_presets,
+              Kind.ATTACHMENT),
+    Operation("import_presets", "POST", "/api/presets/import", configuring.ImportParams, configuring.ImportAnswer,
+              configuring.import_presets, Kind.UPLOAD),
+    Operation("delete_preset", "DELETE", "/api/presets/{name}", configuring.PresetName, Ok, configuring.delete_preset),
+    Operation("list_templates", "GET", "/api/templates", Nothing, configuring.Templates, configuring.list_templates),
+    Operation("get_ui", "GET", "/api/ui", Nothing, configuring.UiSettings, configuring.get_ui),
+    Operation("save_ui", "POST", "/api/ui", configuring.UiSettings, Ok, configuring.save_ui),
+    Operation("get_messages", "GET", "/api/messages/{language}", configuring.LanguageName, configuring.Catalogue,
+              configuring.get_messages),
+    Operation("browse_folder", "GET", "/api/files", looking.FolderParams, looking.FolderAnswer, looking.browse_folder),
+)
+# fmt: on
+
+BY_NAME = {operation.name: operation for operation in OPERATIONS}

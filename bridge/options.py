@@ -1,0 +1,127 @@
+"""The command line: commands and flags; every config field has a flag and an environment variable, made from it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge.messages import Messages
+from engine.config import FieldSpec, describe, parse_entered
+from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
+from engine.errors import Code, InvalidInput
+
+ENV_PREFIX = "IBC_"
+
+
+def make_parser(messages: Messages, language: str, version: str) -> argparse.ArgumentParser:
+    """The parser; every help text comes from the catalogues."""
+
+    def text(key: str) -> str:
+        return messages.text(language, key).replace("%", "%%")
+
+    parser = argparse.ArgumentParser("image-batch-console", description=text("cli.description"), allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"image-batch-console {version}")
+    parser.set_defaults(command="open")
+    _add_open(parser, text)
+    commands = parser.add_subparsers(title=text("cli.commands"), metavar="")
+    serve = commands.add_parser("serve", help=text("cli.serve"), description=text("cli.serve"), allow_abbrev=False)
+    serve.set_defaults(command="serve")
+    serve.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    serve.add_argument("--open", action="store_true", help=text("cli.serve.open"))
+    run = commands.add_parser("run", help=text("cli.run"), description=text("cli.run"), allow_abbrev=False)
+    run.set_defaults(command="run")
+    _add_run(run, text, messages, language)
+    return parser
+
+
+def _add_open(parser: argparse.ArgumentParser, text: Any) -> None:
+    parser.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    parser.add_argument("--browser", action="store_true", help=text("cli.browser"))
+    parser.add_argument("--no-open", action="store_true", help=text("cli.no_open"))
+    parser.add_argument("--gui", choices=["gtk", "qt"], help=text("cli.gui"))
+
+
+def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, language: str) -> None:
+    run.add_argument("input", nargs="?", metavar="INPUT", help=text("cli.run.input"))
+    run.add_argument("-o", "--output", required=True, metavar="OUT", help=text("cli.run.output"))
+    run.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    run.add_argument("--resume", action="store_true", help=text("cli.run.resume"))
+    run.add_argument("--json", action="store_true", help=text("cli.run.json"))
+    run.add_argument("--preset", metavar="NAME", help=text("cli.run.preset"))
+    run.add_argument("--config", metavar="FILE", type=Path, help=text("cli.run.config"))
+    names = run.add_argument_group(text("cli.group.names"))
+    names.add_argument("--rule", choices=list(BUILT_IN_RULES), default=None, help=text("cli.run.rule"))
+    names.add_argument("--filename-template", metavar="TEXT", help=text("cli.run.filename_template"))
+    names.add_argument("--replace-from", metavar="TEXT", help=text("cli.run.replace_from"))
+    names.add_argument("--replace-to", metavar="TEXT", help=text("cli.run.replace_to"))
+    names.add_argument(
+        "--create-txt", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.create_txt")
+    )
+    names.add_argument("--txt-template", metavar="TEXT", help=text("cli.run.txt_template"))
+    names.add_argument(
+        "--only-first", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.only_first")
+    )
+    fields = run.add_argument_group(text("cli.group.fields"), text("cli.group.fields.help"))
+    for spec in describe():
+        label = messages.text(language, spec.label)
+        options: dict[str, Any] = {"dest": f"field_{spec.name}", "default": None}
+        if spec.type == "boolean":
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = "|".join(spec.choices) if spec.choices else spec.type.upper()
+        fields.add_argument(f"--{spec.name.replace('_', '-')}", help=label.replace("%", "%%"), **options)
+
+
+def chosen_fields(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Config fields from flags, config file and environment: a flag beats the environment, that beats the file."""
+    fields: dict[str, Any] = _read_file(arguments.config) if arguments.config else {}
+    for spec in describe():
+        value = environ.get(ENV_PREFIX + spec.name.upper())
+        flag = getattr(arguments, f"field_{spec.name}")
+        if flag is not None:
+            value = flag
+        if value is not None:
+            fields[spec.name] = _from_text(spec, value)
+    parse_entered(fields)  # so that a wrong value is named before anything is opened
+    return fields
+
+
+def chosen_rule(arguments: argparse.Namespace, default: SaveRule) -> SaveRule:
+    """The save rule: a built-in one or the stored one, with single flags on top."""
+    rule = BUILT_IN_RULES[arguments.rule] if arguments.rule else default
+    flags = {
+        "filename_template": arguments.filename_template,
+        "replace_from": arguments.replace_from,
+        "replace_to": arguments.replace_to,
+        "create_txt": arguments.create_txt,
+        "txt_template": arguments.txt_template,
+        "only_first_if_multiple": arguments.only_first,
+    }
+    rule = msgspec.structs.replace(rule, **{name: value for name, value in flags.items() if value is not None})
+    check_rule(rule)
+    return rule
+
+
+def _from_text(spec: FieldSpec, value: Any) -> Any:
+    if spec.type == "object" and isinstance(value, str):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise InvalidInput(Code.FIELD_TYPE, field=spec.name, name=spec.name, type="object") from error
+    return value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "JSON"
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason=reason) from error
+    if not isinstance(data, dict):
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
+    inner = data.get("config", data.get("current_config", data))
+    return dict(inner) if isinstance(inner, dict) else {}

@@ -1,0 +1,53 @@
+"""Where things lie: the person's data folder, and the files that come with the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+
+from engine.errors import Code, StorageFailed
+from engine.files import storage_failure
+
+APP_ID = "image-batch-console"
+
+
+def data_folder(environ: Mapping[str, str]) -> Path:
+    """``APP_DATA_DIR``, else the user data folder; an existing ``~/.image-batch-console`` if that does not exist.
+
+    Created where missing; StorageFailed if it cannot be written.
+    """
+    if chosen := environ.get("APP_DATA_DIR", "").strip():
+        folder = Path(chosen).expanduser().absolute()
+    else:
+        folder = Path(platformdirs.user_data_dir(APP_ID, appauthor=False))
+        old = Path.home() / f".{APP_ID}"
+        if not folder.exists() and old.is_dir():
+            folder = old
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.name == "posix" and not chosen:
+            folder.chmod(0o700)
+    except OSError as error:
+        raise storage_failure(error, folder) from error
+    if not os.access(folder, os.W_OK):
+        raise StorageFailed(Code.STORAGE_FAILED, path=str(folder), reason="read-only")
+    return folder
+
+
+def program_folder(name: str) -> Path:
+    """A folder that comes with the program (``webui``, ``assets``): beside the source, in the binary, or installed."""
+    candidates = [
+        Path(__file__).resolve().parent.parent,
+        Path(getattr(sys, "_MEIPASS", "/nonexistent")),
+        Path(sysconfig.get_path("data")) / "share" / APP_ID,
+        Path(sys.prefix) / "share" / APP_ID,
+    ]
+    for root in candidates:
+        if (root / name).is_dir():
+            return root / name
+    raise StorageFailed(Code.STORAGE_FAILED, path=name, reason="missing from the installation")

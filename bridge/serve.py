@@ -1,0 +1,92 @@
+"""``serve``: the loopback server until the person ends it, with the status panel; and the port check."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+
+from bridge.console import Console
+from bridge.messages import Messages
+from bridge.port_holder import find_holder
+from bridge.server import Server, bind
+from bridge.settings import Settings, StatusUi
+from bridge.status_panel import LogTail, StatusPanel, has_terminal
+
+EXIT_PORT_TAKEN = 2
+log = logging.getLogger(__name__)
+Say = Callable[[str], None]
+
+
+def bind_or_explain(settings: Settings, messages: Messages, language: str, say: Say) -> socket.socket | None:
+    """A bound socket; where the port is taken, says the error, who holds it and what to do, and answers None."""
+    try:
+        return bind(settings.host, settings.port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    host, port = settings.host, settings.port
+    say(messages.text(language, "serve.port_taken", host=host, port=port, reason=reason))
+    holder = find_holder(host, port)
+    if holder.is_this_program:
+        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"  # noqa: S104 - compared
+        say(messages.text(language, "serve.port_is_ours", url=url, pid=holder.pid or "?"))
+        open_browser(url)
+    elif holder.pid:
+        say(messages.text(language, "serve.port_holder", name=holder.name or "?", pid=holder.pid))
+    else:
+        say(messages.text(language, "serve.port_holder_unknown"))
+    if not holder.is_this_program:
+        say(messages.text(language, "serve.port_advice", port=port + 1 if port < 65535 else 12607))
+    return None
+
+
+def serve(console: Console, server: Server, language: str, say: Say) -> int:
+    """Serve until q, Ctrl-C or a signal to end; 0."""
+    ended = threading.Event()
+    tail = LogTail()
+    with ending_signals(ended.set):
+        server.start()
+        say(console.messages.text(language, "serve.ready", url=server.url))
+        if server.token and not console.settings.access_token:
+            say(console.messages.text(language, "serve.token", token=server.token))
+        if console.settings.status_ui is StatusUi.CLI and has_terminal():
+            logging.getLogger().addHandler(tail)
+            with contextlib.suppress(KeyboardInterrupt):
+                StatusPanel(console, server.url, language, tail).run(ended)
+            logging.getLogger().removeHandler(tail)
+        else:
+            with contextlib.suppress(KeyboardInterrupt):
+                ended.wait()
+    say(console.messages.text(language, "serve.ending"))
+    return 0
+
+
+@contextlib.contextmanager
+def ending_signals(end: Callable[[], None]) -> Iterator[None]:
+    """While the block runs, SIGINT and SIGTERM call ``end`` instead of killing."""
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), lambda *_: end()) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def open_browser(url: str) -> bool:
+    """Open the default browser; False where there is none."""
+    try:
+        return webbrowser.open(url)
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def say_to_stderr(text: str) -> None:
+    """A line for the person."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

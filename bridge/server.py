@@ -1,0 +1,94 @@
+"""The loopback server: binds the port, serves the HTTP door with waitress threads, stops at once from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from bridge.access import Access
+from bridge.console import Console
+from bridge.events import MAX_STREAMS, Hub
+from bridge.http_api import MAX_BODY_BYTES, HttpApi
+
+THREADS = MAX_STREAMS + 16
+_STOP_SECONDS = 3.0
+log = logging.getLogger(__name__)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket; OSError when the port is taken. Never shares a port with another process."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "nt":
+            # On Windows SO_REUSEADDR would let two programs take the same port.
+            bound.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", ~socket.SO_REUSEADDR), 1)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class Server:
+    """Serves one console on a bound socket, in a thread of its own."""
+
+    def __init__(self, console: Console, bound: socket.socket) -> None:
+        settings = console.settings
+        self.port: int = bound.getsockname()[1]
+        self.token = settings.access_token or ("" if settings.loopback else secrets.token_urlsafe(24))
+        self._hub = Hub(console)
+        self._channels: dict[Any, Any] = {}
+        self._server: Any = create_server(
+            HttpApi(console, Access(settings, self.port, self.token), self._hub).app(),
+            sockets=[bound],
+            map=self._channels,
+            threads=THREADS,
+            ident=None,
+            connection_limit=200,
+            channel_timeout=60,
+            max_request_body_size=2 * MAX_BODY_BYTES,
+            max_request_header_size=64 * 1024,
+            clear_untrusted_proxy_headers=True,
+        )
+        self._host = settings.host
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host  # noqa: S104 - compared, not bound
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+    def start(self) -> None:
+        """Serve from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every stream and connection, let the port go. Safe to call twice."""
+        self._hub.close()
+        if self._thread.is_alive():
+            # run() returns when the map is empty; from another thread that must be asked for through the trigger,
+            # since close() alone waits for idle keep-alive connections.
+            with contextlib.suppress(OSError):
+                self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._channels, ignore_all=True))
+            self._thread.join(_STOP_SECONDS)
+        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+
+    def _serve(self) -> None:
+        try:
+            self._server.run()
+        except OSError:
+            log.debug("server ended", exc_info=True)

@@ -1,0 +1,84 @@
+"""What all use cases share: who calls, answers that only say that it worked, and picking tasks."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal, TypeVar
+
+import msgspec
+
+from bridge.console import Console
+from bridge.messages import DEFAULT_LANGUAGE
+from bridge.views import Viewer
+from engine.errors import Code, InvalidInput
+from engine.models import TaskFilter, TaskMatch, TaskStatus
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who asks. ``local``: from this machine."""
+
+    language: str = DEFAULT_LANGUAGE
+    local: bool = True
+
+
+class Nothing(msgspec.Struct, frozen=True):
+    """No parameters."""
+
+
+class TaskId(msgspec.Struct, frozen=True):
+    """One task."""
+
+    task_id: str
+
+
+class ResultId(msgspec.Struct, frozen=True):
+    """One result of one task."""
+
+    task_id: str
+    result_id: str
+
+
+class Ok(msgspec.Struct, frozen=True):
+    """It worked."""
+
+    ok: Literal[True] = True
+
+
+class MatchParams(msgspec.Struct, frozen=True):
+    """A filter as the page sends it: comma-separated states and properties, and words to look for."""
+
+    status: str = ""
+    only: str = ""
+    q: str = ""
+
+
+def viewer(console: Console, caller: Caller) -> Viewer:
+    """Answers in the caller's language."""
+    return Viewer(console.messages, caller.language)
+
+
+def match_of(params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
+    """The engine's filter; InvalidInput for a name that is no state or property."""
+    if ids is not None:
+        return TaskMatch(ids=tuple(ids))
+    params = params or MatchParams()
+    return TaskMatch(
+        status=frozenset(one_of(TaskStatus, "status", name) for name in _names(params.status)),
+        only=frozenset(one_of(TaskFilter, "only", name) for name in _names(params.only)),
+        q=params.q.strip(),
+    )
+
+
+def one_of(kind: type[Choice], field: str, name: str) -> Choice:
+    """The member of that name; InvalidInput naming the field and the choices."""
+    try:
+        return kind(name)
+    except ValueError as error:
+        choices = ", ".join(member.value for member in kind)
+        raise InvalidInput(Code.FIELD_CHOICE, field=field, name=field, choices=choices) from error
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,258 @@
+"""Configuration and presets, page settings, words: what the settings side of the page works with."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.console import Console
+from bridge.messages import LANGUAGES
+from bridge.paths import program_folder
+from bridge.usecases.common import Caller, Nothing, Ok, viewer
+from bridge.views import ProblemView
+from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
+from engine.errors import Code, EditFailed, InvalidInput, NotFound, Problem
+from engine.presets import PresetFile, keep_key, read_preset_file
+from engine.upstream.cancel import CancelToken
+
+_PROBE_SECONDS = 15.0
+_MAX_UI_BYTES = 256 * 1024
+
+
+class ConfigParams(msgspec.Struct, frozen=True):
+    """A configuration as the form holds it."""
+
+    config: dict[str, Any]
+
+
+class OptionalConfig(msgspec.Struct, frozen=True):
+    """A configuration, or the current one."""
+
+    config: dict[str, Any] | None = None
+
+
+class PresetParams(msgspec.Struct, frozen=True):
+    """A preset under its name. Without ``config`` the current one is meant."""
+
+    name: str
+    config: dict[str, Any] | None = None
+
+
+class PresetName(msgspec.Struct, frozen=True):
+    """One preset."""
+
+    name: str
+
+
+class ImportParams(msgspec.Struct, frozen=True):
+    """The text of an exported file."""
+
+    file: bytes
+
+
+class SavedConfig(msgspec.Struct, frozen=True):
+    """It is stored; unknown fields are named."""
+
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class PresetSaved(msgspec.Struct, frozen=True):
+    """It is stored under this name."""
+
+    name: str
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class PresetApplied(msgspec.Struct, frozen=True):
+    """It is the current configuration now."""
+
+    config: ApiConfig
+    ok: Literal[True] = True
+
+
+class ImportAnswer(msgspec.Struct, frozen=True):
+    """How many presets came in, and whether the current configuration did."""
+
+    imported_presets: int
+    applied_current_config: bool
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """Every field in form order."""
+
+    fields: list[FieldSpec]
+
+
+class TestAnswer(msgspec.Struct, frozen=True):
+    """Whether the API can be reached. ``http_status`` of a harmless request, which costs no edit."""
+
+    reachable: bool
+    http_status: int | None
+    problem: ProblemView | None
+    ok: Literal[True] = True
+
+
+class UiSettings(msgspec.Struct, frozen=True):
+    """Free settings of the page; null removes one."""
+
+    settings: dict[str, Any]
+
+
+class LanguageName(msgspec.Struct, frozen=True):
+    """A language of the catalogues."""
+
+    language: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """All texts of a language."""
+
+    language: str
+    messages: dict[str, str]
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A starting point for a configuration."""
+
+    id: str
+    name: str
+    notes_key: str
+    config: dict[str, Any]
+
+
+class Templates(msgspec.Struct, frozen=True):
+    """All starting points."""
+
+    templates: list[Template]
+
+
+def entered_config(console: Console, data: dict[str, Any] | None) -> tuple[ApiConfig, list[Problem]]:
+    """A configuration as entered, with the stored key where that belongs to its origin."""
+    if data is None:
+        return console.preferences.config, []
+    config, warnings = parse_entered(data)
+    _check_scheme(config.api_url)
+    return with_stored_key(config, [console.preferences.config]), warnings
+
+
+def save_config(console: Console, params: ConfigParams, caller: Caller) -> SavedConfig:
+    """Make this the current configuration."""
+    config, warnings = entered_config(console, params.config)
+    console.preferences.set_config(config)
+    console.changed()
+    return SavedConfig(_worded(console, caller, warnings))
+
+
+def describe_config(console: Console, _: Nothing, caller: Caller) -> Schema:
+    """Fields with type, default, range, choices and label keys."""
+    return Schema(describe())
+
+
+def test_config(console: Console, params: OptionalConfig, caller: Caller) -> TestAnswer:
+    """Check the URL rules and whether the API answers at all, without spending an edit."""
+    config, _ = entered_config(console, params.config)
+    try:
+        status = console.transport.probe(
+            config.api_url,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=min(_PROBE_SECONDS, config.timeout_seconds),
+            cancel=CancelToken(),
+        )
+    except EditFailed as error:
+        return TestAnswer(False, error.http_status, viewer(console, caller).problem(error.problem))
+    return TestAnswer(True, status, None)
+
+
+def save_preset(console: Console, params: PresetParams, caller: Caller) -> PresetSaved:
+    """Store a configuration under a name; the same name overwrites."""
+    warnings: list[Problem] = []
+    config = console.preferences.config
+    if params.config is not None:
+        config, warnings = parse_entered(params.config)
+        _check_scheme(config.api_url)
+        stored = console.presets.all().get(params.name.strip())
+        config = with_stored_key(config, [console.preferences.config, *([stored] if stored else [])])
+    console.presets.put(params.name, config)
+    console.changed()
+    return PresetSaved(params.name.strip(), _worded(console, caller, warnings))
+
+
+def apply_preset(console: Console, params: PresetName, caller: Caller) -> PresetApplied:
+    """Make a preset the current configuration."""
+    config = keep_key(console.presets.get(params.name), console.preferences.config)
+    console.preferences.set_config(config)
+    console.changed()
+    return PresetApplied(config.masked())
+
+
+def delete_preset(console: Console, params: PresetName, caller: Caller) -> Ok:
+    """Forget a preset."""
+    console.presets.remove(params.name)
+    console.changed()
+    return Ok()
+
+
+def export_presets(console: Console, _: Nothing, caller: Caller) -> PresetFile:
+    """All presets and the current configuration; keys only where the environment asks for them."""
+
+    def shown(config: ApiConfig) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(
+            config if console.settings.export_include_secrets else config.masked()
+        )
+        return fields
+
+    return PresetFile(
+        presets={name: shown(config) for name, config in console.presets.all().items()},
+        current_config=shown(console.preferences.config),
+    )
+
+
+def import_presets(console: Console, params: ImportParams, caller: Caller) -> ImportAnswer:
+    """Take an exported file in; a masked or empty key never erases a stored one."""
+    presets, current, warnings = read_preset_file(params.file)
+    console.presets.merge(presets)
+    if current is not None:
+        console.preferences.set_config(keep_key(current, console.preferences.config))
+    console.changed()
+    return ImportAnswer(len(presets), current is not None, _worded(console, caller, warnings))
+
+
+def get_ui(console: Console, _: Nothing, caller: Caller) -> UiSettings:
+    """What the page wants kept between visits."""
+    return UiSettings(console.preferences.ui)
+
+
+def save_ui(console: Console, params: UiSettings, caller: Caller) -> Ok:
+    """Keep page settings; they are merged into those that are there."""
+    if len(msgspec.json.encode(params.settings)) > _MAX_UI_BYTES:
+        raise InvalidInput(Code.FIELD_RANGE, field="settings", name="settings", minimum=0, maximum=_MAX_UI_BYTES)
+    console.preferences.merge_ui(params.settings)
+    return Ok()
+
+
+def get_messages(console: Console, params: LanguageName, caller: Caller) -> Catalogue:
+    """All texts of a language."""
+    if params.language not in LANGUAGES:
+        raise NotFound(Code.OPERATION_UNKNOWN, name=params.language)
+    return Catalogue(params.language, console.messages.catalogue(params.language))
+
+
+def list_templates(console: Console, _: Nothing, caller: Caller) -> Templates:
+    """Starting points for a configuration."""
+    return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
+
+
+def _check_scheme(url: str) -> None:
+    if not url.lower().startswith(("http://", "https://")):
+        raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
+
+
+def _worded(console: Console, caller: Caller, problems: list[Problem]) -> list[ProblemView]:
+    view = viewer(console, caller)
+    return [view.problem(problem) for problem in problems]

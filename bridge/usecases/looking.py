@@ -1,0 +1,165 @@
+"""Looking: the state as a whole, pictures and thumbnails, and folders to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bridge.console import Console
+from bridge.usecases.common import Caller, ResultId, TaskId, viewer
+from bridge.views import ChangeView, SavePlanView, StateView, live_view
+from engine.errors import Code, InvalidInput, NotFound, PictureRejected
+from engine.images.browse import Folder, list_folder, roots
+from engine.images.picture import sniff
+from engine.models import TaskMatch, TaskSort
+
+_ALL = 2**31
+_CHANGED_AT_ONCE = 200
+
+
+class StateParams(msgspec.Struct, frozen=True):
+    """``since``: only what changed after that revision. ``tasks=0``: without tasks."""
+
+    since: int | None = None
+    tasks: bool = True
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A picture to be shown: a file, or bytes; ``url`` is where a page loads it from."""
+
+    mime: str
+    url: str
+    file: Path | None = None
+    data: bytes = b""
+
+
+class TaskThumbnail(msgspec.Struct, frozen=True):
+    """``size``: longest edge in pixels, rounded up to the next step."""
+
+    task_id: str
+    size: int = 256
+
+
+class ResultThumbnail(msgspec.Struct, frozen=True):
+    """``size``: longest edge in pixels, rounded up to the next step."""
+
+    task_id: str
+    result_id: str
+    size: int = 256
+
+
+class FolderParams(msgspec.Struct, frozen=True):
+    """A folder; the home folder when empty."""
+
+    path: str = ""
+
+
+class FolderAnswer(msgspec.Struct, frozen=True):
+    """What is in a folder, and the places to start from."""
+
+    path: str
+    parent: str | None
+    folders: list[Folder]
+    pictures: int
+    roots: list[str]
+
+
+def get_state(console: Console, params: StateParams, caller: Caller) -> StateView:
+    """Everything that the page shows, or what changed of it since a revision."""
+    view = viewer(console, caller)
+    changes = console.store.changes(params.since or 0, _ALL if params.tasks and params.since is not None else 0)
+    tasks = changes.tasks
+    if params.tasks and params.since is None:
+        tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
+    live = console.batch.live()
+    return StateView(
+        **view.status(console.batch.info(), console.store.counts()),
+        tasks=[view.task(task, live.get(task.id)) for task in tasks] if params.tasks else [],
+        removed=changes.removed if params.since is not None else [],
+        reset=changes.reset if params.since is not None else True,
+        revision=changes.revision,
+        current_config=console.preferences.config.masked(),
+        presets={name: config.masked() for name, config in console.presets.all().items()},
+        save_rule=SavePlanView(
+            **msgspec.structs.asdict(console.preferences.plan.rule), output_dir=console.preferences.plan.output_dir
+        ),
+        version=console.version,
+        demo=console.demo,
+        language=str(console.preferences.ui.get("language", caller.language)),
+        notices=[view.problem(problem) for problem in console.notices],
+    )
+
+
+def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
+    """What one event says: status, and the tasks that changed after ``since``."""
+    view = viewer(console, caller)
+    changes = console.store.changes(since, _CHANGED_AT_ONCE)
+    live = console.batch.live()
+    return ChangeView(
+        **view.status(console.batch.info(), console.store.counts()),
+        revision=changes.revision,
+        version=console.version,
+        tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
+        removed=changes.removed,
+        reset=changes.reset,
+        truncated=changes.truncated,
+        live={task_id: live_view(state) for task_id, state in live.items()},
+    )
+
+
+def source_image(console: Console, params: TaskId, caller: Caller) -> Picture:
+    """The source picture as it is on disk."""
+    task = console.store.task(params.task_id)
+    return _file(Path(task.source_path), f"/api/tasks/{task.id}/source")
+
+
+def source_thumbnail(console: Console, params: TaskThumbnail, caller: Caller) -> Picture:
+    """The source picture, small."""
+    task = console.store.task(params.task_id)
+    return _thumbnail(console, Path(task.source_path), None, params.size, f"/api/tasks/{task.id}/source/thumbnail")
+
+
+def result_image(console: Console, params: ResultId, caller: Caller) -> Picture:
+    """A result picture, byte for byte as it came."""
+    result = console.store.result(params.task_id, params.result_id)
+    url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
+    return _file(console.cache.path(result.hash, result.extension), url)
+
+
+def result_thumbnail(console: Console, params: ResultThumbnail, caller: Caller) -> Picture:
+    """A result picture, small."""
+    result = console.store.result(params.task_id, params.result_id)
+    url = f"/api/tasks/{params.task_id}/results/{result.id}/thumbnail"
+    return _thumbnail(console, console.cache.path(result.hash, result.extension), result.hash, params.size, url)
+
+
+def browse_folder(console: Console, params: FolderParams, caller: Caller) -> FolderAnswer:
+    """The folders in a folder of this machine, for choosing one in a browser."""
+    here, folders = list_folder(params.path)
+    parent = str(Path(here.path).parent)
+    return FolderAnswer(here.path, parent if parent != here.path else None, folders, here.pictures, roots())
+
+
+def _file(path: Path, url: str) -> Picture:
+    try:
+        with path.open("rb") as file:
+            mime = sniff(file.read(64))
+    except OSError as error:
+        raise NotFound(Code.SOURCE_MISSING, path=str(path)) from error
+    if mime is None:  # swapped since: only what is a raster picture is served
+        raise NotFound(Code.PICTURE_NOT_IMAGE, path=str(path))
+    return Picture(mime, url, file=path)
+
+
+def _thumbnail(console: Console, path: Path, key: str | None, size: int, url: str) -> Picture:
+    if not 1 <= size <= 4096:
+        raise InvalidInput(Code.FIELD_RANGE, field="size", name="size", minimum=1, maximum=4096, value=size)
+    try:
+        if key is None:
+            status = path.stat()
+            key = f"{path}-{status.st_size}-{status.st_mtime_ns}"
+        data, mime = console.thumbnails.get(path, key, size)
+    except (OSError, PictureRejected) as error:
+        raise NotFound(Code.SOURCE_MISSING, path=str(path)) from error
+    return Picture(mime, url, data=data)

@@ -1,0 +1,237 @@
+"""Saving: one result or many, under the names that a rule makes; rules and a preview of the names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from bridge.console import Console
+from bridge.preferences import SavePlan
+from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, match_of, viewer
+from engine.dataset.naming import (
+    BUILT_IN_RULES,
+    TXT_VARIABLES,
+    VARIABLES,
+    SaveRule,
+    check_rule,
+    image_stem,
+    name_context,
+)
+from engine.dataset.save import SaveError, SaveItem, SaveReport, check_output, save_all, save_one
+from engine.models import Result, Task, TaskMatch, TaskSort
+
+_ERRORS_LISTED = 20
+
+
+class SaveOneParams(msgspec.Struct, frozen=True, kw_only=True):
+    """One result, and how its file is called."""
+
+    task_id: str
+    result_id: str
+    output_dir: str = ""
+    filename_template: str = "{src_stem}"
+    replace_from: str = ""
+    replace_to: str = ""
+    create_txt: bool = False
+    txt_template: str = "{src_name}"
+    only_first_if_multiple: bool = False
+
+
+class SaveAllParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which results, and how their files are called. Without ``task_ids`` and ``match``: of all tasks."""
+
+    output_dir: str = ""
+    filename_template: str = "{src_stem}"
+    replace_from: str = ""
+    replace_to: str = ""
+    create_txt: bool = False
+    txt_template: str = "{src_name}"
+    only_selected: bool = True
+    only_first_if_multiple: bool = False
+    task_ids: list[str] | None = None
+    match: MatchParams | None = None
+
+
+class SavedOne(msgspec.Struct, frozen=True):
+    """Paths of the new files."""
+
+    saved_image: str
+    saved_txt: str | None
+    ok: Literal[True] = True
+
+
+class SaveErrorView(msgspec.Struct, frozen=True):
+    """A result that could not be saved."""
+
+    result_id: str
+    source_name: str
+    code: str
+    message: str
+
+
+class SavedAll(msgspec.Struct, frozen=True):
+    """How many files were written; at most 20 errors in words, ``error_count`` counts all."""
+
+    saved_count: int
+    txt_count: int
+    error_count: int
+    errors: list[SaveErrorView]
+    output_dir: str
+    ok: Literal[True] = True
+
+
+class PlanParams(SaveRule, frozen=True, kw_only=True):
+    """The save rule to remember, and the folder."""
+
+    output_dir: str = ""
+
+
+class PreviewParams(SaveRule, frozen=True, kw_only=True):
+    """A rule to try on the first ``limit`` results (or sources, while there are none)."""
+
+    limit: int = 3
+
+
+class NamePreview(msgspec.Struct, frozen=True):
+    """A source and the names that come out; ``txt`` is null without a caption file."""
+
+    source: str
+    image: str
+    txt: str | None
+
+
+class Previews(msgspec.Struct, frozen=True):
+    """Examples of names."""
+
+    names: list[NamePreview]
+
+
+class NamedRule(msgspec.Struct, frozen=True):
+    """A built-in rule."""
+
+    id: str
+    rule: SaveRule
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """Built-in rules, and the variables that templates know."""
+
+    rules: list[NamedRule]
+    variables: list[str]
+    txt_variables: list[str]
+
+
+def save_result(console: Console, params: SaveOneParams, caller: Caller) -> SavedOne:
+    """Save one result."""
+    rule = _rule(params)
+    check_rule(rule)
+    task = console.store.task(params.task_id)
+    place = [result.id for result in task.results].index(console.store.result(task.id, params.result_id).id)
+    folder = check_output(params.output_dir)
+    item = _item(console, task, place, console.store.global_index(params.result_id))
+    saved = save_one(item, rule, folder)
+    console.store.note_saved([(params.result_id, saved.image)])
+    console.changed()
+    return SavedOne(saved.image, saved.txt)
+
+
+def save_all_results(console: Console, params: SaveAllParams, caller: Caller) -> SavedAll:
+    """Save all results, or those that are ticked; a failure does not end the rest."""
+    match = match_of(params.match, params.task_ids)
+    report, folder = save_matching(console, match, _rule(params), params.output_dir)
+    view = viewer(console, caller)
+
+    def shown(error: SaveError) -> SaveErrorView:
+        problem = view.problem(error.problem)
+        return SaveErrorView(error.result_id, error.source_name, problem.code, problem.message)
+
+    return SavedAll(
+        saved_count=len(report.saved),
+        txt_count=sum(saved.txt is not None for _, saved in report.saved),
+        error_count=len(report.errors),
+        errors=[shown(error) for error in report.errors[:_ERRORS_LISTED]],
+        output_dir=str(folder),
+    )
+
+
+def save_matching(
+    console: Console, match: TaskMatch, rule: SaveRule, output_dir: str, *, unsaved_only: bool = False
+) -> tuple[SaveReport, Path]:
+    """Save the results of matching tasks; ``unsaved_only`` leaves out what lies in that folder already."""
+    check_rule(rule)
+    folder = check_output(output_dir)
+    report = save_all(_items(console, match, rule, folder if unsaved_only else None), rule, folder)
+    console.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
+    console.changed()
+    return report, folder
+
+
+def list_save_rules(console: Console, _: Nothing, caller: Caller) -> Rules:
+    """The built-in rules and the variables that templates know."""
+    rules = [NamedRule(name, rule) for name, rule in BUILT_IN_RULES.items()]
+    return Rules(rules, list(VARIABLES), list(TXT_VARIABLES))
+
+
+def preview_names(console: Console, params: PreviewParams, caller: Caller) -> Previews:
+    """The names that a rule makes of the first tasks."""
+    rule = _rule(params)
+    check_rule(rule)
+    limit = max(1, min(params.limit, 50))
+    tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
+    examples = [(task.source_name, _extension_of(task)) for task in tasks] or [("001_start.jpg", "png")]
+    names: list[NamePreview] = []
+    for number, (source, extension) in enumerate(examples, 1):
+        stem = image_stem(rule, name_context(source, "task", "result", 1, number))
+        names.append(NamePreview(source, f"{stem}.{extension}", f"{stem}.txt" if rule.create_txt else None))
+    return Previews(names)
+
+
+def save_rule(console: Console, params: PlanParams, caller: Caller) -> Ok:
+    """Remember a save rule."""
+    rule = _rule(params)
+    check_rule(rule)
+    console.preferences.set_plan(SavePlan(rule, params.output_dir))
+    console.changed()
+    return Ok()
+
+
+def _rule(params: SaveOneParams | SaveAllParams | PlanParams | PreviewParams) -> SaveRule:
+    given = {name: getattr(params, name) for name in SaveRule.__struct_fields__ if hasattr(params, name)}
+    return SaveRule(**given)
+
+
+def _items(console: Console, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
+    number = 0
+    for task in console.store.tasks(match):
+        for place, result in enumerate(task.results):
+            if result.deleted or (rule.only_selected and not result.selected):
+                continue
+            number += 1
+            if saved_to is not None and _lies_in(result, saved_to):
+                if rule.only_first_if_multiple:
+                    break
+                continue
+            yield _item(console, task, place, number)
+
+
+def _lies_in(result: Result, folder: Path) -> bool:
+    if result.saved is None:
+        return False
+    file = Path(result.saved)
+    try:
+        return file.parent == folder and file.stat().st_size == result.size
+    except OSError:
+        return False
+
+
+def _item(console: Console, task: Task, place: int, global_index: int) -> SaveItem:
+    result = task.results[place]
+    context = name_context(task.source_name, task.id, result.id, place + 1, global_index)
+    return SaveItem(context, console.cache.path(result.hash, result.extension), result.extension)
+
+
+def _extension_of(task: Task) -> str:
+    return task.results[0].extension if task.results else "png"

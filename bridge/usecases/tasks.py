@@ -1,0 +1,245 @@
+"""Judging: list tasks, tick, drop, restore, delete, and read a task's debug log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.console import Console
+from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of, viewer
+from bridge.usecases.debug_text import debug_text
+from bridge.usecases.run import retry_task_clear
+from bridge.views import TaskView
+from engine.errors import Busy, Code, InvalidInput, NotAllowed
+from engine.models import Result, TaskSort
+from engine.tasks.batch import MAX_SINGLE_RETRIES
+
+MAX_PAGE = 500
+
+
+class ListParams(msgspec.Struct, frozen=True):
+    """A page of the list. ``limit`` 1..500; ``desc`` turns the order round."""
+
+    offset: int = 0
+    limit: int = 100
+    status: str = ""
+    only: str = ""
+    q: str = ""
+    sort: str = "order"
+    desc: bool = False
+
+
+class TaskPage(msgspec.Struct, frozen=True):
+    """Tasks of the page; ``total`` of all that match."""
+
+    total: int
+    tasks: list[TaskView]
+    revision: int
+
+
+class OneTask(msgspec.Struct, frozen=True):
+    """One task."""
+
+    task: TaskView
+
+
+class Toggled(msgspec.Struct, frozen=True):
+    """Whether the result is ticked now."""
+
+    selected: bool
+    ok: Literal[True] = True
+
+
+class TaskDeleted(msgspec.Struct, frozen=True):
+    """The task is gone, and so many picture files."""
+
+    task_id: str
+    removed_cache_files: int
+    ok: Literal[True] = True
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """All tasks are gone, and so many picture files."""
+
+    removed_cache_files: int
+    ok: Literal[True] = True
+
+
+class BulkAction(StrEnum):
+    """What can be done to many tasks at once."""
+
+    TICK = "tick"
+    UNTICK = "untick"
+    DROP = "drop"
+    RESTORE = "restore"
+    RETRY = "retry"
+    RETRY_CLEAR = "retry_clear"
+    DELETE = "delete"
+
+
+class BulkParams(msgspec.Struct, frozen=True):
+    """Tasks by id, or all that match a filter; exactly one of the two."""
+
+    action: str
+    task_ids: list[str] | None = None
+    match: MatchParams | None = None
+
+
+class BulkAnswer(msgspec.Struct, frozen=True):
+    """How many results or tasks changed."""
+
+    affected: int
+    ok: Literal[True] = True
+
+
+class DebugEntryView(msgspec.Struct, frozen=True):
+    """One entry of the debug log; ``at`` in Unix seconds."""
+
+    at: float
+    attempt: int
+    kind: str
+    data: dict[str, Any]
+
+
+class DebugAnswer(msgspec.Struct, frozen=True):
+    """The debug log as text and as entries; ``has_sse``: whether events came."""
+
+    task_id: str
+    has_debug_log: bool
+    has_sse: bool
+    debug_log: str
+    updated_at: int
+    entries: list[DebugEntryView]
+    running: bool
+    preview: str | None
+    ok: Literal[True] = True
+
+
+def list_tasks(console: Console, params: ListParams, caller: Caller) -> TaskPage:
+    """A part of the task list, filtered and sorted."""
+    if not 1 <= params.limit <= MAX_PAGE:
+        raise _range("limit", 1, MAX_PAGE, params.limit)
+    if not 0 <= params.offset < 2**53:
+        raise _range("offset", 0, 2**53, params.offset)
+    match = match_of(MatchParams(params.status, params.only, params.q))
+    revision = console.store.revision()
+    sort = one_of(TaskSort, "sort", params.sort)
+    page = console.store.page(match, sort, params.desc, params.offset, params.limit)
+    live, view = console.batch.live(), viewer(console, caller)
+    return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
+
+
+def get_task(console: Console, params: TaskId, caller: Caller) -> OneTask:
+    """One task with its results."""
+    task = console.store.task(params.task_id)
+    return OneTask(viewer(console, caller).task(task, console.batch.live().get(task.id)))
+
+
+def get_task_debug(console: Console, params: TaskId, caller: Caller) -> DebugAnswer:
+    """What was sent and what came, attempt by attempt; only for clients on this machine."""
+    if not caller.local and not console.settings.allow_remote_debug_log:
+        raise NotAllowed(Code.LOOPBACK_ONLY)
+    task = console.store.task(params.task_id)
+    live = console.batch.live_log(task.id)
+    entries = console.store.debug_log(task.id) + (list(live.entries) if live else [])
+    return DebugAnswer(
+        task_id=task.id,
+        has_debug_log=bool(entries),
+        has_sse=any(entry.kind == "event" for entry in entries),
+        debug_log=debug_text(entries),
+        updated_at=task.updated_at,
+        entries=[DebugEntryView(entry.at, entry.attempt, entry.kind, entry.data) for entry in entries],
+        running=live is not None,
+        preview=live.preview if live else None,
+    )
+
+
+def toggle_result(console: Console, params: ResultId, caller: Caller) -> Toggled:
+    """Tick or untick a result."""
+    return Toggled(console.store.mark_result(params.task_id, params.result_id).selected)
+
+
+def delete_result(console: Console, params: ResultId, caller: Caller) -> Ok:
+    """Drop a result: it is not saved any more, its picture stays and can be restored."""
+    console.store.mark_result(params.task_id, params.result_id, deleted=True)
+    return Ok()
+
+
+def restore_result(console: Console, params: ResultId, caller: Caller) -> Ok:
+    """Take a dropped result back."""
+    console.store.mark_result(params.task_id, params.result_id, deleted=False)
+    return Ok()
+
+
+def delete_task(console: Console, params: TaskId, caller: Caller) -> TaskDeleted:
+    """Delete a task with its results."""
+    task = console.store.task(params.task_id)
+    if console.batch.running or console.batch.is_busy(task.id):
+        raise Busy(Code.BATCH_RUNNING)
+    return TaskDeleted(task.id, remove_files(console, console.store.remove([task.id])))
+
+
+def clear_tasks(console: Console, _: Nothing, caller: Caller) -> Cleared:
+    """Delete every task with its results."""
+    if console.batch.running or console.batch.single_retries:
+        raise Busy(Code.BATCH_RUNNING)
+    return Cleared(remove_files(console, console.store.clear()))
+
+
+def bulk_tasks(console: Console, params: BulkParams, caller: Caller) -> BulkAnswer:
+    """Tick, drop, restore, retry or delete many tasks at once."""
+    if (params.task_ids is None) == (params.match is None):
+        raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
+    action = one_of(BulkAction, "action", params.action)
+    ids = console.store.ids(match_of(params.match, params.task_ids))
+    return BulkAnswer(_BULK[action](console, ids, caller))
+
+
+def remove_files(console: Console, results: list[Result]) -> int:
+    """Remove the picture files of results that are gone; how many there were."""
+    return sum(console.cache.remove(result.hash, result.extension) for result in results)
+
+
+def _bulk_delete(console: Console, ids: list[str], _: Caller) -> int:
+    if console.batch.running:
+        raise Busy(Code.BATCH_RUNNING)
+    ids = [task_id for task_id in ids if not console.batch.is_busy(task_id)]
+    remove_files(console, console.store.remove(ids))
+    return len(ids)
+
+
+def _bulk_retry(console: Console, ids: list[str], _: Caller) -> int:
+    return console.batch.enqueue(ids, console.preferences.config)
+
+
+def _bulk_retry_clear(console: Console, ids: list[str], caller: Caller) -> int:
+    if len(ids) <= MAX_SINGLE_RETRIES and not console.batch.running:
+        for task_id in ids:
+            retry_task_clear(console, TaskId(task_id), caller)
+        return len(ids)
+    for task_id in ids:
+        if not console.batch.is_busy(task_id):
+            remove_files(console, console.store.drop_results(task_id))
+    return _bulk_retry(console, ids, caller)
+
+
+def _marking(**marks: bool) -> Callable[[Console, list[str], Caller], int]:
+    return lambda console, ids, _: console.store.mark_tasks(ids, **marks)
+
+
+_BULK: dict[BulkAction, Callable[[Console, list[str], Caller], int]] = {
+    BulkAction.TICK: _marking(selected=True),
+    BulkAction.UNTICK: _marking(selected=False),
+    BulkAction.DROP: _marking(deleted=True),
+    BulkAction.RESTORE: _marking(deleted=False),
+    BulkAction.RETRY: _bulk_retry,
+    BulkAction.RETRY_CLEAR: _bulk_retry_clear,
+    BulkAction.DELETE: _bulk_delete,
+}
+
+
+def _range(name: str, low: int, high: int, value: int) -> InvalidInput:
+    return InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=low, maximum=high, value=value)

@@ -1,0 +1,256 @@
+"""What the doors answer: Structs with the field names of the contract, made from the engine's data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from bridge.messages import Messages
+from engine.config import ApiConfig
+from engine.dataset.naming import SaveRule
+from engine.errors import Param, Problem
+from engine.models import Result, Task, TaskStatus
+from engine.tasks.batch import Live, RunInfo
+from engine.tasks.store import Counts
+
+
+class ProblemView(msgspec.Struct, frozen=True):
+    """A failure with its words."""
+
+    code: str
+    message: str
+    params: dict[str, Param] = {}
+    field: str | None = None
+
+
+class LiveView(msgspec.Struct, frozen=True):
+    """Progress of a task in flight."""
+
+    stage: str
+    percent: int | None
+
+
+class ResultView(msgspec.Struct, frozen=True):
+    """One result picture."""
+
+    id: str
+    selected: bool
+    deleted: bool
+    width: int
+    height: int
+    source_type: str
+    hash: str
+    image_url: str
+    thumbnail_url: str
+    size: int
+    mime: str
+    saved: str | None
+
+
+class TaskView(msgspec.Struct, frozen=True):
+    """One task."""
+
+    id: str
+    seq: int
+    revision: int
+    source_path: str
+    source_name: str
+    status: TaskStatus
+    attempts: int
+    http_status: int | None
+    last_error: str
+    last_warning: str
+    error: ProblemView | None
+    warning: ProblemView | None
+    has_debug_log: bool
+    updated_at: int
+    source_image_url: str
+    source_thumbnail_url: str
+    result_count: int
+    selected_count: int
+    results: list[ResultView]
+    live: LiveView | None = None
+
+
+class ProgressView(msgspec.Struct, frozen=True):
+    """Counts of states; ``percent`` 0..100 with two decimals."""
+
+    total: int
+    pending: int
+    processing: int
+    done: int
+    partial_success: int
+    failed: int
+    stopped: int
+    finished: int
+    percent: float
+
+
+class RunView(msgspec.Struct, frozen=True):
+    """The run as a whole."""
+
+    in_flight: int
+    limit: int
+    started_at: int | None
+    rate_per_minute: float
+    seconds_left: int | None
+    finished_in_run: int
+    total_in_run: int
+    paused: ProblemView | None
+
+
+class StatusView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is true of the program as a whole, without tasks."""
+
+    running: bool
+    stop_requested: bool
+    single_retry_running: bool
+    single_retry_count: int
+    task_count: int
+    progress: ProgressView
+    run: RunView
+
+
+class SavePlanView(SaveRule, frozen=True):
+    """The save rule in use, and the folder."""
+
+    output_dir: str = ""
+
+
+class StateView(StatusView, frozen=True, kw_only=True):
+    """Answer of get_state."""
+
+    tasks: list[TaskView]
+    removed: list[str]
+    reset: bool
+    revision: int
+    current_config: ApiConfig
+    presets: dict[str, ApiConfig]
+    save_rule: SavePlanView
+    version: str
+    demo: bool
+    language: str
+    notices: list[ProblemView]
+
+
+class ChangeView(StatusView, frozen=True, kw_only=True):
+    """Data of an event: what changed since the one before."""
+
+    revision: int
+    version: str
+    tasks: list[TaskView]
+    removed: list[str]
+    reset: bool
+    truncated: bool
+    live: dict[str, LiveView]
+
+
+class Viewer:
+    """Turns engine data into answers in one language."""
+
+    def __init__(self, messages: Messages, language: str) -> None:
+        self._messages = messages
+        self._language = language
+
+    def problem(self, problem: Problem) -> ProblemView:
+        """A failure with its words."""
+        text = self._messages.problem(self._language, problem)
+        return ProblemView(problem.code, text, problem.params, problem.field)
+
+    def maybe(self, problem: Problem | None) -> ProblemView | None:
+        """The same for none."""
+        return None if problem is None else self.problem(problem)
+
+    def task(self, task: Task, live: Live | None = None) -> TaskView:
+        """One task with its results."""
+        error, warning = self.maybe(task.error), self.maybe(task.warning)
+        base = f"/api/tasks/{task.id}"
+        return TaskView(
+            id=task.id,
+            seq=task.seq,
+            revision=task.revision,
+            source_path=task.source_path,
+            source_name=task.source_name,
+            status=task.status,
+            attempts=task.attempts,
+            http_status=task.http_status,
+            last_error=error.message if error else "",
+            last_warning=warning.message if warning else "",
+            error=error,
+            warning=warning,
+            has_debug_log=task.has_debug_log or live is not None,
+            updated_at=task.updated_at,
+            source_image_url=f"{base}/source",
+            source_thumbnail_url=f"{base}/source/thumbnail",
+            result_count=task.result_count,
+            selected_count=task.selected_count,
+            results=[result_view(result) for result in task.results],
+            live=live_view(live) if live else None,
+        )
+
+    def run(self, info: RunInfo) -> RunView:
+        """The run as a whole."""
+        return RunView(
+            in_flight=info.in_flight,
+            limit=info.limit,
+            started_at=info.started_at,
+            rate_per_minute=info.rate_per_minute,
+            seconds_left=info.seconds_left,
+            finished_in_run=info.finished_in_run,
+            total_in_run=info.total_in_run,
+            paused=self.maybe(info.paused),
+        )
+
+    def status(self, info: RunInfo, counts: Counts) -> dict[str, Any]:
+        """The fields of StatusView, to be completed by the answer that carries them."""
+        return {
+            "running": info.running,
+            "stop_requested": info.stop_requested,
+            "single_retry_running": info.single_retries > 0,
+            "single_retry_count": info.single_retries,
+            "task_count": sum(counts.values()),
+            "progress": progress_view(counts),
+            "run": self.run(info),
+        }
+
+
+def result_view(result: Result) -> ResultView:
+    """One result; its picture lies behind ``image_url``."""
+    url = f"/api/tasks/{result.task_id}/results/{result.id}"
+    return ResultView(
+        id=result.id,
+        selected=result.selected,
+        deleted=result.deleted,
+        width=result.width,
+        height=result.height,
+        source_type=result.source_type,
+        hash=result.hash,
+        image_url=f"{url}/image",
+        thumbnail_url=f"{url}/thumbnail",
+        size=result.size,
+        mime=result.mime,
+        saved=result.saved,
+    )
+
+
+def live_view(live: Live) -> LiveView:
+    """Progress without the preview picture, which is loaded by its own URL."""
+    return LiveView(live.stage, live.percent)
+
+
+def progress_view(counts: Counts) -> ProgressView:
+    """Counts with their sums."""
+    total = sum(counts.values())
+    finished = total - counts[TaskStatus.PENDING] - counts[TaskStatus.PROCESSING]
+    return ProgressView(
+        total=total,
+        pending=counts[TaskStatus.PENDING],
+        processing=counts[TaskStatus.PROCESSING],
+        done=counts[TaskStatus.DONE],
+        partial_success=counts[TaskStatus.PARTIAL_SUCCESS],
+        failed=counts[TaskStatus.FAILED],
+        stopped=counts[TaskStatus.STOPPED],
+        finished=finished,
+        percent=round(finished / total * 100, 2) if total else 0.0,
+    )

@@ -1,0 +1,356 @@
+"""Many edits at once: order, limit, stop, retry. The only writer of task states; jobs run on an Executor."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+
+import msgspec
+
+from engine.config import ApiConfig
+from engine.errors import Busy, Code, Problem, Stopped, StorageFailed
+from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
+from engine.tasks.log import EditLog
+from engine.tasks.store import Store
+from engine.upstream.cancel import CancelToken
+
+MAX_SINGLE_RETRIES = 10
+_RATE_WINDOW_SECONDS = 120.0
+_STORE_RETRY_SECONDS = 2.0
+
+Runner = Callable[[EditJob, CancelToken, EditLog], EditOutcome]
+log = logging.getLogger(__name__)
+
+
+class Live(msgspec.Struct, frozen=True):
+    """How far a task in flight is. ``percent``: 0..100, None when the API does not say."""
+
+    stage: str
+    percent: int | None
+    preview: str | None
+
+
+class RunInfo(msgspec.Struct, frozen=True):
+    """The run as a whole. Times in Unix seconds; ``rate_per_minute`` over the last two minutes."""
+
+    running: bool
+    stop_requested: bool
+    single_retries: int
+    in_flight: int
+    limit: int
+    queued: int
+    started_at: int | None
+    finished_in_run: int
+    total_in_run: int
+    rate_per_minute: float
+    seconds_left: int | None
+    paused: Problem | None
+
+
+class _Flight:
+    """One task in the executor."""
+
+    def __init__(self, config: ApiConfig, *, single: bool) -> None:
+        self.log = EditLog(config.api_key)
+        self.single = single
+
+
+class Batch:
+    """Runs tasks of a store. Thread-safe; ``close()`` ends every call and waits for the threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        runner: Runner,
+        executor: Executor,
+        *,
+        limits: EditLimits,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._store = store
+        self._runner = runner
+        self._executor = executor
+        self._limits = limits
+        self._clock = clock
+        self._monotonic = monotonic
+        self._on_change = on_change
+        self._changed = threading.Condition()
+        self._queue: deque[str] = deque()
+        self._queued: set[str] = set()
+        self._flights: dict[str, _Flight] = {}
+        self._finished: deque[float] = deque()
+        self._config = ApiConfig()
+        self._cancel = CancelToken()
+        self._coordinator: threading.Thread | None = None
+        self._stopping = False
+        self._closing = threading.Event()
+        self._paused: Problem | None = None
+        self._started_at: int | None = None
+        self._started_tick = 0.0
+        self._total = 0
+        self._done_in_run = 0
+
+    # --- what may be asked ---
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch (not a single retry) runs or winds down after a stop."""
+        return self._coordinator is not None
+
+    def start(self, ids: Sequence[str], config: ApiConfig) -> None:
+        """Run these pending tasks in this order; Busy while a batch runs. Returns at once."""
+        with self._changed:
+            self._refuse_if_running()
+            self._config = config
+            self._queue = deque(ids)
+            self._queued = set(ids)
+            self._finished.clear()
+            self._started_at = int(self._clock())
+            self._started_tick = self._monotonic()
+            self._total = len(ids)
+            self._done_in_run = 0
+            self._stopping = False
+            if self._cancel.cancelled:
+                self._cancel = CancelToken()
+            self._coordinator = threading.Thread(target=self._coordinate, name="batch", daemon=True)
+            self._coordinator.start()
+        self._on_change()
+
+    def enqueue(self, ids: Sequence[str], config: ApiConfig) -> int:
+        """Ask again for tasks, earlier results kept: into the running batch, else as a new one; how many."""
+        with self._changed:
+            if self._stopping:
+                raise Busy(Code.BATCH_RUNNING)
+            ids = [task_id for task_id in ids if not self.is_busy(task_id)]
+        if not ids:
+            return 0
+        self._store.set_status(ids, TaskStatus.PENDING)
+        with self._changed:
+            if self._coordinator is not None and not self._stopping:
+                self._queue.extend(ids)
+                self._queued.update(ids)
+                self._total += len(ids)
+                self._changed.notify_all()
+                return len(ids)
+        self.start(ids, config)
+        return len(ids)
+
+    def retry(self, task_id: str, config: ApiConfig, before: Callable[[], None] = lambda: None) -> None:
+        """Run one task beside whatever runs; Busy beyond ten, or when it runs already.
+
+        ``before`` is called once it is sure that the task will run.
+        """
+        with self._changed:
+            if self.is_busy(task_id):
+                raise Busy(Code.TASK_RUNNING, id=task_id)
+            if self.single_retries >= MAX_SINGLE_RETRIES:
+                raise Busy(Code.TOO_MANY_RETRIES, limit=MAX_SINGLE_RETRIES)
+            if self._stopping:
+                raise Busy(Code.BATCH_RUNNING)
+            if self._cancel.cancelled:
+                self._cancel = CancelToken()
+            flight = _Flight(config, single=True)
+            self._flights[task_id] = flight
+        try:
+            before()
+            self._store.set_status([task_id], TaskStatus.PROCESSING)
+            self._submit(task_id, config, flight)
+        except BaseException:
+            self._land(task_id)
+            raise
+
+    def stop(self) -> int:
+        """End every call now; returns at once with the number of tasks affected."""
+        with self._changed:
+            affected = len(self._queue) + len(self._flights)
+            if self._coordinator is not None:
+                self._stopping = True
+            self._cancel.cancel()
+            self._changed.notify_all()
+        self._on_change()
+        return affected
+
+    def is_busy(self, task_id: str) -> bool:
+        """Whether the task waits for its turn or is in flight."""
+        return task_id in self._flights or task_id in self._queued
+
+    @property
+    def single_retries(self) -> int:
+        """Single retries in flight."""
+        return sum(flight.single for flight in list(self._flights.values()))
+
+    def live(self) -> dict[str, Live]:
+        """Progress of the tasks in flight."""
+        flights = list(self._flights.items())
+        return {tid: Live(f.log.stage, f.log.percent, f.log.preview) for tid, f in flights}
+
+    def live_log(self, task_id: str) -> EditLog | None:
+        """The log of a task in flight."""
+        flight = self._flights.get(task_id)
+        return flight.log if flight else None
+
+    def info(self) -> RunInfo:
+        """The run as a whole."""
+        with self._changed:
+            rate = self._rate()
+            left = len(self._queue) + len(self._flights)
+            running = self._coordinator is not None
+            return RunInfo(
+                running=running,
+                stop_requested=self._stopping,
+                single_retries=self.single_retries,
+                in_flight=len(self._flights),
+                limit=self._config.concurrency_limit,
+                queued=len(self._queue),
+                started_at=self._started_at,
+                finished_in_run=self._done_in_run,
+                total_in_run=self._total,
+                rate_per_minute=round(rate, 1),
+                seconds_left=round(left / rate * 60) if running and rate else None,
+                paused=self._paused,
+            )
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Block until nothing runs; False when ``timeout`` seconds passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._coordinator is None and not self._flights, timeout)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Stop, keep what arrived, end the threads."""
+        self._closing.set()
+        self.stop()
+        self.wait_idle(timeout)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    # --- the coordinator's thread ---
+
+    def _coordinate(self) -> None:
+        try:
+            while self._next_step():
+                pass
+        except Exception:  # the thread's outermost edge
+            log.exception("batch ended by a fault")
+        finally:
+            self._wind_down()
+
+    def _next_step(self) -> bool:
+        """Start the next task when there is room; False when all have landed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._has_room() or self._all_landed())
+            if self._stopping:
+                return False
+            if not self._has_room():
+                return bool(self._queue) or bool(self._batch_flights())
+            task_id = self._queue.popleft()
+            self._queued.discard(task_id)
+            config = self._config
+            flight = _Flight(config, single=False)
+            self._flights[task_id] = flight
+        try:
+            if not self._store.set_status([task_id], TaskStatus.PROCESSING):  # deleted meanwhile
+                self._land(task_id)
+                return True
+        except StorageFailed as error:
+            self._hold(task_id, error)
+            return True
+        self._submit(task_id, config, flight)
+        return True
+
+    def _has_room(self) -> bool:
+        return bool(self._queue) and self._batch_flights() < self._config.concurrency_limit
+
+    def _all_landed(self) -> bool:
+        return not self._queue and not self._batch_flights()
+
+    def _batch_flights(self) -> int:
+        return sum(not flight.single for flight in self._flights.values())
+
+    def _hold(self, task_id: str, error: StorageFailed) -> None:
+        """The state cannot be written (full disk): put the task back and pause until it can."""
+        with self._changed:
+            self._flights.pop(task_id, None)
+            self._queue.appendleft(task_id)
+            self._queued.add(task_id)
+            self._paused = error.problem
+            self._changed.wait_for(lambda: self._stopping, _STORE_RETRY_SECONDS)
+            self._paused = None
+
+    def _wind_down(self) -> None:
+        with self._changed:
+            left = list(self._queue)
+            self._queue.clear()
+            self._changed.wait_for(lambda: not self._batch_flights())
+        if left:
+            try:
+                self._store.set_status(left, TaskStatus.STOPPED, Stopped().problem)
+            except StorageFailed:
+                log.exception("tasks left over could not be marked stopped; the next start does it")
+        with self._changed:
+            self._queued.clear()
+            self._coordinator = None
+            self._stopping = False
+            self._changed.notify_all()
+        self._on_change()
+
+    # --- in the executor and after ---
+
+    def _submit(self, task_id: str, config: ApiConfig, flight: _Flight) -> None:
+        source = self._store.task(task_id).source_path
+        job = EditJob(task_id, source, config, self._limits)
+        future = self._executor.submit(self._runner, job, self._cancel, flight.log)
+        future.add_done_callback(lambda done: self._landed(task_id, flight, done))
+        self._on_change()
+
+    def _landed(self, task_id: str, flight: _Flight, future: Future[EditOutcome]) -> None:
+        try:
+            self._keep(future.result())
+        except Exception:  # a worker thread's outermost edge
+            log.exception("task %s ended by a fault", task_id)
+            failed = EditOutcome(
+                task_id, TaskStatus.FAILED, [], 1, error=Problem(Code.INTERNAL), log=flight.log.entries
+            )
+            self._keep(failed)
+        finally:
+            self._land(task_id)
+
+    def _keep(self, outcome: EditOutcome) -> None:
+        """Write the outcome; while the disk is full, hold it in memory and try again until we are closed."""
+        while True:
+            try:
+                self._store.finish(outcome)
+                self._paused = None
+                return
+            except StorageFailed as error:
+                self._paused = error.problem
+                log.warning("outcome of task %s not written: %s", outcome.task_id, error.params.get("reason"))
+                if self._closing.wait(_STORE_RETRY_SECONDS):
+                    raise
+
+    def _land(self, task_id: str) -> None:
+        with self._changed:
+            flight = self._flights.pop(task_id, None)
+            if flight is not None and not flight.single:
+                self._done_in_run += 1
+                self._finished.append(self._monotonic())
+            self._changed.notify_all()
+        self._on_change()
+
+    def _rate(self) -> float:
+        """Tasks finished per minute over the last two minutes, or since the start if that is shorter."""
+        now = self._monotonic()
+        while self._finished and self._finished[0] < now - _RATE_WINDOW_SECONDS:
+            self._finished.popleft()
+        if not self._finished:
+            return 0.0
+        span = max(1.0, min(_RATE_WINDOW_SECONDS, now - self._started_tick))
+        return len(self._finished) * 60.0 / span
+
+    def _refuse_if_running(self) -> None:
+        if self._coordinator is not None:
+            raise Busy(Code.BATCH_RUNNING)

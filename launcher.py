@@ -1,0 +1,93 @@
+"""The command line, and the wiring of engine, bridge and page. Nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from bridge.headless import EXIT_STOPPED, EXIT_WRONG_USE, Order, run_headless
+from bridge.logs import open_log
+from bridge.messages import Messages, pick_language
+from bridge.opening import load_messages, open_console, version
+from bridge.options import chosen_fields, chosen_rule, make_parser
+from bridge.paths import data_folder
+from bridge.preferences import Preferences
+from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
+from bridge.server import Server
+from bridge.settings import Settings, read_settings
+from engine.dataset.naming import BUILT_IN_RULES
+from engine.errors import ConsoleError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    environ = os.environ
+    messages = load_messages()
+    language = terminal_language(environ)
+    arguments = make_parser(messages, language, version()).parse_args(argv)
+    try:
+        settings = read_settings(environ)
+        folder = data_folder(environ)
+        with contextlib.closing(open_log(folder)):
+            if arguments.command == "run":
+                return _run(arguments, folder, settings, messages, language, environ)
+            return _serve(arguments, folder, settings, messages, language)
+    except ConsoleError as error:
+        say_to_stderr(messages.problem(language, error.problem))
+        return EXIT_WRONG_USE
+    except KeyboardInterrupt:
+        return EXIT_STOPPED
+
+
+def terminal_language(environ: Mapping[str, str]) -> str:
+    """The language of the terminal's locale; Chinese where it says nothing."""
+    return pick_language(environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or "")
+
+
+def _run(
+    arguments: argparse.Namespace,
+    folder: Path,
+    settings: Settings,
+    messages: Messages,
+    language: str,
+    environ: Mapping[str, str],
+) -> int:
+    default = BUILT_IN_RULES["aitookit_edit"] if arguments.demo else Preferences(folder / "state.json").plan.rule
+    order = Order(
+        source=arguments.input,
+        output=arguments.output,
+        fields=chosen_fields(arguments, environ),
+        preset=arguments.preset,
+        rule=chosen_rule(arguments, default),
+        demo=arguments.demo,
+        resume=arguments.resume,
+        json=arguments.json,
+        language=language,
+    )
+    return run_headless(order, folder, settings, messages)
+
+
+def _serve(arguments: argparse.Namespace, folder: Path, settings: Settings, messages: Messages, language: str) -> int:
+    bound = bind_or_explain(settings, messages, language, say_to_stderr)
+    if bound is None:
+        return EXIT_PORT_TAKEN
+    with contextlib.ExitStack() as stack:
+        stack.callback(bound.close)
+        console = stack.enter_context(open_console(folder, settings, messages, demo=arguments.demo))
+        server = Server(console, bound)
+        stack.callback(server.close)
+        console.sweep()
+        wants_page = arguments.open if arguments.command == "serve" else not arguments.no_open
+        if wants_page and not open_browser(server.url):
+            say_to_stderr(messages.text(language, "serve.no_browser", url=server.url))
+        return serve(console, server, language, say_to_stderr)
+
+
+if __name__ == "__main__":
+    logging.captureWarnings(True)
+    sys.exit(main())
