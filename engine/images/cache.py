@@ -174,14 +174,22 @@ class Cache:
             raise storage_failure(error, self._folder) from error
 
     def _write_file(self, path: Path, chunks: Iterable[bytes]) -> None:
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(path, flags, 0o600)
+        descriptor = self._create(path)
         try:
             for chunk in chunks:
                 write_all(descriptor, chunk)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _create(self, path: Path) -> int:
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            # Somebody removed the folder while the program runs: what was paid for still has to be kept.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return os.open(path, flags, 0o600)
 
     def _entries(self) -> Iterator[_Entry]:
         for first in _scan(self._folder):
@@ -215,7 +223,7 @@ def _move(temporary: Path, target: Path) -> None:
     try:
         temporary.replace(target)
     except FileNotFoundError:
-        target.parent.mkdir(mode=0o700, exist_ok=True)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
         temporary.replace(target)
     sync_folder(target.parent)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import msgspec
 from natsort import natsort_keygen, ns
@@ -35,6 +35,8 @@ _LITTER: Final = frozenset(
     | {"__macosx", "@eadir", "#recycle", "lost+found"}
 )
 
+# White space, and the direction and byte order marks that Explorer puts before a copied path.
+_AROUND_PATHS: Final = " \t\r\n\u00a0\u200e\u200f\u202a\u202c\ufeff"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _PROGRESS_EVERY: Final = 100
 _HIDDEN_ON_WINDOWS: Final = 0x2
@@ -93,7 +95,7 @@ def discover(
         if not search.entries:
             raise InvalidInput(Code.FOLDER_EMPTY, field=FIELD, path=printable(root))
     elif stat.S_ISREG(status.st_mode):
-        search.look(root, os.path.basename(root), ())
+        search.look(root, os.path.basename(root), (), asked_for=True)
         if search.rejected:
             problem = search.rejected[0][1].problem
             raise InvalidInput(problem.code, field=FIELD, **problem.params)
@@ -123,12 +125,12 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
 
 
 def clean_path(text: str) -> str:
-    """An absolute path from what people paste: quotes, white space around, ``~`` and file URLs are understood."""
-    text = text.strip()
+    """An absolute path from what people paste: quotes, white space and marks around it, ``~``, file URLs."""
+    text = text.strip(_AROUND_PATHS)
     while len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip()
-    if text.lower().startswith("file:"):
-        text = _from_file_url(text)
+        text = text[1:-1].strip(_AROUND_PATHS)
+    if text[:5].lower() == "file:":
+        text = _from_file_url(text[5:])
     return os.path.abspath(os.path.expanduser(text)) if text else ""
 
 
@@ -137,11 +139,14 @@ def printable(path: str) -> str:
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _from_file_url(url: str) -> str:
-    parts = urlsplit(url)
-    path = unquote(parts.path, errors="surrogateescape")
+def _from_file_url(rest: str) -> str:
+    host = ""
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        rest = slash + path
+    path = unquote(rest, errors="surrogateescape")
     if os.name == "nt":
-        return f"\\\\{parts.netloc}{path}" if parts.netloc not in {"", "localhost"} else path.lstrip("/")
+        return path.lstrip("/") if host in {"", "localhost"} else f"//{host}{path}"
     return path
 
 
@@ -237,10 +242,10 @@ class _Search:
         elif stat.S_ISREG(mode):
             self.look(path, name, key, by_link=True)
 
-    def look(self, path: str, name: str, folder_key: Key, *, by_link: bool = False) -> None:
-        """Take one file in, refuse it, or pass it over."""
+    def look(self, path: str, name: str, folder_key: Key, *, by_link: bool = False, asked_for: bool = False) -> None:
+        """Take one file in, refuse it, or pass it over, unless it was ``asked_for``."""
         suffix = os.path.splitext(name)[1].lower()
-        named_like_picture = suffix in _SUFFIXES or suffix in _RAW_SUFFIXES
+        named_like_picture = asked_for or suffix in _SUFFIXES or suffix in _RAW_SUFFIXES
         key = (*folder_key, self._file_key(name))
         try:
             file = _File(path)

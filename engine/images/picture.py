@@ -15,8 +15,8 @@ from PIL import Image
 from engine.errors import Code, PictureRejected
 from engine.models import ImageInfo
 
-MAX_PIXELS: Final = 100_000_000
-"""Most pixels of one picture: about 400 MB while it is decoded."""
+MAX_PIXELS: Final = 89_000_000
+"""Most pixels of one picture, some 350 MB decoded; from here on Pillow would warn as well."""
 
 HEAD_BYTES: Final = 64
 """So many leading bytes are enough for `sniff`."""
@@ -101,7 +101,7 @@ def check_picture(data: bytes, max_bytes: int) -> ImageInfo:
         raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=max_bytes)
     if not data:
         raise PictureRejected(Code.PICTURE_BROKEN)
-    mime = sniff(data[:256])
+    mime = sniff(data[:HEAD_BYTES])
     if mime is None:
         raise PictureRejected(Code.PICTURE_NOT_IMAGE)
     if not is_whole(data, mime):
@@ -194,7 +194,7 @@ def is_whole(data: bytes, mime: str) -> bool:
         case "image/png":
             return _png_is_whole(data)
         case "image/jpeg":
-            return data.rfind(b"\xff\xd9", 2) > 0
+            return _jpeg_is_whole(data)
         case "image/webp":
             return len(data) >= 8 + int.from_bytes(data[4:8], "little")
         case "image/gif":
@@ -202,7 +202,7 @@ def is_whole(data: bytes, mime: str) -> bool:
         case "image/avif":
             return _boxes_are_whole(data)
         case "image/bmp":
-            return len(data) >= int.from_bytes(data[10:14], "little")
+            return len(data) >= max(int.from_bytes(data[2:6], "little"), int.from_bytes(data[10:14], "little"))
     return True
 
 
@@ -225,6 +225,22 @@ def _png_is_whole(data: bytes) -> bool:
     return False
 
 
+def _jpeg_is_whole(data: bytes) -> bool:
+    """An end marker after the start of the scan: one before it belongs to the preview inside the EXIF data."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:
+            break
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data.find(b"\xff\xd9", at) > 0
+
+
 def _gif_is_whole(data: bytes) -> bool:
     """Blocks up to the trailer."""
     if len(data) < 13:
@@ -239,7 +255,9 @@ def _gif_is_whole(data: bytes) -> bool:
         elif block == 0x21:
             at += 2
         else:
-            return False
+            # Stray bytes between blocks are common; decoders skip them.
+            at += 1
+            continue
         at = _after_sub_blocks(data, at)
     return False
 

@@ -7,6 +7,8 @@ import io
 import os
 import secrets
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,7 @@ _WEBP_QUALITY: Final = 80
 _LARGEST_PROFILE: Final = 8192
 _SWEPT_TO: Final = 0.8
 _TEMPORARY: Final = ".part"
+_LEFTOVER_SECONDS: Final = 3600
 
 
 class Thumbnails:
@@ -40,7 +43,7 @@ class Thumbnails:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise storage_failure(error, folder) from error
-        self._bytes = self.sweep()
+        self._bytes: int | None = None
 
     def get(self, path: Path, key: str, size: int) -> tuple[bytes, str]:
         """The picture at ``path`` no larger than the step above ``size``, and its MIME type.
@@ -63,21 +66,27 @@ class Thumbnails:
 
     def sweep(self) -> int:
         """Remove the oldest files while they are too many, and what was left half written; returns the bytes left."""
-        files: list[tuple[float, int, Path]] = []
+        files = sorted(self._files())
+        total = sum(size for _, size, _ in files)
+        bound = self._max_bytes * _SWEPT_TO if total > self._max_bytes else total
+        for _, size, path in files:
+            if total <= bound:
+                break
+            _unlink(path)
+            total -= size
+        return total
+
+    def _files(self) -> Iterator[tuple[float, int, Path]]:
+        """Time of making, size and path of each; leftovers are removed on the way."""
         for path in self._folder.glob("??/*"):
             try:
                 status = path.stat()
             except OSError:
                 continue
-            files.append((0.0 if path.suffix == _TEMPORARY else status.st_mtime, status.st_size, path))
-        total = sum(size for _, size, _ in files)
-        bound = self._max_bytes * _SWEPT_TO if total > self._max_bytes else self._max_bytes
-        for modified, size, path in sorted(files):
-            if total <= bound and modified:
-                break
-            _unlink(path)
-            total -= size
-        return total
+            if path.suffix != _TEMPORARY:
+                yield status.st_mtime, status.st_size, path
+            elif time.time() - status.st_mtime > _LEFTOVER_SECONDS:
+                _unlink(path)
 
     def _target(self, key: str, edge: int) -> Path:
         name = hashlib.sha256(f"{edge} {key}".encode("utf-8", "backslashreplace")).hexdigest()
@@ -96,14 +105,14 @@ class Thumbnails:
         with self._lock:
             self._bytes += len(data)
             if self._bytes > self._max_bytes:
-                self._bytes = self.sweep()
+                self._bytes: int | None = None
 
 
 def make_thumbnail(path: Path, edge: int) -> bytes:
     """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`."""
     try:
         with path.open("rb") as file:
-            mime = sniff(file.read(256))
+            mime = sniff(file.read(HEAD_BYTES))
             file.seek(0)
             if mime is None:
                 raise PictureRejected(Code.PICTURE_NOT_IMAGE, path=str(path))
@@ -119,10 +128,11 @@ def make_thumbnail(path: Path, edge: int) -> bytes:
 
 def _shrink(image: Image.Image, edge: int) -> Image.Image:
     # JPEGs are decoded at a half, quarter or eighth; one and a half times the edge keeps the last step sharp.
-    image.draft(None, (edge * 3 // 2, edge * 3 // 2))
+    ratio = 1.5 * edge / max(image.size)
+    image.draft(None, (int(image.width * ratio), int(image.height * ratio)))
     image.load()
     plain = _plain(image)
-    plain.thumbnail((edge, edge), Image.Resampling.BICUBIC, reducing_gap=1.5)
+    plain.thumbnail((edge, edge), Image.Resampling.HAMMING, reducing_gap=1.5)
     ImageOps.exif_transpose(plain, in_place=True)
     return plain
 
