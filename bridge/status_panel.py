@@ -62,9 +62,8 @@ class StatusPanel:
         table = Table.grid(padding=(0, 2))
         table.add_row(text(self._language, "panel.address"), Text(self._url, style="bold"))
         table.add_row(text(self._language, "panel.state"), text(self._language, f"panel.state.{state}"))
-        table.add_row(
-            text(self._language, "panel.progress"), f"{progress.finished}/{progress.total} · {progress.percent} %"
-        )
+        finished = f"{progress.finished}/{progress.total} · {progress.percent} %"
+        table.add_row(text(self._language, "panel.progress"), finished)
         table.add_row(
             text(self._language, "panel.counts"),
             text(
@@ -90,9 +89,7 @@ def has_terminal() -> bool:
 
 @contextlib.contextmanager
 def _single_keys() -> Iterator[Callable[[], str]]:
-        table.add_row(
-            text(self._language, "panel.progress"), f"{progress.finished}/{progress.total} · {progress.percent} %"
-        )
+    """Gives a function that answers the key pressed since the last call; the terminal is put back after."""
     if os.name == "nt":
         import msvcrt  # exists on Windows alone
 
