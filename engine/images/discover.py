@@ -116,7 +116,7 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
     except OSError as error:
-        raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror) from error
+        raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror or "") from error
     try:
         info = check_picture(data, max_bytes)
     except PictureRejected as error:
@@ -156,7 +156,9 @@ def _status_of_root(root: str) -> os.stat_result:
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInput(Code.PATH_NOT_FOUND, field=FIELD, path=printable(root)) from error
     except OSError as error:
-        raise InvalidInput(Code.PATH_UNREADABLE, field=FIELD, path=printable(root), reason=error.strerror) from error
+        raise InvalidInput(
+            Code.PATH_UNREADABLE, field=FIELD, path=printable(root), reason=error.strerror or ""
+        ) from error
 
 
 class _Search:
@@ -208,9 +210,9 @@ class _Search:
         except OSError as error:
             if folder == self._root:
                 raise InvalidInput(
-                    Code.PATH_UNREADABLE, field=FIELD, path=printable(folder), reason=error.strerror
+                    Code.PATH_UNREADABLE, field=FIELD, path=printable(folder), reason=error.strerror or ""
                 ) from error
-            self._reject(folder, key, Code.PICTURE_UNREADABLE, reason=error.strerror)
+            self._reject(folder, key, Code.PICTURE_UNREADABLE, reason=error.strerror or "")
 
     def _entry(self, entry: os.DirEntry[str], key: Key) -> None:
         self._check()
@@ -251,7 +253,7 @@ class _Search:
             file = _File(path)
         except OSError as error:
             if named_like_picture and not isinstance(error, FileNotFoundError):
-                self._reject(path, key, Code.PICTURE_UNREADABLE, reason=error.strerror)
+                self._reject(path, key, Code.PICTURE_UNREADABLE, reason=error.strerror or "")
             return
         if file.mime is None and not named_like_picture:
             return

@@ -103,9 +103,10 @@ class Thumbnails:
             _unlink(temporary)
             return
         with self._lock:
-            self._bytes += len(data)
-            if self._bytes > self._max_bytes:
-                self._bytes: int | None = None
+            if self._bytes is not None:
+                self._bytes += len(data)
+            if self._bytes is None or self._bytes > self._max_bytes:
+                self._bytes = self.sweep()
 
 
 def make_thumbnail(path: Path, edge: int) -> bytes:
@@ -121,7 +122,7 @@ def make_thumbnail(path: Path, edge: int) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidInput(Code.SOURCE_MISSING, path=str(path)) from error
     except OSError as error:
-        raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror) from error
+        raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror or "") from error
     except PictureRejected as error:
         raise with_path(error, str(path)) from error
 
