@@ -1,0 +1,131 @@
+"""Owns the meaning of an answer as a whole: events or a body in; picture references, progress and the reason out."""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.config import ApiMode
+from engine.errors import AnswerUnusable, Code, EditFailed
+from engine.models import ImageRef
+from engine.upstream.extract import Refused, shorten
+from engine.upstream.failure import content_failure, event_failure, readable
+from engine.upstream.gathered import TEXT_CHARS, Gathered
+from engine.upstream.shapes import Progress, read_object
+from engine.upstream.sse import EventReader, ServerEvent, parse_json, well_formed
+
+__all__ = ["Answer", "AnswerReader", "Progress", "Refused"]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What an answer came to.
+
+    ``refs``: unique, in order of first appearance. ``refused``: candidates that are no pictures. ``error``: why there
+    is no picture; beside pictures, what the upstream said went wrong, else None. ``text``: the model's words without
+    its thinking, at most 2000 characters. ``complete``: its end was there, or a finished picture.
+    """
+
+    refs: list[ImageRef]
+    refused: list[Refused]
+    error: EditFailed | None
+    text: str
+    complete: bool
+
+
+class AnswerReader:
+    """Takes the events of one answer in order; ``finish`` tells what they came to. No input makes it fail.
+
+    ``base_url``: the API URL, against which relative picture URLs are resolved.
+    """
+
+    def __init__(self, mode: ApiMode, base_url: str) -> None:
+        self._mode = mode
+        self._gathered = Gathered(base_url)
+        self._events = 0
+        self._broken = 0
+        self._stray = ""
+
+    def feed(self, event: ServerEvent) -> Progress | None:
+        """Take one event; gives what it says of progress. Previews are progress, never results."""
+        data = event.data.strip()
+        try:
+            return self._value(parse_json(data), event.name)
+        except ValueError:
+            if data[:1] not in ("{", "[") or data == "[DONE]":
+                self._words(event.name, data)
+                return None
+        progress = None
+        for value, name in self._values(data):
+            progress = self._value(value, name or event.name) or progress
+        return progress
+
+    def document(self, body: bytes) -> None:
+        """Take a whole body: one JSON value, several, or an event stream after all."""
+        try:
+            self._value(parse_json(body.decode("utf-8-sig", "replace")), "")
+        except ValueError:
+            reader = EventReader(len(body) + 1)
+            for event in [*reader.feed(body), *reader.close()]:
+                self.feed(event)
+
+    def finish(self) -> Answer:
+        """What the answer came to. To be called once, after the last event."""
+        gathered = self._gathered
+        refs, refused, text = gathered.result()
+        text = text or self._stray[:TEXT_CHARS]
+        error = gathered.error or (None if refs else self._reason(refused, text))
+        return Answer(refs, refused, error, text, gathered.ended or bool(refs))
+
+    def _reason(self, refused: list[Refused], text: str) -> EditFailed:
+        """Why the answer holds no picture."""
+        gathered = self._gathered
+        if gathered.refusals or gathered.filtered:
+            return content_failure(" ".join(gathered.refusals) or text or gathered.filtered)
+        if any(item.code is Code.UPSTREAM_ERROR for item in refused):
+            return event_failure("error")
+        if refused:
+            return AnswerUnusable(
+                Code.CANDIDATES_REFUSED, refused=len(refused), named=len(refused), reason=refused[0].code
+            )
+        if gathered.complaint is not None and not text:
+            return event_failure(gathered.complaint)
+        if not gathered.ended and self._events + self._broken:
+            return AnswerUnusable(Code.STREAM_CUT, retryable=True, events=self._events)
+        if not text and not self._events:
+            return AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
+        return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text))
+
+    def _value(self, value: object, name: str) -> Progress | None:
+        progress = None
+        for item in value if isinstance(value, list) else [value]:
+            self._events += 1
+            if isinstance(item, dict):
+                progress = read_object(self._gathered, item, name, self._mode) or progress
+            elif isinstance(item, str):
+                self._words(name, item)
+        return progress
+
+    def _values(self, data: str) -> list[tuple[object, str]]:
+        """The JSON values in data that is not one of them: several, or one that was cut."""
+        reader = EventReader(4 * len(data) + 4)
+        values = []
+        for event in [*reader.feed(data.encode("utf-8", "replace")), *reader.close()]:
+            text = event.data.strip()
+            try:
+                values.append((parse_json(text), event.name))
+            except ValueError:
+                if text == "[DONE]":
+                    self._gathered.end()
+                else:
+                    self._broken += 1
+        return values
+
+    def _words(self, name: str, data: str) -> None:
+        """Data that is no JSON object: the end mark, an error in words, or a page."""
+        if data == "[DONE]":
+            self._gathered.end()
+        elif name == "error":
+            self._events += 1
+            self._gathered.fail(data)
+        elif data:
+            words = " ".join(well_formed(readable(data)).split())
+            self._stray = f"{self._stray} {words}".strip()[:TEXT_CHARS]

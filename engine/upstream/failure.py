@@ -1,0 +1,324 @@
+"""Owns the reading of refusals: an error status, or an error inside an answer, becomes a code and whether to ask again.
+
+This is the one place where an upstream's words are matched: gateways hide facts in them (UPSTREAM.md §3).
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from engine.errors import Code, Param, UpstreamRefused
+from engine.upstream.sse import parse_json, well_formed
+
+_MESSAGE_CHARS = 300
+_READ_BYTES = 16_384
+_DEPTH = 5
+# 52x and 529: a CDN's word for a failed or overloaded origin.
+_RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_MESSAGE_KEYS = ("message", "msg", "detail", "error_description", "status_msg", "error_message", "errmsg", "title")
+_CODE_KEYS = ("code", "type", "status", "reason", "status_code", "err_code")
+_INNER_KEYS = ("error", "errors", "detail", "details", "base_resp", "last_error", "message")
+
+_RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|resource.?exhausted", re.IGNORECASE)
+_QUOTA = re.compile(
+    r"insufficient\w*.{0,10}(?:quota|balance|credit|funds)|billing.?hard.?limit|exceeded your current quota|"
+    r"quota.?exhausted|out of credits|payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
+    re.IGNORECASE,
+)
+_CONTENT = re.compile(
+    r"content.?policy|content.?filter|content.?moderat|moderation.?blocked|policy.?violation|prohibited.?content|"
+    r"(?:rejected|blocked|flagged|refused)\b.{0,60}\b(?:moderation|safety)|safety.?(?:system|filter|block|violation)|"
+    r"image.?safety|new.sensitive|sensitive.(?:content|words?)|violat\w*.{0,60}(?:polic|terms|guideline)|\bnsfw\b|"
+    r"内容.{0,4}(?:安全|审核|违规|政策)|敏感(?:内容|词|信息)|违规",
+    re.IGNORECASE,
+)
+_KEY = re.compile(
+    r"(?:incorrect|invalid|wrong|missing|expired).{0,10}(?:api.?key|token|credential)|"
+    r"api.?key.{0,20}(?:invalid|not valid)|authentication.?error|unauthenticated|unauthorized",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(
+    r"model.?not.?found|(?:unknown|invalid|unsupported|no such).?model|"
+    r"\bmodels?\b.{0,80}(?:not (?:found|exist|supported|available)|does ?n[o']t exist|is (?:invalid|unknown))|"
+    r"模型.{0,40}(?:不存在|未找到|不支持)",
+    re.IGNORECASE | re.DOTALL,
+)
+_PARAMETER = re.compile(
+    r"(?:unknown|unsupported|unrecognized|unexpected|invalid|extra|missing|additional)(?: required| request)?"
+    r" (?:parameter|argument|field|name|key|property|value for)s?(?: supplied| value)?(?: ?: ?[`'\"]?| ?[`'\"])"
+    r"([A-Za-z_][\w.\[\]-]{0,63})",
+    re.IGNORECASE,
+)
+_PASSING = re.compile(
+    r"overload|timeout|timed out|server.?error|internal|unavailable|try again|\b50[0234]\b", re.IGNORECASE
+)
+_LASTING = re.compile(
+    r"invalid.?request|invalid.?argument|bad.?request|unsupported|not.?found|permission", re.IGNORECASE
+)
+_WAIT_WORDS = re.compile(
+    r"(?:try again|retry|wait)\s+(?:in|after|for)?\s*((?:\d+(?:\.\d+)?(?:ms|[hms]|\s*seconds?)\s*)+)", re.IGNORECASE
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s|d)?")
+_SPAN_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
+_SECRET = re.compile(r"(?:\b(?:sk|xai|gsk|pk|rk)[-_]|\bAIza)[A-Za-z0-9_*.-]{8,}|(\bBearer\s+)\S+", re.IGNORECASE)
+_HIDDEN_TEXT = re.compile(r"<(script|style|head)\b[^>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_PAGE_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
+
+
+class _Facts(msgspec.Struct):
+    """What an error value says."""
+
+    message: str = ""
+    codes: list[str] = []
+    parameter: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def words(self) -> str:
+        """All that can be matched."""
+        return " ".join([*self.codes, self.message])
+
+
+def status_failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamRefused:
+    """The failure that an answer with an error status stands for. ``now``: Unix seconds, for HTTP dates.
+
+    Params: status, message (short, readable, without keys); parameter or retry_after where known.
+    """
+    facts = _read_body(body)
+    code, retryable = _judge_status(status, facts)
+    wait = None
+    if retryable:
+        wait = retry_after(headers, now, limited=code is Code.RATE_LIMITED)
+        if wait is None and code is Code.RATE_LIMITED:
+            wait = facts.retry_after
+    return _refusal(code, retryable, facts, http_status=status, status=status, wait=wait)
+
+
+def event_failure(error: object, http_status: int | None = 200) -> UpstreamRefused:
+    """The failure that an error value inside an answer stands for; ``error`` is any JSON value.
+
+    What names no lasting cause is retryable: the request was accepted before it failed. Params as above; ``status`` is
+    the one that the error itself names, else ``http_status``.
+    """
+    facts = _Facts()
+    _read_value(error, facts)
+    named = next((int(code) for code in facts.codes if code.isdecimal() and 400 <= int(code[:4]) <= 599), None)
+    if named is not None:
+        code, retryable = _judge_status(named, facts)
+        if code is Code.UPSTREAM_STATUS:
+            code = Code.UPSTREAM_ERROR
+    else:
+        code, retryable = _judge_words(facts)
+    wait = facts.retry_after if retryable else None
+    return _refusal(code, retryable, facts, http_status=http_status, status=named or http_status, wait=wait)
+
+
+def content_failure(message: str, http_status: int | None = 200) -> UpstreamRefused:
+    """The model, or a filter behind it, refused the picture or the prompt."""
+    return _refusal(Code.CONTENT_REFUSED, False, _Facts(_tidy(message)), http_status=http_status, status=http_status)
+
+
+def _refusal(
+    code: Code,
+    retryable: bool,
+    facts: _Facts,
+    *,
+    http_status: int | None,
+    status: int | None,
+    wait: float | None = None,
+) -> UpstreamRefused:
+    params: dict[str, Param] = {"status": status, "message": facts.message}
+    if code is Code.PARAMETER_REFUSED:
+        params["parameter"] = facts.parameter
+    if wait is not None:
+        params["retry_after"] = wait
+    error = UpstreamRefused(code, retryable=retryable, retry_after=wait, http_status=http_status)
+    error.params = params
+    return error
+
+
+def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
+    words = facts.words
+    if status == 402 or (status in (400, 403, 429) and _QUOTA.search(words)):
+        return Code.QUOTA_EXHAUSTED, False
+    if status == 429 or (status >= 500 and _RATE.search(words)):
+        return Code.RATE_LIMITED, True
+    if status not in (401, 404) and _CONTENT.search(words):
+        return Code.CONTENT_REFUSED, False
+    if status == 401 or (status in (400, 403) and _KEY.search(words)):
+        return Code.KEY_REFUSED, False
+    if status == 403:
+        return Code.ACCESS_REFUSED, False
+    if status in (400, 404, 422) and (_MODEL.search(words) or (status == 404 and facts.parameter == "model")):
+        return Code.MODEL_UNKNOWN, False
+    if status in (404, 405):
+        return Code.ENDPOINT_UNKNOWN, False
+    if status in (400, 422) and facts.parameter:
+        return Code.PARAMETER_REFUSED, False
+    return Code.UPSTREAM_STATUS, status in _RETRYABLE
+
+
+def _judge_words(facts: _Facts) -> tuple[Code, bool]:
+    words = facts.words
+    table = (
+        (_QUOTA, Code.QUOTA_EXHAUSTED, False),
+        (_CONTENT, Code.CONTENT_REFUSED, False),
+        (_RATE, Code.RATE_LIMITED, True),
+        (_KEY, Code.KEY_REFUSED, False),
+        (_MODEL, Code.MODEL_UNKNOWN, False),
+    )
+    for pattern, code, retryable in table:
+        if pattern.search(words):
+            return code, retryable
+    if facts.parameter:
+        return Code.PARAMETER_REFUSED, False
+    return Code.UPSTREAM_ERROR, bool(_PASSING.search(words)) or not _LASTING.search(words)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_body(body: bytes) -> _Facts:
+    text = body.decode("utf-8-sig", "replace")
+    facts = _Facts()
+    try:
+        value = parse_json(text.strip().removeprefix("data:"))
+    except ValueError:
+        facts.message = _tidy(readable(text))
+        facts.parameter = _named_parameter(facts.message)
+        return facts
+    _read_value(value, facts)
+    facts.message = facts.message or _tidy(text)
+    return facts
+
+
+def _read_value(value: Any, facts: _Facts, depth: int = 0) -> None:
+    """Gather what an error value says, outer values first."""
+    if isinstance(value, str):
+        facts.message = facts.message or _tidy(readable(value))
+    elif isinstance(value, list) and depth < _DEPTH:
+        for item in value[:4]:
+            _read_value(item, facts, depth + 1)
+    elif isinstance(value, dict) and depth < _DEPTH:
+        _read_object(value, facts, depth)
+    facts.parameter = facts.parameter or _named_parameter(facts.message)
+    if facts.retry_after is None and (words := _WAIT_WORDS.search(facts.message)):
+        facts.retry_after = parse_span(words.group(1))
+
+
+def _read_object(value: dict[str, Any], facts: _Facts, depth: int) -> None:
+    for key in _CODE_KEYS:
+        if isinstance(value.get(key), (str, int)):
+            facts.codes.append(str(value[key])[:80])
+    if isinstance(value.get("param"), str):
+        facts.parameter = facts.parameter or well_formed(value["param"][:64])
+    place = value.get("loc")  # FastAPI: where in the request
+    if isinstance(place, list) and place and isinstance(place[-1], str):
+        facts.parameter = facts.parameter or well_formed(place[-1][:64])
+    if isinstance(value.get("retryDelay"), str):  # Google
+        facts.retry_after = parse_span(value["retryDelay"])
+    if not isinstance(value.get("error"), dict):
+        for key in _MESSAGE_KEYS:
+            if isinstance(value.get(key), str):
+                facts.message = facts.message or _tidy(readable(value[key]))
+    for key in _INNER_KEYS:
+        if isinstance(value.get(key), (dict, list)) or key == "error":
+            _read_value(value.get(key), facts, depth + 1)
+    for key in _MESSAGE_KEYS:
+        if isinstance(value.get(key), str):
+            facts.message = facts.message or _tidy(readable(value[key]))
+
+
+def _named_parameter(message: str) -> str | None:
+    found = _PARAMETER.search(message)
+    return found.group(1).rstrip(".") if found else None
+
+
+def readable(text: str) -> str:
+    """Text for people: of an HTML page its title and words, of anything else the beginning."""
+    text = text[:_READ_BYTES]
+    if "<" not in text or not re.search(r"<(?:!doctype|html|head|body|title|h1|center)\b", text, re.IGNORECASE):
+        return text
+    title = _PAGE_TITLE.search(text)
+    words = html.unescape(_TAG.sub(" ", _HIDDEN_TEXT.sub(" ", text)))
+    return f"{html.unescape(title.group(1)) if title else ''} {words}"
+
+
+def _tidy(text: str) -> str:
+    """One short line without anything that looks like a key."""
+    line = " ".join(well_formed(text[:_READ_BYTES]).split())
+    line = _SECRET.sub(lambda found: (found.group(1) or "") + "***", line)
+    return line if len(line) <= _MESSAGE_CHARS else line[: _MESSAGE_CHARS - 1] + "…"
+
+
+# --- waiting ----------------------------------------------------------------------------------------------------------
+
+
+def retry_after(headers: Mapping[str, str], now: float, *, limited: bool) -> float | None:
+    """Seconds that the headers ask to wait; None if they ask nothing.
+
+    ``retry-after-ms``, ``Retry-After`` (seconds or HTTP date) and, when a limit was hit, ``x-ratelimit-reset-*``: the
+    longest of those whose ``remaining`` is used up, or of all where none says so.
+    """
+    lower = {name.lower(): value.strip() for name, value in headers.items()}
+    milliseconds = _number(lower.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    if asked := lower.get("retry-after"):
+        seconds = _number(asked)
+        return seconds if seconds is not None else _until_date(asked, now)
+    if not limited:
+        return None
+    resets: dict[str, float] = {}
+    for name, value in lower.items():
+        if name.startswith(("x-ratelimit-reset", "ratelimit-reset")) and (wait := _until_reset(value, now)) is not None:
+            resets[name] = wait
+    spent = [wait for name, wait in resets.items() if _number(lower.get(name.replace("reset", "remaining"), "")) == 0]
+    return max(spent or resets.values(), default=None)
+
+
+def _until_reset(value: str, now: float) -> float | None:
+    """Seconds, ``1m30s``, ``120ms``, or a moment: Unix seconds or milliseconds, HTTP date."""
+    number = _number(value)
+    if number is None:
+        span = parse_span(value)
+        return span if span is not None else _until_date(value, now)
+    if number > 1e11:
+        number /= 1000
+    return max(0.0, number - now) if number > 1e8 else number
+
+
+def _until_date(value: str, now: float) -> float | None:
+    try:
+        moment = parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return max(0.0, moment - now)
+
+
+def parse_span(text: str) -> float | None:
+    """Seconds of ``20s``, ``1m30s``, ``120ms``, ``2 seconds``; None if it is no span."""
+    text = re.sub(r"\s*seconds?", "s", text.strip().lower())
+    total, end = 0.0, 0
+    for part in _SPAN.finditer(text):
+        if text[end : part.start()].strip():
+            return None
+        total += float(part.group(1)) * _SPAN_SECONDS[part.group(2) or ""]
+        end = part.end()
+    return total if end and not text[end:].strip() and isfinite(total) else None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) and number >= 0 else None

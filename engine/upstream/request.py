@@ -1,0 +1,312 @@
+"""Owns what is sent: one builder for each API mode, the automatic choices, and a description fit for a log."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import msgspec
+
+from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
+
+_MASK = "***"
+_SHOWN_CHARS = 2000
+_SHOWN_INLINE = 48
+_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
+_SECRET_NAME = re.compile(
+    r"authorization|cookie|password|passwd|secret|credential|signature|"
+    r"(?:^|[-_])(?:api[-_]?)?(?:key|token)$|(?:api|access|auth|subscription)[-_]?(?:key|token)",
+    re.IGNORECASE,
+)
+# Headers that frame the message or carry the key: never taken from extra_headers.
+RESERVED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+
+class HttpRequest(msgspec.Struct, frozen=True):
+    """A request ready to be sent."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        """Headers hold the key: never shown."""
+        return f"HttpRequest({self.method} {urlsplit(self.url).hostname}, {len(self.body)} bytes)"
+
+
+class SourcePicture(msgspec.Struct, frozen=True):
+    """A picture to send. ``mime``: what the bytes are, whatever the file is called."""
+
+    data: bytes
+    mime: str
+    name: str
+
+    @property
+    def data_url(self) -> str:
+        """The picture as a data: URL."""
+        return f"data:{self.mime};base64,{b64encode(self.data).decode('ascii')}"
+
+    @property
+    def file_name(self) -> str:
+        """Its name in a form: plain ASCII, with the extension that its bytes deserve."""
+        stem = PurePosixPath(self.name.replace("\\", "/")).stem
+        stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
+        return f"{stem or 'image'}.{_EXTENSIONS.get(self.mime, 'bin')}"
+
+
+Body = dict[str, Any]
+
+
+def build_request(config: ApiConfig, pictures: Sequence[SourcePicture]) -> HttpRequest:
+    """The request for one edit. ``extra_body`` is merged last (null removes a field); the key goes into Authorization
+    only. Header values are checked by the transport, which knows what HTTP can carry."""
+    mode = config.mode
+    streaming = _streams(config, mode)
+    if mode is ApiMode.IMAGES_EDITS and _is_openai(config.api_url):
+        body, content_type = _edits_form(config, pictures, streaming)
+    else:
+        fields = _BUILDERS[mode](config, pictures, streaming)
+        body, content_type = msgspec.json.encode(merge(fields, config.extra_body)), "application/json"
+    return HttpRequest("POST", config.api_url, _headers(config, content_type, streaming), body)
+
+
+# --- bodies -----------------------------------------------------------------------------------------------------------
+
+
+def _chat(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> Body:
+    content: list[Body] = [{"type": "text", "text": config.user_prompt}] if config.user_prompt else []
+    content += [{"type": "image_url", "image_url": {"url": picture.data_url}} for picture in pictures]
+    messages: list[Body] = [{"role": "user", "content": content}]
+    if config.system_prompt:
+        messages.insert(0, {"role": "system", "content": config.system_prompt})
+    body = {"model": config.model_name, "messages": messages, "temperature": config.temperature, "stream": streaming}
+    body |= _token_limit(config, TokenField.MAX_TOKENS)
+    if config.result_count > 1:
+        body["n"] = config.result_count
+    if _wants_modalities(config.api_url):
+        body["modalities"] = ["image", "text"]
+    return body
+
+
+def _responses(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> Body:
+    content: list[Body] = [{"type": "input_text", "text": config.user_prompt}] if config.user_prompt else []
+    content += [{"type": "input_image", "image_url": picture.data_url} for picture in pictures]
+    messages: list[Body] = [{"role": "user", "content": content}]
+    if config.system_prompt:
+        system = [{"type": "input_text", "text": config.system_prompt}]
+        messages.insert(0, {"role": "system", "content": system})
+    body = {"model": config.model_name, "input": messages, "temperature": config.temperature, "stream": streaming}
+    body |= _token_limit(config, TokenField.MAX_OUTPUT_TOKENS)
+    if _is_openai(config.api_url):
+        body["tools"] = [{"type": "image_generation"}]
+    return body
+
+
+def _edits(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> Body:
+    """The JSON form of xAI and grok2api: ``image`` for one reference, ``images`` for several."""
+    references = [{"url": picture.data_url} for picture in pictures]
+    image: Body = {"image": references[0]} if len(references) == 1 else {"images": references}
+    format_asked = config.response_format
+    if format_asked is ResponseFormat.AUTO:
+        format_asked = ResponseFormat.B64_JSON
+    return _edits_fields(config, streaming) | {"response_format": format_asked.value} | image
+
+
+def _edits_form(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> tuple[bytes, str]:
+    """OpenAI's multipart form. ``response_format`` only if asked for: its newer models refuse the field."""
+    fields = _edits_fields(config, streaming)
+    if config.response_format is not ResponseFormat.AUTO:
+        fields["response_format"] = config.response_format.value
+    texts = {name: _form_text(value) for name, value in merge(fields, config.extra_body).items()}
+    return encode_form(texts, [("image[]", picture) for picture in pictures])
+
+
+def _edits_fields(config: ApiConfig, streaming: bool) -> Body:
+    # This mode has one prompt; a system prompt leads it rather than being lost.
+    prompt = "\n\n".join(text for text in (config.system_prompt, config.user_prompt) if text)
+    fields: Body = {"model": config.model_name, "prompt": prompt, "n": config.result_count}
+    return fields | ({"stream": True} if streaming else {})
+
+
+_BUILDERS: Mapping[ApiMode, Callable[[ApiConfig, Sequence[SourcePicture], bool], Body]] = {
+    ApiMode.CHAT_COMPLETIONS: _chat,
+    ApiMode.RESPONSES: _responses,
+    ApiMode.IMAGES_EDITS: _edits,
+}
+
+
+def _streams(config: ApiConfig, mode: ApiMode) -> bool:
+    if config.stream is StreamChoice.AUTO:
+        return mode is not ApiMode.IMAGES_EDITS
+    return config.stream is StreamChoice.ON
+
+
+def _token_limit(config: ApiConfig, automatic: TokenField) -> Body:
+    field = automatic if config.token_field is TokenField.AUTO else config.token_field
+    return {} if field is TokenField.NONE else {field.value: config.max_tokens}
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "").rstrip(".").lower()
+
+
+def _is_openai(url: str) -> bool:
+    return _host(url) == "api.openai.com"
+
+
+def _wants_modalities(url: str) -> bool:
+    host = _host(url)
+    return host == "openrouter.ai" or host.endswith(".openrouter.ai") or host.startswith("ai-gateway.")
+
+
+def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> Body:
+    """``base`` changed by ``extra``: objects merge, null removes, anything else replaces."""
+    merged = dict(base)
+    for name, value in extra.items():
+        if value is None:
+            merged.pop(name, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(name), Mapping):
+            merged[name] = merge(merged[name], value)
+        else:
+            merged[name] = value
+    return merged
+
+
+# --- multipart --------------------------------------------------------------------------------------------------------
+
+
+def _form_text(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+
+
+def encode_form(texts: Mapping[str, bytes], files: Sequence[tuple[str, SourcePicture]]) -> tuple[bytes, str]:
+    """A multipart/form-data body and its content type; the boundary occurs in none of the parts."""
+    parts = [(f'name="{_quoted(name)}"', "", value) for name, value in texts.items()]
+    for name, picture in files:
+        head = f'name="{_quoted(name)}"; filename="{_quoted(picture.file_name)}"'
+        parts.append((head, f"Content-Type: {picture.mime}\r\n", picture.data))
+    number = 0
+    while any(_boundary(number) in value for _, _, value in parts):
+        number += 1
+    line = b"--" + _boundary(number)
+    pieces: list[bytes] = []
+    for head, mime, value in parts:
+        pieces += [line, f"\r\nContent-Disposition: form-data; {head}\r\n{mime}\r\n".encode(), value, b"\r\n"]
+    content_type = f"multipart/form-data; boundary={_boundary(number).decode()}"
+    return b"".join([*pieces, line, b"--\r\n"]), content_type
+
+
+def _boundary(number: int) -> bytes:
+    return f"image-batch-console-{number:08d}".encode()
+
+
+def _quoted(name: str) -> str:
+    return name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+
+
+# --- headers ----------------------------------------------------------------------------------------------------------
+
+
+def _headers(config: ApiConfig, content_type: str, streaming: bool) -> dict[str, str]:
+    headers = {"Accept": "text/event-stream, application/json" if streaming else "application/json"}
+    for name, value in config.extra_headers.items():
+        if name.lower() not in RESERVED_HEADERS:
+            headers = {known: text for known, text in headers.items() if known.lower() != name.lower()}
+            headers[name] = value
+    headers["Content-Type"] = content_type
+    key = config.api_key.strip()
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+# --- for the log ------------------------------------------------------------------------------------------------------
+
+
+def describe_request(request: HttpRequest) -> dict[str, Any]:
+    """The request as JSON-ready values for the debug log: no key in it, pictures shortened to their length."""
+    headers = {name: _MASK if _SECRET_NAME.search(name) else value for name, value in request.headers.items()}
+    secrets = [value for name, value in request.headers.items() if _SECRET_NAME.search(name)]
+    secrets += [value.partition(" ")[2] for value in secrets]
+    secrets = [secret for secret in secrets if len(secret) >= 4]
+    raw = request.body
+    for secret in secrets:
+        raw = raw.replace(secret.encode(), _MASK.encode())  # before anything is shortened in the middle of it
+    content_type = request.headers.get("Content-Type", "")
+    body: Any = f"({len(request.body)} bytes)"
+    if content_type == "application/json":
+        body = _shown(msgspec.json.decode(raw))
+    elif content_type.startswith("multipart/form-data"):
+        body = _shown_form(raw, content_type.partition("boundary=")[2])
+    shown: dict[str, Any] = {"method": request.method, "url": _shown_url(request.url), "headers": headers, "body": body}
+    return {name: _without(value, secrets) for name, value in shown.items()}
+
+
+def _shown(value: Any, name: str = "") -> Any:
+    if isinstance(value, dict):
+        return {key: _shown(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item, name) for item in value]
+    if isinstance(value, str):
+        return _MASK if value and _SECRET_NAME.search(name) else _shown_text(value)
+    return value
+
+
+def _shown_text(text: str) -> str:
+    limit = _SHOWN_INLINE if text.startswith("data:") else _SHOWN_CHARS
+    return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
+
+
+def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
+    shown = []
+    for part in body.split(f"--{boundary}".encode())[1:-1]:
+        head, _, value = part.partition(b"\r\n\r\n")
+        value = value[:-2]
+        if b"filename=" in head:
+            text = f"({len(value)} bytes)"
+        else:
+            name = head.partition(b'name="')[2].partition(b'"')[0].decode()
+            text = _shown(value.decode("utf-8", "replace"), name)
+        shown.append({"head": head.decode("utf-8", "replace").strip().replace("\r\n", "; "), "value": text})
+    return shown
+
+
+def _shown_url(url: str) -> str:
+    parts = urlsplit(url)
+    query = [(name, _MASK if _SECRET_NAME.search(name) else value) for name, value in parse_qsl(parts.query, True)]
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=host, query=urlencode(query, quote_via=quote, safe="*/:")).geturl()
+
+
+def _without(value: Any, secrets: Sequence[str]) -> Any:
+    """The value with every occurrence of a secret masked, wherever a person may have put it."""
+    if isinstance(value, dict):
+        return {key: _without(item, secrets) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without(item, secrets) for item in value]
+    if isinstance(value, str):
+        for secret in secrets:
+            value = value.replace(secret, _MASK)
+    return value

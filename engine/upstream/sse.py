@@ -1,0 +1,268 @@
+"""Owns the cutting of an answer's bytes into events: Server-Sent Events, and JSON values one after another.
+
+Linear in the input however it is cut: every byte is looked at once, and waits in a growing buffer, never a copied one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from engine.errors import AnswerUnusable, Code
+
+_BOM = b"\xef\xbb\xbf"
+_STRUCTURE = re.compile(rb'["{}\[\]]')
+_FIELD_LINE = re.compile(rb"^(?:data|event):", re.MULTILINE)
+_STRAY_BYTES = 4096
+_RESTARTS = 16
+
+
+class ServerEvent(msgspec.Struct, frozen=True):
+    """One event. ``name``: what an ``event:`` line said, else empty. ``data``: mostly JSON, or ``[DONE]``."""
+
+    name: str
+    data: str
+
+
+class EventReader:
+    """Bytes in, events out. A line ends with CR, LF or CRLF and nothing else; a leading BOM is dropped.
+
+    A line that opens a JSON value needs no ``data:`` before it, and the value may go on over lines. An answer without
+    any event (an error page) comes as one event holding the beginning of its text, when it is closed.
+    Raises AnswerUnusable(ANSWER_TOO_LARGE) once an event or line is longer than ``max_event_bytes``, after the events
+    before it were handed out.
+    """
+
+    def __init__(self, max_event_bytes: int) -> None:
+        self._limit = max_event_bytes
+        self._head: bytes | None = b""  # what may become a BOM; None once that is settled
+        self._after_cr = False
+        self._line = bytearray()
+        self._in_line = False  # the current line is known to be no JSON
+        self._name = ""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._json: _OpenValue | None = None
+        self._strays = bytearray()
+        self._spoken = False
+        self._too_large = False
+
+    def feed(self, chunk: bytes) -> list[ServerEvent]:
+        """Events that became whole with this piece."""
+        if self._head is not None:
+            chunk = self._drop_bom(chunk)
+        events: list[ServerEvent] = []
+        if self._after_cr and chunk:
+            self._after_cr = False
+            chunk = chunk[1:] if chunk[:1] == b"\n" else chunk
+        if chunk:
+            self._after_cr = chunk.endswith(b"\r")
+        if not self._too_large:
+            for piece in chunk.splitlines(keepends=True):  # of bytes: at CR, LF and CRLF only
+                content = piece.rstrip(b"\r\n")
+                if not self._take(content, len(content) < len(piece), events):
+                    break
+        if self._too_large and not events:
+            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, limit=self._limit)
+        return events
+
+    def close(self) -> list[ServerEvent]:
+        """Events that the end of the input makes whole, cut-off ones included."""
+        events: list[ServerEvent] = []
+        if self._head:
+            head, self._head = self._head, None
+            events += self.feed(head)
+        elif self._too_large:
+            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, limit=self._limit)
+        for _ in range(_RESTARTS):
+            if self._json is None:
+                break
+            events += self._abandon()
+        self._json = None
+        if self._in_line:
+            self._end_line(events)
+        self._dispatch(events)
+        if not self._spoken and self._strays:
+            self._emit(bytes(self._strays), events)
+        self._strays.clear()
+        return events
+
+    def _drop_bom(self, chunk: bytes) -> bytes:
+        head = (self._head or b"") + chunk
+        if len(head) < len(_BOM) and _BOM.startswith(head):
+            self._head = head
+            return b""
+        self._head = None
+        return head.removeprefix(_BOM)
+
+    def _take(self, content: bytes, ended: bool, events: list[ServerEvent]) -> bool:
+        """A piece of one line; ``ended`` tells that the line ends with it. False when it grew too large."""
+        while True:
+            if self._json is not None:
+                rest = self._json.take(content, ended)
+                if self._json.size > self._limit:
+                    self._too_large = True
+                    return False
+                if rest is None:
+                    return True
+                value, self._json = self._json.value, None
+                self._emit(value, events)
+                content = rest
+            if not self._in_line:
+                content = content.lstrip(b" \t" if self._data else b" \t,\x1e")
+                if content[:1] in (b"{", b"[") and not self._data_is_open():
+                    self._dispatch(events, keep_name=not self._data)
+                    self._json = _OpenValue()
+                    continue
+            break
+        self._in_line = self._in_line or bool(content)
+        self._line += content
+        if len(self._line) + self._data_bytes > self._limit:
+            self._too_large = True
+        elif ended:
+            self._end_line(events)
+        return not self._too_large
+
+    def _end_line(self, events: list[ServerEvent]) -> None:
+        line = bytes(self._line)
+        self._line.clear()
+        self._in_line = False
+        if not line:
+            self._dispatch(events)
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            if value[:1] in (b"{", b"[") and self._data and self._data[-1][-1:] in (b"}", b"]"):
+                self._dispatch(events)  # no blank line between two values
+            self._append(value)
+        elif name == b"event":
+            self._name = value.decode("utf-8", "replace").strip()
+        elif name in (b"", b"id", b"retry"):
+            pass  # a comment, or nothing to us
+        elif self._data_is_open():
+            self._append(line)  # pretty-printed, with a prefix on the first line only
+        elif not self._spoken and len(self._strays) < _STRAY_BYTES:
+            self._strays += line[:_STRAY_BYTES] + b"\n"
+
+    def _append(self, value: bytes) -> None:
+        self._data.append(value)
+        self._data_bytes += len(value) + 1
+
+    def _data_is_open(self) -> bool:
+        """Whether ``data:`` lines so far hold a JSON value that goes on."""
+        return bool(self._data) and self._data[0][:1] in (b"{", b"[") and self._data[-1][-1:] not in (b"}", b"]")
+
+    def _dispatch(self, events: list[ServerEvent], *, keep_name: bool = False) -> None:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        self._data.clear()
+        self._data_bytes = 0
+        if data:
+            self._emit(data, events)
+        elif not keep_name:
+            self._name = ""
+
+    def _emit(self, data: bytes, events: list[ServerEvent]) -> None:
+        events.append(ServerEvent(self._name, data.decode("utf-8", "replace")))
+        self._name = ""
+        self._spoken = True
+        self._strays.clear()
+
+    def _abandon(self) -> list[ServerEvent]:
+        """Give up a JSON value that never ended; go on with the first ``data:`` or ``event:`` line inside it."""
+        assert self._json is not None
+        broken, self._json = self._json.value, None
+        field = _FIELD_LINE.search(broken, 1)
+        events: list[ServerEvent] = []
+        self._emit(broken[: field.start()] if field else broken, events)
+        return events + self.feed(broken[field.start() :]) if field else events
+
+
+class _OpenValue:
+    """A JSON object or array whose end has not come yet."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return len(self._buffer)
+
+    @property
+    def value(self) -> bytes:
+        """The bytes so far, lines ended by LF."""
+        return bytes(self._buffer)
+
+    def take(self, content: bytes, ended: bool) -> bytes | None:
+        """None while the value goes on; else what follows it on this line."""
+        position = 0
+        while position < len(content):
+            if self._in_string:
+                position = self._skip_string(content, position)
+                continue
+            found = _STRUCTURE.search(content, position)
+            if found is None:
+                break
+            position = found.end()
+            mark = found.group()
+            if mark == b'"':
+                self._in_string = True
+            elif mark in b"{[":
+                self._depth += 1
+            else:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._buffer += content[:position]
+                    return content[position:]
+        self._buffer += content
+        if ended:
+            self._buffer += b"\n"
+            self._escaped = False
+        return None
+
+    def _skip_string(self, content: bytes, position: int) -> int:
+        """Position behind the string's closing quote, or the end of the content."""
+        quote = -1
+        while position < len(content):
+            if self._escaped:
+                self._escaped = False
+                position += 1
+                continue
+            if quote < position:
+                quote = content.find(b'"', position)
+                quote = len(content) if quote < 0 else quote
+            slash = content.find(b"\\", position, quote)
+            if slash < 0:
+                self._in_string = quote == len(content)
+                return quote + 1
+            self._escaped = True
+            position = slash + 1
+        return position
+
+
+def parse_json(text: str) -> Any:
+    """The JSON value of ``text``; ValueError if there is none, also for one nested too deep.
+
+    What msgspec refuses is given to the tolerant reader: raw line breaks in strings and halves of surrogate pairs
+    occur. Strings may hold such halves then: see ``well_formed``.
+    """
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        pass
+    try:
+        return json.loads(text, strict=False)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
+def well_formed(text: str) -> str:
+    """The text with surrogate halves joined or replaced, so that it can be encoded."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
