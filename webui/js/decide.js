@@ -1,0 +1,164 @@
+// Owns decisions about results: tick, untick, drop, restore, one by one or many at once, each as an undoable step.
+import { call } from './api.js';
+import { t } from './i18n.js';
+import { clearSelection, match, range } from './list.js';
+import { ask } from './notices.js';
+import { markReviewed } from './settings.js';
+import * as store from './store.js';
+import { perform } from './undo.js';
+
+const REMEMBER = 5000; // tasks whose state is kept for undo
+
+/** Results that count, each with its number as a person sees it. */
+export const kept = (task) => task.results.filter((result) => !result.deleted);
+
+/** True where a person has decided about this task. */
+export function decided(task) {
+  if (typeof task.decided === 'boolean') return task.decided || store.reviewed.value.has(task.id);
+  return store.reviewed.value.has(task.id) || task.results.some((result) => result.deleted || !result.selected);
+}
+
+function apply(taskId, resultId, change) {
+  const known = store.taskSignal(taskId);
+  if (!known) return;
+  const results = known.peek().results.map((result) => (result.id === resultId ? { ...result, ...change } : result));
+  const live = results.filter((result) => !result.deleted);
+  known.value = { ...known.peek(), results, result_count: live.length, selected_count: live.filter((one) => one.selected).length };
+}
+
+async function setTicked(taskId, resultId, selected) {
+  const now = store.taskSignal(taskId)?.peek().results.find((one) => one.id === resultId);
+  if (now && now.selected === selected) return;
+  apply(taskId, resultId, { selected });
+  try {
+    const answer = await call('toggle_result', { task_id: taskId, result_id: resultId });
+    if (answer.selected !== selected) await call('toggle_result', { task_id: taskId, result_id: resultId });
+  } catch (error) {
+    apply(taskId, resultId, { selected: !selected });
+    throw error;
+  }
+}
+
+async function setDropped(taskId, resultId, deleted) {
+  apply(taskId, resultId, { deleted });
+  try {
+    await call(deleted ? 'delete_result' : 'restore_result', { task_id: taskId, result_id: resultId });
+  } catch (error) {
+    apply(taskId, resultId, { deleted: !deleted });
+    throw error;
+  }
+}
+
+/** Ticks or unticks one result. */
+export function toggle(task, result) {
+  const want = !result.selected;
+  markReviewed(task.id);
+  return perform({
+    label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
+    redo: () => setTicked(task.id, result.id, want),
+    undo: () => setTicked(task.id, result.id, !want),
+  });
+}
+
+/** Drops one result, or takes a dropped one back. */
+export function drop(task, result) {
+  const want = !result.deleted;
+  markReviewed(task.id);
+  return perform({
+    label: t(want ? 'page.step.drop' : 'page.step.restore', { name: task.source_name }),
+    redo: () => setDropped(task.id, result.id, want),
+    undo: () => setDropped(task.id, result.id, !want),
+  });
+}
+
+/** Ticks or unticks all results of one task. */
+export function toggleAll(task) {
+  const before = kept(task).map((result) => [result.id, result.selected]);
+  const want = !before.every(([, selected]) => selected);
+  markReviewed(task.id);
+  return perform({
+    label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
+    redo: () => Promise.all(before.map(([id]) => setTicked(task.id, id, want))),
+    undo: () => Promise.all(before.map(([id, selected]) => setTicked(task.id, id, selected))),
+  });
+}
+
+/** What is selected, as bulk operations take it. */
+export function target() {
+  return store.selectedAll.peek() ? { match: match() } : { task_ids: [...store.selection.peek()] };
+}
+
+async function selectedTasks() {
+  if (store.selectedAll.peek()) return range(0, (store.total.peek() ?? 0) - 1);
+  const ids = [...store.selection.peek()];
+  return Promise.all(ids.map(async (id) => store.taskSignal(id)?.peek() ?? (await call('get_task', { task_id: id })).task));
+}
+
+/** Ticks, unticks, drops or restores all results of what is selected. */
+export async function bulkDecide(action) {
+  const count = store.selectionCount.peek();
+  const where = target();
+  const undoable = count <= REMEMBER;
+  if (!undoable && !(await ask({ title: t(`page.bulk.${action}`), lines: [t('page.bulk.many', { count }), t('page.bulk.noUndo')] }))) return;
+  const before = undoable ? await selectedTasks() : [];
+  const redo = () => call('bulk_tasks', { action, ...where });
+  if (!undoable) {
+    await redo();
+    return;
+  }
+  await perform({ label: t(`page.step.bulk.${action}`, { count }), redo, undo: () => putBack(before) });
+}
+
+/** Brings many tasks' results back to how they were: whole tasks in bulk, mixed ones result by result. */
+async function putBack(before) {
+  const groups = { tick: [], untick: [], drop: [], restore: [] };
+  const single = [];
+  for (const task of before.filter((one) => one.results.length)) {
+    const dropped = task.results.map((result) => result.deleted);
+    const ticked = task.results.map((result) => result.selected);
+    if (new Set(dropped).size > 1) single.push(task);
+    else groups[dropped[0] ? 'drop' : 'restore'].push(task.id);
+    if (new Set(ticked).size > 1) single.push(task);
+    else groups[ticked[0] ? 'tick' : 'untick'].push(task.id);
+  }
+  for (const [action, ids] of Object.entries(groups)) {
+    if (ids.length) await call('bulk_tasks', { action, task_ids: ids });
+  }
+  for (const task of new Set(single)) await putBackOne(task);
+}
+
+async function putBackOne(task) {
+  const { task: now } = await call('get_task', { task_id: task.id });
+  for (const result of task.results) {
+    const present = now.results.find((one) => one.id === result.id);
+    if (!present) continue;
+    const ids = { task_id: task.id, result_id: result.id };
+    if (present.deleted !== result.deleted) await call(result.deleted ? 'delete_result' : 'restore_result', ids);
+    if (present.selected !== result.selected) await call('toggle_result', ids);
+  }
+}
+
+/** Deletes what is selected for good, after asking. */
+export async function bulkDelete() {
+  const count = store.selectionCount.peek();
+  const where = target();
+  if (!(await ask({ title: t('page.delete.title', { count }), lines: lossLines(await lossOf(where)), confirm: t('page.delete.do'), danger: true }))) return false;
+  await call('bulk_tasks', { action: 'delete', ...where });
+  clearSelection();
+  return true;
+}
+
+async function lossOf(where) {
+  if (where.match) return store.filtered.peek() ? null : { results: null };
+  const tasks = where.task_ids.map((id) => store.taskSignal(id)?.peek()).filter(Boolean);
+  return { results: tasks.reduce((sum, task) => sum + task.results.length, 0) };
+}
+
+/** Sentences on what deleting loses. */
+export function lossLines(loss) {
+  const lines = [];
+  if (loss?.results) lines.push(t('page.delete.results', { count: loss.results }));
+  else if (!loss || loss.results === null) lines.push(t('page.delete.allResults'));
+  lines.push(t('page.delete.sourceStays'));
+  return lines;
+}

@@ -1,0 +1,98 @@
+// Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
+import { batch } from '@preact/signals';
+import { call, EVENTS_URL } from './api.js';
+import { catchUp, reload } from './list.js';
+import * as store from './store.js';
+
+const RETRY = 2000; // ms
+
+let source = null;
+let retryTimer = 0;
+let revision = 0;
+
+/** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
+export function connect(onFinished) {
+  clearTimeout(retryTimer);
+  source?.close();
+  source = new EventSource(EVENTS_URL);
+  source.addEventListener('snapshot', (event) => takeSnapshot(JSON.parse(event.data)));
+  source.addEventListener('change', (event) => takeChange(JSON.parse(event.data), onFinished));
+  source.addEventListener('error', () => {
+    store.connection.value = 'lost';
+    source.close();
+    retryTimer = setTimeout(() => connect(onFinished), RETRY);
+  });
+}
+
+/** The run's figures, which state, snapshot and change events share. */
+export function takeFigures(data) {
+  store.running.value = data.running;
+  store.stopRequested.value = data.stop_requested;
+  store.singleRetries.value = data.single_retry_count ?? Number(data.single_retry_running ?? 0);
+  store.taskCount.value = data.task_count;
+  store.progress.value = data.progress;
+  if (data.run) store.run.value = data.run;
+}
+
+/** The part of a state that changes seldom. */
+export function takeState(data) {
+  takeFigures(data);
+  revision = data.revision ?? revision;
+  if ('demo' in data) store.demo.value = data.demo;
+  if (data.current_config) store.config.value = data.current_config;
+  if (data.presets) store.presets.value = data.presets;
+}
+
+function takeSnapshot(data) {
+  if (data.version && data.version !== store.version) {
+    location.reload();
+    return;
+  }
+  const missed = store.connection.peek() === 'lost' || (data.revision ?? 0) > revision;
+  batch(() => {
+    store.connection.value = 'open';
+    takeState(data);
+    if (data.live) store.live.value = data.live;
+  });
+  if (missed) catchUp();
+}
+
+function takeChange(data, onFinished) {
+  const wasRunning = store.running.peek();
+  batch(() => {
+    takeFigures(data);
+    revision = data.revision;
+    if (data.live) store.live.value = data.live;
+    if (data.current_config || data.presets) takeState({ ...data, demo: store.demo.peek() });
+    if (!data.reset) takeTasks(data);
+  });
+  if (data.reset) {
+    store.tasks.clear();
+    store.slots.value = 1;
+    reload();
+  } else if (data.removed?.length || data.truncated || listMayMove(data)) {
+    catchUp();
+  }
+  if (wasRunning && !data.running) onFinished(data.progress);
+}
+
+function takeTasks(data) {
+  for (const task of data.tasks ?? []) if (store.tasks.has(task.id)) store.putTask(task);
+  if (data.removed?.length) {
+    const gone = new Set(data.removed);
+    store.selection.value = new Set([...store.selection.peek()].filter((id) => !gone.has(id)));
+    for (const id of gone) store.tasks.delete(id);
+  }
+}
+
+function listMayMove(data) {
+  if (!data.tasks?.length) return false;
+  return store.filtered.peek() || !['order', 'name'].includes(store.filter.peek().sort) || data.task_count !== store.total.peek();
+}
+
+/** Asks for the state again, for what no event tells (settings changed in another tab). */
+export async function refresh() {
+  const data = await call('get_state', { tasks: 0 });
+  batch(() => takeState(data));
+  return data;
+}

@@ -1,0 +1,225 @@
+// Owns which tasks of a long list are loaded: pages fetched on demand, kept in step with changes, dropped when far away.
+import { batch } from '@preact/signals';
+import { ApiError, call } from './api.js';
+import * as store from './store.js';
+
+const PAGE = 100;
+const KEEP = 40; // pages
+const SETTLE = 60; // ms without scrolling before pages in passing are asked for
+const CATCH_UP = 1200; // ms between two looks at a filtered list that changes
+
+let generation = 0;
+let underway = new Map(); // page → AbortController
+let wanted = [0, 0]; // first and last index in sight
+let settleTimer = 0;
+let catchUpTimer = 0;
+
+/** Parameters of the present filter, as list_tasks and `match` take them. */
+export function match() {
+  const { status, only, q } = store.filter.value;
+  const params = {};
+  if (status.length) params.status = status.join(',');
+  if (only.length) params.only = only.join(',');
+  if (q) params.q = q;
+  return params;
+}
+
+function queryParams(offset, limit) {
+  const { sort, desc } = store.filter.peek();
+  return { ...match(), sort, desc: desc ? 1 : 0, offset, limit };
+}
+
+/** Id of the task at `index`, or undefined where its page is not loaded. */
+export function idAt(index) {
+  return store.pages.value.get(Math.floor(index / PAGE))?.[index % PAGE];
+}
+
+/** Says which indexes are in sight; missing pages are asked for, at once or when scrolling rests. */
+export function see(first, last, { hurry = false } = {}) {
+  wanted = [first, last];
+  clearTimeout(settleTimer);
+  if (hurry || underway.size === 0) load();
+  else settleTimer = setTimeout(load, SETTLE);
+}
+
+function load() {
+  const [from, to] = wanted.map((index) => Math.floor(Math.max(0, index) / PAGE));
+  for (const [page, controller] of underway) {
+    if (page < from || page > to) {
+      controller.abort();
+      underway.delete(page);
+    }
+  }
+  for (let page = from; page <= to; page += 1) {
+    if (!store.pages.peek().has(page) && !underway.has(page)) fetchPage(page);
+  }
+}
+
+async function fetchPage(page) {
+  const asked = generation;
+  const controller = new AbortController();
+  underway.set(page, controller);
+  try {
+    const answer = await call('list_tasks', queryParams(page * PAGE, PAGE), { signal: controller.signal });
+    if (asked !== generation) return;
+    batch(() => {
+      store.listError.value = null;
+      keepPage(page, answer);
+    });
+  } catch (error) {
+    if (error.name !== 'AbortError' && asked === generation) store.listError.value = error;
+  } finally {
+    if (underway.get(page) === controller) underway.delete(page);
+  }
+}
+
+function keepPage(page, answer) {
+  answer.tasks.forEach(store.putTask);
+  const pages = new Map(store.pages.peek());
+  pages.set(page, answer.tasks.map((task) => task.id));
+  store.total.value = answer.total;
+  store.pages.value = dropFar(pages);
+  growSlots(answer.tasks);
+}
+
+function growSlots(tasks) {
+  const most = Math.max(1, ...tasks.map((task) => task.results.length));
+  if (most > store.slots.peek()) store.slots.value = Math.min(4, most);
+}
+
+function dropFar(pages) {
+  if (pages.size <= KEEP) return pages;
+  const middle = (wanted[0] + wanted[1]) / 2 / PAGE;
+  const nearest = [...pages.keys()].sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle)).slice(0, KEEP);
+  const kept = new Map(nearest.map((page) => [page, pages.get(page)]));
+  const ids = new Set([...kept.values()].flat());
+  const inReview = store.review.peek()?.id;
+  for (const id of store.tasks.keys()) if (!ids.has(id) && id !== inReview && id !== store.debugTask.peek()) store.tasks.delete(id);
+  return kept;
+}
+
+/** Starts the list anew from its top: another filter, another list. */
+export function reload() {
+  generation += 1;
+  abortAll();
+  batch(() => {
+    store.pages.value = new Map();
+    store.shift.value = { by: 0, at: Date.now(), top: true };
+    store.focusIndex.value = 0;
+  });
+  wanted = [0, PAGE - 1];
+  return fetchPage(0);
+}
+
+function abortAll() {
+  for (const controller of underway.values()) controller.abort();
+  underway = new Map();
+}
+
+/** Sets part of the filter and shows the list that it gives. */
+export function setFilter(part) {
+  batch(() => {
+    store.filter.value = { ...store.filter.peek(), ...part };
+    clearSelection();
+  });
+  return reload();
+}
+
+/** Forgets what is selected. */
+export function clearSelection() {
+  store.selection.value = new Set();
+  store.selectedAll.value = false;
+  store.selectionAnchor.value = null;
+}
+
+/** Looks again at what is in sight, soon; the row on top stays where the reader has it. */
+export function catchUp() {
+  if (catchUpTimer) return;
+  catchUpTimer = setTimeout(async () => {
+    catchUpTimer = 0;
+    if (store.review.peek()) return catchUp();
+    await lookAgain();
+  }, CATCH_UP);
+}
+
+async function lookAgain() {
+  const asked = (generation += 1);
+  abortAll();
+  const first = Math.floor(wanted[0] / PAGE);
+  const last = Math.max(first, Math.floor(wanted[1] / PAGE));
+  const before = idsFrom(wanted[0], wanted[1]);
+  try {
+    const answers = await Promise.all(
+      Array.from({ length: last - first + 1 }, (_, n) => call('list_tasks', queryParams((first + n) * PAGE, PAGE))),
+    );
+    if (asked !== generation) return;
+    const pages = new Map();
+    answers.forEach((answer, n) => {
+      answer.tasks.forEach(store.putTask);
+      pages.set(first + n, answer.tasks.map((task) => task.id));
+    });
+    batch(() => {
+      store.shift.value = { by: movedBy(before, pages), at: Date.now() };
+      store.total.value = answers[0].total;
+      store.pages.value = pages;
+      growSlots(answers.flatMap((answer) => answer.tasks));
+    });
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (asked === generation) store.listError.value = error;
+  }
+}
+
+function idsFrom(first, last) {
+  const ids = [];
+  for (let index = first; index <= last; index += 1) {
+    const id = store.pages.peek().get(Math.floor(index / PAGE))?.[index % PAGE];
+    if (id) ids.push([id, index]);
+  }
+  return ids;
+}
+
+function movedBy(before, pages) {
+  const now = new Map();
+  for (const [page, ids] of pages) ids.forEach((id, at) => now.set(id, page * PAGE + at));
+  for (const [id, index] of before) if (now.has(id)) return now.get(id) - index;
+  return 0;
+}
+
+/** The task at `index` of the list, fetched if need be; null beyond its end. */
+export async function taskAt(index) {
+  if (index < 0 || (store.total.peek() !== null && index >= store.total.peek())) return null;
+  const page = Math.floor(index / PAGE);
+  if (!store.pages.peek().has(page)) {
+    const asked = generation;
+    const answer = await call('list_tasks', queryParams(page * PAGE, PAGE));
+    if (asked === generation) batch(() => keepPage(page, answer));
+    else answer.tasks.forEach(store.putTask);
+    return answer.tasks[index % PAGE] ?? null;
+  }
+  const id = store.pages.peek().get(page)[index % PAGE];
+  return id ? fresh(id) : null;
+}
+
+/** A task by its id, fetched where it is not loaded; null where it is gone. */
+export async function fresh(id) {
+  const known = store.taskSignal(id);
+  if (known) return known.peek();
+  try {
+    return store.putTask((await call('get_task', { task_id: id })).task).peek();
+  } catch (error) {
+    if (error.code === 'task_unknown') return null;
+    throw error;
+  }
+}
+
+/** Every task of the filter between two indexes (inclusive), in pieces of 500. */
+export async function range(first, last) {
+  const found = [];
+  for (let offset = first; offset <= last; offset += 500) {
+    const answer = await call('list_tasks', queryParams(offset, Math.min(500, last - offset + 1)));
+    found.push(...answer.tasks);
+    if (answer.tasks.length === 0) break;
+  }
+  return found;
+}

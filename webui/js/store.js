@@ -1,0 +1,96 @@
+// Owns all state of the page: every signal is declared here, and nowhere else changes are hidden.
+import { computed, signal } from '@preact/signals';
+
+/* what the program says */
+export const connection = signal('connecting'); // connecting, open, lost
+export const version = document.querySelector('meta[name=version]')?.content ?? '';
+export const demo = signal(false);
+export const running = signal(false);
+export const stopRequested = signal(false);
+export const singleRetries = signal(0);
+export const taskCount = signal(0);
+export const progress = signal({ total: 0, pending: 0, processing: 0, done: 0, partial_success: 0, failed: 0, stopped: 0, finished: 0, percent: 0 });
+export const run = signal({ in_flight: 0, rate_per_minute: null, seconds_left: null, paused: null });
+export const live = signal({}); // task id → {percent, stage, preview_url?}
+export const config = signal({});
+export const presets = signal({});
+export const schema = signal([]);
+export const templates = signal([]);
+export const saveRules = signal([]);
+export const templateVariables = signal({ name: [], text: [] });
+
+/* the list: pages of task ids, and a signal for each task that is loaded */
+export const tasks = new Map();
+export const pages = signal(new Map());
+export const total = signal(null); // null until the first answer
+export const filter = signal({ status: [], only: [], q: '', sort: 'order', desc: false });
+export const listError = signal(null);
+export const shift = signal({ by: 0, at: 0 }); // rows moved under the reader: the list scrolls along
+export const thumbSize = signal(144);
+export const slots = signal(1); // results shown in a card
+export const focusIndex = signal(0);
+
+/* selection: ids, or everything in the filter */
+export const selection = signal(new Set());
+export const selectedAll = signal(false);
+export const selectionAnchor = signal(null);
+export const selectionCount = computed(() => (selectedAll.value ? (total.value ?? 0) : selection.value.size));
+
+/* the settings side */
+export const sideOpen = signal(true);
+export const folds = signal({});
+export const form = signal({});
+export const fieldErrors = signal({});
+export const presetName = signal('');
+export const inputPath = signal('');
+export const outputDir = signal('');
+export const recentPaths = signal([]);
+export const recentOutputs = signal([]);
+export const inspection = signal(null); // null, {busy}, {error}, or the program's answer
+export const testResult = signal(null);
+export const rule = signal({});
+export const ruleId = signal('');
+export const nameExamples = signal([]);
+export const busy = signal(new Set()); // names of deeds under way
+
+/* what lies over the page */
+export const review = signal(null); // {index, id, result}
+export const reviewMode = signal('side'); // side, slider, difference, result
+export const reviewView = signal({ scale: null, x: 0, y: 0 }); // scale null: fitted
+export const flicker = signal(false);
+export const reviewed = signal(new Set());
+export const decidedHere = signal(0);
+export const debugTask = signal(null);
+export const dialog = signal(null);
+export const menu = signal(null);
+export const toasts = signal([]);
+export const announcement = signal('');
+export const undoStack = signal([]);
+export const redoStack = signal([]);
+
+/* taste and words */
+export const language = signal('zh-CN');
+export const catalogue = signal({});
+export const theme = signal('system'); // system, light, dark
+export const notify = signal(false);
+
+/** True while a batch or a single retry runs. */
+export const working = computed(() => running.value || singleRetries.value > 0);
+/** True where the list shows less than everything. */
+export const filtered = computed(() => {
+  const now = filter.value;
+  return now.status.length > 0 || now.only.length > 0 || now.q !== '';
+});
+
+/** The signal of a task's data, or undefined where it is not loaded. */
+export function taskSignal(id) {
+  return tasks.get(id);
+}
+
+/** Takes a task's newer data in; a stale answer never overwrites a newer one. */
+export function putTask(task) {
+  const known = tasks.get(task.id);
+  if (!known) tasks.set(task.id, signal(task));
+  else if ((task.revision ?? 0) >= (known.peek().revision ?? 0)) known.value = task;
+  return tasks.get(task.id);
+}
