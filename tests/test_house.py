@@ -125,6 +125,8 @@ def test_broad_excepts_stand_at_edges_and_say_why() -> None:
         lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
         for node in ast.walk(tree):
             if isinstance(node, ast.ExceptHandler):
+                if isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None:
+                    continue  # tidies up and lets it go on
                 caught = ast.unparse(node.type) if node.type else "everything"
                 if re.search(r"\b(Base)?Exception\b|everything", caught):
                     assert re.search(r"#.*\bedge\b", lines[node.lineno - 1]), f"{file}:{node.lineno} catches {caught}"
