@@ -45,7 +45,9 @@ class EventReader:
         self._name = ""
         self._data: list[bytes] = []
         self._data_bytes = 0
-        self._json: _OpenValue | None = None
+        self._data_nesting: _Nesting | None = None
+        self._json: _Nesting | None = None
+        self._value = bytearray()
         self._strays = bytearray()
         self._spoken = False
         self._too_large = False
@@ -102,20 +104,23 @@ class EventReader:
         """A piece of one line; ``ended`` tells that the line ends with it. False when it grew too large."""
         while True:
             if self._json is not None:
-                rest = self._json.take(content, ended)
-                if self._json.size > self._limit:
+                end = self._json.find_end(content)
+                self._value += content if end < 0 else content[:end]
+                if len(self._value) > self._limit:
                     self._too_large = True
                     return False
-                if rest is None:
+                if end < 0:
+                    if ended:
+                        self._value += b"\n"
+                        self._json.end_line()
                     return True
-                value, self._json = self._json.value, None
-                self._emit(value, events)
-                content = rest
+                self._emit(self._take_value(), events)
+                content = content[end:]
             if not self._in_line:
                 content = content.lstrip(b" \t" if self._data else b" \t,\x1e")
                 if content[:1] in (b"{", b"[") and not self._data_is_open():
                     self._dispatch(events, keep_name=not self._data)
-                    self._json = _OpenValue()
+                    self._json = _Nesting()
                     continue
             break
         self._in_line = self._in_line or bool(content)
@@ -136,7 +141,7 @@ class EventReader:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            if value[:1] in (b"{", b"[") and self._data and self._data[-1][-1:] in (b"}", b"]"):
+            if value[:1] in (b"{", b"[") and self._data_nesting is not None and not self._data_is_open():
                 self._dispatch(events)  # no blank line between two values
             self._append(value)
         elif name == b"event":
@@ -149,17 +154,23 @@ class EventReader:
             self._strays += line[:_STRAY_BYTES] + b"\n"
 
     def _append(self, value: bytes) -> None:
+        if not self._data and value[:1] in (b"{", b"["):
+            self._data_nesting = _Nesting()
+        if self._data_nesting is not None and (self._data_is_open() or not self._data):
+            self._data_nesting.find_end(value)
+            self._data_nesting.end_line()
         self._data.append(value)
         self._data_bytes += len(value) + 1
 
     def _data_is_open(self) -> bool:
-        """Whether ``data:`` lines so far hold a JSON value that goes on."""
-        return bool(self._data) and self._data[0][:1] in (b"{", b"[") and self._data[-1][-1:] not in (b"}", b"]")
+        """Whether the ``data:`` lines so far hold a JSON value that goes on."""
+        return self._data_nesting is not None and self._data_nesting.depth > 0
 
     def _dispatch(self, events: list[ServerEvent], *, keep_name: bool = False) -> None:
         data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
         self._data.clear()
         self._data_bytes = 0
+        self._data_nesting = None
         if data:
             self._emit(data, events)
         elif not keep_name:
@@ -171,37 +182,35 @@ class EventReader:
         self._spoken = True
         self._strays.clear()
 
+    def _take_value(self) -> bytes:
+        value = bytes(self._value)
+        self._value.clear()
+        self._json = None
+        return value
+
     def _abandon(self) -> list[ServerEvent]:
         """Give up a JSON value that never ended; go on with the first ``data:`` or ``event:`` line inside it."""
-        assert self._json is not None
-        broken, self._json = self._json.value, None
+        broken = self._take_value()
         field = _FIELD_LINE.search(broken, 1)
         events: list[ServerEvent] = []
         self._emit(broken[: field.start()] if field else broken, events)
         return events + self.feed(broken[field.start() :]) if field else events
 
 
-class _OpenValue:
-    """A JSON object or array whose end has not come yet."""
+class _Nesting:
+    """Where a JSON value stands that comes in pieces: how deep, and whether inside a string."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._depth = 0
+        self.depth = 0
         self._in_string = False
         self._escaped = False
 
-    @property
-    def size(self) -> int:
-        """Bytes so far."""
-        return len(self._buffer)
+    def end_line(self) -> None:
+        """A line break came: no escape reaches over it."""
+        self._escaped = False
 
-    @property
-    def value(self) -> bytes:
-        """The bytes so far, lines ended by LF."""
-        return bytes(self._buffer)
-
-    def take(self, content: bytes, ended: bool) -> bytes | None:
-        """None while the value goes on; else what follows it on this line."""
+    def find_end(self, content: bytes) -> int:
+        """Position behind the value's last bracket, -1 while it goes on."""
         position = 0
         while position < len(content):
             if self._in_string:
@@ -215,17 +224,12 @@ class _OpenValue:
             if mark == b'"':
                 self._in_string = True
             elif mark in b"{[":
-                self._depth += 1
+                self.depth += 1
             else:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._buffer += content[:position]
-                    return content[position:]
-        self._buffer += content
-        if ended:
-            self._buffer += b"\n"
-            self._escaped = False
-        return None
+                self.depth -= 1
+                if self.depth == 0:
+                    return position
+        return -1
 
     def _skip_string(self, content: bytes, position: int) -> int:
         """Position behind the string's closing quote, or the end of the content."""
