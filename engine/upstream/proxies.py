@@ -57,8 +57,11 @@ def parse_proxy(text: str) -> ProxyServer:
 
     Raises InvalidInput(PROXY_INVALID, field="proxy"), which never repeats the text.
     """
+    text = text.strip()
+    if not text.isprintable():  # urlsplit would silently drop line breaks
+        _invalid("form")
     try:
-        parts = urlsplit(text.strip())
+        parts = urlsplit(text)
         port = parts.port
         host, _ = normalise_host(f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or "")
         user, password = unquote(parts.username or "", errors="strict"), unquote(parts.password or "", errors="strict")

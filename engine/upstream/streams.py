@@ -177,12 +177,14 @@ class TlsStream(httpcore.NetworkStream):
 
     def _read_one(self, max_bytes: int, timeout: float | None) -> bytes:
         try:
-            return self._run(lambda: self._tls.read(max_bytes), timeout)
+            data = self._run(lambda: self._tls.read(max_bytes), timeout)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            call_of(timeout).ended = True
-            return b""
+            data = b""
         except ssl.SSLError as error:
             raise _tls_failed(call_of(timeout).host, error) from None
+        if not data:
+            call_of(timeout).ended = True
+        return data
 
     def _run(self, step: Callable[[], T], timeout: float | None) -> T:
         while True:

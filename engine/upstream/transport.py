@@ -13,23 +13,20 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import httpcore
 import msgspec
 
-from engine.errors import Code, NetworkFailed
+from engine.errors import AddressRefused, Code, NetworkFailed
 from engine.upstream.backend import GuardedBackend, Resolve
 from engine.upstream.call import Budget, Call
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
 from engine.upstream.proxies import ProxyServer, choose_proxy
+from engine.upstream.request import HttpRequest
 from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, failures, proxy_failed
 from engine.upstream.wire import Headers, download_headers, request_headers
-
-if TYPE_CHECKING:
-    from engine.upstream.request import HttpRequest
 
 MAX_IDLE_CONNECTIONS = 128
 IDLE_SECONDS = 30.0
@@ -169,7 +166,7 @@ class Transport:
             if response.status not in REDIRECTS or location is None:
                 return response
             with closing(response):
-                onward = parse_url(urljoin(target.url, location))
+                onward = _onward(target, location)
                 check(target, onward, response)
             target = self._checked(onward.url, trip)
         raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
@@ -284,6 +281,14 @@ def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext) -> httpcore.Proxy:
         auth=auth,
         ssl_context=tls if proxy.scheme == "https" else None,
     )
+
+
+def _onward(target: Target, location: str) -> Target:
+    try:
+        joined = urljoin(target.url, location.strip())
+    except ValueError:
+        raise AddressRefused(Code.URL_MALFORMED, host="") from None
+    return parse_url(joined)
 
 
 def _download_refused(response: HttpResponse, target: Target) -> NetworkFailed:

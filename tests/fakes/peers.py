@@ -11,19 +11,19 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 from urllib.parse import urlsplit
+
+from engine.upstream.request import HttpRequest
 
 Talk = Callable[[socket.socket], None]
 
 
-class Outgoing(NamedTuple):
+def outgoing(
+    url: str, *, method: str = "POST", headers: Mapping[str, str] | None = None, body: bytes = b"{}"
+) -> HttpRequest:
     """A request as ``Transport.send`` takes it."""
-
-    method: str = "POST"
-    url: str = ""
-    headers: Mapping[str, str] = {}
-    body: bytes = b"{}"
+    return HttpRequest(method=method, url=url, headers=dict(headers or {}), body=body)
 
 
 class Peer:
@@ -54,7 +54,7 @@ class Peer:
             clients = list(self._open)
         for client in clients:
             with contextlib.suppress(OSError):
-                client.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(client, socket.SHUT_RDWR)
         self.wait_for_none(5)
 
     def url(self, path: str = "/v1/images/edits") -> str:
@@ -88,15 +88,18 @@ class Peer:
         try:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls:
-                talking = self._tls.wrap_socket(client, server_side=True)
+                talking = self._tls.wrap_socket(client, server_side=True)  # which takes the descriptor over
+                with self._changed:
+                    self._open.discard(client)
+                    self._open.add(talking)
             self._talk(talking)
-        except (OSError, ValueError):
+        except (OSError, ValueError, IndexError):  # the client left in the middle
             pass
         finally:
             with contextlib.suppress(OSError):
                 talking.close()
             with self._changed:
-                self._open.discard(client)
+                self._open -= {client, talking}
                 self._changed.notify_all()
 
 
@@ -113,12 +116,13 @@ def read_request(client: socket.socket) -> bytes:
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
-    while len(body) < length:
-        more = client.recv(65536)
-        if not more:
+    pieces, missing = [head, b"\r\n\r\n", body], length - len(body)
+    while missing > 0:
+        pieces.append(client.recv(65536))
+        if not pieces[-1]:
             return b""
-        body += more
-    return head + b"\r\n\r\n" + body
+        missing -= len(pieces[-1])
+    return b"".join(pieces)
 
 
 def answering(*answers: bytes, keep: bool = True) -> Talk:
@@ -173,9 +177,11 @@ def make_certificate(folder: Path, name: str = "api.test") -> tuple[ssl.SSLConte
     """TLS for a server called ``name`` (also localhost and 127.0.0.1), and for a client that trusts it."""
     key, certificate = folder / f"{name}.key", folder / f"{name}.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", f"/CN={name}"]
-        + ["-addext", f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", f"/CN={name}"),
+            *("-addext", f"subjectAltName=DNS:{name},DNS:localhost,IP:127.0.0.1"),
+        ],
         check=True,
         capture_output=True,
     )
@@ -185,7 +191,7 @@ def make_certificate(folder: Path, name: str = "api.test") -> tuple[ssl.SSLConte
 
 
 class ProxyPeer(Peer):
-    """An HTTP proxy (CONNECT and plain requests) that sends every host to 127.0.0.1; ``seen``: what it was asked for."""
+    """An HTTP proxy (CONNECT and plain requests) that sends all to 127.0.0.1; ``seen``: what it was asked for."""
 
     def __init__(self, *, status: str = "200 OK", login: bytes = b"", tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[str] = []
