@@ -8,11 +8,11 @@ SHARE = "share/image-batch-console"
 
 
 def data_files() -> list[tuple[str, list[str]]]:
-    """Each folder of webui/ and assets/ with its files, for ``<prefix>/share/image-batch-console``."""
+    """What the program reads of webui/ and assets/, by folder, for ``<prefix>/share/image-batch-console``."""
     found: dict[str, list[str]] = {}
     for top in ("webui", "assets"):
         for file in sorted(Path(top).rglob("*")):
-            if file.is_file():
+            if file.is_file() and not {"drawing", "__pycache__"} & set(file.parts):
                 found.setdefault(f"{SHARE}/{file.parent.as_posix()}", []).append(file.as_posix())
     return sorted(found.items())
 

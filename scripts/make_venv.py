@@ -26,6 +26,8 @@ MESSAGES = Path(__file__).resolve().parent.parent / "assets" / "messages"
 WINDOWS = sys.platform == "win32"
 WAIT_FOR_OTHER = 900.0
 """Seconds to wait for another start that is setting the same folder up."""
+FULL_DISK = 8 * 1024 * 1024
+"""With fewer bytes free a disk is full, whatever the programs say that failed on it."""
 
 # pip has no exit code for these; the words are urllib3's, pip's and the system's.
 HASH_WORDS = "DO NOT MATCH THE HASHES"
@@ -135,10 +137,10 @@ class Environment:
 
     def _create(self) -> None:
         if importlib.util.find_spec("venv") is None:
-            self._give_up(Exit.NO_VENV)
+            self.give_up(Exit.NO_VENV)
         with_pip = importlib.util.find_spec("ensurepip") is not None
         if not with_pip and importlib.util.find_spec("pip") is None:
-            self._give_up(Exit.NO_PIP)
+            self.give_up(Exit.NO_PIP)
         shutil.rmtree(self.folder, ignore_errors=True)
         options = [] if with_pip else ["--without-pip"]
         if self.system_site:
@@ -152,9 +154,9 @@ class Environment:
             check=False,
         )
         if made.returncode:
-            print(made.stdout[-2000:], file=sys.stderr)
-            full = any(word in made.stdout for word in DISK_WORDS)
-            self._give_up(Exit.DISK_FULL if full else Exit.NO_VENV)
+            self.folder.mkdir(exist_ok=True)
+            self.log.write_text(made.stdout, encoding="utf-8")
+            self.give_up(self._reason(made.stdout), made.stdout)
 
     def _install(self) -> None:
         started = time.monotonic()
@@ -168,10 +170,7 @@ class Environment:
         code = self._run([*pip, "install", *options, "-r", self.lock], environment)
         if code:
             text = self.log.read_text(encoding="utf-8", errors="replace")
-            why = reason(text)
-            if why is Exit.INSTALL_FAILED:
-                print("".join(f"    {line}\n" for line in text.splitlines()[-6:]), end="", file=sys.stderr)
-            self._give_up(why)
+            self.give_up(self._reason(text), text)
         say("installed", seconds=round(time.monotonic() - started))
 
     def _run(self, command: list[str | Path], environment: dict[str, str]) -> int:
@@ -199,17 +198,19 @@ class Environment:
             print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
         return pip.returncode
 
-    def _give_up(self, code: Exit) -> NoReturn:
+    def _reason(self, output: str) -> Exit:
+        """Why venv or pip failed, as far as the disk and the output tell."""
+        if shutil.disk_usage(self.folder.parent).free < FULL_DISK or any(word in output for word in DISK_WORDS):
+            return Exit.DISK_FULL
+        if HASH_WORDS not in output and any(word in output for word in NETWORK_WORDS):
+            return Exit.NO_NETWORK
+        return Exit.INSTALL_FAILED
+
+    def give_up(self, code: Exit, output: str = "") -> NoReturn:
+        """End with the code and its message, after the last lines of what a program said, where only they tell more."""
+        if code is Exit.INSTALL_FAILED:
+            print("".join(f"    {line}\n" for line in output.splitlines()[-6:]), end="", file=sys.stderr)
         give_up(code, python=sys.executable, line=venv_line(), path=self.folder, log=self.log)
-
-
-def reason(pip_output: str) -> Exit:
-    """Why pip failed, as far as its output tells."""
-    if any(word in pip_output for word in DISK_WORDS):
-        return Exit.DISK_FULL
-    if HASH_WORDS not in pip_output and any(word in pip_output for word in NETWORK_WORDS):
-        return Exit.NO_NETWORK
-    return Exit.INSTALL_FAILED
 
 
 def venv_line() -> str:
@@ -282,11 +283,18 @@ def main() -> None:
         folder = arguments.fallback
         say("elsewhere", path=folder)
     environment = Environment(folder, arguments.lock, system_site=arguments.system_site_packages)
-    with alone(folder):
-        if not environment.is_ready():
-            environment.make()
+    try:
+        with alone(folder):
+            if not environment.is_ready():
+                environment.make()
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        environment.give_up(Exit.DISK_FULL if full else Exit.INSTALL_FAILED, str(error))
     print(folder)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
