@@ -188,7 +188,9 @@ def visible_parts(text: str) -> list[tuple[int, str]]:
             if not thinking:
                 parts.append((start, text[start : mark.start()]))
             thinking = begun = True
-        elif thinking or not begun:
+        else:
+            if begun and not thinking:  # one end too many hides nothing
+                parts.append((start, text[start : mark.start()]))
             start, thinking, begun = mark.end(), False, True
     if not thinking:
         parts.append((start, text[start:] if start else text))
