@@ -10,7 +10,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bridge.desktop import open_desktop, show_running
 from bridge.headless import EXIT_STOPPED, EXIT_WRONG_USE, Order, run_headless
+from bridge.instance import announced
 from bridge.logs import open_log
 from bridge.messages import Messages, pick_language
 from bridge.opening import load_messages, open_console, version
@@ -20,6 +22,7 @@ from bridge.preferences import Preferences
 from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
 from bridge.server import Server
 from bridge.settings import Settings, read_settings
+from bridge.toolkits import PROBE_COMMAND, probe
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import ConsoleError
 
@@ -27,16 +30,19 @@ from engine.errors import ConsoleError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     environ = os.environ
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == [PROBE_COMMAND]:  # a child of this program tries a window toolkit
+        return probe(words[1])
     messages = load_messages()
     language = terminal_language(environ)
-    arguments = make_parser(messages, language, version()).parse_args(argv)
+    arguments = make_parser(messages, language, version()).parse_args(words)
     try:
         settings = read_settings(environ)
         folder = data_folder(environ)
         with contextlib.closing(open_log(folder)):
             if arguments.command == "run":
                 return _run(arguments, folder, settings, messages, language, environ)
-            return _serve(arguments, folder, settings, messages, language)
+            return _serve(arguments, folder, settings, messages, language, environ)
     except ConsoleError as error:
         say_to_stderr(messages.problem(language, error.problem))
         return EXIT_WRONG_USE
@@ -72,7 +78,17 @@ def _run(
     return run_headless(order, folder, settings, messages)
 
 
-def _serve(arguments: argparse.Namespace, folder: Path, settings: Settings, messages: Messages, language: str) -> int:
+def _serve(
+    arguments: argparse.Namespace,
+    folder: Path,
+    settings: Settings,
+    messages: Messages,
+    language: str,
+    environ: Mapping[str, str],
+) -> int:
+    place = folder / "demo" if arguments.demo else folder
+    if arguments.command == "open" and show_running(place, version(), messages, language, say_to_stderr):
+        return 0
     bound = bind_or_explain(settings, messages, language, say_to_stderr)
     if bound is None:
         return EXIT_PORT_TAKEN
@@ -81,9 +97,21 @@ def _serve(arguments: argparse.Namespace, folder: Path, settings: Settings, mess
         console = stack.enter_context(open_console(folder, settings, messages, demo=arguments.demo))
         server = Server(console, bound)
         stack.callback(server.close)
+        stack.enter_context(announced(console.folder, server.url, console.version))
         console.sweep()
-        wants_page = arguments.open if arguments.command == "serve" else not arguments.no_open
-        if wants_page and not open_browser(server.url):
+        if arguments.command == "open":
+            return open_desktop(
+                console,
+                server,
+                language,
+                say_to_stderr,
+                environ,
+                gui=arguments.gui,
+                browser=arguments.browser,
+                no_open=arguments.no_open,
+            )
+        server.start()
+        if arguments.open and not open_browser(server.url):
             say_to_stderr(messages.text(language, "serve.no_browser", url=server.url))
         return serve(console, server, language, say_to_stderr)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from bridge.access import TOKEN_COOKIE, Access, Request, is_local
 from bridge.console import Console
 from bridge.dispatch import Failure, call, failure
 from bridge.events import Hub
+from bridge.instance import SHOW_PATH
 from bridge.messages import pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.paths import program_folder
@@ -33,10 +34,11 @@ _PICTURE_POLICY = "default-src 'none'; sandbox"
 class HttpApi:
     """Makes the WSGI application."""
 
-    def __init__(self, console: Console, access: Access, hub: Hub) -> None:
+    def __init__(self, console: Console, access: Access, hub: Hub, show: Callable[[], bool]) -> None:
         self._console = console
         self._access = access
         self._hub = hub
+        self._show = show
         self._webui = program_folder("webui")
         self._encoder = msgspec.json.Encoder()
 
@@ -48,6 +50,7 @@ class HttpApi:
         for operation in OPERATIONS:
             app.route(route_of(operation), operation.method, self._handler(operation), name=operation.name)
         app.route("/api/events", "GET", self._events)
+        app.route(SHOW_PATH, "POST", self._show_window)
         app.route("/api/<rest:path>", "OPTIONS", lambda **_: "")
         app.route("/", "GET", self._page)
         app.route("/index.html", "GET", self._page)
@@ -158,6 +161,11 @@ class HttpApi:
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")
         return self._hub.stream(since, self._caller())
+
+    def _show_window(self) -> bytes:
+        """For a second start of the program: bring the window to the front, if there is one."""
+        response.content_type = "application/json"
+        return self._encoder.encode({"ok": True, "shown": self._show()})
 
     def _page(self) -> Any:
         text = (self._webui / "index.html").read_text("utf-8").replace("%VERSION%", self._console.version)

@@ -34,9 +34,9 @@ class Messages:
         if problem is None:
             return ""
         params = dict(problem.params)
-        reason_key = f"error.{params.get('reason')}"
-        if reason_key in self.catalogue(language):  # a reason that is a code itself
-            params["reason"] = self.text(language, reason_key, **{**params, "reason": ""})
+        reason_key = f"reason.{params.get('reason')}"
+        if reason_key in self.catalogue(language):  # a reason that is a code itself has a clause of its own
+            params["reason"] = self.text(language, reason_key)
         return self.text(language, f"error.{problem.code}", **params)
 
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from waitress import wasyncore
@@ -48,10 +49,11 @@ class Server:
         settings = console.settings
         self.port: int = bound.getsockname()[1]
         self.token = settings.access_token or ("" if settings.loopback else secrets.token_urlsafe(24))
+        self.on_show: Callable[[], bool] = lambda: False
         self._hub = Hub(console)
         self._channels: dict[Any, Any] = {}
         self._server: Any = create_server(
-            HttpApi(console, Access(settings, self.port, self.token), self._hub).app(),
+            HttpApi(console, Access(settings, self.port, self.token), self._hub, self._show).app(),
             sockets=[bound],
             map=self._channels,
             threads=THREADS,
@@ -73,8 +75,9 @@ class Server:
         return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 
     def start(self) -> None:
-        """Serve from now on."""
-        self._thread.start()
+        """Serve from now on; the second call does nothing."""
+        if not self._thread.is_alive():
+            self._thread.start()
 
     def close(self) -> None:
         """End every stream and connection, let the port go. Safe to call twice."""
@@ -86,6 +89,9 @@ class Server:
                 self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._channels, ignore_all=True))
             self._thread.join(_STOP_SECONDS)
         self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+
+    def _show(self) -> bool:
+        return self.on_show()  # set after the server is made, when there is a window
 
     def _serve(self) -> None:
         try:

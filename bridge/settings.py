@@ -105,9 +105,14 @@ class _Environment:
 
 
 def _status_ui(env: _Environment) -> StatusUi:
-    if not env.get("STATUS_WINDOW", True, _switch):
-        return StatusUi.NONE
-    return env.get("STATUS_UI", StatusUi.CLI, lambda text: StatusUi(text.lower()))
+    chosen = env.get("STATUS_UI", StatusUi.CLI, _ui)
+    return chosen if env.get("STATUS_WINDOW", True, _switch) else StatusUi.NONE
+
+
+def _ui(text: str) -> StatusUi:
+    if text.lower() not in set(StatusUi):
+        raise ValueError("cli / none")
+    return StatusUi(text.lower())
 
 
 def _switch(text: str) -> bool:

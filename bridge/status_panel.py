@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from rich.console import Console as Terminal
 from rich.console import Group
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -78,7 +77,7 @@ class StatusPanel:
         )
         if self._console.demo:
             table.add_row("", Text(text(self._language, "panel.demo"), style="yellow"))
-        lines = [Text(escape(line), style="dim", overflow="ellipsis", no_wrap=True) for line in self._tail.lines]
+        lines = [Text(line, style="dim", overflow="ellipsis", no_wrap=True) for line in self._tail.lines]
         return Group(table, *lines, Text(text(self._language, "panel.keys"), style="dim"))
 
 

@@ -130,6 +130,7 @@ class StateView(StatusView, frozen=True, kw_only=True):
     save_rule: SavePlanView
     version: str
     demo: bool
+    sample_path: str | None
     language: str
     notices: list[ProblemView]
 

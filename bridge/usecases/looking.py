@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.console import Console
+from bridge.paths import program_folder
 from bridge.usecases.common import Caller, ResultId, TaskId, viewer
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected
@@ -86,6 +87,7 @@ def get_state(console: Console, params: StateParams, caller: Caller) -> StateVie
         ),
         version=console.version,
         demo=console.demo,
+        sample_path=str(program_folder("assets") / "samples") if console.demo else None,
         language=str(console.preferences.ui.get("language", caller.language)),
         notices=[view.problem(problem) for problem in console.notices],
     )
@@ -124,14 +126,15 @@ def result_image(console: Console, params: ResultId, caller: Caller) -> Picture:
     """A result picture, byte for byte as it came."""
     result = console.store.result(params.task_id, params.result_id)
     url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
-    return _file(console.cache.path(result.hash, result.extension), url)
+    return _file(console.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
 
 
 def result_thumbnail(console: Console, params: ResultThumbnail, caller: Caller) -> Picture:
     """A result picture, small."""
     result = console.store.result(params.task_id, params.result_id)
     url = f"/api/tasks/{params.task_id}/results/{result.id}/thumbnail"
-    return _thumbnail(console, console.cache.path(result.hash, result.extension), result.hash, params.size, url)
+    path = console.cache.path(result.hash, result.extension)
+    return _thumbnail(console, path, result.hash, params.size, url, Code.RESULT_FILE_MISSING)
 
 
 def browse_folder(console: Console, params: FolderParams, caller: Caller) -> FolderAnswer:
@@ -141,18 +144,20 @@ def browse_folder(console: Console, params: FolderParams, caller: Caller) -> Fol
     return FolderAnswer(here.path, parent if parent != here.path else None, folders, here.pictures, roots())
 
 
-def _file(path: Path, url: str) -> Picture:
+def _file(path: Path, url: str, missing: Code = Code.SOURCE_MISSING) -> Picture:
     try:
         with path.open("rb") as file:
             mime = sniff(file.read(64))
     except OSError as error:
-        raise NotFound(Code.SOURCE_MISSING, path=str(path)) from error
+        raise NotFound(missing, path=str(path)) from error
     if mime is None:  # swapped since: only what is a raster picture is served
         raise NotFound(Code.PICTURE_NOT_IMAGE, path=str(path))
     return Picture(mime, url, file=path)
 
 
-def _thumbnail(console: Console, path: Path, key: str | None, size: int, url: str) -> Picture:
+def _thumbnail(
+    console: Console, path: Path, key: str | None, size: int, url: str, missing: Code = Code.SOURCE_MISSING
+) -> Picture:
     if not 1 <= size <= 4096:
         raise InvalidInput(Code.FIELD_RANGE, field="size", name="size", minimum=1, maximum=4096, value=size)
     try:
@@ -160,6 +165,8 @@ def _thumbnail(console: Console, path: Path, key: str | None, size: int, url: st
             status = path.stat()
             key = f"{path}-{status.st_size}-{status.st_mtime_ns}"
         data, mime = console.thumbnails.get(path, key, size)
-    except (OSError, PictureRejected) as error:
-        raise NotFound(Code.SOURCE_MISSING, path=str(path)) from error
+    except OSError as error:
+        raise NotFound(missing, path=str(path)) from error
+    except PictureRejected as error:
+        raise NotFound(error.code, **error.params) from error
     return Picture(mime, url, data=data)

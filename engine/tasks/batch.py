@@ -106,39 +106,29 @@ class Batch:
     def start(self, ids: Sequence[str], config: ApiConfig) -> None:
         """Run these pending tasks in this order; Busy while a batch runs. Returns at once."""
         with self._changed:
-            self._refuse_if_running()
-            self._config = config
-            self._queue = deque(ids)
-            self._queued = set(ids)
-            self._finished.clear()
-            self._started_at = int(self._clock())
-            self._started_tick = self._monotonic()
-            self._total = len(ids)
-            self._done_in_run = 0
-            self._stopping = False
-            if self._cancel.cancelled:
-                self._cancel = CancelToken()
-            self._coordinator = threading.Thread(target=self._coordinate, name="batch", daemon=True)
-            self._coordinator.start()
+            if self._coordinator is not None:
+                raise Busy(Code.BATCH_RUNNING)
+            self._begin(ids, config)
         self._on_change()
 
     def enqueue(self, ids: Sequence[str], config: ApiConfig) -> int:
         """Ask again for tasks, earlier results kept: into the running batch, else as a new one; how many."""
+        # The lock is held over the write, so that asking twice at the same moment pays once.
         with self._changed:
             if self._stopping:
                 raise Busy(Code.BATCH_RUNNING)
-            ids = [task_id for task_id in ids if not self.is_busy(task_id)]
-        if not ids:
-            return 0
-        self._store.set_status(ids, TaskStatus.PENDING)
-        with self._changed:
-            if self._coordinator is not None and not self._stopping:
+            ids = [task_id for task_id in dict.fromkeys(ids) if not self.is_busy(task_id)]
+            if not ids:
+                return 0
+            self._store.set_status(ids, TaskStatus.PENDING)
+            if self._coordinator is None:
+                self._begin(ids, config)
+            else:
                 self._queue.extend(ids)
                 self._queued.update(ids)
                 self._total += len(ids)
                 self._changed.notify_all()
-                return len(ids)
-        self.start(ids, config)
+        self._on_change()
         return len(ids)
 
     def retry(self, task_id: str, config: ApiConfig, before: Callable[[], None] = lambda: None) -> None:
@@ -227,6 +217,22 @@ class Batch:
         self.stop()
         self.wait_idle(timeout)
         self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self, ids: Sequence[str], config: ApiConfig) -> None:
+        """Begin a run; the caller holds the lock and knows that none is under way."""
+        self._config = config
+        self._queue = deque(ids)
+        self._queued = set(ids)
+        self._finished.clear()
+        self._started_at = int(self._clock())
+        self._started_tick = self._monotonic()
+        self._total = len(ids)
+        self._done_in_run = 0
+        self._stopping = False
+        if self._cancel.cancelled:
+            self._cancel = CancelToken()
+        self._coordinator = threading.Thread(target=self._coordinate, name="batch", daemon=True)
+        self._coordinator.start()
 
     # --- the coordinator's thread ---
 
@@ -350,7 +356,3 @@ class Batch:
             return 0.0
         span = max(1.0, min(_RATE_WINDOW_SECONDS, now - self._started_tick))
         return len(self._finished) * 60.0 / span
-
-    def _refuse_if_running(self) -> None:
-        if self._coordinator is not None:
-            raise Busy(Code.BATCH_RUNNING)

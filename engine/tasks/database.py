@@ -73,7 +73,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problems: list[Problem] = []
-        self._readers: list[sqlite3.Connection] = []
+        self._readers: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._local = threading.local()
         self._lock = threading.RLock()
         self._closed = False
@@ -83,7 +83,7 @@ class Database:
         """Fold the write-ahead log into the file and close every connection."""
         with self._lock:
             self._closed = True
-            for reader in self._readers:
+            for _, reader in self._readers:
                 reader.close()
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -116,10 +116,7 @@ class Database:
         reader = getattr(self._local, "reader", None)
         try:
             if reader is None:
-                reader = self._connect()
-                self._local.reader = reader
-                with self._lock:
-                    self._readers.append(reader)
+                reader = self._local.reader = self._open_reader()
             if reader.in_transaction:  # asked again inside the block: the same view
                 yield reader
                 return
@@ -130,6 +127,17 @@ class Database:
                 reader.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise _failure(error, self.path) from error
+
+    def _open_reader(self) -> sqlite3.Connection:
+        """A connection for the calling thread; those of threads that have ended are closed."""
+        reader = self._connect()
+        with self._lock:
+            for thread, idle in self._readers:
+                if not thread.is_alive():
+                    idle.close()
+            self._readers = [(thread, kept) for thread, kept in self._readers if thread.is_alive()]
+            self._readers.append((threading.current_thread(), reader))
+        return reader
 
     def _open_or_set_aside(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = None

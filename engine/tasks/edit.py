@@ -246,8 +246,8 @@ class _Edit:
             images=list(self._images.values()),
             attempts=self._attempts,
             http_status=self._http_status,
-            error=error,
-            warning=self._warning,
+            error=error and self._log.without_key(error),
+            warning=self._warning and self._log.without_key(self._warning),
             log=self._log.entries,
         )
 

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from engine.config import KEY_PLACEHOLDER
+from engine.errors import Problem
 from engine.models import DebugEntry
 
 MAX_TEXT = 400
@@ -47,6 +50,16 @@ class EditLog:
         """Say how many events there were beyond those kept."""
         if self._events > MAX_EVENTS:
             self.add("event", name="…", data="", left_out=self._events - MAX_EVENTS)
+
+    def without_key(self, problem: Problem) -> Problem:
+        """The problem with the key blanked out of its params: some APIs repeat it in their refusal."""
+        if not self._key:
+            return problem
+        params = {
+            name: value.replace(self._key, KEY_PLACEHOLDER) if isinstance(value, str) else value
+            for name, value in problem.params.items()
+        }
+        return msgspec.structs.replace(problem, params=params)
 
     def _clean(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):

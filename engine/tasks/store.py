@@ -115,6 +115,13 @@ class Store:
             rows = reader.execute("SELECT entries FROM debug WHERE task_id = ? ORDER BY seq", (task_id,)).fetchall()
         return [entry for row in rows for entry in msgspec.msgpack.decode(row["entries"], type=list[DebugEntry])]
 
+    def knows_file(self, path: str) -> bool:
+        """Whether a path is the source of a task, or where a result was saved."""
+        with self._db.read() as reader:
+            return _exists(reader, "SELECT 1 FROM task WHERE source_path = ? LIMIT 1", path) or _exists(
+                reader, "SELECT 1 FROM result WHERE saved = ? LIMIT 1", path
+            )
+
     def uses_hash(self, digest: str) -> bool:
         """Whether any result, dropped or not, is this file."""
         with self._db.read() as reader:
@@ -246,8 +253,17 @@ class Store:
 
     def note_saved(self, saved: Iterable[tuple[str, str]]) -> None:
         """Remember under which path a result was saved: pairs of result id and path."""
+        rows = [(path, result_id) for result_id, path in saved]
+        if not rows:
+            return
         with self._db.write() as writer:
-            writer.executemany("UPDATE result SET saved = ? WHERE id = ?", [(path, rid) for rid, path in saved])
+            revision = _next_revision(writer)
+            writer.executemany("UPDATE result SET saved = ? WHERE id = ?", rows)
+            writer.executemany(
+                "UPDATE task SET revision = ? WHERE id = (SELECT task_id FROM result WHERE id = ?)",
+                [(revision, result_id) for _, result_id in rows],
+            )
+        self._on_change()
 
     def drop_results(self, task_id: str) -> list[Result]:
         """Forget all results of a task; those whose file no other result needs come back, for removal."""
@@ -357,7 +373,11 @@ def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Re
 
 
 def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
-    return reader.execute("SELECT 1 FROM result WHERE hash = ? LIMIT 1", (digest,)).fetchone() is not None
+    return _exists(reader, "SELECT 1 FROM result WHERE hash = ? LIMIT 1", digest)
+
+
+def _exists(reader: sqlite3.Connection, statement: str, value: str) -> bool:
+    return reader.execute(statement, (value,)).fetchone() is not None
 
 
 def _encode(problem: Problem | None) -> str | None:

@@ -14,13 +14,15 @@ import { enterPath } from './actions.js';
 import * as store from './store.js';
 import { App } from './views/app.js';
 import { TokenGate } from './views/token.js';
+import { prepareBridge, startWindow } from './window.js';
 
 const RETRY = 1500; // ms
 
-async function firstState() {
+/** Asks until the program answers: it may still be starting. */
+async function patiently(name, params) {
   for (;;) {
     try {
-      return await Promise.all([call('get_state', { tasks: 0 }), call('get_ui')]);
+      return await call(name, params);
     } catch (error) {
       if (error.code !== 'server_gone') throw error;
       await new Promise((done) => setTimeout(done, RETRY));
@@ -30,11 +32,14 @@ async function firstState() {
 
 async function boot() {
   await openDoor();
-  const [[state, ui], { fields }] = await Promise.all([firstState(), call('describe_config'), loadIcons()]);
-  const settings = ui.settings ?? {};
-  remember(settings, state);
+  const waiting = [patiently('get_state', { tasks: 0 }), patiently('describe_config'), loadIcons()];
+  const settings = (await patiently('get_ui')).settings ?? {};
+  const list = (remember(settings), reload());
+  const [state, { fields }] = await Promise.all(waiting);
+  if (!store.outputDir.peek()) store.outputDir.value = state.save_rule?.output_dir ?? '';
   startTheme();
-  await Promise.all([setLanguage(nearest(settings.language ?? state.language ?? navigator.language)), reload()]);
+  await setLanguage(nearest(settings.language ?? state.language ?? navigator.language));
+  await list;
   batch(() => {
     store.schema.value = fields;
     takeState(state);
@@ -45,13 +50,19 @@ async function boot() {
   connect(runFinished);
   startSignals();
   startKeys();
+  startWindow();
   startRemembering();
-  await startRule(state.save_rule);
-  store.templates.value = (await call('list_templates')).templates;
+  await Promise.all([startRule(state.save_rule), loadTemplates()]);
+  if (!store.inputPath.peek() && state.sample_path) store.inputPath.value = state.sample_path;
   if (store.inputPath.peek()) enterPath(store.inputPath.peek(), { now: true });
   addEventListener('focus', () => refresh().catch(() => undefined)); // the stream says when the server is gone
 }
 
+async function loadTemplates() {
+  store.templates.value = (await call('list_templates')).templates;
+}
+
+prepareBridge();
 boot().catch((error) => {
   if (error.code === 'token_required') render(html`<${TokenGate} />`, document.getElementById('app'));
   else {

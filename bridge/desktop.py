@@ -1,0 +1,77 @@
+"""Opening the program for a person: the window where there is one, else the browser, and one instance a data folder."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from bridge.console import Console
+from bridge.instance import call_on_running
+from bridge.messages import Messages
+from bridge.serve import Say, open_browser, serve
+from bridge.server import Server
+from bridge.toolkits import Choice, choose_toolkit
+
+
+def show_running(folder: Path, own_version: str, messages: Messages, language: str, say: Say) -> bool:
+    """Bring the instance that holds the folder to the front, or open its page; False when none answers."""
+    running = call_on_running(folder)
+    if running is None:
+        return False
+    same = running.version == own_version
+    key = "window.already_running" if same else "window.other_version"
+    say(messages.text(language, key, version=running.version, pid=running.pid, own=own_version))
+    if not running.shown:
+        open_browser(running.url)
+    return True
+
+
+def open_desktop(
+    console: Console,
+    server: Server,
+    language: str,
+    say: Say,
+    environ: Mapping[str, str],
+    *,
+    gui: str | None,
+    browser: bool,
+    no_open: bool,
+) -> int:
+    """Show the page and stay until the person is done; the exit code."""
+    choice = Choice(None) if browser or no_open else choose_toolkit(gui, environ)
+    if choice.toolkit is not None:
+        from bridge.window import DesktopWindow  # loads pywebview: only where a window is opened
+
+        window = DesktopWindow(console, server, choice.toolkit, language)
+        server.on_show = window.show
+        server.start()
+        with _signals_to(window.close_now):
+            window.run()
+        return 0
+    if choice.reason:
+        say(console.messages.text(language, choice.reason))
+    server.start()
+    if not no_open and not open_browser(server.url):
+        say(console.messages.text(language, "serve.no_browser", url=server.url))
+    return serve(console, server, language, say)
+
+
+@contextlib.contextmanager
+def _signals_to(end: Callable[[], None]) -> Iterator[None]:
+    """While a toolkit's loop holds the main thread, SIGINT and SIGTERM call ``end`` in a thread of its own.
+
+    Both toolkits on Linux let Python's handlers run during their loop; ``end`` must not run inside of one.
+    """
+
+    def handle(*_: object) -> None:
+        threading.Thread(target=end, daemon=True).start()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
