@@ -108,7 +108,7 @@ ICONS = (
     "eraser external-link eye file-text filter flame folder folder-open folder-up hand image image-off info keyboard "
     "languages list-checks loader maximize monitor moon octagon-pause panel-left-close panel-left-open play plug "
     "plug-zap plus redo-2 refresh-cw repeat-2 rotate-ccw rotate-cw save save-all scan search settings-2 "
-    "split square square-check square-dashed sun terminal trash-2 triangle-alert undo-2 upload wifi-off wrench x "
+    "square square-check square-split-horizontal sun terminal trash-2 triangle-alert undo-2 upload wifi-off wrench x "
     "zoom-in zoom-out"
 ).split()
 

@@ -71,7 +71,7 @@ function takeChange(data, onFinished) {
     store.slots.value = 1;
     reload();
   } else if (data.removed?.length || data.truncated || listMayMove(data)) {
-    catchUp();
+    catchUp(store.total.peek() === 0);
   }
   if (wasRunning && !data.running) onFinished(data.progress);
 }
@@ -86,8 +86,8 @@ function takeTasks(data) {
 }
 
 function listMayMove(data) {
-  if (!data.tasks?.length) return false;
-  return store.filtered.peek() || !['order', 'name'].includes(store.filter.peek().sort) || data.task_count !== store.total.peek();
+  if (!store.filtered.peek() && data.task_count !== store.total.peek()) return true;
+  return data.tasks?.length > 0 && (store.filtered.peek() || !['order', 'name'].includes(store.filter.peek().sort));
 }
 
 /** Asks for the state again, for what no event tells (settings changed in another tab). */

@@ -133,13 +133,14 @@ export function clearSelection() {
 }
 
 /** Looks again at what is in sight, soon; the row on top stays where the reader has it. */
-export function catchUp() {
-  if (catchUpTimer) return;
+export function catchUp(now = false) {
+  if (catchUpTimer && !now) return;
+  clearTimeout(catchUpTimer);
   catchUpTimer = setTimeout(async () => {
     catchUpTimer = 0;
-    if (store.review.peek()) return catchUp();
-    await lookAgain();
-  }, CATCH_UP);
+    if (store.review.peek()) catchUp(); // the order stays as it is while one goes through it
+    else await lookAgain();
+  }, now ? 0 : CATCH_UP);
 }
 
 async function lookAgain() {

@@ -156,7 +156,7 @@ function snapshot() {
 }
 
 /** Takes over what was remembered and keeps remembering from now on. */
-export function remember(settings, state) {
+export function remember(settings) {
   const put = (target, value) => {
     if (value !== undefined && value !== null) target.value = value;
   };
@@ -166,7 +166,7 @@ export function remember(settings, state) {
   put(store.thumbSize, settings.thumb_size);
   if (settings.sort) store.filter.value = { ...store.filter.peek(), ...settings.sort };
   put(store.inputPath, settings.input_path);
-  put(store.outputDir, settings.output_dir ?? state.save_rule?.output_dir);
+  put(store.outputDir, settings.output_dir);
   put(store.recentPaths, settings.recent_paths);
   put(store.recentOutputs, settings.recent_outputs);
   put(store.ruleId, settings.rule_id);

@@ -28,6 +28,7 @@ export const listError = signal(null);
 export const shift = signal({ by: 0, at: 0 }); // rows moved under the reader: the list scrolls along
 export const thumbSize = signal(144);
 export const slots = signal(1); // results shown in a card
+export const hurried = signal(false); // scrolled faster than one can look: pictures wait
 export const focusIndex = signal(0);
 
 /* selection: ids, or everything in the filter */

@@ -1,5 +1,5 @@
 // Owns one pair in the list: source and results small, state, tick, drop, what went wrong.
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { deleteTask, retry, reveal, saveResult } from '../actions.js';
 import { isWindow, whyNot } from '../api.js';
 import { decided, drop, kept, toggle } from '../decide.js';
@@ -25,6 +25,9 @@ function thumbUrl(url) {
 /** A picture in a box of fixed size; where it does not load, the reason stands there. */
 export function Thumb({ url, alt }) {
   const [why, setWhy] = useState(null);
+  const asked = useRef(false);
+  if (!asked.current && store.hurried.value) return null;
+  asked.current = true;
   if (why !== null) return html`<span class="broken" role="img" aria-label=${alt} title=${why}><${Icon} name="image-off" /><span dir="auto">${why || t('page.picture.failed')}</span></span>`;
   return html`<img src=${url} alt=${alt} decoding="async" draggable=${false} onError=${() => whyNot(url).then(setWhy)} />`;
 }

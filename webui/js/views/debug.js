@@ -46,7 +46,7 @@ function dataText(entry) {
 function Entry({ entry, since }) {
   const text = dataText(entry);
   const long = text.length > 240 || text.includes('\n');
-  return html`<li class=${`entry ${entry.kind}`}>
+  return html`<li class=${`entry kind-${entry.kind}`}>
     <span class="entry-head"><${Icon} name=${ICON[entry.kind] ?? 'info'} size=${13} /><b>${t(`page.log.kind.${entry.kind}`)}</b><time title=${clock(entry.at)}>+${(entry.at - since).toFixed(2)} s</time></span>
     ${long ? html`<details open=${entry.kind !== 'event' && entry.kind !== 'request'}><summary class="mono">${text.replace(/\s+/g, ' ').slice(0, 120)}…</summary><pre>${text}</pre></details>` : html`<code class="mono">${text}</code>`}
   </li>`;

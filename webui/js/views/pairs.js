@@ -16,6 +16,8 @@ const GAP = 8;
 const PAD = 8; // inside a card
 const EDGE = 12; // around the list
 const OVERSCAN = 2; // rows
+const HURRY = 3; // px a ms
+const REST = 90; // ms
 
 /** The virtual list of this component; it is drawn again when the rows in sight change. */
 function useVirtualizer(options) {
@@ -41,7 +43,7 @@ function useWidth(box) {
 
 function Row({ row, columns, count }) {
   const cards = [];
-  for (let index = row * columns; index < Math.min(count, (row + 1) * columns); index += 1) cards.push(html`<${Card} key=${index} index=${index} count=${count} />`);
+  for (let index = row * columns; index < Math.min(count, (row + 1) * columns); index += 1) cards.push(html`<${Card} key=${index - row * columns} index=${index} count=${count} />`);
   return cards;
 }
 
@@ -62,6 +64,28 @@ function useShift(box, columns, rowHeight) {
     if (top) box.current.scrollTop = 0;
     else if (by) box.current.scrollTop += Math.round(by / shape.current.columns) * shape.current.rowHeight;
   });
+}
+
+/** Notes when the list is scrolled faster than anybody can look. */
+function useHurry(box) {
+  useEffect(() => {
+    const list = box.current;
+    let [top, at, rest] = [list.scrollTop, performance.now(), 0];
+    const scrolled = () => {
+      const [newTop, now] = [list.scrollTop, performance.now()];
+      const speed = Math.abs(newTop - top) / Math.max(1, now - at);
+      [top, at] = [newTop, now];
+      if (speed > HURRY) store.hurried.value = true;
+      clearTimeout(rest);
+      rest = setTimeout(() => { store.hurried.value = false; }, REST);
+    };
+    list.addEventListener('scroll', scrolled, { passive: true });
+    return () => {
+      list.removeEventListener('scroll', scrolled);
+      clearTimeout(rest);
+      store.hurried.value = false;
+    };
+  }, []);
 }
 
 function useKeys(virtual, columns) {
@@ -105,18 +129,26 @@ async function onTask(event, key, index) {
   else if (task.results[key - 1]) toggle(task, task.results[key - 1]);
 }
 
+/** How many cards stand in a row, and how large their pictures get so that the row is filled. */
+export function arrange(width, wanted, slots) {
+  const beside = GAP * slots + PAD * 2 + 2; // of a card, beside its pictures
+  const room = Math.max(0, width - EDGE * 2);
+  const columns = Math.max(1, Math.floor((room + GAP) / (wanted * (1 + slots) + beside + GAP)));
+  const card = (room - GAP * (columns - 1)) / columns;
+  return { columns, size: Math.max(64, Math.min(wanted * 1.6, Math.floor((card - beside) / (1 + slots)))) };
+}
+
 export function Pairs() {
   const box = useRef(null);
   const width = useWidth(box);
   const count = store.total.value ?? 0;
-  const size = store.thumbSize.value;
-  const cardWidth = size * (1 + store.slots.value) + GAP * store.slots.value + PAD * 2 + 2;
-  const columns = Math.max(1, Math.floor((width - EDGE * 2 + GAP) / (cardWidth + GAP)));
+  const { columns, size } = arrange(width, store.thumbSize.value, store.slots.value);
   const rowHeight = size + CARD_CHROME + GAP;
   const rows = Math.ceil(count / columns);
   const virtual = useVirtualizer({ count: rows, getScrollElement: () => box.current, estimateSize: () => rowHeight, paddingStart: EDGE, paddingEnd: EDGE });
   const onKeyDown = useKeys(virtual, columns);
   useShift(box, columns, rowHeight);
+  useHurry(box);
   const shape = useRef({ columns, rowHeight });
   useLayoutEffect(() => {
     const before = shape.current;
@@ -127,6 +159,7 @@ export function Pairs() {
     if (first > 0) box.current.scrollTop = EDGE + Math.floor(first / columns) * rowHeight;
   }, [columns, rowHeight]);
   const items = virtual.getVirtualItems();
+  const pool = Math.ceil((box.current?.clientHeight ?? 0) / rowHeight) + 2 * OVERSCAN + 2; // rows that leave are drawn anew as rows that come
   const first = (items[0]?.index ?? 0) * columns;
   const last = Math.min(count - 1, ((items.at(-1)?.index ?? 0) + 1) * columns - 1);
   const pages = store.pages.value;
@@ -136,6 +169,6 @@ export function Pairs() {
     ${store.listError.value && html`<p class="list-note bad" role="alert">${problemText(store.listError.value)} <button type="button" class="link" onClick=${reload}>${t('page.again')}</button></p>`}
     ${store.total.value === 0 && html`<p class="list-note">${t('page.list.nothing')}</p>`}
     <div class="rows" role="presentation" style=${{ height: `${virtual.getTotalSize()}px` }}>
-      ${items.map((item) => html`<${Cards} key=${item.key} row=${item.index} columns=${columns} count=${count} start=${item.start} height=${rowHeight - GAP} />`)}
+      ${items.map((item) => html`<${Cards} key=${item.index % pool} row=${item.index} columns=${columns} count=${count} start=${item.start} height=${rowHeight - GAP} />`)}
     </div></div>`;
 }

@@ -12,7 +12,7 @@ import { redo, undo } from '../undo.js';
 import { STATUS_ICON } from './card.js';
 import { originalZoom, Stage } from './stage.js';
 
-const MODES = [['side', 'columns-2', 'V'], ['slider', 'split', 'B'], ['difference', 'flame', 'D'], ['result', 'image', 'G']];
+const MODES = [['side', 'columns-2', 'V'], ['slider', 'square-split-horizontal', 'B'], ['difference', 'flame', 'D'], ['result', 'image', 'G']];
 
 const setMode = (mode) => () => { store.reviewMode.value = mode; };
 const original = () => {

@@ -10,7 +10,7 @@ import { Presets } from './presets.js';
 import { SavingPart } from './saving.js';
 
 function Group({ name }) {
-  return html`<div class="fields">${store.schema.value.filter((spec) => spec.group === name).map((spec) => html`<${Field} key=${spec.name} spec=${spec} />`)}</div>`;
+  return html`<div class=${`fields ${name}`}>${store.schema.value.filter((spec) => spec.group === name).map((spec) => html`<${Field} key=${spec.name} spec=${spec} />`)}</div>`;
 }
 
 function TestResult() {
@@ -26,8 +26,8 @@ function FormDeeds() {
   const dirty = isDirty();
   return html`<div class="form-deeds">
     <button type="button" class="button" onClick=${testConfig} disabled=${store.busy.value.has('test')}><${Icon} name="plug" />${t('page.test')}</button>
-    <button type="button" class="button" onClick=${saveConfig} disabled=${!dirty}>${t('page.config.save')}</button>
-    <button type="button" class="button plain" onClick=${() => fillForm(store.config.peek())} disabled=${!dirty}>${t('page.config.discard')}</button>
+    ${dirty && html`<button type="button" class="button" onClick=${saveConfig}>${t('page.config.save')}</button>
+      <button type="button" class="button plain" onClick=${() => fillForm(store.config.peek())}>${t('page.config.discard')}</button>`}
     <${TestResult} />
     ${dirty && html`<p class="note">${t('page.config.dirty')}</p>`}
   </div>`;
@@ -35,7 +35,7 @@ function FormDeeds() {
 
 export function Side() {
   const groups = [...new Set(store.schema.value.map((spec) => spec.group))].filter((name) => name !== 'often');
-  return html`<aside class="side" aria-label=${t('page.settings')}>
+  return html`<aside class=${`side ${store.taskCount.value ? 'terse' : ''}`} aria-label=${t('page.settings')}>
     <${Presets} />
     <${Fold} name="input" title=${t('page.part.input')}><${InputPart} /><//>
     <${Fold} name="often" title=${t('config.group.often')} note=${isDirty() ? t('page.config.changed') : ''}><${Group} name="often" /><${FormDeeds} /><//>

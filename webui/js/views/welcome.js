@@ -1,5 +1,5 @@
 // Owns the empty state: three steps, and the demo.
-import { enterPath, start } from '../actions.js';
+import { start } from '../actions.js';
 import { html, Icon } from '../html.js';
 import { t } from '../i18n.js';
 import { showField } from '../settings.js';
@@ -11,12 +11,10 @@ function Step({ n, title, text, action, done }) {
 }
 
 function Demo() {
-  const template = store.templates.value.find((one) => one.id === 'demo');
   if (!store.demo.value) {
     return html`<div class="demo-box"><h3>${t('page.demo.tryTitle')}</h3><p>${t('page.demo.tryText')}</p><p><code>./start.sh --demo</code></p></div>`;
   }
   return html`<div class="demo-box"><h3>${t('page.demo.readyTitle')}</h3><p>${t('page.demo.readyText')}</p>
-    ${template?.input_path && html`<button type="button" class="button" onClick=${() => enterPath(template.input_path, { now: true })}>${t('page.demo.fill')}</button>`}
     <button type="button" class="button primary" onClick=${start} disabled=${!store.inputPath.value}><${Icon} name="play" />${t('page.demo.start')}</button></div>`;
 }
 
@@ -25,7 +23,7 @@ export function Welcome() {
   return html`<div class="welcome">
     <h2>${t('page.welcome.title')}</h2><p class="lead">${t('page.welcome.lead')}</p>
     <ol class="steps">
-      <${Step} n="1" title=${t('page.welcome.apiTitle')} text=${t('page.welcome.apiText')} done=${Boolean(config.api_key && config.api_url)} action=${{ label: t('page.welcome.apiDo'), run: () => showField('api_url') }} />
+      <${Step} n="1" title=${t('page.welcome.apiTitle')} text=${t('page.welcome.apiText')} done=${store.demo.value || Boolean(config.api_key && config.api_url)} action=${{ label: t('page.welcome.apiDo'), run: () => showField('api_url') }} />
       <${Step} n="2" title=${t('page.welcome.pathTitle')} text=${t('page.welcome.pathText')} done=${(store.inspection.value?.count ?? 0) > 0} action=${{ label: t('page.welcome.pathDo'), run: () => showField('input_path') }} />
       <${Step} n="3" title=${t('page.welcome.startTitle')} text=${t('page.welcome.startText')} />
     </ol><${Demo} /></div>`;
