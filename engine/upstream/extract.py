@@ -89,7 +89,7 @@ def is_finished(text: str) -> bool:
         return False
     head, tail = binascii.a2b_base64(clean[:16]), binascii.a2b_base64(clean[-32:])
     if head.startswith(b"\x89PNG"):
-        return b"IEND" in tail
+        return b"IEND\xaeB`\x82" in tail
     if head.startswith(b"\xff\xd8"):
         return tail.endswith(b"\xff\xd9")
     if head.startswith(b"RIFF"):
