@@ -10,14 +10,19 @@ set "ibc_own=%ibc_root%.venv"
 rem The second place is for a checkout that may not be written to.
 set "ibc_cache=%LOCALAPPDATA%\image-batch-console\venv"
 
-call :is_ready "%ibc_own%" && goto run
-call :is_ready "%ibc_cache%" && goto run
-call :find_python || goto failed
+call :is_ready "%ibc_own%"
+if not errorlevel 1 goto run
+call :is_ready "%ibc_cache%"
+if not errorlevel 1 goto run
+call :find_python
+if errorlevel 1 goto failed
 %ibc_python% "%ibc_root%scripts\make_venv.py" --lock "%ibc_lock%" --venv "%ibc_own%" --fallback "%ibc_cache%" >nul
 set "ibc_code=%errorlevel%"
 if not "%ibc_code%"=="0" goto failed
-call :is_ready "%ibc_own%" && goto run
-call :is_ready "%ibc_cache%" && goto run
+call :is_ready "%ibc_own%"
+if not errorlevel 1 goto run
+call :is_ready "%ibc_cache%"
+if not errorlevel 1 goto run
 set "ibc_code=26"
 
 :failed
@@ -29,18 +34,11 @@ exit /b %ibc_code%
 "%ibc_venv%\Scripts\python.exe" "%ibc_root%launcher.py" %*
 exit /b %errorlevel%
 
-rem -- true when the venv %1 holds what the lock file names and its Python still runs; then ibc_venv is set
+rem -- errorlevel 0 when the venv %1 holds what the lock file names; then ibc_venv is set
 :is_ready
 if not exist "%~1\Scripts\python.exe" exit /b 1
-fc /b "%ibc_lock%" "%~1\ready.lock" >nul 2>nul || exit /b 1
-set "ibc_version="
-set "ibc_wanted="
-< "%~1\ready.python" (
-    set /p ibc_version=
-    set /p ibc_wanted=
-)
-if defined PYTHON_BIN if not "%ibc_wanted%"=="%PYTHON_BIN%" exit /b 1
-"%~1\Scripts\python.exe" -E -S -c "import sys; sys.exit(sys.version.split('.')[:2] != '%ibc_version%'.split('.'))" >nul 2>nul || exit /b 1
+"%~1\Scripts\python.exe" -E "%ibc_root%scripts\make_venv.py" --check --lock "%ibc_lock%" --venv "%~1" >nul 2>nul
+if errorlevel 1 exit /b 1
 set "ibc_venv=%~1"
 exit /b 0
 
@@ -48,7 +46,8 @@ rem -- sets ibc_python, or says what to do and sets ibc_code
 :find_python
 if not defined PYTHON_BIN goto search
 set ibc_python="%PYTHON_BIN%"
-call :is_new_enough && exit /b 0
+call :is_new_enough
+if not errorlevel 1 exit /b 0
 call :say python_bin
 >&2 echo     PYTHON_BIN=%PYTHON_BIN%
 set "ibc_code=21"
@@ -57,7 +56,8 @@ exit /b 1
 :search
 for %%p in ("py -3.13" "py -3.12" "py -3.11" "py -3" "python" "python3") do (
     set "ibc_python=%%~p"
-    call :is_new_enough && exit /b 0
+    call :is_new_enough
+    if not errorlevel 1 exit /b 0
 )
 call :say no_python
 >&2 echo     winget install Python.Python.3.13
@@ -71,9 +71,14 @@ exit /b %errorlevel%
 rem -- the message %1 of the catalogue, in the language of the system
 :say
 set "ibc_language=en"
-reg query "HKCU\Control Panel\International" /v LocaleName 2>nul | find "zh-" >nul && set "ibc_language=zh-CN"
+set "ibc_find=%SystemRoot%\System32\find.exe"
+reg query "HKCU\Control Panel\International" /v LocaleName 2>nul | %ibc_find% "zh-" >nul
+if not errorlevel 1 set "ibc_language=zh-CN"
 for /f "tokens=2 delims=:." %%c in ('chcp') do set "ibc_page=%%c"
 chcp 65001 >nul
-for /f tokens^=4^ delims^=^" %%m in ('findstr /c:"start.%~1" "%ibc_root%assets\messages\%ibc_language%\start.json"') do >&2 echo %%m
+rem a line is   "start.name": "text",
+set "ibc_text="
+for /f "tokens=1,* delims=:" %%a in ('%ibc_find% "start.%~1" ^< "%ibc_root%assets\messages\%ibc_language%\start.json"') do set "ibc_text=%%b"
+>&2 echo %ibc_text:~2,-2%
 chcp %ibc_page% >nul 2>nul
 exit /b 0

@@ -112,28 +112,32 @@ class Environment:
         self.log = folder / "install.log"
         self._ready_lock = folder / "ready.lock"
         self._ready_python = folder / "ready.python"
-        self._stamp = f"{version()}\n{os.environ.get('PYTHON_BIN', '')}\n"
+        self._wanted = os.environ.get("PYTHON_BIN", "")
 
     def is_ready(self) -> bool:
-        """It holds what the lock names, was made from this Python, and runs."""
+        """It holds what the lock names, is of this Python's version (and of PYTHON_BIN where that is set), and runs."""
         try:
             same = self._ready_lock.read_bytes() == self.lock.read_bytes()
-            return same and self._ready_python.read_text(encoding="utf-8") == self._stamp and self._runs()
+            return same and self._is_of_this_python() and self._runs()
         except OSError:
             return False
 
     def make(self) -> None:
         """Bring it up to date; what is half made or of another Python is made anew."""
-        reusable = self._ready_python.is_file() and self._ready_python.read_text(encoding="utf-8") == self._stamp
+        reusable = self._ready_python.is_file() and self._is_of_this_python() and self._runs()
         self._ready_lock.unlink(missing_ok=True)
-        if not (reusable and self._runs()):
+        if not reusable:
             self._create()
         self._install()
-        self._ready_python.write_text(self._stamp, encoding="utf-8")
+        self._ready_python.write_text(f"{version()}\n{self._wanted}\n", encoding="utf-8")
         self._ready_lock.write_bytes(self.lock.read_bytes())
 
+    def _is_of_this_python(self) -> bool:
+        made_by, _, wanted = self._ready_python.read_text(encoding="utf-8").partition("\n")
+        return made_by == version() and (not self._wanted or wanted.strip("\n") == self._wanted)
+
     def _runs(self) -> bool:
-        return version_of(self.python) == self._stamp.split("\n", maxsplit=1)[0]
+        return version_of(self.python) == version()
 
     def _create(self) -> None:
         if importlib.util.find_spec("venv") is None:
@@ -271,12 +275,15 @@ def main() -> None:
     parser.add_argument("--venv", type=Path, required=True)
     parser.add_argument("--fallback", type=Path, help="used when the place of --venv cannot be written to")
     parser.add_argument("--system-site-packages", action="store_true")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit code 0 when there is nothing to do")
     arguments = parser.parse_args()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
 
     folder: Path = arguments.venv
+    if arguments.check:
+        sys.exit(not Environment(folder, arguments.lock, system_site=False).is_ready())
     if not is_writable(folder.parent):
         if arguments.fallback is None or not is_writable(arguments.fallback.parent):
             give_up(Exit.NOT_WRITABLE, path=folder.parent)
