@@ -168,5 +168,5 @@ def _thumbnail(
     except OSError as error:
         raise NotFound(missing, path=str(path)) from error
     except PictureRejected as error:
-        raise NotFound(error.code, **error.params) from error
+        raise NotFound(error.code, field=None, **error.params) from error
     return Picture(mime, url, data=data)

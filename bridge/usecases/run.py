@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from engine.errors import AddressRefused, Busy, Code, InvalidInput
 from engine.images.discover import Found, discover
 from engine.models import SourceImage, TaskMatch, TaskStatus
 from engine.tasks.store import NewTask
-from engine.upstream.netguard import Purpose, check_url
+from engine.upstream.netguard import Purpose, check_host, check_url
 
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
 
@@ -128,9 +130,7 @@ def inspect_path(console: Console, params: InputPath, caller: Caller) -> Inspect
 
 def start_batch(console: Console, params: StartParams, caller: Caller) -> StartAnswer:
     """Send every picture of a file or folder; those that this configuration has answered already are not paid again."""
-    if console.batch.running or not console.start_lock.acquire(blocking=False):
-        raise Busy(Code.BATCH_RUNNING)
-    try:
+    with _starting(console):
         config, warnings = entered_config(console, params.config)
         check_api_url(console, config)
         found = _find(console, params.input_path)
@@ -138,8 +138,6 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         ids, reused = _place(console, found.pictures, config)
         if ids:
             console.batch.start(ids, config)
-    finally:
-        console.start_lock.release()
     unreadable = _unreadable(console, found, caller)
     return StartAnswer(
         task_count=len(found.pictures),
@@ -153,16 +151,15 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
 
 def resume_tasks(console: Console, _: Nothing, caller: Caller) -> ResumeAnswer:
     """Run every task that is pending or stopped."""
-    if console.batch.running:
-        raise Busy(Code.BATCH_RUNNING)
-    ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
-    return ResumeAnswer(console.batch.enqueue(ids, _checked_config(console)))
+    with _starting(console):
+        ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
+        return ResumeAnswer(console.batch.enqueue(ids, _checked_config(console)))
 
 
 def retry_failed(console: Console, _: Nothing, caller: Caller) -> RetryFailedAnswer:
     """Call the API again for every failed task; earlier results stay."""
     ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))
-    return RetryFailedAnswer(console.batch.enqueue(ids, _checked_config(console)))
+    return RetryFailedAnswer(ask_again(console, ids))
 
 
 def retry_task(console: Console, params: TaskId, caller: Caller) -> RetryAnswer:
@@ -175,12 +172,7 @@ def retry_task(console: Console, params: TaskId, caller: Caller) -> RetryAnswer:
 def retry_task_clear(console: Console, params: TaskId, caller: Caller) -> RetryClearAnswer:
     """Call the API again for one task; its earlier results are dropped first."""
     task = console.store.task(params.task_id)
-
-    def drop() -> None:
-        for result in console.store.drop_results(task.id):
-            console.cache.remove(result.hash, result.extension)
-
-    console.batch.retry(task.id, _checked_config(console), before=drop)
+    console.batch.retry(task.id, _checked_config(console), before=lambda: drop_results(console, task.id))
     return RetryClearAnswer(task.id, single_retry_running=True, removed_old_results=len(task.results))
 
 
@@ -193,12 +185,41 @@ def stop(console: Console, _: Nothing, caller: Caller) -> StopAnswer:
 def check_api_url(console: Console, config: ApiConfig) -> None:
     """Refuse a URL that the address rules forbid, before anything is read or sent."""
     policy = console.settings.network
-    if config.unlock_local_api_url:
-        policy = msgspec.structs.replace(policy, allow_private_api=True)
     try:
-        check_url(config.api_url, Purpose.API, policy)
+        target = check_url(config.api_url, Purpose.API, policy)
+        check_host(target, Purpose.API, policy, config.unlock_local_api_url)
     except AddressRefused as error:
         raise InvalidInput(error.code, field="api_url", **error.params) from error
+
+
+def ask_again(console: Console, ids: Sequence[str], *, clear: bool = False) -> int:
+    """Call the API again for these tasks, in the batch that runs or in a new one; earlier results stay or go."""
+
+    def drop(going: list[str]) -> None:
+        for task_id in going if clear else ():
+            drop_results(console, task_id)
+
+    with _starting(console, beside_batch=True):
+        return console.batch.enqueue(ids, _checked_config(console), drop)
+
+
+def drop_results(console: Console, task_id: str) -> None:
+    """Forget a task's results, and remove the pictures that nothing else needs."""
+    for result in console.store.drop_results(task_id):
+        console.cache.remove(result.hash, result.extension)
+
+
+@contextlib.contextmanager
+def _starting(console: Console, *, beside_batch: bool = False) -> Iterator[None]:
+    """One start at a time, and none while a batch runs unless it goes well beside it; Busy otherwise."""
+    if not console.start_lock.acquire(blocking=False):
+        raise Busy(Code.BATCH_RUNNING)
+    try:
+        if console.batch.running and not beside_batch:
+            raise Busy(Code.BATCH_RUNNING)
+        yield
+    finally:
+        console.start_lock.release()
 
 
 def _checked_config(console: Console) -> ApiConfig:

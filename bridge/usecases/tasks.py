@@ -11,7 +11,7 @@ import msgspec
 from bridge.console import Console
 from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of, viewer
 from bridge.usecases.debug_text import debug_text
-from bridge.usecases.run import retry_task_clear
+from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
 from engine.models import Result, TaskSort
@@ -212,7 +212,7 @@ def _bulk_delete(console: Console, ids: list[str], _: Caller) -> int:
 
 
 def _bulk_retry(console: Console, ids: list[str], _: Caller) -> int:
-    return console.batch.enqueue(ids, console.preferences.config)
+    return ask_again(console, ids)
 
 
 def _bulk_retry_clear(console: Console, ids: list[str], caller: Caller) -> int:
@@ -220,10 +220,7 @@ def _bulk_retry_clear(console: Console, ids: list[str], caller: Caller) -> int:
         for task_id in ids:
             retry_task_clear(console, TaskId(task_id), caller)
         return len(ids)
-    for task_id in ids:
-        if not console.batch.is_busy(task_id):
-            remove_files(console, console.store.drop_results(task_id))
-    return _bulk_retry(console, ids, caller)
+    return ask_again(console, ids, clear=True)
 
 
 def _marking(**marks: bool) -> Callable[[Console, list[str], Caller], int]:

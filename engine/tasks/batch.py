@@ -12,7 +12,7 @@ from concurrent.futures import Executor, Future
 import msgspec
 
 from engine.config import ApiConfig
-from engine.errors import Busy, Code, Problem, Stopped, StorageFailed
+from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
 from engine.tasks.log import EditLog
 from engine.tasks.store import Store
@@ -111,8 +111,13 @@ class Batch:
             self._begin(ids, config)
         self._on_change()
 
-    def enqueue(self, ids: Sequence[str], config: ApiConfig) -> int:
-        """Ask again for tasks, earlier results kept: into the running batch, else as a new one; how many."""
+    def enqueue(
+        self, ids: Sequence[str], config: ApiConfig, before: Callable[[list[str]], None] = lambda _: None
+    ) -> int:
+        """Ask again for tasks, earlier results kept: into the running batch, else as a new one; how many.
+
+        ``before`` gets those that will run, once that is sure.
+        """
         # The lock is held over the write, so that asking twice at the same moment pays once.
         with self._changed:
             if self._stopping:
@@ -120,6 +125,7 @@ class Batch:
             ids = [task_id for task_id in dict.fromkeys(ids) if not self.is_busy(task_id)]
             if not ids:
                 return 0
+            before(ids)
             self._store.set_status(ids, TaskStatus.PENDING)
             if self._coordinator is None:
                 self._begin(ids, config)
@@ -259,13 +265,15 @@ class Batch:
             flight = _Flight(config, single=False)
             self._flights[task_id] = flight
         try:
-            if not self._store.set_status([task_id], TaskStatus.PROCESSING):  # deleted meanwhile
-                self._land(task_id)
-                return True
+            self._store.set_status([task_id], TaskStatus.PROCESSING)
+            self._submit(task_id, config, flight)
         except StorageFailed as error:
             self._hold(task_id, error)
-            return True
-        self._submit(task_id, config, flight)
+        except NotFound:  # deleted meanwhile
+            self._land(task_id)
+        except BaseException:
+            self._land(task_id)
+            raise
         return True
 
     def _has_room(self) -> bool:
