@@ -54,7 +54,7 @@ TXT_VARIABLES: Final[tuple[str, ...]] = (*VARIABLES, "image_name", "image_path")
 
 _NUMBERS: Final = frozenset({"result_index", "global_index"})
 _WIDTH: Final = re.compile(r"0?[0-9]{0,2}d?")
-_PIECE: Final = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[^{}]+")
+_PIECE: Final = re.compile(r"\{\{|\}\}|\{[^{}!]*\}|[^{}]+")
 _FORBIDDEN: Final = frozenset('<>:"/\\|?*')
 _UNWRITABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _RESERVED: Final = frozenset(

@@ -31,6 +31,8 @@ _AHEAD: Final = 8
 _COPY_BYTES: Final = 1 << 20
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+# Network shares that cannot sync a folder, folders that may be written but not read, and one that somebody removed.
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.ENOENT})
 _NO_KERNEL_COPY: Final = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 )
@@ -95,7 +97,8 @@ def save_one(item: SaveItem, rule: SaveRule, folder: Path) -> Saved:
     check_rule(rule)
     saver = _Saver(rule, folder)
     saved = saver.finish(saver.copy(item))
-    saver.sync()
+    if failure := saver.sync():
+        raise failure
     return saved
 
 
@@ -136,7 +139,12 @@ def save_all(
                 settle(_AHEAD)
         finally:
             settle(0)
-            saver.sync()
+            failure = saver.sync()
+    if failure:
+        report.errors.extend(
+            SaveError(result, Path(saved.image).name, failure.problem) for result, saved in report.saved
+        )
+        report.saved.clear()
     return report
 
 
@@ -214,10 +222,14 @@ class _Saver:
         finally:
             _unlink(copy.temporary)
 
-    def sync(self) -> None:
-        """Make the names durable."""
-        with self._failures():
+    def sync(self) -> StorageFailed | None:
+        """Make the names durable, as far as the file system has a way to; the failure when it could not."""
+        try:
             sync_folder(self._folder)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                return storage_failure(error, printable(str(self._folder)))
+        return None
 
     def _name(self, copy: _Copy) -> Saved:
         item = copy.item

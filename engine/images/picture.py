@@ -43,6 +43,8 @@ _BMP_HEADER_SIZES: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
 _GENERAL_BRANDS: Final = frozenset({b"mif1", b"msf1", b"miaf", b"MA1A", b"MA1B"})
 
+_BOXES: Final = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"})
+
 # Decoders meet hostile bytes; these are all the types that Pillow's readers are known to let out.
 _DECODER_ERRORS: Final = (
     OSError,
@@ -285,6 +287,6 @@ def _boxes_are_whole(data: bytes) -> bool:
         kind = data[at + 4 : at + 8]
         if size < 8 or at + size > len(data):
             # What follows the picture's own boxes may be anything.
-            return at > 0 and not kind.isalnum()
+            return at > 0 and kind not in _BOXES
         at += size
     return True
