@@ -6,8 +6,9 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -22,11 +23,12 @@ _PORTION = 500  # tasks held in memory while all are walked through
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """A task to be added. ``fingerprint`` tells whether a later start asks for the same thing."""
+    """To be added. ``fingerprint`` tells whether a later start asks for the same thing. ``id`` is made if empty."""
 
     source_path: str
     source_name: str
     fingerprint: str
+    id: str = ""
 
 
 class Store:
@@ -143,7 +145,7 @@ class Store:
 
     def add(self, tasks: Sequence[NewTask]) -> list[str]:
         """Append pending tasks; their ids in the same order."""
-        ids = [uuid.uuid4().hex[:16] for _ in tasks]
+        ids = [task.id or _new_id() for task in tasks]
         with self._db.write() as writer:
             revision = _next_revision(writer)
             now = int(self._clock())
@@ -187,8 +189,11 @@ class Store:
             self._moved(before, status, count)
         return sum(moves.values())
 
-    def finish(self, outcome: EditOutcome) -> None:
-        """Keep an outcome: new results (unique by hash), state, errors, debug log; durable when this returns."""
+    def finish(self, outcome: EditOutcome, result_ids: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Keep an outcome: new results (unique by hash), state, errors, debug log; durable when this returns.
+
+        ``result_ids``: ids for results by their hash; made for those that it does not name.
+        """
         with self._db.write(durable=bool(outcome.images)) as writer:
             row = writer.execute("SELECT status FROM task WHERE id = ?", (outcome.task_id,)).fetchone()
             if row is None:
@@ -199,8 +204,8 @@ class Store:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
-                        uuid.uuid4().hex[:16], outcome.task_id, image.hash, image.size, image.info.mime,
-                        image.info.extension, image.info.width, image.info.height, image.source_type,
+                        result_ids.get(image.hash) or _new_id(), outcome.task_id, image.hash, image.size,
+                        image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
                     )
                     for image in outcome.images
                 ],
@@ -340,6 +345,10 @@ class Store:
             if after is not None:
                 self._counts[after] += count
         self._on_change()
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:16]
 
 
 def _count(reader: sqlite3.Connection) -> Counts:

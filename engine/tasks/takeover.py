@@ -2,56 +2,119 @@
 
 from __future__ import annotations
 
+import os
+import re
+from bisect import bisect_left
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from engine.errors import Code, ConsoleError, Problem
 from engine.images.cache import Cache
 from engine.images.picture import check_picture
-from engine.models import EditLimits, EditOutcome, SourceType, StoredImage, TaskStatus
+from engine.models import EditLimits, EditOutcome, SourceType, StoredImage, TaskMatch, TaskStatus
 from engine.tasks.store import NewTask, Store
 
+_KEPT_STATES = (TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS, TaskStatus.FAILED)
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NOT_ASKED_AGAIN = "old-state"  # as a fingerprint: no start ever asks for the same thing
 
 
 def take_over(old: dict[str, Any], folder: Path, store: Store, cache: Cache, limits: EditLimits) -> list[Problem]:
     """Tasks of an old state.json become tasks of an empty store; result files found on disk go into the cache.
 
-    Answers how many came over, and which result files were missing. A store with tasks is left alone, so the old
-    file may stay where it is.
+    Ids stay what they were. Answers how many came over, and how many result files were missing. A store with tasks of
+    its own is left alone; one that an interrupted takeover left half full is filled anew.
     """
     entries = [entry for entry in _list(old.get("tasks")) if isinstance(entry, dict) and entry.get("source_path")]
-    if not entries or any(store.counts().values()):
+    if not entries or any(task.fingerprint != _NOT_ASKED_AGAIN for task in store.tasks(TaskMatch())):
         return []
-    ids = store.add(
-        [NewTask(str(e["source_path"]), Path(str(e["source_path"])).name, _NOT_ASKED_AGAIN) for e in entries]
-    )
+    store.clear()
+    task_ids = _Ids()
+    ids = store.add([_new_task(entry, task_ids) for entry in entries])
+    files = _OldFiles(folder)
     lost = 0
     dropped: list[tuple[str, str, bool, bool]] = []
+    result_ids = _Ids()
     for task_id, entry in zip(ids, entries, strict=True):
         images: list[StoredImage] = []
+        names: dict[str, str] = {}
         for result in _list(entry.get("results")):
-            image = _take_result(result, folder, cache, limits) if isinstance(result, dict) else None
+            image = _take_result(result, files, cache, limits) if isinstance(result, dict) else None
             if image is None:
                 lost += 1
                 continue
             images.append(image)
+            names[image.hash] = result_ids.take(result)
             dropped.append((task_id, image.hash, bool(result.get("selected", True)), bool(result.get("deleted"))))
-        store.finish(_outcome(task_id, entry, images))
+        store.finish(_outcome(task_id, entry, images), names)
     _mark(store, dropped)
     return [Problem(Code.OLD_STATE_TAKEN_OVER, {"tasks": len(ids), "missing": lost})]
 
 
+class _Ids:
+    """Ids of old, each given once."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def take(self, entry: dict[str, Any]) -> str:
+        """The entry's id; "" where it has none that can be kept."""
+        old = entry.get("id")
+        if not isinstance(old, str) or not _ID.fullmatch(old) or old in self._given:
+            return ""
+        self._given.add(old)
+        return old
+
+
+class _OldFiles:
+    """The result files in the data folder of old, found by what an entry says of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+        inside = (Path(place, name) for place, _, names in os.walk(self._folder / "cache") for name in names)
+        self._cached = sorted((path.name, path) for path in inside)
+
+    def of(self, result: dict[str, Any]) -> Iterator[Path]:
+        """Files that an old result may mean: any text in it that names a file in the folder, then its hash or id."""
+        texts = [value for value in result.values() if isinstance(value, str) and 0 < len(value) < 4096]
+        for text in texts:
+            try:
+                path = (self._folder / text).resolve()
+                if path.is_relative_to(self._folder) and path.is_file():
+                    yield path
+            except (OSError, ValueError, RuntimeError):
+                continue  # a text that cannot be a path
+        for text in texts:  # the folder may have moved since
+            yield from self._starting_with(PureWindowsPath(text).name, whole=True)
+        for key in ("hash", "id"):
+            name = result.get(key)
+            if isinstance(name, str) and name.isalnum():
+                yield from self._starting_with(name)
+
+    def _starting_with(self, name: str, *, whole: bool = False) -> Iterator[Path]:
+        for number in range(bisect_left(self._cached, (name, Path())), len(self._cached)):
+            found, path = self._cached[number]
+            if not found.startswith(name) or (whole and found != name):
+                return
+            yield path
+
+
+def _new_task(entry: dict[str, Any], ids: _Ids) -> NewTask:
+    path = str(entry["source_path"])
+    return NewTask(path, str(entry.get("source_name") or Path(path).name), _NOT_ASKED_AGAIN, ids.take(entry))
+
+
+def _said(entry: dict[str, Any], key: str) -> Problem:
+    return Problem(Code.UPSTREAM_ERROR, {"message": str(entry.get(key) or ""), "status": None})
+
+
 def _outcome(task_id: str, entry: dict[str, Any], images: list[StoredImage]) -> EditOutcome:
-    status = TaskStatus.STOPPED
-    if entry.get("status") in {TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS, TaskStatus.FAILED}:
-        status = TaskStatus(entry["status"])
+    status = next((kept for kept in _KEPT_STATES if entry.get("status") == kept), TaskStatus.STOPPED)
     if status is TaskStatus.DONE and not images:
         status = TaskStatus.FAILED
-    error = None
-    if status is TaskStatus.FAILED:
-        error = Problem(Code.UPSTREAM_ERROR, {"message": str(entry.get("last_error") or ""), "status": None})
+    error = _said(entry, "last_error") if status is TaskStatus.FAILED else None
+    warning = _said(entry, "last_warning") if entry.get("last_warning") else None
     attempts = entry.get("attempts")
     http_status = entry.get("http_status")
     return EditOutcome(
@@ -61,11 +124,12 @@ def _outcome(task_id: str, entry: dict[str, Any], images: list[StoredImage]) -> 
         attempts=attempts if isinstance(attempts, int) else 0,
         http_status=http_status if isinstance(http_status, int) else None,
         error=error,
+        warning=warning,
     )
 
 
-def _take_result(result: dict[str, Any], folder: Path, cache: Cache, limits: EditLimits) -> StoredImage | None:
-    for file in _candidates(result, folder):
+def _take_result(result: dict[str, Any], files: _OldFiles, cache: Cache, limits: EditLimits) -> StoredImage | None:
+    for file in files.of(result):
         try:
             data = file.read_bytes()
             info = check_picture(data, limits.max_candidate_bytes)
@@ -73,21 +137,9 @@ def _take_result(result: dict[str, Any], folder: Path, cache: Cache, limits: Edi
         except (OSError, ValueError, ConsoleError):
             continue
         kind = result.get("source_type")
-        return StoredImage(digest, len(data), info, SourceType(kind) if kind in set(SourceType) else SourceType.URL)
+        known = next((member for member in SourceType if kind == member), SourceType.URL)
+        return StoredImage(digest, len(data), info, known)
     return None
-
-
-def _candidates(result: dict[str, Any], folder: Path) -> Iterator[Path]:
-    """Files that an old result may mean: any text in it that names a file in the folder, then its hash or id."""
-    for value in result.values():
-        if isinstance(value, str) and 0 < len(value) < 4096 and "\0" not in value and "://" not in value:
-            path = (folder / Path(value).expanduser()).resolve()
-            if path.is_relative_to(folder.resolve()) and path.is_file():
-                yield path
-    for key in ("hash", "id"):
-        name = result.get(key)
-        if isinstance(name, str) and name.isalnum():
-            yield from (path for path in (folder / "cache").rglob(f"{name}*") if path.is_file())
 
 
 def _mark(store: Store, marks: list[tuple[str, str, bool, bool]]) -> None:
