@@ -54,14 +54,24 @@ class PresetBook:
                 raise NotFound(Code.PRESET_UNKNOWN, name=name)
             self._write({key: value for key, value in self._presets.items() if key != name})
 
-    def merge(self, imported: dict[str, ApiConfig]) -> None:
-        """Take imported presets in; a masked or empty key leaves the stored one of the same origin in place."""
+    def merge(self, imported: dict[str, ApiConfig], *others: ApiConfig) -> list[str]:
+        """Take imported presets in; a masked or empty key is filled in from a stored configuration of the same origin.
+
+        ``others``: stored configurations besides the presets. Answers the names that were left as they are, because
+        their key would have been erased.
+        """
         with self._lock:
             merged = dict(self._presets)
+            left: list[str] = []
             for name, config in imported.items():
-                stored = merged.get(check_name(name))
-                merged[check_name(name)] = keep_key(config, stored)
+                stored = merged.get(name)
+                filled = keep_key(config, stored, *others, *self._presets.values())
+                if erases_key(filled, stored):
+                    left.append(name)
+                else:
+                    merged[name] = filled
             self._write(merged)
+        return left
 
     def _write(self, presets: dict[str, ApiConfig]) -> None:
         write_json(self._path, {"presets": presets})
@@ -86,6 +96,11 @@ def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
         if other is not None and other.api_key and origin(other.api_url) == origin(config.api_url):
             return msgspec.structs.replace(config, api_key=other.api_key)
     return msgspec.structs.replace(config, api_key="")
+
+
+def erases_key(config: ApiConfig, stored: ApiConfig | None) -> bool:
+    """Whether putting ``config`` in the place of ``stored`` would lose a key."""
+    return stored is not None and bool(stored.api_key) and not config.api_key
 
 
 class PresetFile(msgspec.Struct, frozen=True):

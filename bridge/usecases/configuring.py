@@ -13,7 +13,7 @@ from bridge.usecases.common import Caller, Nothing, Ok, viewer
 from bridge.views import ProblemView
 from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
 from engine.errors import Code, EditFailed, InvalidInput, NotFound, Problem
-from engine.presets import PresetFile, keep_key, read_preset_file
+from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
 
 _PROBE_SECONDS = 15.0
@@ -216,11 +216,19 @@ def export_presets(console: Console, _: Nothing, caller: Caller) -> PresetFile:
 def import_presets(console: Console, params: ImportParams, caller: Caller) -> ImportAnswer:
     """Take an exported file in; a masked or empty key never erases a stored one."""
     presets, current, warnings = read_preset_file(params.file)
-    console.presets.merge(presets)
+    before = console.preferences.config
+    left = console.presets.merge(presets, before)
+    warnings += [Problem(Code.API_KEY_REQUIRED, {"name": name}, "api_key") for name in left]
+    applied = False
     if current is not None:
-        console.preferences.set_config(keep_key(current, console.preferences.config))
+        filled = keep_key(current, before, *console.presets.all().values())
+        applied = not erases_key(filled, before)
+        if applied:
+            console.preferences.set_config(filled)
+        else:
+            warnings.append(Problem(Code.API_KEY_REQUIRED, {"name": "current_config"}, "api_key"))
     console.changed()
-    return ImportAnswer(len(presets), current is not None, _worded(console, caller, warnings))
+    return ImportAnswer(len(presets) - len(left), applied, _worded(console, caller, warnings))
 
 
 def get_ui(console: Console, _: Nothing, caller: Caller) -> UiSettings:
