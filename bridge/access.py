@@ -48,7 +48,8 @@ class Access:
         if not self._knows_host(host):
             raise NotAllowed(Code.HOST_NOT_ALLOWED, value=host[:200])
         self._check_origin(request, host)
-        if self._token and not self._has_token(request):
+        # A preflight cannot carry a token and does nothing; the request behind it must.
+        if self._token and request.method != "OPTIONS" and not self._has_token(request):
             raise NotAuthenticated(Code.TOKEN_REQUIRED)
         if request.body_expected and request.method in ("POST", "PUT", "PATCH"):
             check_content_type(request)

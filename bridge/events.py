@@ -44,7 +44,7 @@ class Hub:
 
     def stream(self, since: int | None, caller: Caller) -> Iterator[bytes]:
         """``snapshot``, then ``change`` events, then a heartbeat comment every 15 s while nothing happens."""
-        self._streams += 1
+        self._enter(1)
         try:
             yield b"retry: 2000\n\n"
             seen = self._count
@@ -63,7 +63,11 @@ class Hub:
                     continue
                 spoke = self._monotonic()
         finally:
-            self._streams -= 1
+            self._enter(-1)
+
+    def _enter(self, number: int) -> None:
+        with self._changed:
+            self._streams += number
 
     def _wait(self, seen: int) -> int:
         """Until something changed or it is time for a heartbeat; the new count of changes."""

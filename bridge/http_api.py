@@ -52,6 +52,7 @@ class HttpApi:
         app.route("/api/events", "GET", self._events)
         app.route(SHOW_PATH, "POST", self._show_window)
         app.route("/api/<rest:path>", "OPTIONS", lambda **_: "")
+        app.route("/api/<rest:path>", "ANY", self._nothing_there)
         app.route("/", "GET", self._page)
         app.route("/index.html", "GET", self._page)
         app.route("/<path:path>", "GET", self._static)
@@ -93,6 +94,14 @@ class HttpApi:
         view = ProblemView(code, self._console.messages.problem(self._caller().language, problem), problem.params)
         response.content_type = "application/json"
         return self._encoder.encode(_error_body(view))
+
+    @staticmethod
+    def _nothing_there(**_: str) -> HTTPError:
+        """What no route takes: 405 where another method would do, else 404."""
+        methods = {operation.method for operation in OPERATIONS if _pattern(operation.path).fullmatch(request.path)}
+        if not methods:
+            return HTTPError(404)
+        return HTTPError(405, Allow=", ".join(sorted(methods | {"OPTIONS"})))
 
     # --- operations ---
 
@@ -175,6 +184,8 @@ class HttpApi:
         return text
 
     def _static(self, path: str) -> Any:
+        if path.startswith("api/"):
+            return self._nothing_there()
         if any(part.startswith(".") for part in path.split("/")):
             return self._refusal(failure(self._console, NotFound(Code.OPERATION_UNKNOWN, name=path), self._caller()))
         return static_file(path, root=str(self._webui), headers={"Cache-Control": "no-cache"})
@@ -187,6 +198,12 @@ class HttpApi:
 def route_of(operation: Operation) -> str:
     """The operation's path in Bottle's notation."""
     return re.sub(r"\{(\w+)\}", lambda match: f"<{match[1]}:{_FILTERS[match[1]]}>", operation.path)
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    """The operation's path as an expression."""
+    shapes = {"name": ".+", "language": _FILTERS["language"][3:]}
+    return re.compile(re.sub(r"\{(\w+)\}", lambda match: f"(?:{shapes.get(match[1], _ID[3:])})", path))
 
 
 def page_policy(html: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import sysconfig
@@ -10,8 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from engine.errors import Code, StorageFailed
-from engine.files import storage_failure
+from engine.errors import Code, InvalidInput, StorageFailed
 
 APP_ID = "image-batch-console"
 
@@ -19,7 +19,7 @@ APP_ID = "image-batch-console"
 def data_folder(environ: Mapping[str, str]) -> Path:
     """``APP_DATA_DIR``, else the user data folder; an existing ``~/.image-batch-console`` if that does not exist.
 
-    Created where missing; StorageFailed if it cannot be written.
+    Created where missing. Where it cannot be written: InvalidInput naming the variable, or StorageFailed.
     """
     if chosen := environ.get("APP_DATA_DIR", "").strip():
         folder = Path(chosen).expanduser().absolute()
@@ -32,10 +32,15 @@ def data_folder(environ: Mapping[str, str]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix" and not chosen:
             folder.chmod(0o700)
-    except OSError as error:
-        raise storage_failure(error, folder) from error
-    if not os.access(folder, os.W_OK):
-        raise StorageFailed(Code.STORAGE_FAILED, path=str(folder), reason="read-only")
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if chosen:
+            raise InvalidInput(
+                Code.SETTING_INVALID, field="APP_DATA_DIR", name="APP_DATA_DIR", value=chosen[:200], reason=reason
+            ) from error
+        raise StorageFailed(Code.STORAGE_FAILED, path=str(folder), reason=reason) from error
     return folder
 
 

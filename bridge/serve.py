@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -19,6 +20,7 @@ from bridge.settings import Settings, StatusUi
 from bridge.status_panel import LogTail, StatusPanel, has_terminal
 
 EXIT_PORT_TAKEN = 2
+_TAKEN = frozenset({errno.EADDRINUSE, 10048, 10013})  # Windows: in use; held exclusively
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
@@ -28,9 +30,12 @@ def bind_or_explain(settings: Settings, messages: Messages, language: str, say: 
     try:
         return bind(settings.host, settings.port)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason, taken = error.strerror or str(error), error.errno in _TAKEN
     host, port = settings.host, settings.port
     say(messages.text(language, "serve.port_taken", host=host, port=port, reason=reason))
+    if not taken:  # an address that is not this machine's, or a port that needs rights
+        say(messages.text(language, "serve.bind_advice"))
+        return None
     holder = find_holder(host, port)
     if holder.is_this_program:
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"  # noqa: S104 - compared

@@ -60,7 +60,7 @@ class Server:
             ident=None,
             connection_limit=200,
             channel_timeout=60,
-            max_request_body_size=2 * MAX_BODY_BYTES,
+            max_request_body_size=2 * max(MAX_BODY_BYTES, settings.max_preset_import),
             max_request_header_size=64 * 1024,
             clear_untrusted_proxy_headers=True,
         )

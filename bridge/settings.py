@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import msgspec
 
-from engine.errors import Code, InvalidInput
+from engine.errors import AddressRefused, Code, InvalidInput
 from engine.models import EditLimits
-from engine.upstream.netguard import NetPolicy
+from engine.upstream.netguard import NetPolicy, normalise_host
 
 T = TypeVar("T")
 _MIB = 1024 * 1024
@@ -73,8 +73,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         network=NetPolicy(
             allow_private_api=env.get("ALLOW_PRIVATE_API_URL", False, _switch),
             allow_private_download=env.get("ALLOW_PRIVATE_DOWNLOAD_URL", False, _switch),
-            api_hosts=env.get("API_URL_HOST_ALLOWLIST", (), _list),
-            download_hosts=env.get("DOWNLOAD_URL_HOST_ALLOWLIST", (), _list),
+            api_hosts=env.get("API_URL_HOST_ALLOWLIST", (), _hosts),
+            download_hosts=env.get("DOWNLOAD_URL_HOST_ALLOWLIST", (), _hosts),
         ),
         max_redirects=env.get("MAX_HTTP_REDIRECTS", 3, _whole(0, 20)),
         limits=EditLimits(
@@ -141,6 +141,17 @@ def _number(text: str) -> float:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = _list(text)
+    for host in hosts:
+        name = host.removeprefix("*").removeprefix(".")
+        try:
+            normalise_host(f"[{name}]" if ":" in name and not name.startswith("[") else name)
+        except AddressRefused as error:
+            raise ValueError("host names, comma-separated; no scheme, port or path") from error
+    return hosts
 
 
 def _origins(text: str) -> tuple[str, ...]:
