@@ -13,6 +13,8 @@ It can also ask for a fault, to see how the program takes it:
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +23,9 @@ from typing import Self
 from bridge.demo_answers import MODEL
 from bridge.demo_http import DemoServer, DemoState
 from bridge.demo_requests import PATHS
-from bridge.paths import program_folder
+from bridge.paths import data_folder, program_folder
 from engine.config import ApiConfig, ApiMode, StreamChoice
+from engine.files import storage_failure, write_bytes
 
 DEMO_PROMPT = "把这张图画成水彩画 · Turn this picture into a watercolor"
 
@@ -41,9 +44,25 @@ def demo_config(base_url: str, mode: ApiMode = ApiMode.IMAGES_EDITS) -> ApiConfi
     )
 
 
-def samples_folder() -> Path:
-    """The folder of sample pictures that comes with the program; StorageFailed if the installation lacks it."""
-    return program_folder("assets") / "samples"
+def samples_folder(data: Path | None = None) -> Path:
+    """The folder of sample pictures that comes with the program; StorageFailed if the installation lacks it.
+
+    A one-file program unpacks itself to another place at each start; there the samples are copied into the folder
+    ``data`` (default: the data folder) first, so that tasks find them again later.
+    """
+    inside = program_folder("assets") / "samples"
+    unpacked = getattr(sys, "_MEIPASS", None)
+    if unpacked is None or not inside.is_relative_to(unpacked):
+        return inside
+    outside = (data or data_folder(os.environ)) / "samples"
+    try:
+        outside.mkdir(parents=True, exist_ok=True)
+        for picture in sorted(inside.iterdir()):
+            if not (outside / picture.name).is_file():
+                write_bytes(outside / picture.name, picture.read_bytes())
+    except OSError as error:
+        raise storage_failure(error, outside) from error
+    return outside
 
 
 class DemoEndpoint:

@@ -7,10 +7,12 @@ import io
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -302,3 +304,17 @@ def test_config_calls_the_endpoint(demo: DemoEndpoint, client: httpx.Client) -> 
         assert config.unlock_local_api_url
         assert config.unlock_local_download_url
         assert client.post(config.api_url, json=body(mode, config.user_prompt)).status_code == 200
+
+
+def test_samples_of_an_unpacked_program_are_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A program that lies in a new place at each start keeps its samples in the data folder, and overwrites none."""
+    source = samples_folder()
+    monkeypatch.setattr(sys, "_MEIPASS", str(source.parents[1]), raising=False)
+    monkeypatch.setenv("APP_DATA_DIR", str(tmp_path))
+    kept = samples_folder()
+    assert kept == tmp_path / "samples"
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+        path.name: path.read_bytes() for path in source.iterdir()
+    }
+    (kept / "001_start.jpg").write_bytes(b"changed")
+    assert (samples_folder(tmp_path) / "001_start.jpg").read_bytes() == b"changed"
