@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +16,30 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.console import Console
-from bridge.demo import samples_folder
+from bridge.demo import demo_config, samples_folder
 from bridge.messages import Messages
 from bridge.opening import make_folder, open_console
 from bridge.preferences import Preferences
 from bridge.serve import ending_signals
 from bridge.settings import Settings
 from bridge.usecases.common import Caller, Nothing
-from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
+from bridge.usecases.configuring import entered_config
+from bridge.usecases.run import StartAnswer, StartParams, request_fingerprint, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
+from bridge.usecases.tasks import remove_files
 from bridge.views import Viewer, progress_view
-from engine.config import ApiConfig
+from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
-from engine.errors import Code, InvalidInput
+from engine.errors import Code, InvalidInput, Problem
 from engine.models import FINISHED, TaskMatch, TaskStatus
 from engine.presets import PresetBook
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_STOPPED = 0, 1, 2, 130
 _LOOK_SECONDS = 0.25
 _LINE_SECONDS = 10.0
+_ALL = 2**31
+_ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the wish
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +62,15 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     if not source:
         raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
     output = check_output(order.output)
-    base = None if order.demo else stored_config(folder, order.preset)
-    place = run_folder(folder, source, output)
+    base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
+    place = run_folder(folder, source, output, _wish(base, order))
+    goes_on_with = None
     if order.resume and not place.exists():
-        raise InvalidInput(Code.NOTHING_TO_RESUME, field="INPUT", path=str(output))
+        place = goes_on_with = latest_run(place.parent, output)
     with open_console(make_folder(place), settings, messages, demo=order.demo) as console:
-        if base is not None:
+        if order.demo:
+            base = demo_config(origin(console.preferences.config.api_url))
+        if goes_on_with is None or order.preset is not None:
             console.preferences.set_config(base)
         return _Run(console, order, source, output).run()
 
@@ -73,10 +82,23 @@ def stored_config(folder: Path, preset: str | None) -> ApiConfig:
     return Preferences(folder / "state.json").config
 
 
-def run_folder(folder: Path, source: str, output: Path) -> Path:
-    """Where the tasks of this source and this output are kept, so that the same command finds them again."""
+def run_folder(folder: Path, source: str, output: Path, wish: str) -> Path:
+    """Where the tasks of one source, output and wish are kept, so that the same command finds them again."""
     name = hashlib.sha256(f"{Path(source).expanduser().resolve()}\0{output.resolve()}".encode()).hexdigest()[:16]
-    return folder / "runs" / name
+    return folder / "runs" / name / wish[:16]
+
+
+def latest_run(runs: Path, output: Path) -> Path:
+    """The run of this source and output that was used last, for a ``--resume`` without the flags of its start."""
+    found = sorted((place for place in runs.glob("*") if place.is_dir()), key=lambda place: place.stat().st_mtime)
+    if not found:
+        raise InvalidInput(Code.NOTHING_TO_RESUME, field="INPUT", path=str(output))
+    return found[-1]
+
+
+def _wish(base: ApiConfig, order: Order) -> str:
+    config, _ = parse_entered({**msgspec.to_builtins(base), **order.fields})
+    return request_fingerprint(config, order.demo)
 
 
 class _Run:
@@ -88,15 +110,19 @@ class _Run:
         self._source = source
         self._output = output
         self._stopped = threading.Event()
+        self._begun = False
         self._terminal = Terminal(stderr=True)
         self._revision = console.store.revision()
         self._view = Viewer(console.messages, order.language)
 
     def run(self) -> int:
         with ending_signals(self._stop):
+            self._tell_problems(self._console.notices)
             started = self._start()
+            self._begun = True
             if started is not None:
                 self._tell_start(started)
+                self._forget_others()
             self._watch()
             self._console.batch.wait_idle(5)
             report, _ = save_matching(
@@ -108,17 +134,26 @@ class _Run:
 
     def _start(self) -> StartAnswer | None:
         caller = Caller(self._order.language)
-        if self._order.resume:
-            resume_tasks(self._console, Nothing(), caller)
-            return None
-        current = msgspec.to_builtins(self._console.preferences.config)
-        config = {**current, **self._order.fields}
+        config = msgspec.to_builtins(self._console.preferences.config) | self._order.fields
         if "api_key" not in self._order.fields and "api_url" in self._order.fields:
             config["api_key"] = ""  # the stored key goes along only to the origin that it was entered for
-        return start_batch(self._console, StartParams(self._source, config), caller)
+        if not self._order.resume:
+            return start_batch(self._console, StartParams(self._source, config), caller)
+        entered, problems = entered_config(self._console, config)
+        self._tell_problems(problems)
+        self._console.preferences.set_config(entered)
+        resume_tasks(self._console, Nothing(), caller)
+        return None
+
+    def _forget_others(self) -> None:
+        """Tasks of pictures that are gone or were changed since would make every later run fail; what came is saved."""
+        unfinished = frozenset(TaskStatus) - {TaskStatus.DONE}
+        tasks = self._console.store.tasks(TaskMatch(status=unfinished))
+        others = [task.id for task in tasks if task.revision <= self._revision and all(r.saved for r in task.results)]
+        remove_files(self._console, self._console.store.remove(others))
 
     def _stop(self) -> None:
-        if self._stopped.is_set():  # asked twice: the person means it
+        if not self._begun or self._stopped.is_set():  # nothing to keep yet, or asked twice: the person means it
             raise KeyboardInterrupt
         self._stopped.set()
         self._console.batch.stop()
@@ -162,8 +197,8 @@ class _Run:
     def _emit_changes(self) -> None:
         if not self._order.json:
             return
-        changes = self._console.store.changes(self._revision, 10_000)
-        self._revision = changes.revision if not changes.truncated else changes.tasks[-1].revision - 1
+        changes = self._console.store.changes(self._revision, _ALL)
+        self._revision = changes.revision
         for task in changes.tasks:
             if task.status in FINISHED:
                 error = self._view.maybe(task.error)
@@ -173,8 +208,11 @@ class _Run:
     def _tell_start(self, started: StartAnswer) -> None:
         if self._order.json:
             self._emit("start", task_count=started.task_count, new_count=started.new_count,
-                       reused_count=started.reused_count, unreadable=started.unreadable)  # fmt: skip
+                       reused_count=started.reused_count, unreadable=started.unreadable,
+                       warnings=started.warnings)  # fmt: skip
             return
+        for warning in started.warnings:
+            self._print(warning.message)
         if self._console.demo:
             self._say("panel.demo")
         self._say("run.started", total=started.task_count, new=started.new_count, reused=started.reused_count)
@@ -208,11 +246,20 @@ class _Run:
         unreadable = started.unreadable_count if started is not None else 0
         return EXIT_DONE if whole and not unreadable else EXIT_FAILED
 
-    def _say(self, key: str, **params: Any) -> None:
-        self._terminal.print(
-            self._console.messages.text(self._order.language, key, **params), markup=False, highlight=False
-        )
+    def _tell_problems(self, problems: Sequence[Problem]) -> None:
+        for problem in problems:
+            self._print(self._view.problem(problem).message)
 
-    def _emit(self, event: str, **data: Any) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode({"event": event, **data}) + b"\n")
-        sys.stdout.buffer.flush()
+    def _say(self, key: str, **params: Any) -> None:
+        self._print(self._console.messages.text(self._order.language, key, **params))
+
+    def _print(self, text: str) -> None:
+        self._terminal.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    @staticmethod
+    def _emit(event: str, **data: Any) -> None:
+        try:
+            sys.stdout.buffer.write(msgspec.json.encode({"event": event, **data}) + b"\n")
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:  # nobody reads on; what is under way is paid for and goes on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

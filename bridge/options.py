@@ -124,4 +124,6 @@ def _read_file(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
     inner = data.get("config", data.get("current_config", data))
-    return dict(inner) if isinstance(inner, dict) else {}
+    if not isinstance(inner, dict):
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
+    return dict(inner)
