@@ -32,6 +32,7 @@ from engine.upstream.retry import call_with_retries, status_failure
 from engine.upstream.sse import EventReader, ServerEvent
 from engine.upstream.transport import Transport
 
+_END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _DISK_WAIT_SECONDS = 2.0
 
@@ -62,6 +63,7 @@ class _Edit:
         self._http_status: int | None = None
         self._warning: Problem | None = None
         self._attempts = 0
+        self._ended = False
 
     @property
     def _config(self) -> ApiConfig:
@@ -99,6 +101,7 @@ class _Edit:
         self._log.begin_attempt(attempt)
         self._log.stage = "asking"
         self._log.add("request", **describe_request(request))
+        self._ended = False
         self._http_status = None
         answer, cut = self._ask(request)
         self._log.add(
@@ -142,8 +145,8 @@ class _Edit:
                 self._take(reader, events.feed(chunk))
             self._take(reader, events.close())
         except (EditFailed, Stopped) as error:
-            # What had arrived whole before the cut is paid for and kept.
-            return error
+            # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.
+            return None if self._ended and isinstance(error, EditFailed) else error
         finally:
             self._log.end_events()
         return None
@@ -227,6 +230,7 @@ class _Edit:
     def _take(self, reader: AnswerReader, events: Iterable[ServerEvent]) -> None:
         for event in events:
             self._log.event(event.name, event.data)
+            self._ended = event.data == _END
             progress = reader.feed(event)
             if progress is not None:
                 self._log.percent = progress.percent if progress.percent is not None else self._log.percent
