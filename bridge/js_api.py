@@ -2,55 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from bridge.console import Console
-from bridge.dispatch import Failure, call
-from bridge.messages import pick_language
+from bridge.dispatch import Failure, call, failure
+from bridge.messages import DEFAULT_LANGUAGE, pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.usecases.common import Caller
 from bridge.usecases.looking import Picture
+from engine.errors import Code, ConsoleError, InvalidInput, TooLarge
 
 
-def make_js_api(console: Console, **extra: Callable[[dict[str, Any]], Any]) -> object:
+Extra = Callable[[dict[str, Any]], Any]
+
+
+def make_js_api(console: Console, language: str = DEFAULT_LANGUAGE, extra: Mapping[str, Extra] | None = None) -> object:
     """``api.<name>(params)`` answers ``{ok: true, data}`` or ``{ok: false, error}``; it never raises.
 
+    ``language``: of the answers, until the person chooses one on the page.
     ``extra``: what only a window can do (native dialogs), under the same rules.
     """
-    methods: dict[str, Any] = {operation.name: _method(console, operation) for operation in OPERATIONS}
-    methods |= {name: _extra_method(console, name, function) for name, function in extra.items()}
-    return type("Api", (), methods)()
+
+    def caller() -> Caller:
+        return Caller(pick_language(str(console.preferences.ui.get("language", language))), local=True)
+
+    rows = [*OPERATIONS, *(_row(name, function) for name, function in (extra or {}).items())]
+    return type("Api", (), {row.name: _method(console, row, caller) for row in rows})()
 
 
-def _method(console: Console, operation: Operation) -> Callable[..., dict[str, Any]]:
-    def method(_self: object, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        return _answer(call(console, operation, _parameters(operation, params), _caller(console)))
+class _Anything(msgspec.Struct, frozen=True):
+    values: dict[str, Any]
+
+
+def _row(name: str, function: Extra) -> Operation:
+    return Operation(name, "", "", _Anything, _Anything, lambda _console, given, _caller: function(given.values))
+
+
+def _method(console: Console, operation: Operation, caller: Callable[[], Caller]) -> Callable[..., dict[str, Any]]:
+    # pywebview hands on as many arguments as the page gave; one too many must not become an exception there.
+    def method(_self: object, params: Any = None, *_more: object) -> dict[str, Any]:
+        who = caller()
+        try:
+            given = _parameters(console, operation, params)
+        except ConsoleError as error:
+            return _answer(failure(console, error, who))
+        return _answer(call(console, operation, given, who))
 
     method.__name__ = operation.name
     method.__doc__ = operation.summary
     return method
 
 
-def _extra_method(console: Console, name: str, function: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
-    def method(_self: object, params: dict[str, Any] | None = None) -> dict[str, Any]:
-        row = Operation(name, "", "", _Free, _Free, lambda _console, free, _caller: function(free.values))
-        return _answer(call(console, row, {"values": params or {}}, _caller(console)))
-
-    method.__name__ = name
-    return method
-
-
-class _Free(msgspec.Struct, frozen=True):
-    values: dict[str, Any]
+def _parameters(console: Console, operation: Operation, params: Any) -> dict[str, Any]:
+    if operation.kind is Kind.UPLOAD:
+        return {"file": base64.b64encode(_upload(params, console.settings.max_preset_import)).decode()}
+    if params is None:
+        params = {}
+    if not isinstance(params, dict):
+        raise InvalidInput(Code.NOT_JSON)
+    return {"values": params} if operation.params is _Anything else params
 
 
-def _parameters(operation: Operation, params: dict[str, Any] | None) -> dict[str, Any]:
-    data = params if isinstance(params, dict) else {}
-    if operation.kind is Kind.UPLOAD:  # a page hands the file's JSON over as it is
-        return {"file": msgspec.to_builtins(msgspec.json.encode(data.get("data", data)))}
+def _upload(params: Any, limit: int) -> bytes:
+    """A page hands the file's JSON over as it is, parsed; TooLarge beyond ``limit`` bytes."""
+    data = b"" if params is None else json.dumps(params, ensure_ascii=False).encode("utf-8", "replace")
+    if len(data) > limit:
+        raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
     return data
 
 
@@ -60,7 +82,3 @@ def _answer(answer: Any) -> dict[str, Any]:
     if isinstance(answer, Picture):  # pictures do not cross the bridge
         return {"ok": True, "data": {"mime": answer.mime, "url": answer.url}}
     return {"ok": True, "data": msgspec.to_builtins(answer)}
-
-
-def _caller(console: Console) -> Caller:
-    return Caller(pick_language(str(console.preferences.ui.get("language", ""))), local=True)

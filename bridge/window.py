@@ -68,10 +68,13 @@ class DesktopWindow:
             url=_in_window(self._server.url),
             js_api=make_js_api(
                 self._console,
-                pick_folder=self._pick_folder,
-                pick_file=self._pick_file,
-                reveal=self._reveal,
-                dropped_path=self._dropped_path,
+                self._language,
+                {
+                    "pick_folder": self._pick_folder,
+                    "pick_file": self._pick_file,
+                    "reveal": self._reveal,
+                    "dropped_path": self._dropped_path,
+                },
             ),
             width=max(place.width, _MIN_SIZE[0]),
             height=max(place.height, _MIN_SIZE[1]),

@@ -169,4 +169,4 @@ def _thumbnail(
         raise NotFound(missing, path=str(path)) from error
     except PictureRejected as error:
         raise NotFound(error.code, field=None, **error.params) from error
-    return Picture(mime, url, data=data)
+    return Picture(mime, f"{url}?size={size}", data=data)
