@@ -17,7 +17,6 @@ from bridge.usecases.common import Caller
 from bridge.usecases.looking import Picture
 from engine.errors import Code, ConsoleError, InvalidInput, TooLarge
 
-
 Extra = Callable[[dict[str, Any]], Any]
 
 
