@@ -102,15 +102,18 @@ PACKAGES = [
     ),
 ]
 
-ICONS = (
-    "arrow-down arrow-left arrow-right arrow-up ban bug check chevron-down chevron-left chevron-right circle "
-    "circle-alert circle-check circle-dashed circle-help circle-x clock columns-2 contrast copy download ellipsis "
-    "eraser external-link eye file-text filter flame folder folder-open folder-up hand image image-off info keyboard "
-    "languages list-checks loader maximize monitor moon octagon-pause panel-left-close panel-left-open play plug "
-    "plug-zap plus redo-2 refresh-cw repeat-2 rotate-ccw rotate-cw save save-all scan search settings-2 "
-    "square square-check square-split-horizontal sun terminal trash-2 triangle-alert undo-2 upload wifi-off wrench x "
-    "zoom-in zoom-out"
-).split()
+# fmt: off
+ICONS = [
+    "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bug", "check", "chevron-down", "chevron-left",
+    "chevron-right", "circle", "circle-alert", "circle-check", "circle-dashed", "circle-help", "circle-x", "clock",
+    "columns-2", "contrast", "copy", "download", "ellipsis", "eraser", "external-link", "eye", "file-text", "filter",
+    "flame", "folder", "folder-open", "folder-up", "hand", "image", "image-off", "info", "keyboard", "languages",
+    "list-checks", "loader", "maximize", "monitor", "moon", "octagon-pause", "panel-left-close", "panel-left-open",
+    "play", "plug", "plug-zap", "plus", "redo-2", "refresh-cw", "repeat-2", "rotate-ccw", "rotate-cw", "save",
+    "save-all", "scan", "search", "settings-2", "square", "square-check", "square-split-horizontal", "sun",
+    "terminal", "trash-2", "triangle-alert", "undo-2", "upload", "wifi-off", "wrench", "x", "zoom-in", "zoom-out",
+]
+# fmt: on
 
 MIT_FOR_SLIDER = """img-comparison-slider declares the MIT licence in its package.json and ships no licence file.
 
@@ -214,7 +217,8 @@ def check() -> int:
     """Number of vendored files that are not what ``VERSIONS`` says, each named on standard error."""
     wrong = 0
     for folder in (PAGE, TESTS):
-        listed = re.findall(r"^  (\S+) sha256-([0-9a-f]{64})$", (folder / "VERSIONS").read_text(encoding="utf-8"), re.M)
+        text = (folder / "VERSIONS").read_text(encoding="utf-8")
+        listed = re.findall(r"^  (\S+) sha256-([0-9a-f]{64})$", text, re.MULTILINE)
         present = {path for path in folder.rglob("*") if path.is_file()} - {folder / "VERSIONS"}
         for name, digest in listed:
             path = folder / name

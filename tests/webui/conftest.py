@@ -1,27 +1,16 @@
-"""A real server on a loopback port, its data folder filled as a test needs it, and a real Chromium that looks at it."""
+"""A real Chromium for the page's tests, and the rule that its console stays free of errors."""
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.server import Server, bind
-from bridge.settings import read_settings
-from engine.images.cache import Cache
-from engine.tasks.store import Store
+from tests.webui.driver import Seen, watch
 
 CHROMIUM = "/usr/bin/chromium"
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -29,99 +18,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents and "page" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
-
-
-@dataclass
-class Site:
-    """A running program: its address, its console, its folders."""
-
-    console: Console
-    server: Server
-    folder: Path
-
-    @property
-    def url(self) -> str:
-        return self.server.url
-
-    def stop_serving(self) -> int:
-        """End the server but not the console; the port that is free now."""
-        port = self.server.port
-        self.server.close()
-        return port
-
-    def serve_again(self, port: int) -> None:
-        """Serve on the same port once more."""
-        self.server = Server(self.console, bind("127.0.0.1", port))
-        self.server.start()
-
-
-@contextlib.contextmanager
-def running(folder: Path, *, shown_version: str | None = None, demo: bool = False) -> Iterator[Site]:
-    """The program on a data folder, until the end of the block."""
-    settings = read_settings({"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
-    folder.mkdir(exist_ok=True)
-    with Console(folder, settings, load_messages(), version=shown_version or version(), demo=demo) as console:
-        site = Site(console, Server(console, bind("127.0.0.1", 0)), folder)
-        site.server.start()
-        try:
-            yield site
-        finally:
-            site.server.close()
-
-
-def picture(path: Path, number: int, *, size: tuple[int, int] = (320, 240), mark: bool = False) -> Path:
-    """A drawn picture that differs from its neighbours; ``mark`` adds what an edit would."""
-    image = Image.new("RGB", size, (number * 37 % 200, number * 91 % 200, number * 53 % 200))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((size[0] * 0.2, size[1] * 0.2, size[0] * 0.7, size[1] * 0.8), fill=(240, 220, number * 17 % 255))
-    if mark:
-        draw.rectangle((size[0] * 0.6, size[1] * 0.6, size[0] * 0.9, size[1] * 0.9), fill=(20, 160, 220))
-    image.save(path)
-    return path
-
-
-@dataclass
-class Seed:
-    """One task to be found in the data folder."""
-
-    name: str
-    status: str = "done"
-    results: int = 1
-    error: str | None = None
-    warning: str | None = None
-    kinds: list[str] = field(default_factory=list)
-
-
-def seed(folder: Path, tasks: list[Seed], *, pictures: int = 6) -> None:
-    """Fill a data folder with tasks by plain SQL: 50,000 of them in a second or two. Pictures are shared."""
-    folder.mkdir(exist_ok=True)
-    sources = folder / "sources"
-    sources.mkdir(exist_ok=True)
-    cache = Cache(folder / "cache")
-    files = [picture(sources / f"{n}.png", n) for n in range(pictures)]
-    edited = [picture(folder / "edited.png", n, mark=True).read_bytes() for n in range(pictures + 4)]
-    hashes = [(cache.put(data, "png"), len(data)) for data in edited]
-    Store(folder / "tasks.db").close()
-    with contextlib.closing(sqlite3.connect(folder / "tasks.db")) as database, database:
-        now = int(time.time())
-        database.executemany(
-            "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, status, attempts, error, warning,"
-            " result_count, selected_count, updated_at, revision) VALUES (?, ?, ?, ?, '', ?, 1, ?, ?, ?, ?, ?, 1)",
-            [
-                (f"t{n}", str(files[n % pictures]), one.name, one.name.casefold(), one.status, one.error, one.warning,
-                 one.results, one.results, now - n % 1000)
-                for n, one in enumerate(tasks)
-            ],
-        )  # fmt: skip
-        database.executemany(
-            "INSERT INTO result (id, task_id, hash, size, mime, extension, width, height, source_type)"
-            " VALUES (?, ?, ?, ?, 'image/png', 'png', 320, 240, 'base64')",
-            [
-                (f"r{n}-{k}", f"t{n}", *hashes[(n + k) % len(hashes)])
-                for n, one in enumerate(tasks)
-                for k in range(one.results)
-            ],
-        )
 
 
 @pytest.fixture(scope="session")
@@ -133,30 +29,12 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@dataclass
-class Seen:
-    """What the browser complained about."""
-
-    complaints: list[str] = field(default_factory=list)
-    allowed: list[str] = field(default_factory=list)
-    """Parts of complaints that a test provokes on purpose."""
-
-    def real(self) -> list[str]:
-        return [text for text in self.complaints if not any(part in text for part in self.allowed)]
-
-
 @pytest.fixture
 def seen() -> Iterator[Seen]:
     """Console errors of a test's pages; any that the test did not allow fails it."""
     record = Seen()
     yield record
     assert record.real() == []
-
-
-def watch(page: Page, seen: Seen) -> None:
-    """Note every error that a page's console or script reports."""
-    page.on("console", lambda message: seen.complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
 
 
 @pytest.fixture
@@ -168,22 +46,3 @@ def page(browser: Browser, seen: Seen) -> Iterator[Page]:
     watch(page, seen)
     yield page
     context.close()
-
-
-def until(what: Callable[[], object], *, seconds: float = 15, why: str = "") -> None:
-    """Wait for something that the page or the program comes to; the CSP forbids playwright's own wait_for_function."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, why or "it did not happen in time"
-        time.sleep(0.03)
-
-
-def open_page(page: Page, site: Site, query: str = "") -> None:
-    """Open the program's page and wait until it stands and listens."""
-    page.goto(site.url + query)
-    page.wait_for_selector(".runbar")
-
-
-def shown(locator: Locator) -> str:
-    """Text of an element, in one line."""
-    return " ".join(locator.inner_text().split())

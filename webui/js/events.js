@@ -1,7 +1,7 @@
 // Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
 import { batch } from '@preact/signals';
 import { call, EVENTS_URL } from './api.js';
-import { catchUp, reload } from './list.js';
+import { catchUp, growSlots, reload } from './list.js';
 import * as store from './store.js';
 
 const RETRY = 2000; // ms
@@ -78,6 +78,7 @@ function takeChange(data, onFinished) {
 
 function takeTasks(data) {
   for (const task of data.tasks ?? []) if (store.tasks.has(task.id)) store.putTask(task);
+  growSlots(data.tasks ?? []);
   if (data.removed?.length) {
     const gone = new Set(data.removed);
     store.selection.value = new Set([...store.selection.peek()].filter((id) => !gone.has(id)));

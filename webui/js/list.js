@@ -82,7 +82,8 @@ function keepPage(page, answer) {
   growSlots(answer.tasks);
 }
 
-function growSlots(tasks) {
+/** Makes room for the results that these tasks have; never less, so that nothing jumps back. */
+export function growSlots(tasks) {
   const most = Math.max(1, ...tasks.map((task) => task.results.length));
   if (most > store.slots.peek()) store.slots.value = Math.min(4, most);
 }

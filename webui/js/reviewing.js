@@ -110,8 +110,8 @@ export async function accept(task) {
   await perform({
     label: t('page.step.accept', { name: task.source_name }),
     place: index,
-    redo: () => markReviewed(task.id),
-    undo: () => {
+    redo: async () => markReviewed(task.id),
+    undo: async () => {
       const left = new Set(store.reviewed.peek());
       left.delete(task.id);
       store.reviewed.value = left;

@@ -5,42 +5,50 @@ import * as store from './store.js';
 
 const DEEP = 500;
 
-/** Does a command and remembers how to take it back; `place` is where in the list it happened. */
+/** Does a command and remembers how to take it back, at once: who presses undo before the answer is there waits for it. */
 export async function perform(command) {
+  const step = { place: store.review.peek()?.index, ...command };
+  step.pending = step.redo();
+  store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), step];
+  store.redoStack.value = [];
   try {
-    await command.redo();
+    await step.pending;
   } catch (error) {
+    store.undoStack.value = store.undoStack.peek().filter((one) => one !== step);
     toastError(error);
     return false;
   }
-  const placed = { place: store.review.peek()?.index, ...command };
-  store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), placed];
-  store.redoStack.value = [];
   return true;
 }
 
-async function step(from, to, way, key) {
-  const command = from.peek().at(-1);
-  if (!command) {
+async function move(from, to, way, key) {
+  const step = from.peek().at(-1);
+  if (!step) {
     toast(t(`page.${key}.nothing`));
     return undefined;
   }
   from.value = from.peek().slice(0, -1);
+  const before = step.pending;
+  step.pending = (async () => {
+    await before;
+    await step[way]();
+  })();
+  to.value = [...to.peek(), step];
   try {
-    await command[way]();
+    await step.pending;
   } catch (error) {
+    to.value = to.peek().filter((one) => one !== step);
     toastError(error);
     return undefined;
   }
-  to.value = [...to.peek(), command];
-  toast(t(`page.${key}.did`, { what: command.label }));
-  return command;
+  toast(t(`page.${key}.did`, { what: step.label }));
+  return step;
 }
 
-/** Takes the last command back. */
-export const undo = () => step(store.undoStack, store.redoStack, 'undo', 'undo');
-/** Does the command again that was taken back last. */
-export const redo = () => step(store.redoStack, store.undoStack, 'redo', 'redo');
+/** Takes the last step back and gives it; `place` is where in the list it happened. */
+export const undo = () => move(store.undoStack, store.redoStack, 'undo', 'undo');
+/** Does the step again that was taken back last. */
+export const redo = () => move(store.redoStack, store.undoStack, 'redo', 'redo');
 
 /** Forgets all steps: the tasks that they speak of are gone. */
 export function forgetSteps() {
