@@ -165,7 +165,7 @@ def _thumbnail(
             status = path.stat()
             key = f"{path}-{status.st_size}-{status.st_mtime_ns}"
         data, mime = console.thumbnails.get(path, key, size)
-    except OSError as error:
+    except (OSError, InvalidInput) as error:
         raise NotFound(missing, path=str(path)) from error
     except PictureRejected as error:
         raise NotFound(error.code, field=None, **error.params) from error
