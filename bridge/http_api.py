@@ -44,7 +44,8 @@ class HttpApi:
 
     def app(self) -> Bottle:
         """A Bottle application; every request passes ``_guard`` first."""
-        app = Bottle(autojson=False)
+        app = Bottle()
+        app.config["json.enable"] = False  # answers are encoded by msgspec
         app.add_hook("before_request", self._guard)
         app.add_hook("after_request", self._harden)
         for operation in OPERATIONS:
