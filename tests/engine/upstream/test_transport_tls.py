@@ -105,13 +105,19 @@ def cut(client: socket.socket) -> None:
     client.recv(1000)
 
 
+def cut_hard(client: socket.socket) -> None:
+    """Take the client's hello and reset the connection."""
+    client.recv(1000)
+    reset(client)
+
+
 @pytest.mark.parametrize(
     ("talk", "retryable"),
     [
         (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), None),
         (lambda client: client.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n" * 3), False),
         (cut, True),
-        (reset, True),
+        (cut_hard, True),
     ],
     ids=["waits for plain HTTP", "answers plain HTTP", "closes", "resets"],
 )
