@@ -1,0 +1,311 @@
+"""The routes that look: state, list, events, debug log, pictures; with the bodies and headers of old scripts."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from PIL import Image
+
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.doors import KEY, Door, config_for, open_door, until
+from tests.support.pictures import picture, source_folder
+from tests.support.replies import ApiMode, inline
+from tests.support.shapes import CONFIG, OLD_CONFIG, PROGRESS, fits, fits_state, fits_task
+
+CHAT = ApiMode.CHAT_COMPLETIONS
+
+
+@pytest.fixture
+def filled(fake: FakeUpstream, door: Door, tmp_path: Path) -> Door:
+    """Two tasks done with two results each, one failed."""
+    scripts = iter([inline(CHAT, picture(101), picture(102)), inline(CHAT, picture(103), picture(104))])
+    fake.answer_with(lambda _: next(scripts, Script.error(400, "no")))
+    door.run(source_folder(tmp_path / "in", 3), config_for(fake, concurrency_limit=1))
+    return door
+
+
+def test_fresh_state_has_every_field(door: Door) -> None:
+    """An empty data folder answers with the default configuration of the contract."""
+    state = door.state()
+    fits_state(state)
+    assert (state["running"], state["stop_requested"], state["single_retry_running"]) == (False, False, False)
+    assert (state["task_count"], state["tasks"], state["presets"]) == (0, [], {})
+    assert state["progress"] == {**dict.fromkeys(PROGRESS, 0)}
+    defaults = {
+        "system_prompt": "", "user_prompt": "", "api_key": "",
+        "api_url": "https://api.openai.com/v1/chat/completions", "model_name": "grok-imagine-1.0-edit",
+        "max_tokens": 65535, "temperature": 0.7, "concurrency_limit": 3, "max_retries": 2, "retry_interval": 1.5,
+        "timeout_seconds": 120, "api_mode": "auto", "token_field": "auto", "unlock_local_api_url": False,
+        "unlock_local_download_url": False, "result_count": 1, "response_format": "auto", "stream": "auto",
+        "extra_body": {}, "extra_headers": {}, "proxy": "", "price_per_call": 0,
+    }  # fmt: skip
+    assert state["current_config"] == defaults
+    assert defaults.keys() == CONFIG.keys()
+
+
+def test_state_after_a_run(filled: Door) -> None:
+    """Counts, tasks and results say what happened, and the key shows as eight stars."""
+    state = filled.state()
+    fits_state(state)
+    progress = {"total": 3, "pending": 0, "processing": 0, "done": 2, "partial_success": 0, "failed": 1, "stopped": 0}
+    assert state["progress"] == {**progress, "finished": 3, "percent": 100.0}
+    assert [task["status"] for task in state["tasks"]] == ["done", "done", "failed"]
+    assert [task["source_name"] for task in state["tasks"]] == [f"{n:03}_start.png" for n in (1, 2, 3)]
+    done, _, failed = state["tasks"]
+    assert (done["result_count"], done["selected_count"], len(done["results"])) == (2, 2, 2)
+    assert (done["attempts"], done["http_status"], done["last_error"]) == (1, 200, "")
+    assert (failed["attempts"], failed["http_status"]) == (1, 400)
+    assert "400" in failed["last_error"]
+    for result, number in zip(done["results"], (101, 102), strict=True):
+        assert result["hash"] == hashlib.sha256(picture(number)).hexdigest()
+        assert (result["width"], result["height"], result["source_type"]) == (24, 16, "data_url")
+        assert (result["selected"], result["deleted"]) == (True, False)
+    assert state["current_config"]["api_key"] == "*" * 8
+    assert OLD_CONFIG.keys() <= state["current_config"].keys()
+    for name in (task["id"] for task in state["tasks"]):
+        assert re.fullmatch(r"[A-Za-z0-9_-]{1,128}", name)
+
+
+def test_percent_has_two_decimals(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """One of three finished is 33.33 per cent."""
+    fake.answer_with(lambda _: Script(silent=True) if len(fake.api_requests) > 1 else inline(CHAT, picture(1)))
+    door.start(source_folder(tmp_path / "in", 3), config_for(fake, concurrency_limit=1))
+    until(lambda: door.get("/api/state?tasks=0")["progress"]["finished"] == 1)
+    assert door.get("/api/state?tasks=0")["progress"]["percent"] == 33.33
+
+
+def test_state_without_tasks_and_since(filled: Door) -> None:
+    """``tasks=0`` leaves the tasks out; ``since`` gives only what changed after that revision."""
+    bare = filled.get("/api/state?tasks=0")
+    fits_state(bare)
+    assert (bare["tasks"], bare["task_count"]) == ([], 3)
+    same = filled.get(f"/api/state?since={bare['revision']}")
+    assert (same["tasks"], same["removed"]) == ([], [])
+    task = filled.tasks()[1]
+    filled.post(f"/api/tasks/{task['id']}/results/{task['results'][0]['id']}/toggle")
+    changed = filled.get(f"/api/state?since={bare['revision']}")
+    assert [one["id"] for one in changed["tasks"]] == [task["id"]]
+    assert changed["tasks"][0]["selected_count"] == 1
+    filled.delete(f"/api/tasks/{task['id']}")
+    gone = filled.get(f"/api/state?since={changed['revision']}")
+    assert (gone["tasks"], gone["removed"], gone["task_count"]) == ([], [task["id"]], 2)
+    filled.post("/api/tasks/clear")
+    assert filled.get(f"/api/state?since={gone['revision']}")["reset"] is True
+
+
+def test_list_pages_filters_and_searches(filled: Door) -> None:
+    """``offset``, ``limit``, ``status`` and ``q`` choose from the list; ``total`` counts all that match."""
+    everything = filled.get("/api/tasks")
+    assert everything.keys() >= {"total", "tasks", "revision"}
+    assert type(everything["revision"]) is int
+    for task in everything["tasks"]:
+        fits_task(task)
+    assert [task["id"] for task in everything["tasks"]] == [task["id"] for task in filled.tasks()]
+    page = filled.get("/api/tasks?offset=1&limit=1")
+    assert (page["total"], [task["source_name"] for task in page["tasks"]]) == (3, ["002_start.png"])
+    assert filled.get("/api/tasks?status=failed")["total"] == 1
+    assert filled.get("/api/tasks?status=failed,done")["total"] == 3
+    assert filled.get("/api/tasks?q=003")["total"] == 1
+    assert filled.get("/api/tasks?q=%25")["total"] == 0
+    assert filled.get("/api/tasks?offset=3")["tasks"] == []
+    assert filled.get("/api/tasks?limit=500")["total"] == 3
+    for wrong, field in (("limit=501", "limit"), ("limit=0", "limit"), ("offset=-1", "offset")):
+        assert filled.refused(400, "field_range", "GET", f"/api/tasks?{wrong}")["field"] == field
+    filled.refused(400, "field_choice", "GET", "/api/tasks?status=finished")
+    filled.refused(400, "field_type", "GET", "/api/tasks?limit=many")
+
+
+def test_debug_log(filled: Door) -> None:
+    """The debug log tells request, status, events and what was taken, never the key or a long base64."""
+    task = filled.tasks()[0]
+    debug = filled.get(f"/api/tasks/{task['id']}/debug")
+    fits(debug, {"ok": (bool,), "task_id": (str,), "has_debug_log": (bool,), "has_sse": (bool,), "debug_log": (str,),
+                 "updated_at": (int,)})  # fmt: skip
+    assert (debug["ok"], debug["task_id"], debug["has_debug_log"], debug["has_sse"]) == (True, task["id"], True, True)
+    kinds = [entry["kind"] for entry in debug["entries"]]
+    assert kinds[:2] == ["request", "status"]
+    assert {"event", "extracted"} <= set(kinds)
+    assert KEY not in debug["debug_log"]
+    assert "make it evening" in debug["debug_log"]
+    assert max(len(line) for line in debug["debug_log"].splitlines()) < 4000
+    failed = filled.get(f"/api/tasks/{filled.tasks()[2]['id']}/debug")
+    assert "400" in failed["debug_log"]
+
+
+def test_debug_log_before_anything_happened(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """A task that waits has an empty log, and one in flight shows what it did so far."""
+    fake.answer(Script(silent=True))
+    door.start(source_folder(tmp_path / "in", 2), config_for(fake, concurrency_limit=1))
+    assert fake.wait_for_requests(1)
+    first, second = door.tasks()
+    waiting = door.get(f"/api/tasks/{second['id']}/debug")
+    assert (waiting["has_debug_log"], waiting["has_sse"], waiting["debug_log"]) == (False, False, "")
+    running = door.get(f"/api/tasks/{first['id']}/debug")
+    assert (running["running"], running["has_debug_log"]) == (True, True)
+
+
+def test_pictures_come_as_they_are(filled: Door) -> None:
+    """Source and results are served byte for byte with their true type; thumbnails are smaller pictures."""
+    task = filled.tasks()[0]
+    source = filled.ask("GET", task["source_image_url"])
+    assert (source.content, source.headers["content-type"]) == (picture(1), "image/png")
+    for result, number in zip(task["results"], (101, 102), strict=True):
+        image = filled.ask("GET", result["image_url"])
+        assert (image.status_code, image.content) == (200, picture(number))
+        assert image.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in image.headers["content-security-policy"]
+    for url in (task["source_image_url"], task["results"][0]["image_url"].removesuffix("/image")):
+        small = filled.ask("GET", f"{url}/thumbnail?size=64")
+        assert small.headers["content-type"].startswith("image/")
+        assert Image.open(io.BytesIO(small.content)).size == (24, 16)
+        filled.refused(400, "field_range", "GET", f"{url}/thumbnail?size=0")
+        filled.refused(400, "field_type", "GET", f"{url}/thumbnail?size=big")
+
+
+def test_pictures_that_are_gone(filled: Door, tmp_path: Path) -> None:
+    """A source or result file that was removed is a 404 that says which of the two."""
+    task = filled.tasks()[0]
+    Path(task["source_path"]).unlink()
+    filled.refused(404, "source_missing", "GET", task["source_image_url"])
+    filled.refused(404, "source_missing", "GET", task["source_image_url"] + "/thumbnail")
+    for file in (tmp_path / "data" / "cache").rglob("*.png"):
+        file.unlink()
+    result = task["results"][0]["image_url"]
+    filled.refused(404, "result_file_missing", "GET", result)
+    filled.refused(404, "result_file_missing", "GET", result.replace("/image", "/thumbnail"))
+    filled.refused(404, "result_unknown", "GET", f"/api/tasks/{task['id']}/results/nope/image")
+    filled.refused(404, "task_unknown", "GET", "/api/tasks/nope/source")
+    Path(task["source_path"]).write_text("no picture")
+    filled.refused(404, "picture_not_image", "GET", task["source_image_url"])
+
+
+class Stream:
+    """An open event stream, read line by line."""
+
+    def __init__(self, door: Door, response: httpx.Response) -> None:
+        self._lines = response.iter_lines()
+
+    def next(self) -> dict[str, Any]:
+        """The next event: id, name and data; a comment has only ``comment``."""
+        event: dict[str, Any] = {}
+        for line in self._lines:
+            if not line and event:
+                if event.keys() == {"retry"}:
+                    event = {}
+                    continue
+                return event
+            name, _, value = line.partition(":")
+            event[name or "comment"] = msgspec.json.decode(value) if name == "data" else value.strip()
+        raise AssertionError("the stream ended")
+
+
+@pytest.fixture
+def stream(door: Door) -> Iterator[Any]:
+    """Opens event streams, closed at the end."""
+    opened: list[Any] = []
+
+    def open_stream(**headers: str) -> Stream:
+        context = door.client.stream("GET", "/api/events", headers=headers, timeout=20)
+        response = context.__enter__()
+        opened.append(context)
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        return Stream(door, response)
+
+    yield open_stream
+    for context in opened:
+        context.__exit__(None, None, None)
+
+
+def test_events_tell_a_whole_run(fake: FakeUpstream, door: Door, stream: Any, tmp_path: Path) -> None:
+    """A snapshot first, then changes with revision, tasks, removed ids and progress until all is done."""
+    fake.answer(inline(CHAT, picture(5)))
+    events = stream()
+    first = events.next()
+    assert first["event"] == "snapshot"
+    assert int(first["id"]) == first["data"]["revision"]
+    assert (first["data"]["tasks"], first["data"]["removed"]) == ([], [])
+    fits(first["data"]["progress"], PROGRESS)
+    door.start(source_folder(tmp_path / "in", 2), config_for(fake))
+    seen: dict[str, str] = {}
+    revision = first["data"]["revision"]
+    while True:
+        event = events.next()
+        assert event["event"] == "change"
+        assert event["data"]["revision"] >= revision
+        revision = event["data"]["revision"]
+        for task in event["data"]["tasks"]:
+            fits_task(task)
+            seen[task["id"]] = task["status"]
+        if not event["data"]["running"] and event["data"]["progress"]["done"] == 2:
+            break
+    assert sorted(seen.values()) == ["done", "done"]
+    gone = door.tasks()[0]["id"]
+    door.delete(f"/api/tasks/{gone}")
+    while gone not in (event := events.next())["data"]["removed"]:
+        assert event["event"] == "change"
+
+
+def test_last_event_id_resumes(filled: Door, stream: Any) -> None:
+    """With ``Last-Event-ID`` only what changed since comes; with none, or after a clear, everything does."""
+    everything = stream().next()["data"]
+    assert len(everything["tasks"]) == 3
+    revision = everything["revision"]
+    assert stream(**{"Last-Event-ID": str(revision)}).next()["data"]["tasks"] == []
+    task = filled.tasks()[0]
+    filled.delete(f"/api/tasks/{task['id']}/results/{task['results'][0]['id']}")
+    resumed = stream(**{"Last-Event-ID": str(revision)}).next()["data"]
+    assert [one["id"] for one in resumed["tasks"]] == [task["id"]]
+    assert resumed["reset"] is False
+    assert stream(**{"Last-Event-ID": "9" * 18}).next()["data"]["reset"] is True
+    assert len(stream(**{"Last-Event-ID": "no number"}).next()["data"]["tasks"]) == 3
+    filled.post("/api/tasks/clear")
+    assert stream(**{"Last-Event-ID": str(revision)}).next()["data"]["reset"] is True
+
+
+def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comment keeps an idle stream alive."""
+    monkeypatch.setattr("bridge.events.HEARTBEAT_SECONDS", 0.2)
+    events = stream()
+    events.next()
+    assert events.next().keys() == {"comment"}
+
+
+def test_too_many_streams_are_refused_and_places_come_back(
+    door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stream holds a thread of the server: beyond the limit the answer is 409."""
+    monkeypatch.setattr("bridge.events.MAX_STREAMS", 2)
+    stream().next()
+    stream().next()
+    door.refused(409, "too_many_streams", "GET", "/api/events")
+
+
+def test_closing_the_program_ends_the_streams(fake: FakeUpstream, tmp_path: Path) -> None:
+    """An open page does not hold up the end of the program."""
+    ended = threading.Event()
+    with open_door(tmp_path / "data") as door:
+
+        def listen() -> None:
+            with httpx.stream("GET", f"{door.base}/api/events", trust_env=False, timeout=20) as response:
+                try:
+                    for line in response.iter_lines():
+                        if line.startswith("event: snapshot"):
+                            opened.set()
+                except httpx.HTTPError:
+                    pass
+            ended.set()
+
+        opened = threading.Event()
+        threading.Thread(target=listen, daemon=True).start()
+        assert opened.wait(10)
+    assert ended.wait(10)
