@@ -44,19 +44,21 @@ class HttpResponse:
         with failures(self._call):
             try:
                 for data in self._answer.iter_stream():
-                    self._call.remaining()
                     for piece in decoder.feed(data):
                         size += len(piece)
                         if size > self._limit:
                             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=self._limit)
                         yield piece
-                        self._call.remaining()
                 decoder.finish()
             except ContentBroken:
                 raise self._broken("content_encoding") from None
 
     def read(self, max_bytes: int) -> bytes:
         """The whole body; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond ``max_bytes``, and what ``chunks`` raises."""
+        encoded = self.headers.get("content-encoding", "identity") != "identity"
+        announced = self.headers.get("content-length", "")
+        if not encoded and announced.isdigit() and int(announced) > max_bytes:
+            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
         data = self.head(max_bytes + 1)
         if len(data) > max_bytes:
             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)

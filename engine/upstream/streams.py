@@ -53,6 +53,7 @@ class SocketStream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Some bytes as soon as there are any; empty at the end."""
         call = self._begin(timeout)
+        call.remaining()  # a peer that floods never makes us wait, and has no more time than others
         while True:
             try:
                 data = self._socket.recv(max_bytes)

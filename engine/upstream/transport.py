@@ -22,6 +22,7 @@ from engine.errors import AddressRefused, Code, NetworkFailed
 from engine.upstream.backend import GuardedBackend, Resolve
 from engine.upstream.call import Budget, Call
 from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import retry_after
 from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
 from engine.upstream.proxies import ProxyServer, choose_proxy
 from engine.upstream.request import HttpRequest
@@ -29,7 +30,8 @@ from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, failures, p
 from engine.upstream.wire import Headers, download_headers, request_headers
 
 MAX_IDLE_CONNECTIONS = 128
-IDLE_SECONDS = 30.0
+IDLE_SECONDS = 4.0
+"""Below the five seconds after which common servers close: a paid call must not meet a closing connection."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SAME_METHOD_REDIRECTS = frozenset({307, 308})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -292,11 +294,10 @@ def _onward(target: Target, location: str) -> Target:
 
 
 def _download_refused(response: HttpResponse, target: Target) -> NetworkFailed:
-    after = response.headers.get("retry-after", "")
     return NetworkFailed(
         Code.DOWNLOAD_STATUS,
         retryable=response.status in RETRYABLE_DOWNLOAD,
-        retry_after=float(after) if after.isascii() and after.isdigit() else None,
+        retry_after=retry_after(response.headers, time.time(), limited=response.status == 429),
         http_status=response.status,
         status=response.status,
         host=target.host,

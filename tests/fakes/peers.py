@@ -38,7 +38,8 @@ class Peer:
         self._open: set[socket.socket] = set()
         self._ending = False
         self.accepted = 0
-        self._listener = socket.create_server((host, port), backlog=256)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=256)
         self.host, self.port = self._listener.getsockname()[:2]
         threading.Thread(target=self._accept, daemon=True).start()
 

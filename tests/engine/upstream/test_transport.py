@@ -467,3 +467,12 @@ def test_nothing_logged_carries_the_key(transport: Transport, caplog: pytest.Log
         call(transport, peer.url())
         failure(lambda: call(transport, peer.url()))
     assert KEY not in caplog.text
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6 on this machine")
+def test_ipv6_literals_are_reached(transport: Transport) -> None:
+    """Brackets in URL and Host header, none on the way to the socket."""
+    seen: list[bytes] = []
+    with Peer(recording(seen, ok()), host="::1") as peer:
+        assert call(transport, f"http://[0:0::1]:{peer.port}/")[0] == 200
+        assert f"Host: [::1]:{peer.port}\r\n".encode() in seen[0]
