@@ -26,13 +26,26 @@ function apply(taskId, resultId, change) {
   known.value = { ...known.peek(), results, result_count: live.length, selected_count: live.filter((one) => one.selected).length };
 }
 
+const last = new Map(); // result id → the call under way: one after the other, so that the last wish wins
+
+function inTurn(resultId, work) {
+  const turn = (last.get(resultId) ?? Promise.resolve()).catch(() => undefined).then(work);
+  last.set(resultId, turn);
+  const done = () => last.get(resultId) === turn && last.delete(resultId);
+  turn.then(done, done);
+  return turn;
+}
+
 async function setTicked(taskId, resultId, selected) {
   const now = store.taskSignal(taskId)?.peek().results.find((one) => one.id === resultId);
   if (now && now.selected === selected) return;
   apply(taskId, resultId, { selected });
+  const ids = { task_id: taskId, result_id: resultId };
   try {
-    const answer = await call('toggle_result', { task_id: taskId, result_id: resultId });
-    if (answer.selected !== selected) await call('toggle_result', { task_id: taskId, result_id: resultId });
+    await inTurn(resultId, async () => {
+      const answer = await call('toggle_result', ids);
+      if (answer.selected !== selected) await call('toggle_result', ids); // somebody else was faster
+    });
   } catch (error) {
     apply(taskId, resultId, { selected: !selected });
     throw error;
@@ -42,7 +55,7 @@ async function setTicked(taskId, resultId, selected) {
 async function setDropped(taskId, resultId, deleted) {
   apply(taskId, resultId, { deleted });
   try {
-    await call(deleted ? 'delete_result' : 'restore_result', { task_id: taskId, result_id: resultId });
+    await inTurn(resultId, () => call(deleted ? 'delete_result' : 'restore_result', { task_id: taskId, result_id: resultId }));
   } catch (error) {
     apply(taskId, resultId, { deleted: !deleted });
     throw error;

@@ -2,6 +2,7 @@
 import { batch } from '@preact/signals';
 import { call, EVENTS_URL } from './api.js';
 import { catchUp, growSlots, reload } from './list.js';
+import { closeReview } from './reviewing.js';
 import * as store from './store.js';
 
 const RETRY = 2000; // ms
@@ -68,6 +69,7 @@ function takeChange(data, onFinished) {
   });
   if (data.reset) {
     store.tasks.clear();
+    leave(() => true);
     store.slots.value = 1;
     reload();
   } else if (data.removed?.length || data.truncated || listMayMove(data)) {
@@ -83,7 +85,14 @@ function takeTasks(data) {
     const gone = new Set(data.removed);
     store.selection.value = new Set([...store.selection.peek()].filter((id) => !gone.has(id)));
     for (const id of gone) store.tasks.delete(id);
+    leave((id) => gone.has(id));
   }
+}
+
+/** Closes what shows a task that is no more. */
+function leave(isGone) {
+  if (store.review.peek() && isGone(store.review.peek().id)) closeReview();
+  if (store.debugTask.peek() && isGone(store.debugTask.peek())) store.debugTask.value = null;
 }
 
 function listMayMove(data) {

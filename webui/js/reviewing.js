@@ -134,14 +134,14 @@ export async function goTo(index) {
 /** Changes zoom (1 = fitted) around a point of the picture, 0..1 each way. */
 export function zoomBy(factor, point = null) {
   const view = store.reviewView.peek();
-  const zoom = Math.min(64, Math.max(1, (view.scale ?? 1) * factor));
+  const zoom = Math.min(64, Math.max(0.1, (view.scale ?? 1) * factor));
   setZoom(zoom, point);
 }
 
 export function setZoom(zoom, point = null) {
   const view = store.reviewView.peek();
   const before = view.scale ?? 1;
-  if (zoom <= 1) {
+  if (Math.abs(zoom - 1) < 0.01) {
     store.reviewView.value = { scale: null, x: 0.5, y: 0.5 };
     return;
   }

@@ -139,7 +139,6 @@ export function Review() {
   const box = useRef(null);
   useReviewKeys(task, at, setPrompt);
   useEffect(() => { box.current.focus(); return () => document.getElementById(`card-${store.focusIndex.peek()}`)?.focus({ preventScroll: true }); }, []);
-  useEffect(() => { if (!task) closeReview(); }, [task]); // deleted elsewhere
   if (!task) return html`<div class="review" ref=${box} tabindex="-1"></div>`;
   const result = task.results[Math.min(at, task.results.length - 1)];
   const place = Math.max(0, Math.min(at, task.results.length - 1));
