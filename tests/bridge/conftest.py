@@ -23,3 +23,10 @@ def door(tmp_path: Path) -> Iterator[Door]:
     """The program with default settings."""
     with open_door(tmp_path / "data") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    """One program for all tests of a module that do not mind what was stored before."""
+    with open_door(tmp_path_factory.mktemp("shared")) as opened:
+        yield opened

@@ -15,10 +15,11 @@ import msgspec
 import pytest
 from PIL import Image
 
+from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, Door, config_for, open_door, until
 from tests.support.pictures import picture, source_folder
-from tests.support.replies import ApiMode, inline
+from tests.support.replies import inline
 from tests.support.shapes import CONFIG, OLD_CONFIG, PROGRESS, fits, fits_state, fits_task
 
 CHAT = ApiMode.CHAT_COMPLETIONS

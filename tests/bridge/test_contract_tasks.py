@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.made_pictures import encoded
 from tests.support.doors import Door, config_for, until
 from tests.support.pictures import picture, source_folder
-from tests.support.replies import ApiMode, inline
+from tests.support.replies import inline
 from tests.support.shapes import fits
 
 CHAT = ApiMode.CHAT_COMPLETIONS
@@ -27,8 +28,8 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def filled(fake: FakeUpstream, door: Door, source: Path) -> Door:
     """Three tasks done, two results each, all different."""
-    numbers = iter(range(100, 900, 2))
-    fake.answer_with(lambda _: (lambda n: inline(CHAT, picture(n), picture(n + 1)))(next(numbers)))
+    answers = iter([inline(CHAT, picture(number), picture(number + 1)) for number in range(100, 140, 2)])
+    fake.answer_with(lambda _: next(answers))
     door.run(source, config_for(fake, concurrency_limit=1))
     return door
 

@@ -1,0 +1,255 @@
+"""The routes of configuration and presets, called as scripts of old call them and compared with the contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import KEY_PLACEHOLDER, describe
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.doors import KEY, MESSAGES, Door, config_for, open_door
+from tests.support.shapes import CONFIG, OLD_CONFIG, fits
+
+
+def saved(door: Door, **config: Any) -> dict[str, Any]:
+    """The current configuration after saving these fields."""
+    door.post("/api/config/current", {"config": config})
+    return dict(door.state()["current_config"])
+
+
+def test_save_config(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """The whole configuration of old is taken, kept over a restart and shown with the key masked."""
+    config = config_for(fake, temperature=1, timeout_seconds=60)
+    answer = door.post("/api/config/current", {"config": config})
+    fits(answer, {"ok": (bool,), "warnings": (list,)})
+    shown = door.state()["current_config"]
+    assert {name: shown[name] for name in OLD_CONFIG} == {**config, "api_key": KEY_PLACEHOLDER}
+    stored = json.loads((tmp_path / "data" / "state.json").read_text())["current_config"]
+    assert stored["api_key"] == KEY
+    assert (tmp_path / "data" / "state.json").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("field", "low", "high", "below", "above"),
+    [
+        ("max_tokens", 1, 256000, 0, 256001),
+        ("temperature", 0, 2, -0.1, 2.1),
+        ("concurrency_limit", 1, 64, 0, 65),
+        ("max_retries", 0, 10, -1, 11),
+        ("retry_interval", 0.1, 60, 0.05, 61),
+        ("timeout_seconds", 5, 1800, 4, 1801),
+        ("result_count", 1, 10, 0, 11),
+        ("price_per_call", 0, 10**9, -1, 1e999),
+    ],
+)
+def test_numbers_are_refused_when_entered_and_clamped_when_imported(
+    shared: Door, field: str, low: float, high: float, below: float, above: float
+) -> None:
+    """Both ends of a range are taken; beyond them a form gets the field's name, a file the nearest value."""
+    for value in (low, high):
+        assert saved(shared, **{field: value})[field] == value
+    for value, end in ((below, low), (above, high)):
+        if value == float("inf"):
+            continue  # JSON has none
+        error = shared.refused(400, "field_range", "POST", "/api/config/current", {"config": {field: value}})
+        assert error["field"] == field
+        shared.post("/api/presets/import", {"presets": {"p": {field: value}}})
+        assert shared.state()["presets"]["p"][field] == end
+
+
+@pytest.mark.parametrize(
+    ("field", "choices"),
+    [
+        ("api_mode", ["auto", "chat_completions", "responses", "images_edits"]),
+        ("token_field", ["auto", "max_tokens", "max_completion_tokens", "max_output_tokens", "none"]),
+        ("response_format", ["auto", "b64_json", "url"]),
+        ("stream", ["auto", "on", "off"]),
+    ],
+)
+def test_choices(shared: Door, field: str, choices: list[str]) -> None:
+    """Every choice of the contract is taken, another one refused by the field's name."""
+    for choice in choices:
+        assert saved(shared, **{field: choice})[field] == choice
+    error = shared.refused(400, "field_choice", "POST", "/api/config/current", {"config": {field: "other"}})
+    assert error["field"] == field
+
+
+def test_loose_values_of_old_forms(shared: Door) -> None:
+    """Numbers and switches as text, a missing field and null are what forms of old send."""
+    config = saved(shared, max_tokens="100", temperature="0.5", unlock_local_api_url="true", max_retries=None)
+    assert (config["max_tokens"], config["temperature"], config["unlock_local_api_url"]) == (100, 0.5, True)
+    assert config["max_retries"] == 2
+    wrong: list[tuple[str, Any]] = [
+        ("max_tokens", "many"), ("temperature", []), ("unlock_local_api_url", "perhaps"), ("user_prompt", 5),
+        ("extra_body", "{"), ("extra_headers", {"X": 1}), ("proxy", {}),
+    ]  # fmt: skip
+    for name, value in wrong:
+        error = shared.refused(400, "field_type", "POST", "/api/config/current", {"config": {name: value}})
+        assert error["field"] == name
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [("", "field_required"), ("   ", "field_required"), ("ftp://host/x", "url_scheme"), ("api.x.ai/v1", "url_scheme")],
+)
+def test_url_must_be_http(shared: Door, url: str, code: str) -> None:
+    """An API URL is http or https, and not empty."""
+    error = shared.refused(400, code, "POST", "/api/config/current", {"config": {"api_url": url}})
+    assert error["field"] == "api_url"
+
+
+def test_unknown_fields_are_named(shared: Door) -> None:
+    """A field that there is none of is left out, with a warning that names it."""
+    answer = shared.post("/api/config/current", {"config": {"modle_name": "typo"}})
+    assert [(warning["code"], warning["field"]) for warning in answer["warnings"]] == [("field_unknown", "modle_name")]
+    assert "modle_name" in answer["warnings"][0]["message"]
+    assert "modle_name" not in shared.state()["current_config"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"extra_body": {"api_key": "x"}},
+        {"extra_headers": {"Authorization": "Bearer x"}},
+        {"extra_headers": {"x-api-key": "x"}},
+        {"extra_headers": {"Host": "elsewhere"}},
+    ],
+)
+def test_extras_never_hold_the_key(shared: Door, extra: dict[str, Any]) -> None:
+    """The key has a field of its own that is bound to its origin."""
+    error = shared.refused(400, "field_reserved", "POST", "/api/config/current", {"config": extra})
+    assert error["field"] == next(iter(extra))
+
+
+def test_schema_describes_every_field(shared: Door) -> None:
+    """The form is built from name, type, default, range, choices and label keys, and every key has words."""
+    fields = {field["name"]: field for field in shared.get("/api/config/schema")["fields"]}
+    assert fields.keys() == CONFIG.keys() == {spec.name for spec in describe()}
+    for field in fields.values():
+        assert {"name", "type", "default", "label", "help", "group"} <= field.keys()
+        for language in ("zh-CN", "en"):
+            assert MESSAGES.text(language, field["label"]) != field["label"]
+    assert (fields["max_tokens"]["minimum"], fields["max_tokens"]["maximum"]) == (1, 256000)
+    assert fields["api_mode"]["choices"] == ["auto", "chat_completions", "responses", "images_edits"]
+    assert fields["api_mode"]["default"] == "auto"
+
+
+def test_test_config_spends_no_edit(fake: FakeUpstream, door: Door) -> None:
+    """The test asks nothing that costs, sends no key, and says what is wrong."""
+    fake.answer(Script(status=405))
+    config = config_for(fake)
+    answer = door.post("/api/config/test", {"config": config})
+    fits(answer, {"ok": (bool,), "reachable": (bool,)})
+    assert (answer["reachable"], answer["http_status"], answer["problem"]) == (True, 405, None)
+    assert {request.method for request in fake.requests} == {"HEAD"}
+    assert all("authorization" not in request.headers for request in fake.requests)
+    private = door.post("/api/config/test", {"config": {**config, "unlock_local_api_url": False}})
+    assert (private["reachable"], private["problem"]["code"]) == (False, "address_private")
+    closed = {**config, "api_url": "http://127.0.0.1:9/v1/images/edits"}
+    assert door.post("/api/config/test", {"config": closed})["problem"]["code"] == "connect_failed"
+    door.post("/api/config/current", {"config": config})
+    assert door.post("/api/config/test")["reachable"] is True
+    door.refused(400, "proxy_invalid", "POST", "/api/config/test", {"config": {**config, "proxy": "nonsense://"}})
+
+
+def test_presets_save_apply_and_delete(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """A preset is kept, overwritten by name, made the current configuration in state.json too, and deleted."""
+    config = config_for(fake, model_name="one")
+    answer = door.post("/api/presets/save", {"name": " 晚上/night ", "config": config})
+    fits(answer, {"ok": (bool,), "name": (str,)})
+    assert answer["name"] == "晚上/night"
+    door.post("/api/presets/save", {"name": "晚上/night", "config": {**config, "model_name": "two"}})
+    presets = door.state()["presets"]
+    assert list(presets) == ["晚上/night"]
+    fits(presets["晚上/night"], CONFIG)
+    assert (presets["晚上/night"]["model_name"], presets["晚上/night"]["api_key"]) == ("two", KEY_PLACEHOLDER)
+    applied = door.post("/api/presets/apply", {"name": "晚上/night"})
+    fits(applied, {"ok": (bool,), "config": (dict,)})
+    assert (applied["config"]["model_name"], applied["config"]["api_key"]) == ("two", KEY_PLACEHOLDER)
+    assert door.state()["current_config"] == applied["config"]
+    stored = json.loads((tmp_path / "data" / "state.json").read_text())["current_config"]
+    assert (stored["model_name"], stored["api_key"]) == ("two", KEY)
+    assert (tmp_path / "data" / "presets.json").stat().st_mode & 0o777 == 0o600
+    assert door.delete("/api/presets/%E6%99%9A%E4%B8%8A%2Fnight")["ok"] is True
+    assert door.state()["presets"] == {}
+    door.refused(404, "preset_unknown", "DELETE", "/api/presets/gone")
+    door.refused(404, "preset_unknown", "POST", "/api/presets/apply", {"name": "gone"})
+
+
+@pytest.mark.parametrize(("name", "code"), [("", "field_required"), ("  ", "field_required"), ("x" * 129, "field_type"),
+                                            ("a\nb", "field_type"), (None, "field_type")])  # fmt: skip
+def test_preset_names(shared: Door, name: str | None, code: str) -> None:
+    """A name has 1 to 128 characters and no control characters."""
+    error = shared.refused(400, code, "POST", "/api/presets/save", {"name": name, "config": {}})
+    assert error["field"] == "name"
+
+
+def test_export_is_an_attachment_that_imports_again(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """What one installation exports another takes in; the file carries no key."""
+    door.post("/api/config/current", {"config": config_for(fake, model_name="mine")})
+    door.post("/api/presets/save", {"name": "p", "config": config_for(fake)})
+    answer = door.ask("GET", "/api/presets/export")
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert answer.headers["content-type"] == "application/json"
+    document = answer.json()
+    assert document.keys() == {"current_config", "presets"}
+    assert document["current_config"]["api_key"] == document["presets"]["p"]["api_key"] == KEY_PLACEHOLDER
+    assert KEY not in answer.text
+    with open_door(tmp_path / "other") as other:
+        upload = {"file": ("presets.json", answer.content, "application/json")}
+        imported = other.post("/api/presets/import", files=upload)
+        fits(imported, {"ok": (bool,), "imported_presets": (int,), "applied_current_config": (bool,)})
+        assert (imported["imported_presets"], imported["applied_current_config"]) == (1, True)
+        state = other.state()
+        assert state["current_config"] == {**document["current_config"], "api_key": ""}
+        assert state["presets"]["p"] == {**document["presets"]["p"], "api_key": ""}
+
+
+def test_import_by_json_body(door: Door) -> None:
+    """A script sends the document itself; presets alone leave the current configuration in place."""
+    answer = door.post("/api/presets/import", {"presets": {"a": {"model_name": "m", "colour": 1}, "b": {}}})
+    assert (answer["imported_presets"], answer["applied_current_config"]) == (2, False)
+    assert [warning["field"] for warning in answer["warnings"]] == ["colour"]
+    assert door.state()["presets"]["a"]["model_name"] == "m"
+    only = door.post("/api/presets/import", {"current_config": {"model_name": "now"}})
+    assert (only["imported_presets"], only["applied_current_config"]) == (0, True)
+    assert door.state()["current_config"]["model_name"] == "now"
+
+
+@pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"presets": []}', b'{"presets": {"a": 5}}',
+                                     b"\xff\xfe", b"[" * 100_000])  # fmt: skip
+def test_import_of_another_file(shared: Door, content: bytes) -> None:
+    """What is no export is refused as such, and nothing changes."""
+    before = shared.state()
+    upload = {"file": ("x.json", content, "application/json")}
+    error = shared.refused(400, "preset_file_invalid", "POST", "/api/presets/import", files=upload)
+    assert error["field"] == "file"
+    assert shared.state()["presets"] == before["presets"]
+
+
+def test_import_bounds(shared: Door) -> None:
+    """Two MiB and no more, in either way of sending; a form without its file is refused by name."""
+    large = json.dumps({"presets": {"a": {"user_prompt": "x" * (2 * 1024 * 1024)}}}).encode()
+    shared.refused(413, "body_too_large", "POST", "/api/presets/import", files={"file": ("x.json", large)})
+    json_type = {"Content-Type": "application/json"}
+    shared.refused(413, "body_too_large", "POST", "/api/presets/import", content=large, headers=json_type)
+    error = shared.refused(400, "field_required", "POST", "/api/presets/import", files={"other": ("x.json", b"{}")})
+    assert error["field"] == "file"
+    fits_in = json.dumps({"presets": {"a": {"user_prompt": "x" * (2 * 1024 * 1024 - 200)}}}).encode()
+    assert shared.post("/api/presets/import", files={"file": ("x.json", fits_in)})["imported_presets"] == 1
+
+
+def test_ui_settings_templates_and_messages(door: Door) -> None:
+    """What else the page asks for: its own settings, starting points, and the words of both languages."""
+    door.post("/api/ui", {"settings": {"theme": "dark", "language": "en"}})
+    door.post("/api/ui", {"settings": {"theme": None, "zoom": 2}})
+    assert door.get("/api/ui")["settings"] == {"language": "en", "zoom": 2}
+    assert door.state()["language"] == "en"
+    door.refused(400, "field_range", "POST", "/api/ui", {"settings": {"big": "x" * 300_000}})
+    assert len(door.get("/api/templates")["templates"]) == 5
+    keys = [door.get(f"/api/messages/{language}")["messages"].keys() for language in ("zh-CN", "en")]
+    assert keys[0] == keys[1]
+    door.refused(404, "operation_unknown", "GET", "/api/messages/fr")
