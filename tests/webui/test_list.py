@@ -231,6 +231,8 @@ def test_live_changes_do_not_jump(crowd: Site, page: Page) -> None:
     until(lambda: "of 50,000" in shown(page.locator(".list-count")))
     page.locator(".list").evaluate("(list) => { list.scrollTop = 40000; }")
     until(lambda: page.locator(".card:not(.empty)").count() == page.locator(".card").count() > 2)
+    until(lambda: int(page.locator(".card").first.get_attribute("aria-posinset") or 0) > 50)
+    until(lambda: page.locator(".card:not(.empty)").count() == page.locator(".card").count())
     middle = page.evaluate(
         "[...document.querySelectorAll('.card')].map((card) => [card.getBoundingClientRect().top, card])"
         ".filter(([top]) => top > 200)[0][1].querySelector('.name').textContent"
