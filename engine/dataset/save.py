@@ -27,7 +27,7 @@ FIELD: Final = "output_dir"
 
 _TEMPORARY: Final = ".saving-"
 _LEFTOVER_SECONDS: Final = 24 * 3600
-_AHEAD: Final = 8
+_AHEAD: Final = 16
 _COPY_BYTES: Final = 1 << 20
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -202,6 +202,7 @@ class _Saver:
                 temporary, descriptor = _create_temporary(self._folder)
                 try:
                     _copy_bytes(source, descriptor)
+                    _begin_writing(descriptor)
                 except BaseException:
                     os.close(descriptor)
                     _unlink(temporary)
@@ -336,6 +337,13 @@ def _copy_bytes(source: int, target: int) -> None:
         if left <= 0:
             return
     raise OSError(errno.EIO, "file became shorter while it was copied")
+
+
+def _begin_writing(descriptor: int) -> None:
+    """Let the disk begin at once: of many files begun, one fsync then carries several to the journal."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _copy_steps() -> Iterator[Callable[[int, int, int], int]]:

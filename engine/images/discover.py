@@ -15,7 +15,7 @@ import msgspec
 from natsort import natsort_keygen, ns
 
 from engine.errors import Code, InvalidInput, PictureRejected, Problem
-from engine.images.picture import HEAD_BYTES, check_picture, sniff, with_path
+from engine.images.picture import HEAD_BYTES, check_picture, is_whole, sniff, with_path
 from engine.models import ImageInfo, SourceImage
 
 FIELD: Final = "input_path"
@@ -38,6 +38,7 @@ _LITTER: Final = frozenset(
 # White space, and the direction and byte order marks that Explorer puts before a copied path.
 _AROUND_PATHS: Final = " \t\r\n\u00a0\u200e\u200f\u202a\u202c\ufeff"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
+_SAMSUNG_END: Final = b"SEFT"  # of what these phones append to every photo
 _PROGRESS_EVERY: Final = 100
 _HIDDEN_ON_WINDOWS: Final = 0x2
 _REPARSE_POINT: Final = 0x400
@@ -280,14 +281,7 @@ class _Search:
             return Code.PICTURE_TOO_LARGE
         if file.ends_well:
             return None
-        # The end looks wrong; cameras append things, though, so only the decoder knows.
-        try:
-            read_source(path, self._max_bytes)
-        except PictureRejected as error:
-            return error.code
-        except InvalidInput:
-            return Code.PICTURE_UNREADABLE
-        return None
+        return _closer_look(path, file.mime)
 
     def _is_new(self, status: os.stat_result, *, only_if: bool = True) -> bool:
         """Remember a file or folder; False when it was seen before and ``only_if`` asks for new ones."""
@@ -308,6 +302,22 @@ class _Search:
 
     def _folder_key(self, name: str) -> Key:
         return (self._sort_key(name), "", name)
+
+
+def _closer_look(path: str, mime: str) -> Code | None:
+    """What a file whose end looks wrong really is: phones append videos, and only the whole file tells."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+        if not is_whole(data, mime):
+            return Code.PICTURE_BROKEN
+        if mime == "image/tiff":
+            check_picture(data, len(data))
+    except PictureRejected as error:
+        return error.code
+    except OSError:
+        return Code.PICTURE_UNREADABLE
+    return None
 
 
 class _File:
@@ -342,7 +352,7 @@ def _ends_well(descriptor: int, mime: str, head: bytes, size: int) -> bool:
         case "image/png":
             return tail.endswith(_PNG_END)
         case "image/jpeg":
-            return b"\xff\xd9" in tail
+            return b"\xff\xd9" in tail or tail.endswith(_SAMSUNG_END)
         case _:
             return tail.rstrip(b"\0").endswith(b";")
 
