@@ -61,7 +61,7 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     source = order.source or (str(samples_folder()) if order.demo else "")
     if not source:
         raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
-    output = check_output(order.output)
+    output = check_output(order.output).absolute()
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
     place = run_folder(folder, source, output, _wish(base, order))
     goes_on_with = None

@@ -130,7 +130,7 @@ def save_result(console: Console, params: SaveOneParams, caller: Caller) -> Save
     check_rule(rule)
     task = console.store.task(params.task_id)
     place = [result.id for result in task.results].index(console.store.result(task.id, params.result_id).id)
-    folder = check_output(params.output_dir)
+    folder = check_output(params.output_dir).absolute()
     item = _item(console, task, place, console.store.global_index(params.result_id))
     saved = save_one(item, rule, folder)
     console.store.note_saved([(params.result_id, saved.image)])
@@ -162,7 +162,7 @@ def save_matching(
 ) -> tuple[SaveReport, Path]:
     """Save the results of matching tasks; ``unsaved_only`` leaves out what lies in that folder already."""
     check_rule(rule)
-    folder = check_output(output_dir)
+    folder = check_output(output_dir).absolute()
     report = save_all(_items(console, match, rule, folder if unsaved_only else None), rule, folder)
     console.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
     console.changed()

@@ -30,7 +30,7 @@ def list_folder(path: str) -> tuple[Folder, list[Folder]]:
             inside = sorted(
                 (e.name for e in entries if not e.name.startswith((".", "$")) and e.is_dir()), key=str.casefold
             )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise InvalidInput(Code.PATH_NOT_FOUND, field="path", path=printable(place)) from error
     except OSError as error:
         reason = error.strerror or ""
