@@ -61,7 +61,7 @@ const stageText = (stage) => {
 
 function Failed({ task, current }) {
   return html`<div class="tile problem"><p dir="auto">${problemText(task.error) || t(`page.status.${task.status}`)}</p>
-    <span class="problem-deeds"><button type="button" class="button small" tabindex=${current ? 0 : -1} onClick=${() => retry(task)}>${t('page.retry.one')}</button>
+    <span class="problem-deeds"><button type="button" class="button small" tabindex=${current ? 0 : -1} onClick=${() => retry(task)}>${t('page.retry.again')}</button>
     ${task.has_debug_log && html`<button type="button" class="button small" tabindex=${current ? 0 : -1} onClick=${() => { store.debugTask.value = task.id; }}>${t('page.log')}</button>`}</span></div>`;
 }
 
@@ -71,7 +71,7 @@ function taskMenu(event, task, index) {
   openMenu(event.currentTarget, t('page.task.more', { name: task.source_name }), [
     { icon: 'eye', label: t('page.review'), run: () => openReview(index) },
     { icon: 'terminal', label: t('page.log'), disabled: !task.has_debug_log, run: () => { store.debugTask.value = task.id; } },
-    { icon: 'save', label: t('page.save.one'), disabled: !ticked.length, run: () => (ticked.length === 1 ? saveResult(task, ticked[0]) : ticked.filter((one) => one.selected).forEach((one) => saveResult(task, one))) },
+    { icon: 'save', label: t('page.save.this'), disabled: !ticked.length, run: () => (ticked.length === 1 ? saveResult(task, ticked[0]) : ticked.filter((one) => one.selected).forEach((one) => saveResult(task, one))) },
     isWindow() && { icon: 'folder-open', label: t('page.reveal'), run: () => reveal({ path: task.source_path }) }, null,
     { icon: 'repeat-2', label: t('page.retry.keep'), disabled: busy, run: () => retry(task) },
     { icon: 'eraser', label: t('page.retry.clear'), disabled: busy, run: () => retry(task, true) },

@@ -124,8 +124,8 @@ function Deeds({ task, result }) {
   return html`<div class="review-deeds">
     ${result && html`<button type="button" class="button" aria-pressed=${result.selected && !result.deleted} disabled=${result.deleted} onClick=${() => toggle(task, result)}><${Icon} name=${result.selected ? 'square-check' : 'square'} />${t(result.selected ? 'page.ticked' : 'page.unticked')}${key('T')}</button>
     <button type="button" class="button" onClick=${() => drop(task, result)}><${Icon} name=${result.deleted ? 'rotate-ccw' : 'ban'} />${t(result.deleted ? 'page.restore' : 'page.drop')}${key('X')}</button>
-    <button type="button" class="button" onClick=${() => saveResult(task, result)}><${Icon} name="save" />${t('page.save.one')}${key('S')}</button>`}
-    <button type="button" class="button" disabled=${task.status === 'processing'} onClick=${() => retry(task)}><${Icon} name="repeat-2" />${t('page.retry.one')}${key('R')}</button>
+    <button type="button" class="button" onClick=${() => saveResult(task, result)}><${Icon} name="save" />${t('page.save.this')}${key('S')}</button>`}
+    <button type="button" class="button" disabled=${task.status === 'processing'} onClick=${() => retry(task)}><${Icon} name="repeat-2" />${t('page.retry.again')}${key('R')}</button>
     <button type="button" class="button" disabled=${!store.undoStack.value.length} onClick=${async () => goTo((await undo())?.place)}><${Icon} name="undo-2" />${t('page.undo')}${key('Z')}</button>
     <button type="button" class="button" onClick=${() => { store.debugTask.value = task.id; }}><${Icon} name="terminal" />${t('page.log')}${key('L')}</button>
     <button type="button" class="button primary" onClick=${() => accept(task)}><${Icon} name="check" />${t('page.accept')}${key('Enter')}</button>

@@ -1,0 +1,177 @@
+"""The first minutes: what to do, the demo, choosing a folder, drafts and recent paths, language and theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from bridge.opening import load_messages, open_console
+from bridge.server import Server, bind
+from bridge.settings import read_settings
+from tests.webui.driver import Seen, Site, choose_menu, open_page, picture, running, shown, until
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """The program as it is when first started."""
+    with running(tmp_path / "data") as site:
+        yield site
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Site]:
+    """The program with its own endpoint."""
+    settings = read_settings({"PORT": "0"})
+    with open_console(tmp_path / "data", settings, load_messages(), demo=True) as console:
+        site = Site(console, Server(console, bind("127.0.0.1", 0)), tmp_path)
+        site.server.start()
+        yield site
+        site.server.close()
+
+
+def test_three_steps(site: Site, page: Page) -> None:
+    """The empty page says what to do, and each step's button leads to the control."""
+    open_page(page, site)
+    assert page.locator(".step").count() == 3
+    page.click(".step >> text=Enter the API >> nth=1")
+    until(lambda: page.evaluate("document.activeElement.id") == "field-api_url")
+    page.click(".step >> text=Choose pictures >> nth=1")
+    until(lambda: page.evaluate("document.activeElement.id") == "field-input_path")
+
+
+def test_demo_runs_without_an_account(demo: Site, page: Page) -> None:
+    """The demo is marked as such, and shows the whole job."""
+    open_page(page, demo)
+    assert shown(page.locator(".demo-mark")) == "Demo"
+    page.wait_for_selector(".found >> text=12 pictures")
+    page.click("text=Start the demo")
+    page.wait_for_selector(".card[data-status=processing]")
+    page.wait_for_selector(".state >> text=All finished", timeout=30_000)
+    assert page.locator(".card[data-status=done]").count() > 3
+    assert page.locator(".demo-mark").is_visible()
+
+
+def test_draft_survives_without_its_key(site: Site, page: Page) -> None:
+    """An unsaved form is there after a reload; the key is not written down with it."""
+    open_page(page, site)
+    page.fill("#field-model_name", "half-typed")
+    page.fill("#field-api_key", "not-to-be-kept")
+    until(lambda: site.console.preferences.ui.get("draft", {}).get("model_name") == "half-typed")
+    assert "not-to-be-kept" not in (site.folder / "state.json").read_text("utf-8")
+    page.reload()
+    page.wait_for_selector(".runbar")
+    assert page.input_value("#field-model_name") == "half-typed"
+    page.click("text=Discard changes")
+    until(lambda: page.input_value("#field-model_name") != "half-typed")
+    until(lambda: "draft" not in site.console.preferences.ui)
+
+
+def test_inspection_names_what_cannot_be_read(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """Count, size, formats, unreadable files with reasons, and the calls that a run would cost."""
+    seen.allowed.append("400")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    picture(folder / "a.png", 1)
+    picture(folder / "b.jpg", 2)
+    (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    open_page(page, site)
+    page.fill("#field-input_path", str(folder))
+    page.wait_for_selector(".found >> text=2 pictures")
+    page.fill("#field-result_count", "3")
+    text = shown(page.locator(".found"))
+    assert "1 file unreadable" in text
+    assert "up to 2 API calls" in text
+    assert "3 results each" in text
+    page.click("text=1 file unreadable")
+    assert "broken.png" in shown(page.locator(".unreadable"))
+    page.fill("#field-input_path", str(tmp_path / "nowhere"))
+    page.wait_for_selector("#error-input_path:not([hidden])")
+    assert page.get_attribute("#field-input_path", "aria-invalid") == "true"
+
+
+def test_folder_picker(site: Site, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts at home, shows picture counts, walks up and down by mouse and keys, and fills the path."""
+    home = tmp_path / "home"
+    (home / "holiday <b>").mkdir(parents=True)
+    picture(home / "holiday <b>" / "1.png", 1)
+    monkeypatch.setenv("HOME", str(home))
+    open_page(page, site)
+    page.locator(".path-row").first.get_by_role("button", name="Choose a folder").click()
+    page.wait_for_selector(".folder-list >> text=holiday <b>")
+    assert "1 picture" in shown(page.locator(".folder-list"))
+    page.locator(".folder-list button").last.focus()
+    page.keyboard.press("Enter")
+    until(lambda: "holiday" in shown(page.locator(".folder-path")))
+    page.click("text=Choose this folder")
+    assert page.input_value("#field-input_path") == str(home / "holiday <b>")
+    page.wait_for_selector(".found >> text=1 picture")
+
+
+def test_recent_paths(site: Site, page: Page, tmp_path: Path) -> None:
+    """A path that was used is offered again."""
+    picture(tmp_path / "one.png", 1)
+    open_page(page, site)
+    page.fill("#field-api_url", "http://127.0.0.1:9/v1/images/edits")
+    page.fill("#field-api_key", "k")
+    page.fill("#field-input_path", str(tmp_path / "one.png"))
+    page.click(".deeds >> text=Start")
+    page.wait_for_selector(".card")
+    page.reload()
+    page.wait_for_selector(".runbar")
+    values = page.locator("#recent-input_path option").evaluate_all("(all) => all.map((one) => one.value)")
+    assert values == [str(tmp_path / "one.png")]
+
+
+def test_language_and_theme_are_remembered(site: Site, page: Page) -> None:
+    """Both are switched in the page, at once, and hold over a reload; numbers follow the language."""
+    open_page(page, site)
+    more = page.get_by_role("button", name="More", exact=True)
+    choose_menu(page, more, "中文")
+    page.wait_for_selector("h1 >> text=图片批处理调度台")
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    assert page.locator("label[for=field-api_url]").inner_text() == "API 地址"
+    choose_menu(page, page.get_by_role("button", name="更多", exact=True), "深色")
+    until(lambda: page.get_attribute("html", "data-theme") == "dark")
+    until(lambda: site.console.preferences.ui.get("theme") == "dark")
+    page.reload()
+    page.wait_for_selector("h1 >> text=图片批处理调度台")
+    assert page.get_attribute("html", "data-theme") == "dark"
+    choose_menu(page, page.get_by_role("button", name="更多", exact=True), "跟随系统")
+    page.emulate_media(color_scheme="light")
+    until(lambda: page.get_attribute("html", "data-theme") == "light")
+    page.emulate_media(color_scheme="dark")
+    until(lambda: page.get_attribute("html", "data-theme") == "dark")
+
+
+def test_side_and_folds_are_remembered(site: Site, page: Page) -> None:
+    """The settings side and its parts stay as one left them."""
+    open_page(page, site)
+    page.get_by_role("button", name="Request").click()
+    page.wait_for_selector("#field-temperature")
+    page.get_by_role("button", name="Hide settings").click()
+    until(lambda: site.console.preferences.ui.get("side_open") is False)
+    page.reload()
+    page.wait_for_selector(".runbar")
+    assert page.locator(".side").count() == 0
+    page.get_by_role("button", name="Show settings").click()
+    page.wait_for_selector("#field-temperature")
+
+
+def test_save_rule_examples_and_errors(site: Site, page: Page, seen: Seen) -> None:
+    """Names that will come out are shown as one types; a wrong template is told at its field; the rule is kept."""
+    open_page(page, site)
+    seen.allowed.append("400")
+    page.select_option("#field-rule", "indexed_archive")
+    page.wait_for_selector(".examples >> text=_1.")
+    page.fill("#field-filename_template", "{nope}")
+    page.wait_for_selector("#error-filename_template:not([hidden])")
+    page.fill("#field-filename_template", "x_{src_stem}")
+    page.wait_for_selector(".examples >> text=x_")
+    until(lambda: site.console.preferences.plan.rule.filename_template == "x_{src_stem}")
+    page.click("text=Write a TXT caption too")
+    page.wait_for_selector("#field-txt_template")
+    page.click("summary >> text=Variables")
+    assert "{src_stem}" in shown(page.locator(".variables"))

@@ -1,0 +1,204 @@
+"""What goes wrong: errors at their place, hostile names, a server that leaves, old pages, several pages at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.webui.driver import Seed, Seen, Site, choose_menu, open_page, picture, running, seed, shown, until, watch
+
+HOSTILE = [
+    "a" * 251 + ".png",
+    "🌲🏔️ holiday 👩‍👩‍👧.png",
+    "مرحبا صورة.png",
+    "<img src=x onerror=alert(1)><b>bold</b> \"q\" & 'a'.png",
+    "\u202egnp.exe.png",
+]
+ERROR = json.dumps({"code": "upstream_status", "params": {"status": 500, "message": "<script>alert(2)</script>"}})
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Three finished pairs."""
+    seed(tmp_path / "data", [Seed(f"p{n}.png") for n in range(3)])
+    with running(tmp_path / "data") as site:
+        yield site
+
+
+def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
+    """Long names, emoji, right-to-left, HTML and quotes show as text everywhere and break no layout."""
+    tasks = [Seed(name) for name in HOSTILE] + [Seed(name, "failed", 0, error=ERROR) for name in HOSTILE]
+    seed(tmp_path / "data", tasks)
+    with running(tmp_path / "data") as site:
+        dialogs: list[str] = []
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        open_page(page, site)
+        page.wait_for_selector("#card-3")
+        names = page.locator(".card .name").all_inner_texts()
+        assert [name for name in names if "onerror" in name] == [HOSTILE[3]] * sum("onerror" in name for name in names)
+        assert page.locator(".card .name b, .card .name img").count() == 0
+        page.locator(".list").evaluate("(list) => { list.scrollTop = list.scrollHeight; }")
+        page.wait_for_selector(".problem >> text=<script>")
+        for n in range(len(HOSTILE)):
+            page.locator(".list").focus()
+            page.keyboard.press("Home")
+            for _ in range(n):
+                page.keyboard.press("ArrowRight")
+            page.keyboard.press("Enter")
+            page.wait_for_selector(".review")
+            page.keyboard.press("l")
+            page.wait_for_selector(".drawer")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.keyboard.press("Escape")
+            page.keyboard.press("Escape")
+            until(lambda: page.locator(".review").count() == 0)
+        assert dialogs == []
+        page.goto("about:blank")
+
+
+def test_wrong_entries_show_at_their_field(site: Site, page: Page) -> None:
+    """A number outside its range, and JSON that is none, are told at the field, which gets the focus."""
+    open_page(page, site)
+    page.fill("#field-input_path", str(site.folder / "sources"))
+    page.fill("#field-concurrency_limit", "1000")
+    page.click(".deeds >> text=Start")
+    until(lambda: page.evaluate("document.activeElement.id") == "field-concurrency_limit")
+    assert "from 1 to 64" in shown(page.locator("#error-concurrency_limit"))
+    page.fill("#field-concurrency_limit", "2")
+    until(lambda: page.locator("#error-concurrency_limit").is_hidden())
+    page.get_by_role("button", name="Request").click()
+    page.fill("#field-extra_body", "{nope")
+    page.get_by_role("button", name="Request").click()
+    page.click(".deeds >> text=Start")
+    until(lambda: page.evaluate("document.activeElement.id") == "field-extra_body")
+    assert page.get_attribute("#field-extra_body", "aria-invalid") == "true"
+
+
+def test_program_refusals_show_at_their_field(site: Site, page: Page, seen: Seen) -> None:
+    """A key that is missing for a new server, and an output folder that is none, are told at their fields."""
+    seen.allowed.append("400")
+    open_page(page, site)
+    page.fill("#field-api_url", "https://api.example.com/v1/images/edits")
+    page.fill("#field-api_key", "k")
+    page.click("text=Save settings")
+    page.wait_for_selector(".toast >> text=Settings stored")
+    page.fill("#field-api_url", "https://other.example.com/v1/images/edits")
+    page.click("text=Save settings")
+    page.wait_for_selector("#error-api_key:not([hidden])")
+    file = site.folder / "file.txt"
+    file.write_text("x", "utf-8")
+    page.fill("#field-output_dir", str(file))
+    page.click(".deeds >> text=Save all")
+    page.wait_for_selector("#error-output_dir:not([hidden])")
+    page.fill("#field-output_dir", "")
+    page.click(".deeds >> text=Save all")
+    until(lambda: "Give an output folder" in shown(page.locator("#error-output_dir")))
+
+
+def test_picture_that_does_not_load_says_why(tmp_path: Path, page: Page, seen: Seen) -> None:
+    """A source file that is gone: the reason stands in its place, in the list and in the review view."""
+    seen.allowed.append("404")
+    seed(tmp_path / "data", [Seed("gone.png")], pictures=1)
+    (tmp_path / "data" / "sources" / "0.png").unlink()
+    with running(tmp_path / "data") as site:
+        open_page(page, site)
+        page.wait_for_selector(".tile.source .broken")
+        until(lambda: "0.png" in shown(page.locator(".tile.source .broken")))
+        page.locator(".tile.source .picture").click()
+        until(lambda: "0.png" in shown(page.locator(".pane-broken")))
+        page.goto("about:blank")
+
+
+def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
+    """A banner says so; what was typed stays; after the return the page is in step again."""
+    seen.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    open_page(page, site)
+    page.fill("#field-model_name", "typed before")
+    port = site.stop_serving()
+    page.wait_for_selector(".banner.bad")
+    page.fill("#field-user_prompt", "typed meanwhile")
+    page.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
+    until(lambda: page.locator("#card-0 .tile.ticked").count() == 1)  # refused, so it is as it was
+    site.console.store.mark_result("t1", "r1-0", deleted=True)
+    site.serve_again(port)
+    until(lambda: page.locator(".banner").count() == 0, seconds=20)
+    until(lambda: page.locator("#card-1 .tile.dropped").count() == 1)
+    assert page.input_value("#field-model_name") == "typed before"
+    assert page.input_value("#field-user_prompt") == "typed meanwhile"
+
+
+def test_stale_page_reloads_itself(site: Site, page: Page, seen: Seen) -> None:
+    """A page of an older version loads itself anew when the program has been replaced."""
+    seen.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    open_page(page, site)
+    port = site.stop_serving()
+    site.console.version = "99.0"
+    site.serve_again(port)
+    until(lambda: page.get_attribute("meta[name=version]", "content") == "99.0", seconds=20)
+    page.wait_for_selector("#card-0")
+
+
+def test_two_pages_stay_in_step(site: Site, page: Page, seen: Seen) -> None:
+    """A decision in one page shows in the other at once; settings show when one comes back to it."""
+    open_page(page, site)
+    other = page.context.new_page()
+    watch(other, seen)
+    open_page(other, site)
+    other.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
+    until(lambda: page.locator("#card-0 .tile.ticked").count() == 0)
+    page.locator("#card-1").hover()
+    page.locator("#card-1").get_by_role("button", name="Drop Result 1").click()
+    until(lambda: other.locator("#card-1 .tile.dropped").count() == 1)
+    other.close()
+
+
+def test_error_with_a_cause_and_advice(site: Site, page: Page) -> None:
+    """A failed task says what happened and what to do, with retry and log beside it."""
+    with FakeUpstream() as fake:
+        fake.answer(Script.error(401, "bad key"))
+        picture(site.folder / "one.png", 3)
+        open_page(page, site)
+        page.fill("#field-api_url", fake.url("/v1/images/edits"))
+        page.fill("#field-api_key", "k")
+        page.fill("#field-input_path", str(site.folder / "one.png"))
+        page.click(".deeds >> text=Start")
+        page.wait_for_selector("#card-3 .problem")
+        text = shown(page.locator("#card-3 .problem"))
+        assert "401" in text
+        assert "key" in text.lower()
+        page.locator("#card-3").get_by_role("button", name="Debug log").click()
+        page.wait_for_selector(".drawer .attempt.failed")
+
+
+def test_end_of_a_run_is_told(site: Site, browser: Browser, seen: Seen) -> None:
+    """Title, favicon and a silent notification tell of the end when one looks elsewhere."""
+    context = browser.new_context(locale="en", permissions=["notifications"])
+    page = context.new_page()
+    watch(page, seen)
+    page.add_init_script("""
+      document.hasFocus = () => false;
+      window.told = [];
+      class Told { constructor(title, options) { window.told.push([title, options.body, options.silent]); } }
+      Told.permission = 'granted';
+      Told.requestPermission = async () => 'granted';
+      window.Notification = Told;
+    """)
+    with FakeUpstream() as fake:
+        fake.answer(Script.error(400, "no"))
+        open_page(page, site)
+        choose_menu(page, page.get_by_role("button", name="More", exact=True), "Notify when a run ends")
+        icon = page.get_attribute("#favicon", "href")
+        page.fill("#field-api_url", fake.url("/v1/images/edits"))
+        page.fill("#field-api_key", "k")
+        page.fill("#field-input_path", str(site.folder / "sources"))
+        page.click(".deeds >> text=Start")
+        until(lambda: page.evaluate("window.told.length") == 1)
+        assert page.evaluate("window.told[0][2]") is True
+        until(lambda: "failed" in page.title())
+        assert page.get_attribute("#favicon", "href") != icon
+        context.close()

@@ -1,0 +1,70 @@
+"""The page's files: words for each key, vendored copies as pinned, preload list complete, files short and headed."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WEBUI = ROOT / "webui"
+SCRIPTS = sorted(WEBUI.glob("js/**/*.js"))
+CODE = "\n".join(path.read_text("utf-8") for path in SCRIPTS)
+CATALOGUE: dict[str, str] = json.loads((ROOT / "assets/messages/en/page.json").read_text("utf-8"))
+KEYS = {re.sub(r"\.(one|other)$", "", key) for key in CATALOGUE}
+NAMED = set(re.findall(r"['`](page\.[\w.]*\w)['`]", CODE))
+MADE = set(re.findall(r"`(page\.[\w.]*)\$\{", CODE))
+
+
+def test_every_named_key_has_words() -> None:
+    """A key that the code names stands in the catalogue."""
+    assert sorted(NAMED - KEYS) == []
+
+
+def test_every_made_key_has_words() -> None:
+    """For a key that the code puts together, the catalogue has some that begin like it."""
+    assert [prefix for prefix in MADE if not any(key.startswith(prefix) for key in KEYS)] == []
+
+
+def test_no_words_without_use() -> None:
+    """What no code asks for is not translated."""
+    assert sorted(key for key in KEYS - NAMED if not key.startswith(tuple(MADE))) == []
+
+
+def test_vendored_files_are_as_pinned() -> None:
+    """Every copy has the digest that VERSIONS names, and no other file lies there."""
+    check = subprocess.run(
+        [sys.executable, str(ROOT / "build" / "vendor_js.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert check.returncode == 0, check.stderr
+
+
+def test_preload_list_is_complete() -> None:
+    """index.html asks for each module at once, so that the browser need not find them one behind the other."""
+    listed = set(re.findall(r'rel="modulepreload" href="\./([^"]+)"', (WEBUI / "index.html").read_text("utf-8")))
+    modules = {path.relative_to(WEBUI).as_posix() for path in [*SCRIPTS, *WEBUI.glob("vendor/**/*.js")]}
+    assert listed == modules - {"js/main.js"}
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *sorted(WEBUI.glob("css/*.css"))], ids=lambda path: path.name)
+def test_files_are_short_and_say_what_they_own(path: Path) -> None:
+    """Under 400 lines, and the first line is a comment."""
+    lines = path.read_text("utf-8").splitlines()
+    assert len(lines) < 400
+    assert re.match(r"(//|/\*) Owns ", lines[0])
+
+
+def test_signals_are_declared_in_one_file() -> None:
+    """State has one home: only store.js makes signals, one for each loaded task included."""
+    makers = [path.name for path in SCRIPTS if re.search(r"\b(signal|useSignal)\(", path.read_text("utf-8"))]
+    assert makers == ["store.js"]
+
+
+def test_no_markup_from_text() -> None:
+    """Nothing puts text into the document as markup, or styles into it as attributes."""
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|dangerouslySet", CODE) == []
+    assert re.findall(r"style=", (WEBUI / "index.html").read_text("utf-8")) == []
