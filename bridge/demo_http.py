@@ -311,6 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
             yield encode_event("error", {"type": "error", **error_document(500)})
         elif trouble is Trouble.TEXT:
             yield encode_event(None, text_document(order, number, created, "I cannot edit this picture."))
+            yield encode_event(None, "[DONE]")
         else:
             yield from results(order, number, created, pictures)
 
