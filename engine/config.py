@@ -238,13 +238,24 @@ def _refuse_reserved(spec: FieldSpec, value: dict[str, Any]) -> None:
 
 
 def origin(url: str) -> str:
-    """Scheme, host and port of a URL, lower case, default ports filled in; what a key is bound to."""
+    """Scheme, host and port of a URL, lower case, default ports filled in; what a key is bound to.
+
+    "" for a URL without any of the three, or one that programs may read in different ways.
+    """
     try:
         parts = urlsplit(url.strip())
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme.lower())
     except ValueError:
         return ""
-    return f"{parts.scheme.lower()}://{(parts.hostname or '').rstrip('.').lower()}:{port}"
+    if not parts.hostname or port is None or "@" in parts.netloc or "\\" in url:
+        return ""
+    return f"{parts.scheme.lower()}://{parts.hostname.rstrip('.').lower()}:{port}"
+
+
+def shares_origin(config: ApiConfig, other: ApiConfig) -> bool:
+    """Whether the key of one may go to the API of the other."""
+    place = origin(config.api_url)
+    return bool(place) and place == origin(other.api_url)
 
 
 def with_stored_key(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
@@ -257,7 +268,7 @@ def with_stored_key(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
         return sent
     holders = [config for config in stored if config.api_key]
     for config in holders:
-        if origin(config.api_url) == origin(sent.api_url):
+        if shares_origin(config, sent):
             return msgspec.structs.replace(sent, api_key=config.api_key)
     if holders or sent.api_key:
         raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER, ApiConfig, origin, parse_stored
+from engine.config import KEY_PLACEHOLDER, ApiConfig, parse_stored, shares_origin
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import read_json, write_json
 
@@ -93,7 +93,7 @@ def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
     if config.api_key not in ("", KEY_PLACEHOLDER):
         return config
     for other in stored:
-        if other is not None and other.api_key and origin(other.api_url) == origin(config.api_url):
+        if other is not None and other.api_key and shares_origin(other, config):
             return msgspec.structs.replace(config, api_key=other.api_key)
     return msgspec.structs.replace(config, api_key="")
 
