@@ -58,11 +58,12 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class _PoolKey(msgspec.Struct, frozen=True):
-    """Connections are shared only among calls that follow the same rules."""
+    """Connections are shared only among calls that follow the same rules. ``tls``: to the host or to the proxy."""
 
     purpose: Purpose
     unlocked: bool
     proxy: ProxyServer | None
+    tls: bool
 
 
 class _Stale(Exception):
@@ -185,7 +186,8 @@ class Transport:
     def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
         """One request and the head of its answer; once more if a kept connection had been closed meanwhile."""
         proxy = choose_proxy(trip.proxy, target, self._proxies() if not trip.proxy.strip() else {})
-        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy))
+        tls = target.scheme == "https" or (proxy is not None and proxy.scheme == "https")
+        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, tls))
         try:
             return self._once(pool, target, message, trip, proxy)
         except _Stale:
@@ -241,8 +243,8 @@ class Transport:
             return pool
 
     def _new_pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
-        if self._tls is None:
-            self._tls = httpcore.default_ssl_context()
+        if key.tls and self._tls is None:
+            self._tls = httpcore.default_ssl_context()  # reads all certificates: not for nothing
         rules = functools.partial(usable_addresses, purpose=key.purpose, policy=self._policy, unlocked=key.unlocked)
         return httpcore.ConnectionPool(
             ssl_context=self._tls,
@@ -274,7 +276,7 @@ def _core_request(target: Target, message: _Message, call: Call, proxy: ProxySer
     )
 
 
-def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext) -> httpcore.Proxy:
+def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext | None) -> httpcore.Proxy:
     auth = None
     if proxy.user or proxy.password:
         auth = (_Hidden(proxy.user.encode("utf-8")), _Hidden(proxy.password.encode("utf-8")))

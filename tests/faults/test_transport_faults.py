@@ -18,7 +18,7 @@ from engine.upstream.netguard import NetPolicy
 from engine.upstream.transport import Transport
 from tests.fakes.peers import Peer, Talk, full_listener, ok, outgoing, read_request, reset, until_closed
 
-LIMIT = 0.5
+LIMIT = 0.8
 SLACK = 1.0
 """The promise: a deadline is held within a second."""
 
