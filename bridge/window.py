@@ -1,36 +1,34 @@
-"""The native window on the loopback server: opened, remembered, asked before it closes; dialogs, drops, menu, title."""
+"""The native window on the loopback server: opened, remembered, asked before it closes; its title and its menu."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 import webview
-from webview.dom import _dnd_state  # dropped paths; its public way to them evaluates text, which our CSP forbids
-from webview.menu import Menu, MenuAction, MenuSeparator
 
 from bridge.console import Console
 from bridge.js_api import make_js_api
-from bridge.native import show_in_folder
 from bridge.paths import program_folder
+from bridge.pywebview_gaps import attach, dismiss_dialogs, on_screen, prepare
 from bridge.serve import open_browser
 from bridge.server import Server
 from bridge.toolkits import Toolkit, toolkit_environment
-from engine.errors import Code, InvalidInput, NotFound
+from bridge.window_menu import make_menu
+from bridge.window_requests import WindowRequests
 
 _SHOWN_SECONDS = 10.0
 _TITLE_SECONDS = 1.0
 _MIN_SIZE = (900, 600)
 _DEFAULT_SIZE = (1320, 860)
-MenuItems = list[Menu | MenuAction | MenuSeparator]
-_GUI: dict[Toolkit, Any] = {Toolkit.GTK: "gtk", Toolkit.QT: "qt", Toolkit.NATIVE: None}
+_GUI: Mapping[Toolkit, Any] = {Toolkit.GTK: "gtk", Toolkit.QT: "qt", Toolkit.NATIVE: None}
 log = logging.getLogger(__name__)
 
 
@@ -41,6 +39,7 @@ class Place(msgspec.Struct, frozen=True):
     height: int = _DEFAULT_SIZE[1]
     x: int | None = None
     y: int | None = None
+    maximized: bool = False
 
 
 class DesktopWindow:
@@ -50,7 +49,7 @@ class DesktopWindow:
         self._console = console
         self._server = server
         self._toolkit = toolkit
-        self._language = str(console.preferences.ui.get("language", language))
+        self._fallback_language = language
         self._window: Any = None
         self._place = _remembered(console)
         self._confirmed = False
@@ -62,47 +61,20 @@ class DesktopWindow:
         """Show the window until it is closed."""
         os.environ.update(toolkit_environment(self._toolkit))
         webview.settings["ALLOW_DOWNLOADS"] = True
-        place = self._place
-        self._window = webview.create_window(
-            self._text("window.title"),
-            url=_in_window(self._server.url),
-            js_api=make_js_api(
-                self._console,
-                self._language,
-                {
-                    "pick_folder": self._pick_folder,
-                    "pick_file": self._pick_file,
-                    "reveal": self._reveal,
-                    "dropped_path": self._dropped_path,
-                },
-            ),
-            width=max(place.width, _MIN_SIZE[0]),
-            height=max(place.height, _MIN_SIZE[1]),
-            x=place.x,
-            y=place.y,
-            min_size=_MIN_SIZE,
-            text_select=True,
-            zoomable=True,
-            background_color="#f5f6f7",
-        )
-        # pywebview wraps what it runs in eval(), which the page's CSP forbids; plain statements need none.
-        self._window.evaluate_js = lambda script, **_: self._window.run_js(script)
-        _dnd_state["num_listeners"] = 0 if self._toolkit is Toolkit.GTK else 1
-        events = self._window.events
-        events.closing += self._on_closing
-        events.resized += self._on_resized
-        events.moved += self._on_moved
-        events.loaded += self._on_loaded
+        self._window = self._make()
         forget = self._console.listen(self._title_wanted.set)
-        helpers = [threading.Thread(target=target, daemon=True) for target in (self._keep_title, self._guard_start)]
-        for helper in helpers:
-            helper.start()
+        for target in (self._keep_title, self._guard_start):
+            threading.Thread(target=target, daemon=True).start()
         try:
             webview.start(
                 gui=_GUI[self._toolkit],
-                private_mode=False,
+                private_mode=False,  # else the page could keep nothing
                 storage_path=str(self._console.folder / "webview"),
-                menu=self._menu(),
+                menu=make_menu(
+                    self._text,
+                    lambda command: self._tell_page("menu", command),
+                    {"quit": self._leave, "in-browser": lambda: open_browser(self._server.url)},
+                ),
                 localization=self._localization(),
                 icon=str(program_folder("assets") / "icon.png"),
             )
@@ -113,7 +85,7 @@ class DesktopWindow:
             self._console.preferences.merge_ui({"window": msgspec.to_builtins(self._place)})
 
     def show(self) -> bool:
-        """Bring the window to the front; False when there is none yet."""
+        """Bring the window to the front; False when there is none."""
         if self._window is None or self._gone.is_set():
             return False
         self._window.restore()
@@ -124,100 +96,98 @@ class DesktopWindow:
         """Close without asking: the system or the terminal wants the program to end."""
         self._confirmed = True
         if self._window is not None and not self._gone.is_set():
+            dismiss_dialogs(self._toolkit)
             self._window.destroy()
 
-    # --- what the page may ask of a window ---
+    def _make(self) -> Any:
+        place = self._place
+        requests = WindowRequests(self._console, self._toolkit, self._text, lambda: self._window, self._leave)
+        window: Any = webview.create_window(
+            self._title(),
+            url=_in_window(self._server.url),
+            js_api=make_js_api(self._console, self._fallback_language, requests.table()),
+            width=max(place.width, _MIN_SIZE[0]),
+            height=max(place.height, _MIN_SIZE[1]),
+            x=place.x,
+            y=place.y,
+            maximized=place.maximized,
+            min_size=_MIN_SIZE,
+            text_select=True,
+            zoomable=True,
+            background_color="#f5f6f7",
+        )
+        prepare(window, self._toolkit)
+        events = window.events
+        events.initialized += lambda: on_screen(window, self._toolkit)
+        events.before_show += lambda: attach(window, self._toolkit, self._placed, self._goes_outside)
+        events.maximized += lambda: self._set_maximized(True)
+        events.restored += lambda: self._set_maximized(False)
+        events.closing += self._on_closing
+        return window
 
-    def _pick_folder(self, params: dict[str, Any]) -> str | None:
-        return self._pick(webview.FileDialog.FOLDER, params, ())
+    # --- the toolkit's thread ---
 
-    def _pick_file(self, params: dict[str, Any]) -> str | None:
-        pictures = self._text("window.pictures")
-        kinds = (f"{pictures} (*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.gif;*.tif;*.tiff;*.avif)",)
-        return self._pick(webview.FileDialog.OPEN, params, kinds)
+    def _placed(self, **changed: int) -> None:
+        if not self._place.maximized:
+            self._place = msgspec.structs.replace(self._place, **changed)
 
-    def _pick(self, kind: Any, params: dict[str, Any], kinds: tuple[str, ...]) -> str | None:
-        start = params.get("path")
-        folder = start if isinstance(start, str) and Path(start).is_dir() else ""
-        chosen = self._window.create_file_dialog(kind, directory=folder, file_types=kinds)
-        return str(chosen[0]) if chosen else None
+    def _set_maximized(self, maximized: bool) -> None:
+        self._place = msgspec.structs.replace(self._place, maximized=maximized)
 
-    def _reveal(self, params: dict[str, Any]) -> bool:
-        """Show a source, a saved result or the output folder; no other path is opened."""
-        task_id, result_id, known = params.get("task_id"), params.get("result_id"), params.get("path")
-        if isinstance(task_id, str) and isinstance(result_id, str):
-            result = self._console.store.result(task_id, result_id)
-            path = Path(result.saved or self._console.cache.path(result.hash, result.extension))
-        elif isinstance(known, str) and self._console.store.knows_file(known):
-            path = Path(known)
-        elif isinstance(task_id, str):
-            path = Path(self._console.store.task(task_id).source_path)
-        elif self._console.preferences.plan.output_dir:
-            path = Path(self._console.preferences.plan.output_dir)
-        else:
-            raise InvalidInput(Code.OUTPUT_REQUIRED, field="output_dir")
-        if not path.exists():
-            raise NotFound(Code.SOURCE_MISSING, path=str(path))
-        return show_in_folder(path)
-
-    # --- events of the window; the toolkit's thread ---
+    def _goes_outside(self, url: str) -> bool:
+        own, other = urlsplit(self._server.url), urlsplit(url)
+        if (own.scheme, own.netloc) == (other.scheme, other.netloc) or other.scheme in ("about", "blob", "data"):
+            return False
+        if other.scheme in ("http", "https"):
+            open_browser(url)
+        return True  # a page from elsewhere would find the JS API
 
     def _on_closing(self) -> bool | None:
         info = self._console.batch.info()
         if self._confirmed or not (info.running or info.single_retries):
             return None
         # A dialog from here deadlocks: say no, ask from another thread, then destroy.
-        threading.Thread(target=self._ask_to_close, args=(info.in_flight,), daemon=True).start()
+        threading.Thread(target=self._ask_to_close, daemon=True).start()
         return False
 
-    def _ask_to_close(self, in_flight: int) -> None:
+    # --- other threads ---
+
+    def _leave(self) -> None:
+        """What the window's own button does."""
+        if self._on_closing() is None:
+            self._confirmed = True
+            self._window.destroy()
+
+    def _ask_to_close(self) -> None:
         if not self._asking.acquire(blocking=False):
             return
         try:
-            question = self._console.messages.text(self._language, "window.close_question", in_flight=in_flight)
+            info = self._console.batch.info()
+            waiting = max(0, info.total_in_run - info.finished_in_run - info.in_flight)
+            question = self._text("window.close_question", in_flight=info.in_flight, waiting=waiting)
             if self._window.create_confirmation_dialog(self._text("window.title"), question):
                 self._confirmed = True
                 self._window.destroy()
         finally:
             self._asking.release()
 
-    def _on_resized(self, width: float, height: float) -> None:
-        self._place = msgspec.structs.replace(self._place, width=int(width), height=int(height))
-
-    def _on_moved(self, x: float, y: float) -> None:
-        self._place = msgspec.structs.replace(self._place, x=int(x), y=int(y))
-
-    def _on_loaded(self) -> None:
-        if self._toolkit is Toolkit.GTK:
-            _listen_for_gtk_drops(self._window, self._dropped)
-
-    def _dropped(self, path: str) -> None:
-        self._tell_page("path", path)
-
-    def _dropped_path(self, _: dict[str, Any]) -> str | None:
-        """What was dropped last, where the toolkit notes it while the page gets its event (all but GTK)."""
-        noted: Any = _dnd_state["paths"]
-        path = unquote(noted[-1][1]) if noted else None
-        noted.clear()
-        return path
-
     def _tell_page(self, name: str, detail: str) -> None:
-        """Dispatch an event to the page, from a thread of its own: evaluate_js must not run in the toolkit's."""
-        script = f"window.dispatchEvent(new CustomEvent('console:{name}', {{detail: {_js(detail)}}}))"
+        # ASCII only: GTK's pywebview counts characters where WebKit takes bytes. Waits for an answer, so never from
+        # the toolkit's thread.
+        script = f"dispatchEvent(new CustomEvent('console:{name}', {{detail: {json.dumps(detail)}}}))"
         threading.Thread(target=self._window.run_js, args=(script,), daemon=True).start()
-
-    # --- around it ---
 
     def _keep_title(self) -> None:
         """Progress in the title, at most once a second."""
-        shown = ""
+        shown = self._title()
+        self._window.events.shown.wait()
         while not self._gone.is_set():
             self._title_wanted.wait()
             self._title_wanted.clear()
             title = self._title()
-            if title != shown and self._window.events.shown.is_set():
+            if title != shown:
                 shown = title
-                with contextlib.suppress(webview.errors.WebViewException, KeyError):
+                with contextlib.suppress(webview.errors.WebViewException, KeyError):  # closed meanwhile
                     self._window.set_title(title)
             self._gone.wait(_TITLE_SECONDS)
 
@@ -234,55 +204,18 @@ class DesktopWindow:
             log.warning("window not shown within %s s; opening the browser", _SHOWN_SECONDS)
             open_browser(self._server.url)
 
-    def _menu(self) -> list[Menu]:
-        def act(key: str, name: str) -> MenuAction:
-            return MenuAction(self._text(key), lambda: self._tell_page("menu", name))
-
-        def close() -> None:
-            threading.Thread(target=self._close_by_menu, daemon=True).start()
-
-        file: MenuItems = [
-            act("window.menu.choose_folder", "choose-folder"),
-            act("window.menu.save_all", "save-all"),
-            MenuSeparator(),
-            MenuAction(self._text("window.menu.quit"), close),
-        ]
-        run: MenuItems = [
-            act("window.menu.start", "start"),
-            act("window.menu.stop", "stop"),
-            act("window.menu.resume", "resume"),
-            act("window.menu.retry_failed", "retry-failed"),
-        ]
-        look: MenuItems = [
-            act("window.menu.review", "review"),
-            act("window.menu.zoom_in", "zoom-in"),
-            act("window.menu.zoom_out", "zoom-out"),
-            act("window.menu.zoom_reset", "zoom-reset"),
-        ]
-        help_items: MenuItems = [
-            act("window.menu.keys", "keys"),
-            MenuAction(self._text("window.menu.in_browser"), lambda: open_browser(self._server.url) and None),
-        ]
-        return [
-            Menu(self._text("window.menu.file"), file),
-            Menu(self._text("window.menu.run"), run),
-            Menu(self._text("window.menu.view"), look),
-            Menu(self._text("window.menu.help"), help_items),
-        ]
-
-    def _close_by_menu(self) -> None:
-        if self._on_closing() is None:
-            self._confirmed = True
-            self._window.destroy()
-
     def _localization(self) -> dict[str, str]:
         """pywebview's own words, in the person's language."""
         catalogue = self._console.messages.catalogue(self._language)
         prefix = "pywebview."
         return {key[len(prefix) :]: text for key, text in catalogue.items() if key.startswith(prefix)}
 
-    def _text(self, key: str) -> str:
-        return self._console.messages.text(self._language, key)
+    @property
+    def _language(self) -> str:
+        return str(self._console.preferences.ui.get("language", self._fallback_language))
+
+    def _text(self, key: str, **params: int) -> str:
+        return self._console.messages.text(self._language, key, **params)
 
 
 def _remembered(console: Console) -> Place:
@@ -294,21 +227,3 @@ def _remembered(console: Console) -> Place:
 
 def _in_window(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}window=1"
-
-
-def _js(text: str) -> str:
-    return msgspec.json.encode(text).decode().replace("<", "\\u003c")
-
-
-def _listen_for_gtk_drops(window: Any, dropped: Callable[[str], None]) -> None:
-    """On GTK the page's drop event names no paths; the widget's signal does."""
-    from gi.repository import GLib
-    from webview.platforms.gtk import BrowserView
-
-    def received(*arguments: Any) -> None:
-        uris = arguments[4].get_uris()
-        if uris and uris[0].startswith("file:"):
-            dropped(unquote(urlsplit(uris[0]).path))
-
-    view = BrowserView.instances[window.uid].webview
-    GLib.idle_add(lambda: view.connect("drag-data-received", received) and False)

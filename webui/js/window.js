@@ -1,6 +1,6 @@
 // Owns what is special in the program's own window: the bridge without eval, dropped paths, menu, zoom keys.
-import { enterPath, resume, retryFailed, saveAll, start, stop, chooseFolder } from './actions.js';
-import { call } from './api.js';
+import { chooseFolder, deed, enterPath, resume, retryFailed, saveAll, start, stop } from './actions.js';
+import { call, isWindow } from './api.js';
 import { showKeys } from './keys.js';
 import { openReview } from './reviewing.js';
 import { focusIndex, inputPath } from './store.js';
@@ -32,8 +32,9 @@ function addFunction(bridge, name) {
 
 /** Begins to listen; in a browser none of these events comes, and keys stay the browser's. */
 export function startWindow() {
+  if (!isWindow()) return;
   const menu = {
-    'choose-folder': () => chooseFolder(inputPath.peek()),
+    'choose-folder': choose,
     'save-all': () => saveAll(),
     start,
     stop,
@@ -41,20 +42,33 @@ export function startWindow() {
     'retry-failed': retryFailed,
     review: () => openReview(focusIndex.peek()),
     keys: showKeys,
+    reload: () => location.reload(),
     'zoom-in': () => zoom(1),
     'zoom-out': () => zoom(-1),
     'zoom-reset': () => zoom(0),
   };
   addEventListener('console:menu', (event) => menu[event.detail]?.());
-  addEventListener('console:path', (event) => enterPath(event.detail, { now: true }));
-  addEventListener('dragover', (event) => event.preventDefault());
+  addEventListener('dragover', claimDrop);
   addEventListener('drop', dropped);
-  addEventListener('keydown', zoomKeys);
+  addEventListener('keydown', keys);
+}
+
+const choose = () => deed('choose', async () => {
+  const path = await chooseFolder(inputPath.peek());
+  if (path) enterPath(path, { now: true });
+});
+
+/** Files are ours wherever they fall, and nothing may lead the window to another page; text may fall into a field. */
+function claimDrop(event) {
+  const types = [...event.dataTransfer.types];
+  const file = types.includes('Files') || types.includes('text/uri-list');
+  if (file || !event.target.closest?.('input, textarea')) event.preventDefault();
+  return file;
 }
 
 /** The toolkit has noted the path of what was dropped; the page's own event does not name it. */
 async function dropped(event) {
-  event.preventDefault();
+  if (!claimDrop(event)) return;
   if (window.pywebview?.platform === 'edgechromium') {
     window.pywebview._jsApiCallback('pywebviewEventHandler', { event, nodeId: '' }, '');
   }
@@ -62,12 +76,15 @@ async function dropped(event) {
   if (path) enterPath(path, { now: true });
 }
 
-function zoomKeys(event) {
+/** The keys that the menu names. */
+function keys(event) {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
-  const step = { '+': 1, '=': 1, '-': -1, 0: 0 }[event.key];
-  if (step === undefined) return;
+  const run = {
+    '+': () => zoom(1), '=': () => zoom(1), '-': () => zoom(-1), 0: () => zoom(0), o: choose, q: () => call('quit', {}),
+  }[event.key.toLowerCase()];
+  if (!run) return;
   event.preventDefault();
-  zoom(step);
+  run();
 }
 
 function zoom(step) {
