@@ -56,7 +56,9 @@ class Call:
         self.ended = False
         """Whether the peer closed the connection."""
         self.tunnelling = False
+        """Whether a proxy is being asked for a way through."""
         self.proxy_status: int | None = None
+        """What an HTTP proxy answered to that."""
         self._deadline = deadline
         self._tokens = tokens
         self._clock = clock
@@ -113,20 +115,16 @@ class Call:
         for stream in streams:
             stream.close()
 
-    def trace(self, name: str, info: dict[str, Any]) -> None:
-        """Follow httpcore's "trace" events, to know the phase and the status a proxy answered CONNECT with."""
+    def trace(self, name: str, _info: dict[str, Any]) -> None:
+        """Follow httpcore's "trace" events, to know the phase."""
         if name == "http11.send_request_headers.started":
-            self.tunnelling = info["request"].method == b"CONNECT"
-            self.phase = Phase.CONNECT if self.tunnelling else Phase.HEADERS
+            self.phase = Phase.HEADERS
+        elif name == "http11.receive_response_headers.complete":
+            self.phase = Phase.BODY
         elif name == "socks.setup_socks5_connection.started":
             self.tunnelling = True
         elif name == "socks.setup_socks5_connection.complete":
             self.tunnelling = False
-        elif name == "http11.receive_response_headers.complete":
-            if self.tunnelling:
-                self.proxy_status = info["return_value"][1]
-            else:
-                self.phase = Phase.BODY
 
 
 class Budget(float):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import NoReturn
@@ -27,6 +28,11 @@ class ProxyServer(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"ProxyServer({self.scheme}://{self.host}:{self.port})"
+
+    @property
+    def basic(self) -> bytes:
+        """The value of Proxy-Authorization."""
+        return b"Basic " + b64encode(f"{self.user}:{self.password}".encode())
 
     @property
     def socks(self) -> bool:

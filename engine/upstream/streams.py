@@ -212,8 +212,6 @@ def start_tls(
 ) -> TlsStream:
     """A TLS stream after its handshake; closes the connection and raises NetworkFailed(TLS_FAILED) otherwise."""
     call.phase = Phase.CONNECT
-    if name is not None:
-        name = name.strip("[]")
     try:
         stream = TlsStream(lower, context, name)
         stream.handshake(timeout)

@@ -19,7 +19,7 @@ import httpcore
 import msgspec
 
 from engine.errors import AddressRefused, Code, NetworkFailed
-from engine.upstream.backend import GuardedBackend, Resolve
+from engine.upstream.backend import GuardedBackend, Resolve, TunnelBackend
 from engine.upstream.call import Budget, Call
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import retry_after
@@ -58,12 +58,12 @@ class _Message(msgspec.Struct, frozen=True):
 
 
 class _PoolKey(msgspec.Struct, frozen=True):
-    """Connections are shared only among calls that follow the same rules. ``tls``: to the host or to the proxy."""
+    """Connections are shared only among calls that follow the same rules."""
 
     purpose: Purpose
     unlocked: bool
     proxy: ProxyServer | None
-    tls: bool
+    https: bool
 
 
 class _Stale(Exception):
@@ -186,8 +186,7 @@ class Transport:
     def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
         """One request and the head of its answer; once more if a kept connection had been closed meanwhile."""
         proxy = choose_proxy(trip.proxy, target, self._proxies() if not trip.proxy.strip() else {})
-        tls = target.scheme == "https" or (proxy is not None and proxy.scheme == "https")
-        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, tls))
+        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, target.scheme == "https"))
         try:
             return self._once(pool, target, message, trip, proxy)
         except _Stale:
@@ -243,16 +242,24 @@ class Transport:
             return pool
 
     def _new_pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
-        if key.tls and self._tls is None:
+        """A pool that looks up and checks (direct), or leaves the host to the proxy: by tunnel, by SOCKS, or whole."""
+        proxy, secure = key.proxy, key.proxy is not None and key.proxy.scheme == "https"
+        if (key.https or secure) and self._tls is None:
             self._tls = httpcore.default_ssl_context()  # reads all certificates: not for nothing
         rules = functools.partial(usable_addresses, purpose=key.purpose, policy=self._policy, unlocked=key.unlocked)
+        backend: httpcore.NetworkBackend = GuardedBackend(self._resolve, rules if proxy is None else None)
+        core_proxy = None
+        if proxy is not None and key.https and not proxy.socks:
+            backend = TunnelBackend(GuardedBackend(self._resolve, None), proxy, self._tls if secure else None)
+        elif proxy is not None:
+            core_proxy = _core_proxy(proxy, self._tls if secure else None)
         return httpcore.ConnectionPool(
             ssl_context=self._tls,
-            proxy=_core_proxy(key.proxy, self._tls) if key.proxy else None,
+            proxy=core_proxy,
             max_connections=None,  # whoever calls bounds the number of calls; a queue here could not be cancelled
             max_keepalive_connections=MAX_IDLE_CONNECTIONS,
             keepalive_expiry=IDLE_SECONDS,
-            network_backend=GuardedBackend(self._resolve, rules if key.proxy is None else None),
+            network_backend=backend,
         )
 
 
@@ -265,8 +272,9 @@ class _Hidden(bytes):
 
 def _core_request(target: Target, message: _Message, call: Call, proxy: ProxyServer | None) -> httpcore.Request:
     budget = Budget.of(call)
-    bare = proxy is None or proxy.socks  # an HTTP proxy reads the host out of a URL, where IPv6 stands in brackets
-    host = target.host if bare or ":" not in target.host else f"[{target.host}]"
+    forwarded = proxy is not None and not proxy.socks and target.scheme == "http"
+    # a proxy that forwards reads the host out of a URL, where IPv6 stands in brackets
+    host = f"[{target.host}]" if forwarded and ":" in target.host else target.host
     return httpcore.Request(
         message.method,
         httpcore.URL(scheme=target.scheme, host=host, port=target.port, target=target.path),
@@ -283,7 +291,7 @@ def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext | None) -> httpcore.Prox
     return httpcore.Proxy(
         httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),
         auth=auth,
-        ssl_context=tls if proxy.scheme == "https" else None,
+        ssl_context=tls,
     )
 
 

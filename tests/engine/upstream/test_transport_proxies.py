@@ -320,3 +320,36 @@ def test_password_does_not_show() -> None:
 def test_exceptions(no_proxy: str, url: str, expected: bool) -> None:
     """Names with subdomains, addresses, networks and ports are excepted as other programs do it."""
     assert bypassed(parse_url(url), no_proxy) is expected
+
+
+def test_failed_tunnels_leave_nothing_behind() -> None:
+    """A handshake that breaks off inside a tunnel closes both connections, and the next call makes new ones."""
+    with Peer(lambda client: client.sendall(b"no TLS here")) as peer, ProxyPeer() as proxy:
+        transport = Transport(NetPolicy(), proxies=dict, resolve=no_lookup)
+        for number in range(1, 4):
+            sending = transport.send(
+                outgoing(f"https://api.test:{peer.port}/"),
+                proxy=f"http://127.0.0.1:{proxy.port}",
+                unlocked=False,
+                timeout=5,
+                cancel=CancelToken(),
+            )
+            with pytest.raises(EditFailed) as caught, sending:
+                pass
+            assert caught.value.code is Code.TLS_FAILED
+            assert proxy.wait_for_none(1)
+            assert len(proxy.seen) == number
+        transport.close()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6 on this machine")
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_ipv6_literals_through_an_http_proxy(scheme: str) -> None:
+    """The proxy gets the address in brackets, in a URL as in CONNECT."""
+    with ProxyPeer(status="403 No") as proxy, Peer(answering(ok())) as peer:
+        url = f"{scheme}://[::1]:{peer.port}/"
+        if scheme == "http":
+            assert call(f"http://127.0.0.1:{proxy.port}", url, unlocked=True) == b"{}"
+        else:
+            assert failure(f"http://127.0.0.1:{proxy.port}", url, unlocked=True).params["status"] == 403
+        assert proxy.seen == [url if scheme == "http" else f"[::1]:{peer.port}"]
