@@ -24,6 +24,7 @@ from engine.models import EditJob, EditOutcome
 from engine.presets import PresetBook
 from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
 from engine.tasks.edit import EditTools, run_edit
+from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
@@ -122,8 +123,8 @@ class Console:
             self.preferences.rewrite()
         return found
 
-    def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog) -> EditOutcome:
-        return run_edit(job, EditTools(self.transport, self.cache), cancel, edit_log)
+    def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
+        return run_edit(job, EditTools(self.transport, self.cache, gate), cancel, edit_log)
 
     @staticmethod
     def _acquire(folder: Path) -> FileLock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,7 +11,7 @@ from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
 from engine.errors import Param, Problem
 from engine.models import Result, Task, TaskStatus
-from engine.tasks.batch import Live, RunInfo
+from engine.tasks.meter import Live, RunInfo
 from engine.tasks.store import Counts
 
 
@@ -22,6 +22,20 @@ class ProblemView(msgspec.Struct, frozen=True):
     message: str
     params: dict[str, Param] = {}
     field: str | None = None
+
+
+class PauseView(ProblemView, frozen=True, kw_only=True):
+    """Why nothing is asked at the moment; ``until`` in Unix seconds, null when that is not known."""
+
+    until: float | None = None
+
+
+class ErrorBody(ProblemView, frozen=True, kw_only=True):
+    """A refusal over HTTP: the failure's fields, and the same again for clients of old (``detail``) and new."""
+
+    detail: str
+    error: ProblemView
+    ok: Literal[False] = False
 
 
 class LiveView(msgspec.Struct, frozen=True):
@@ -92,12 +106,15 @@ class RunView(msgspec.Struct, frozen=True):
 
     in_flight: int
     limit: int
+    concurrency_limit: int
+    calls: int
+    refused_calls: int
     started_at: int | None
     rate_per_minute: float
     seconds_left: int | None
     finished_in_run: int
     total_in_run: int
-    paused: ProblemView | None
+    paused: PauseView | None
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,13 +212,22 @@ class Viewer:
         return RunView(
             in_flight=info.in_flight,
             limit=info.limit,
+            concurrency_limit=info.concurrency_limit,
+            calls=info.calls,
+            refused_calls=info.refused_calls,
             started_at=info.started_at,
             rate_per_minute=info.rate_per_minute,
             seconds_left=info.seconds_left,
             finished_in_run=info.finished_in_run,
             total_in_run=info.total_in_run,
-            paused=self.maybe(info.paused),
+            paused=self._pause(info),
         )
+
+    def _pause(self, info: RunInfo) -> PauseView | None:
+        if info.paused is None:
+            return None
+        words = self.problem(info.paused)
+        return PauseView(words.code, words.message, words.params, until=info.paused_until)
 
     def status(self, info: RunInfo, counts: Counts) -> dict[str, Any]:
         """The fields of StatusView, to be completed by the answer that carries them."""

@@ -79,6 +79,8 @@ class Code(StrEnum):
     STOPPED_BY_USER = "stopped_by_user"
     NOTHING_TO_RESUME = "nothing_to_resume"
     FOUND_UNFINISHED = "found_unfinished"
+    EVERY_TASK_FAILS = "every_task_fails"
+    RATE_PAUSE = "rate_pause"
     BATCH_RUNNING = "batch_running"
     TASK_RUNNING = "task_running"
     TOO_MANY_STREAMS = "too_many_streams"

@@ -150,7 +150,9 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
 
 
 def resume_tasks(console: Console, _: Nothing, caller: Caller) -> ResumeAnswer:
-    """Run every task that is pending or stopped."""
+    """Run every task that is pending or stopped; where a run is paused, let it go on now."""
+    if console.batch.is_paused:
+        return ResumeAnswer(console.batch.go_on())
     with _starting(console):
         ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
         return ResumeAnswer(console.batch.enqueue(ids, _checked_config(console)))

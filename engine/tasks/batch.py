@@ -9,46 +9,22 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 
-import msgspec
-
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
+from engine.tasks.breaker import Breaker
+from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
+from engine.tasks.meter import Live, Meter, RunInfo
 from engine.tasks.store import Store
 from engine.upstream.cancel import CancelToken
 
 MAX_SINGLE_RETRIES = 10
-_RATE_WINDOW_SECONDS = 120.0
 _STORE_RETRY_SECONDS = 2.0
+_PAUSE_SHOWN_SECONDS = 2.0  # shorter ones are part of the normal pace
 
-Runner = Callable[[EditJob, CancelToken, EditLog], EditOutcome]
+Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
-
-
-class Live(msgspec.Struct, frozen=True):
-    """How far a task in flight is. ``percent``: 0..100, None when the API does not say."""
-
-    stage: str
-    percent: int | None
-    preview: str | None
-
-
-class RunInfo(msgspec.Struct, frozen=True):
-    """The run as a whole. Times in Unix seconds; ``rate_per_minute`` over the last two minutes."""
-
-    running: bool
-    stop_requested: bool
-    single_retries: int
-    in_flight: int
-    limit: int
-    queued: int
-    started_at: int | None
-    finished_in_run: int
-    total_in_run: int
-    rate_per_minute: float
-    seconds_left: int | None
-    paused: Problem | None
 
 
 class _Flight:
@@ -84,17 +60,15 @@ class Batch:
         self._queue: deque[str] = deque()
         self._queued: set[str] = set()
         self._flights: dict[str, _Flight] = {}
-        self._finished: deque[float] = deque()
         self._config = ApiConfig()
         self._cancel = CancelToken()
         self._coordinator: threading.Thread | None = None
         self._stopping = False
         self._closing = threading.Event()
         self._paused: Problem | None = None
-        self._started_at: int | None = None
-        self._started_tick = 0.0
-        self._total = 0
-        self._done_in_run = 0
+        self._meter: Meter | None = None
+        self._gate = CallGate(MAX_SINGLE_RETRIES, 1.0)
+        self._breaker = Breaker(1)
 
     # --- what may be asked ---
 
@@ -132,7 +106,8 @@ class Batch:
             else:
                 self._queue.extend(ids)
                 self._queued.update(ids)
-                self._total += len(ids)
+                if self._meter is not None:
+                    self._meter.total += len(ids)
                 self._changed.notify_all()
         self._on_change()
         return len(ids)
@@ -151,6 +126,8 @@ class Batch:
                 raise Busy(Code.BATCH_RUNNING)
             if self._cancel.cancelled:
                 self._cancel = CancelToken()
+            if self._coordinator is None and not self._flights:
+                self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval)
             flight = _Flight(config, single=True)
             self._flights[task_id] = flight
         try:
@@ -191,26 +168,57 @@ class Batch:
         flight = self._flights.get(task_id)
         return flight.log if flight else None
 
+    def go_on(self) -> int:
+        """End a pause now, whatever it waits for; how many tasks still wait for their turn."""
+        with self._changed:
+            self._breaker.close(self._monotonic())
+            self._gate.open_up()
+            self._changed.notify_all()
+            return len(self._queue)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether a run holds its calls back: the gateway asked for it, or every task failed."""
+        return self.running and self.info().paused is not None
+
     def info(self) -> RunInfo:
         """The run as a whole."""
+        gate = self._gate.info()
         with self._changed:
-            rate = self._rate()
+            meter, running, now = self._meter, self._coordinator is not None, self._monotonic()
+            rate = meter.rate(now) if meter else 0.0
             left = len(self._queue) + len(self._flights)
-            running = self._coordinator is not None
+            paused, seconds = self._pause(now, gate.pause_seconds)
             return RunInfo(
                 running=running,
                 stop_requested=self._stopping,
                 single_retries=self.single_retries,
                 in_flight=len(self._flights),
-                limit=self._config.concurrency_limit,
+                limit=gate.limit,
+                concurrency_limit=self._config.concurrency_limit,
+                calls=gate.calls,
+                refused_calls=gate.refusals,
                 queued=len(self._queue),
-                started_at=self._started_at,
-                finished_in_run=self._done_in_run,
-                total_in_run=self._total,
+                started_at=meter.started_at if meter else None,
+                finished_in_run=meter.finished if meter else 0,
+                total_in_run=meter.total if meter else 0,
                 rate_per_minute=round(rate, 1),
                 seconds_left=round(left / rate * 60) if running and rate else None,
-                paused=self._paused,
+                paused=paused,
+                paused_until=round(self._clock() + seconds, 1) if seconds is not None else None,
             )
+
+    def _pause(self, now: float, gate_seconds: float) -> tuple[Problem | None, float | None]:
+        """Why nothing is asked at the moment, and for how many seconds."""
+        if self._paused is not None:
+            return self._paused, None
+        if self._coordinator is None:
+            return None, None
+        if self._breaker.open_until is not None:
+            return Problem(Code.EVERY_TASK_FAILS, {"reason": self._breaker.reason}), self._breaker.wait(now, 0)
+        if gate_seconds >= _PAUSE_SHOWN_SECONDS:
+            return Problem(Code.RATE_PAUSE), gate_seconds
+        return None, None
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Block until nothing runs; False when ``timeout`` seconds passed first."""
@@ -229,11 +237,9 @@ class Batch:
         self._config = config
         self._queue = deque(ids)
         self._queued = set(ids)
-        self._finished.clear()
-        self._started_at = int(self._clock())
-        self._started_tick = self._monotonic()
-        self._total = len(ids)
-        self._done_in_run = 0
+        self._meter = Meter(len(ids), int(self._clock()), self._monotonic())
+        self._gate = CallGate(config.concurrency_limit, config.retry_interval)
+        self._breaker = Breaker(config.concurrency_limit)
         self._stopping = False
         if self._cancel.cancelled:
             self._cancel = CancelToken()
@@ -254,7 +260,8 @@ class Batch:
     def _next_step(self) -> bool:
         """Start the next task when there is room; False when all have landed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._has_room() or self._all_landed())
+            while not (self._stopping or self._has_room() or self._all_landed()):
+                self._changed.wait(self._breaker_seconds())
             if self._stopping:
                 return False
             if not self._has_room():
@@ -277,7 +284,16 @@ class Batch:
         return True
 
     def _has_room(self) -> bool:
-        return bool(self._queue) and self._batch_flights() < self._config.concurrency_limit
+        in_flight = self._batch_flights()
+        if not self._queue or in_flight >= self._config.concurrency_limit:
+            return False
+        return self._breaker.wait(self._monotonic(), in_flight) == 0.0
+
+    def _breaker_seconds(self) -> float | None:
+        """How long the coordinator may sleep: until a paused run tries again, else until it is woken."""
+        if not self._breaker.is_open or not self._queue:
+            return None
+        return self._breaker.wait(self._monotonic(), self._batch_flights())
 
     def _all_landed(self) -> bool:
         return not self._queue and not self._batch_flights()
@@ -317,13 +333,16 @@ class Batch:
     def _submit(self, task_id: str, config: ApiConfig, flight: _Flight) -> None:
         source = self._store.task(task_id).source_path
         job = EditJob(task_id, source, config, self._limits)
-        future = self._executor.submit(self._runner, job, self._cancel, flight.log)
+        future = self._executor.submit(self._runner, job, self._cancel, flight.log, self._gate)
         future.add_done_callback(lambda done: self._landed(task_id, flight, done))
         self._on_change()
 
     def _landed(self, task_id: str, flight: _Flight, future: Future[EditOutcome]) -> None:
         try:
-            self._keep(future.result())
+            outcome = future.result()
+            self._keep(outcome)
+            if not flight.single:
+                self._heed(outcome)
         except Exception:  # a worker thread's outermost edge
             log.exception("task %s ended by a fault", task_id)
             failed = EditOutcome(
@@ -332,6 +351,19 @@ class Batch:
             self._keep(failed)
         finally:
             self._land(task_id)
+
+    def _heed(self, outcome: EditOutcome) -> None:
+        """Let the breaker know; a task that failed only because the run cannot go on waits for its turn again."""
+        if outcome.status is TaskStatus.STOPPED:
+            return
+        failure = outcome.error.code if outcome.error is not None else None
+        with self._changed:
+            again = self._breaker.note(failure, self._monotonic()) and not self._stopping
+            if again:
+                self._queue.appendleft(outcome.task_id)
+                self._queued.add(outcome.task_id)
+        if again:
+            self._store.set_status([outcome.task_id], TaskStatus.PENDING)
 
     def _keep(self, outcome: EditOutcome) -> None:
         """Write the outcome; while the disk is full, hold it in memory and try again until we are closed."""
@@ -349,18 +381,7 @@ class Batch:
     def _land(self, task_id: str) -> None:
         with self._changed:
             flight = self._flights.pop(task_id, None)
-            if flight is not None and not flight.single:
-                self._done_in_run += 1
-                self._finished.append(self._monotonic())
+            if flight is not None and not flight.single and self._meter and task_id not in self._queued:
+                self._meter.landed(self._monotonic())
             self._changed.notify_all()
         self._on_change()
-
-    def _rate(self) -> float:
-        """Tasks finished per minute over the last two minutes, or since the start if that is shorter."""
-        now = self._monotonic()
-        while self._finished and self._finished[0] < now - _RATE_WINDOW_SECONDS:
-            self._finished.popleft()
-        if not self._finished:
-            return 0.0
-        span = max(1.0, min(_RATE_WINDOW_SECONDS, now - self._started_tick))
-        return len(self._finished) * 60.0 / span

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -23,9 +22,12 @@ from engine.images.cache import Cache
 from engine.images.discover import read_source
 from engine.images.picture import check_picture
 from engine.models import EditJob, EditOutcome, ImageRef, SourceType, StoredImage, TaskStatus
+from engine.tasks.gate import CallGate
+from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
+from engine.upstream.extract import decode_base64
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, status_failure
@@ -35,6 +37,7 @@ from engine.upstream.transport import Transport
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _DISK_WAIT_SECONDS = 2.0
+_FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
 
 class EditTools(msgspec.Struct, frozen=True):
@@ -42,6 +45,7 @@ class EditTools(msgspec.Struct, frozen=True):
 
     transport: Transport
     cache: Cache
+    gate: CallGate
     now: Callable[[], float] = time.time
     random: Callable[[], float] = random.random
 
@@ -73,7 +77,7 @@ class _Edit:
         try:
             request = self._prepare()
             call_with_retries(
-                lambda attempt: self._attempt(attempt, request),
+                lambda _: self._attempt(request),
                 max_retries=self._config.max_retries,
                 interval=self._config.retry_interval,
                 wait=self._wait,
@@ -84,6 +88,9 @@ class _Edit:
             return self._outcome(TaskStatus.STOPPED, stopped.problem)
         except ConsoleError as error:
             self._log.add("error", code=error.code, params=error.params)
+            if self._images:  # some were stored before this one could not be
+                self._warning = error.problem
+                return self._outcome(TaskStatus.PARTIAL_SUCCESS, None)
             return self._outcome(TaskStatus.FAILED, error.problem)
         return self._outcome(TaskStatus.PARTIAL_SUCCESS if self._warning else TaskStatus.DONE, None)
 
@@ -95,15 +102,8 @@ class _Edit:
         source = read_source(self._job.source_path, self._job.limits.max_source_bytes)
         return build_request(self._config, [SourcePicture(source.data, source.info.mime, source.name)])
 
-    def _attempt(self, attempt: int, request: HttpRequest) -> None:
-        self._cancel.check()
-        self._attempts = attempt
-        self._log.begin_attempt(attempt)
-        self._log.stage = "asking"
-        self._log.add("request", **describe_request(request))
-        self._ended = False
-        self._http_status = None
-        answer, cut = self._ask(request)
+    def _attempt(self, request: HttpRequest) -> None:
+        answer, cut = self._ask_in_turn(request)
         self._log.add(
             "extracted",
             pictures=[{"type": ref.source_type, "where": ref.where, "length": len(ref.value)} for ref in answer.refs],
@@ -112,9 +112,36 @@ class _Edit:
         )
         self._collect(answer, cut)
 
+    def _ask_in_turn(self, request: HttpRequest) -> tuple[Answer, ConsoleError | None]:
+        """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through."""
+        free = _FREE_PER_RETRY * self._config.max_retries
+        while True:
+            self._log.stage = "waiting"
+            ticket = self._tools.gate.enter(self._cancel)
+            taken, retry_after = True, None
+            try:
+                return self._ask(request)
+            except EditFailed as error:
+                if error.code is Code.RATE_LIMITED:
+                    taken, retry_after = False, error.retry_after
+                if taken or free == 0 or self._tools.gate.taken == 0:
+                    raise
+                self._log.add("retry", code=error.code, params=error.params, what="turn")
+            finally:
+                self._tools.gate.leave(ticket, taken=taken, retry_after=retry_after)
+            free -= 1
+            if retry_after is not None:
+                self._wait(min(retry_after, RATE_RETRY_AFTER))  # longer ones are the gate's: all wait
+
     def _ask(self, request: HttpRequest) -> tuple[Answer, ConsoleError | None]:
         """The answer as far as it came, and what cut it short."""
         config = self._config
+        self._attempts += 1
+        self._log.begin_attempt(self._attempts)
+        self._log.stage = "asking"
+        self._log.add("request", **describe_request(request))
+        self._ended = False
+        self._http_status = None
         with self._tools.transport.send(
             request,
             proxy=config.proxy,
@@ -186,7 +213,7 @@ class _Edit:
             self._warning = cut.problem
 
     def _keep(self, ref: ImageRef) -> None:
-        data = self._download(ref) if ref.source_type is SourceType.URL else decode_base64(ref.value, ref.where)
+        data = self._download(ref) if ref.source_type is SourceType.URL else decode_base64(ref.value)
         self._log.stage = "storing"
         info = check_picture(data, self._job.limits.max_candidate_bytes)
         digest = self._put(data, info.extension)
@@ -254,14 +281,3 @@ class _Edit:
             warning=self._warning and self._log.without_key(self._warning),
             log=self._log.entries,
         )
-
-
-def decode_base64(text: str, where: str) -> bytes:
-    """Bytes of base64 text in either alphabet, padded or not; AnswerUnusable if it is none."""
-    if "-" in text or "_" in text:
-        text = text.replace("-", "+").replace("_", "/")
-    text = text.rstrip("=")
-    try:
-        return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise AnswerUnusable(Code.BASE64_INVALID, where=where) from error

@@ -1,0 +1,80 @@
+"""The circuit breaker of a run: when every task fails the run pauses and tries one task at growing intervals; pure."""
+
+from __future__ import annotations
+
+from engine.errors import Code
+
+_AT_LEAST = 20  # tasks in a row; a handful may just be bad pictures
+_FIRST_SECONDS, _LONGEST_SECONDS = 10.0, 600.0
+
+# What goes wrong for every picture alike: the line, the key, the address, the gateway. Not what one picture causes.
+_COMMON = frozenset(
+    {
+        Code.CONNECT_FAILED,
+        Code.CONNECTION_LOST,
+        Code.TLS_FAILED,
+        Code.PROXY_FAILED,
+        Code.TIMED_OUT,
+        Code.HOST_UNRESOLVABLE,
+        Code.ADDRESS_PRIVATE,
+        Code.ADDRESS_FAKE_IP,
+        Code.HOST_NOT_LISTED,
+        Code.REDIRECT_REFUSED,
+        Code.KEY_REFUSED,
+        Code.ACCESS_REFUSED,
+        Code.MODEL_UNKNOWN,
+        Code.ENDPOINT_UNKNOWN,
+        Code.PARAMETER_REFUSED,
+        Code.RATE_LIMITED,
+        Code.QUOTA_EXHAUSTED,
+        Code.UPSTREAM_STATUS,
+        Code.ANSWER_EMPTY,
+    }
+)
+
+
+class Breaker:
+    """State of one run. Times in seconds of a monotonic clock. Not thread-safe."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._threshold = max(_AT_LEAST, 2 * concurrency)
+        self._in_a_row = 0
+        self._interval = _FIRST_SECONDS
+        self.reason: Code | None = None
+        self.open_until: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the run is paused, so that one task at a time is tried."""
+        return self.open_until is not None
+
+    def wait(self, now: float, in_flight: int) -> float:
+        """Seconds until the next task may start; one at a time while open."""
+        if self.open_until is None:
+            return 0.0
+        if in_flight:
+            return _LONGEST_SECONDS
+        return max(0.0, self.open_until - now)
+
+    def note(self, failure: Code | None, now: float) -> bool:
+        """A task ended, None: it got through. True when the failure is the run's, so that the task runs again."""
+        if failure is None or failure not in _COMMON:
+            self._in_a_row = 0
+            self._interval = _FIRST_SECONDS
+            self.open_until = None
+            self.reason = None
+            return False
+        self._in_a_row += 1
+        if self._in_a_row < self._threshold:
+            return False
+        was_open = self.is_open
+        self.reason = failure
+        self.open_until = now + self._interval
+        if was_open:
+            self._interval = min(self._interval * 2, _LONGEST_SECONDS)
+        return was_open
+
+    def close(self, now: float) -> None:
+        """The person wants to go on now."""
+        if self.open_until is not None:
+            self.open_until = now

@@ -1,0 +1,199 @@
+"""How many calls at once, and how many a minute, a gateway takes: learned from what it refuses. Pure.
+
+Two things are learned apart. The *limit* of calls at once falls to what was in flight when a call was refused, and is
+tried upwards again, the more rarely the more often that failed (additive increase with back-off). The *pace* (seconds
+between starts) is learned from whole cycles of refusal and recovery, since a quota a minute only shows over a minute.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+_RAMP_SECONDS = 0.4  # the first calls start spread over this time, so that a low limit refuses few of them
+_FIRST_PROBE = 24  # calls that must succeed before one more at once is tried
+_LONGEST_PROBE = 40  # a failed probe is a refused call: at most one in forty
+_LONGEST_PAUSE = 12.0
+RATE_RETRY_AFTER = 2.0  # a wait this long is about a quota, not about calls at once: all wait
+_SLOWER = 1.04  # factor on the seconds between starts after a refusal by rate
+_FASTER_STEP, _LARGEST_STEP = 0.015, 0.12  # share of speed tried on top; doubled well beyond what was known
+_FASTER_EVERY = 12  # calls
+_WELL_BEYOND = 0.85
+_MOST_SLOWER = 4.0
+_IRRELEVANT_PACE = 0.002  # seconds between starts
+_RECENT_SECONDS = 60.0
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """A call that was let through: when, and how many others were in flight then."""
+
+    started: float
+    others: int
+    probe: bool
+
+
+class AdaptiveLimit:
+    """The policy of one run. Times in seconds of a monotonic clock. Not thread-safe.
+
+    ``ceiling``: never more calls at once. ``first_pause``: seconds without calls after a refusal by rate that names no
+    time; doubled while refusals go on.
+    """
+
+    def __init__(self, ceiling: int, first_pause: float = 1.5) -> None:
+        self.ceiling = ceiling
+        self.limit = ceiling
+        self.in_call = 0
+        self.pace: float | None = None
+        self.paused_until = 0.0
+        self.refusals = 0
+        self.calls = 0
+        self._next_start = 0.0
+        self._reacted = -1.0
+        self._since_probe = 0
+        self._probe_after = _FIRST_PROBE
+        self._probing = False
+        self._probe_step = 1
+        self._sustained: deque[tuple[float, int]] = deque()
+        self._first_pause = first_pause
+        self._pause = first_pause
+        self._cycle_start: float | None = None
+        self._cycle_accepted = 0
+        self._recovering = False
+        self._since_faster = 0
+        self._faster_step = _FASTER_STEP
+        self._known_pace = 0.0
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until a call may start: 0 for now; None: not before one in flight has ended."""
+        if self.in_call >= self.limit:
+            return None
+        if self._recovering and self.in_call:
+            return None  # after a refusal by rate one call goes first
+        return max(0.0, self.paused_until - now, self._next_start - now)
+
+    def start(self, now: float) -> Ticket:
+        """Note a call that starts now."""
+        if self._cycle_start is None:
+            self._cycle_start = now
+        spacing = self.pace or 0.0
+        if self.pace is not None and now <= self._next_start + 0.25 * self.pace:
+            self._since_faster += 1  # the pace is what held this call back
+        if self.calls < self.ceiling:
+            spacing = max(spacing, _RAMP_SECONDS / self.ceiling)
+        self._next_start = max(now, self._next_start) + spacing if spacing else now
+        self._next_start = min(self._next_start, now + spacing)
+        ticket = Ticket(now, self.in_call, self._probing and self.in_call >= self.limit - self._probe_step)
+        self.in_call += 1
+        self.calls += 1
+        return ticket
+
+    def succeeded(self, ticket: Ticket, now: float) -> None:
+        """The gateway took the call, whatever came of it."""
+        self.in_call -= 1
+        self._cycle_accepted += 1
+        self._note_sustained(ticket.others + 1, now)
+        if self._recovering and ticket.started >= self.paused_until:
+            self._recover(now)
+        self._pause = self._first_pause
+        if ticket.probe and self._probing:
+            # One more at once went well: go on sooner and in larger steps, the gateway may have grown.
+            self._probing = False
+            self._probe_after = max(4, self._probe_after // 2)
+            self._probe_step = min(self._probe_step * 2, max(1, self.limit // 2))
+            self._since_probe = self._probe_after
+        self._since_probe += 1
+        self._grow()
+        self._speed_up()
+
+    def refused(self, ticket: Ticket, now: float, retry_after: float | None) -> None:
+        """The gateway refused the call for there being too many."""
+        self.in_call -= 1
+        self.refusals += 1
+        by_quota = retry_after is not None and retry_after >= RATE_RETRY_AFTER
+        if by_quota and retry_after is not None:
+            self.paused_until = max(self.paused_until, now + retry_after)
+        if ticket.started <= self._reacted:
+            return  # sent before the reaction to the same crowding took effect
+        self._reacted = now
+        if ticket.probe and self._probing:
+            self._probing = False
+            self.limit = max(1, self.limit - self._probe_step)
+            self._probe_after = min(self._probe_after * 2, _LONGEST_PROBE)
+            self._probe_step = 1
+            self._since_probe = 0
+            return
+        if by_quota or ticket.others + 1 <= self._sustained_level(now) or ticket.others == 0:
+            self._slow_down(now, retry_after)
+        else:
+            self.limit = max(1, min(self.limit, ticket.others))
+            self._since_probe = 0
+            self._probe_step = 1
+
+    def open_up(self, now: float) -> None:
+        """Forget pauses: the person wants to go on now."""
+        self.paused_until = now
+        self._next_start = now
+        self._pause = self._first_pause
+
+    # --- calls at once ---
+
+    def _grow(self) -> None:
+        if self.limit >= self.ceiling or self._probing or self._recovering or self._since_probe < self._probe_after:
+            return
+        if self.in_call < self.limit - 1:
+            return  # the limit is not what holds us back
+        self._probe_step = min(self._probe_step, self.ceiling - self.limit)
+        self.limit += self._probe_step
+        self._probing = True
+        self._since_probe = 0
+
+    def _note_sustained(self, level: int, now: float) -> None:
+        """Keep the highest numbers at once that went well of late, highest first (a monotonic queue)."""
+        while self._sustained and self._sustained[-1][1] <= level:
+            self._sustained.pop()
+        self._sustained.append((now, level))
+        while self._sustained and self._sustained[0][0] < now - _RECENT_SECONDS:
+            self._sustained.popleft()
+
+    def _sustained_level(self, now: float) -> int:
+        while self._sustained and self._sustained[0][0] < now - _RECENT_SECONDS:
+            self._sustained.popleft()
+        return self._sustained[0][1] if self._sustained else 0
+
+    # --- calls a minute ---
+
+    def _slow_down(self, now: float, retry_after: float | None) -> None:
+        if self.pace is not None and not self._recovering:
+            self.pace *= _SLOWER
+        if retry_after is None or retry_after < RATE_RETRY_AFTER:
+            self.paused_until = max(self.paused_until, now + max(self._pause, retry_after or 0.0))
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+        self._recovering = True
+        self._since_faster = 0
+        self._faster_step = _FASTER_STEP
+
+    def _speed_up(self) -> None:
+        """Try a shorter time between starts after some calls that went well."""
+        if self.pace is None or self._recovering:
+            return
+        if self._since_faster < _FASTER_EVERY:
+            return
+        self._since_faster = 0
+        self.pace /= 1.0 + self._faster_step
+        if self.pace < _WELL_BEYOND * self._known_pace:  # the quota has grown: no need to feel the way any more
+            self._faster_step = min(self._faster_step * 2, _LARGEST_STEP)
+        if self.pace < _IRRELEVANT_PACE:
+            self.pace = None  # the gateway's quota is far above what we ask
+
+    def _recover(self, now: float) -> None:
+        """A cycle of calls, refusal and recovery is over: so many calls in such a time is what the gateway takes."""
+        self._recovering = False
+        start = self._cycle_start if self._cycle_start is not None else now
+        span = now - start
+        if self._cycle_accepted > 1 and span > 1.0:
+            seen = span / self._cycle_accepted
+            self.pace = seen if self.pace is None else max(self.pace, min(seen, self.pace * _MOST_SLOWER))
+            self._known_pace = self.pace
+        self._cycle_start = now
+        self._cycle_accepted = 0
