@@ -9,22 +9,28 @@ from collections.abc import Mapping
 import msgspec
 
 from bridge.settings import Settings, is_loopback
-from engine.errors import Code, InvalidInput, NotAllowed, NotAuthenticated
+from engine.errors import Code, InvalidInput, NotAllowed, NotAuthenticated, TooLarge
 
 TOKEN_COOKIE = "ibc_token"  # noqa: S105 - a name, not a secret
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a name, not a secret
+MAX_BODY_BYTES = 8 * 1024 * 1024
+FORM_OVERHEAD_BYTES = 64 * 1024
+UPLOAD_PATH_END = "/import"
 _PAGES = frozenset({"/", "/index.html"})
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What access is decided by. ``headers`` with lower-case names; ``token``: from query or cookie, "" if none."""
+    """What access is decided by. ``headers`` with lower-case names; tokens from query and cookie, "" if none.
+
+    ``body_bytes``: length of the body, -1 when it is not known.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     query_token: str = ""
     cookie_token: str = ""
-    body_expected: bool = False
+    body_bytes: int = 0
 
 
 class Access:
@@ -32,6 +38,7 @@ class Access:
 
     def __init__(self, settings: Settings, port: int, token: str) -> None:
         self._token = token
+        self._max_upload = settings.max_preset_import
         self._open_to_network = not settings.loopback
         hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
         if port == 80:
@@ -51,8 +58,9 @@ class Access:
         # A preflight cannot carry a token and does nothing; the request behind it must.
         if self._token and request.method != "OPTIONS" and not self._has_token(request):
             raise NotAuthenticated(Code.TOKEN_REQUIRED)
-        if request.body_expected and request.method in ("POST", "PUT", "PATCH"):
+        if request.body_bytes and request.method not in ("GET", "HEAD", "OPTIONS"):
             check_content_type(request)
+            self._check_length(request)
 
     def allowed_origin(self, headers: Mapping[str, str]) -> str | None:
         """The Origin to name in CORS headers: one that is allowed, else None."""
@@ -90,6 +98,13 @@ class Access:
         if not opens_page:
             raise NotAllowed(Code.ORIGIN_NOT_ALLOWED, value=site)
 
+    def _check_length(self, request: Request) -> None:
+        limit, room = MAX_BODY_BYTES, 0
+        if request.path.endswith(UPLOAD_PATH_END):
+            limit, room = self._max_upload, FORM_OVERHEAD_BYTES
+        if request.body_bytes > limit + room:
+            raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+
     def _has_token(self, request: Request) -> bool:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         offered = (
@@ -107,7 +122,7 @@ class Access:
 def check_content_type(request: Request) -> None:
     """A body must be JSON (or an upload form where one is due): what a foreign page's form cannot send unasked."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    allowed = ("application/json", "multipart/form-data") if request.path.endswith("/import") else ("application/json",)
+    allowed = ("application/json", *(("multipart/form-data",) if request.path.endswith(UPLOAD_PATH_END) else ()))
     if kind not in allowed:
         raise InvalidInput(Code.CONTENT_TYPE_REFUSED, value=kind[:100])
 

@@ -11,22 +11,21 @@ from typing import Any
 import msgspec
 from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_file
 
-from bridge.access import TOKEN_COOKIE, Access, Request, is_local
+from bridge.access import MAX_BODY_BYTES, TOKEN_COOKIE, Access, Request, is_local
 from bridge.console import Console
 from bridge.dispatch import Failure, call, failure
 from bridge.events import Hub
 from bridge.instance import SHOW_PATH
 from bridge.messages import pick_language
+from bridge.openapi import EVENTS_PATH, OPENAPI_PATH, document
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.paths import program_folder
-from bridge.usecases.common import Caller
-from bridge.usecases.looking import Picture
-from bridge.views import ProblemView
+from bridge.usecases.common import TASK_ID_PATTERN, Caller
+from bridge.usecases.looking import Picture, open_to_show
+from bridge.views import ErrorBody, ProblemView
 from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Problem, TooLarge
 
-MAX_BODY_BYTES = 8 * 1024 * 1024
-_FORM_OVERHEAD_BYTES = 64 * 1024
-_ID = "re:[A-Za-z0-9_-]{1,128}"
+_ID = f"re:{TASK_ID_PATTERN}"
 _FILTERS = {"task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
 _PICTURE_POLICY = "default-src 'none'; sandbox"
 
@@ -50,7 +49,8 @@ class HttpApi:
         app.add_hook("after_request", self._harden)
         for operation in OPERATIONS:
             app.route(route_of(operation), operation.method, self._handler(operation), name=operation.name)
-        app.route("/api/events", "GET", self._events)
+        app.route(EVENTS_PATH, "GET", self._events)
+        app.route(OPENAPI_PATH, "GET", self._openapi)
         app.route(SHOW_PATH, "POST", self._show_window)
         app.route("/api/<rest:path>", "OPTIONS", lambda **_: "")
         app.route("/api/<rest:path>", "ANY", self._nothing_there)
@@ -117,7 +117,10 @@ class HttpApi:
             if isinstance(answer, Failure):
                 return self._refusal(answer)
             if isinstance(answer, Picture):
-                return _picture(answer)
+                try:
+                    return _picture(answer)
+                except ConsoleError as error:
+                    return self._refusal(failure(self._console, error, caller))
             response.content_type = "application/json"
             response.set_header("Cache-Control", "no-store")
             if operation.kind is Kind.ATTACHMENT:
@@ -146,8 +149,6 @@ class HttpApi:
         limit = self._console.settings.max_preset_import
         if not (request.content_type or "").startswith("multipart/"):
             return _read_body(limit)
-        if request.content_length > limit + _FORM_OVERHEAD_BYTES:
-            raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
         upload = request.files.get("file")
         if upload is None:
             raise InvalidInput(Code.FIELD_REQUIRED, field="file", name="file")
@@ -171,6 +172,10 @@ class HttpApi:
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")
         return self._hub.stream(since, self._caller())
+
+    def _openapi(self) -> bytes:
+        response.content_type = "application/json"
+        return self._encoder.encode(document(self._console.version))
 
     def _show_window(self) -> bytes:
         """For a second start of the program: bring the window to the front, if there is one."""
@@ -220,31 +225,31 @@ def page_policy(html: str) -> str:
 
 
 def _picture(picture: Picture) -> HTTPResponse:
-    headers = {
-        "Content-Type": picture.mime,
-        "Content-Security-Policy": _PICTURE_POLICY,
-        "Cache-Control": "private, no-cache",
-    }
+    """The picture as what its bytes are; NotFound when its file was swapped meanwhile."""
+    headers = {"Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": "private, no-cache"}
     if picture.file is None:
-        return HTTPResponse(b"" if request.method == "HEAD" else picture.data, 200, headers)
-    found = static_file(picture.file.name, root=str(picture.file.parent), mimetype=picture.mime)
-    for name, value in headers.items():
-        found.set_header(name, value)
-    return found
+        body = b"" if request.method == "HEAD" else picture.data
+        return HTTPResponse(body, 200, {"Content-Type": picture.mime, **headers})
+    opened = open_to_show(picture.file, picture.missing)
+    headers["ETag"] = f'"{opened.modified:x}-{opened.size:x}"'
+    known = request.get_header("If-None-Match") == headers["ETag"]
+    if known or request.method == "HEAD":
+        opened.file.close()
+    if known:
+        return HTTPResponse(b"", 304, headers)
+    headers |= {"Content-Type": opened.mime, "Content-Length": str(opened.size)}
+    return HTTPResponse(b"" if request.method == "HEAD" else opened.file, 200, headers)
 
 
 def _read_body(limit: int) -> bytes:
-    if request.content_length > limit:
-        raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
     body: bytes = request.environ["wsgi.input"].read(limit + 1) if request.content_length != 0 else b""
     if len(body) > limit:
         raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
     return body
 
 
-def _error_body(view: ProblemView) -> dict[str, Any]:
-    error = msgspec.to_builtins(view)
-    return {"ok": False, **error, "detail": view.message, "error": error}
+def _error_body(view: ProblemView) -> ErrorBody:
+    return ErrorBody(**msgspec.structs.asdict(view), detail=view.message, error=view)
 
 
 def _headers() -> Mapping[str, str]:
@@ -258,5 +263,5 @@ def _request() -> Request:
         headers=_headers(),
         query_token=request.query.get("token", ""),
         cookie_token=request.get_cookie(TOKEN_COOKIE, ""),
-        body_expected=request.content_length > 0 or request.chunked,
+        body_bytes=-1 if request.chunked else max(0, request.content_length),
     )

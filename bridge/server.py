@@ -14,10 +14,10 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import create_server
 
-from bridge.access import Access
+from bridge.access import MAX_BODY_BYTES, Access
 from bridge.console import Console
 from bridge.events import MAX_STREAMS, Hub
-from bridge.http_api import MAX_BODY_BYTES, HttpApi
+from bridge.http_api import HttpApi
 
 THREADS = MAX_STREAMS + 16
 _STOP_SECONDS = 3.0

@@ -13,6 +13,8 @@ from bridge.views import Viewer
 from engine.errors import Code, InvalidInput
 from engine.models import TaskFilter, TaskMatch, TaskStatus
 
+TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
+
 Choice = TypeVar("Choice", bound=StrEnum)
 
 

@@ -12,7 +12,7 @@ from bridge.usecases.common import Caller, ResultId, TaskId, viewer
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected
 from engine.images.browse import Folder, list_folder, roots
-from engine.images.picture import sniff
+from engine.images.opening import OpenPicture, open_picture
 from engine.models import TaskMatch, TaskSort
 
 _ALL = 2**31
@@ -27,12 +27,16 @@ class StateParams(msgspec.Struct, frozen=True):
 
 
 class Picture(msgspec.Struct, frozen=True):
-    """A picture to be shown: a file, or bytes; ``url`` is where a page loads it from."""
+    """A picture to be shown: a file, or bytes; ``url`` is where a page loads it from.
+
+    ``missing``: what to say when the file is gone.
+    """
 
     mime: str
     url: str
     file: Path | None = None
     data: bytes = b""
+    missing: Code = Code.SOURCE_MISSING
 
 
 class TaskThumbnail(msgspec.Struct, frozen=True):
@@ -144,15 +148,23 @@ def browse_folder(console: Console, params: FolderParams, caller: Caller) -> Fol
     return FolderAnswer(here.path, parent if parent != here.path else None, folders, here.pictures, roots())
 
 
-def _file(path: Path, url: str, missing: Code = Code.SOURCE_MISSING) -> Picture:
+def open_to_show(path: Path, missing: Code) -> OpenPicture:
+    """The picture's file, open; NotFound where it is gone, or something else took its place since. The caller closes.
+
+    A door opens the file itself and sends that: the name may mean another file a moment later.
+    """
     try:
-        with path.open("rb") as file:
-            mime = sniff(file.read(64))
-    except OSError as error:
+        return open_picture(path)
+    except InvalidInput as error:
         raise NotFound(missing, path=str(path)) from error
-    if mime is None:  # swapped since: only what is a raster picture is served
-        raise NotFound(Code.PICTURE_NOT_IMAGE, path=str(path))
-    return Picture(mime, url, file=path)
+    except PictureRejected as error:
+        raise NotFound(error.code, field=None, **error.params) from error
+
+
+def _file(path: Path, url: str, missing: Code = Code.SOURCE_MISSING) -> Picture:
+    opened = open_to_show(path, missing)
+    opened.file.close()
+    return Picture(opened.mime, url, file=path, missing=missing)
 
 
 def _thumbnail(

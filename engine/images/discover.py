@@ -241,9 +241,9 @@ class _Search:
         if not real.startswith(self._real_root):
             return
         if stat.S_ISDIR(mode):
-            self._folders.append((path, (*key, self._folder_key(name))))
+            self._folders.append((real, (*key, self._folder_key(name))))
         elif stat.S_ISREG(mode):
-            self.look(path, name, key, by_link=True)
+            self.look(real, name, key, by_link=True)
 
     def look(self, path: str, name: str, folder_key: Key, *, by_link: bool = False, asked_for: bool = False) -> None:
         """Take one file in, refuse it, or pass it over, unless it was ``asked_for``."""

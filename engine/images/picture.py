@@ -37,6 +37,9 @@ _FORMATS: Final = {
     "image/avif": _Format("AVIF", "avif"),
 }
 
+MIME_TYPES: Final = tuple(_FORMATS)
+"""Every type that `sniff` tells."""
+
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0")
 _BMP_HEADER_SIZES: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})

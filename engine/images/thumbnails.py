@@ -14,8 +14,9 @@ from typing import Final
 
 from PIL import Image, ImageOps
 
-from engine.errors import Code, InvalidInput, PictureRejected
+from engine.errors import Code, PictureRejected
 from engine.files import storage_failure
+from engine.images.opening import open_picture
 from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
 
 SIZES: Final = (128, 256, 512, 1024)
@@ -112,15 +113,9 @@ class Thumbnails:
 def make_thumbnail(path: Path, edge: int) -> bytes:
     """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`."""
     try:
-        with path.open("rb") as file:
-            mime = sniff(file.read(HEAD_BYTES))
-            file.seek(0)
-            if mime is None:
-                raise PictureRejected(Code.PICTURE_NOT_IMAGE, path=str(path))
-            with opened(file, mime) as image:
-                return _encode(_shrink(image, edge))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidInput(Code.SOURCE_MISSING, path=str(path)) from error
+        source = open_picture(path)
+        with source.file as file, opened(file, source.mime) as image:
+            return _encode(_shrink(image, edge))
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror or "") from error
     except PictureRejected as error:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.errors import Code, ConsoleError, InvalidInput, PictureRejected, StorageFailed
+from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
 from engine.images.picture import MAX_PIXELS
-from engine.images.thumbnails import SIZES, Thumbnails
+from engine.images.thumbnails import SIZES, Thumbnails, make_thumbnail
 from tests.made_pictures import FORMATS, animated, drawn, encoded, png_bomb
 
 PLENTY = 1 << 30
@@ -252,28 +252,41 @@ def test_many_threads_share_one_thumbnail(thumbnails: Thumbnails, tmp_path: Path
     assert len(files_in(tmp_path / "thumbnails")) == 3
 
 
-def test_no_more_decoders_run_than_agreed(tmp_path: Path) -> None:
-    """With one decoder a second picture waits until the first, fed slowly through a pipe, is done."""
+def test_no_more_decoders_run_than_agreed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one decoder a second picture waits until the first, held up in the middle, is done."""
     thumbnails = Thumbnails(tmp_path / "thumbnails", PLENTY, decoders=1)
-    slow = tmp_path / "slow"
-    os.mkfifo(slow)
+    path = source(tmp_path, encoded("png"))
+    begun, go_on = threading.Event(), threading.Event()
     finished: list[str] = []
 
-    def show(path: Path, key: str) -> None:
-        try:
-            thumbnails.get(path, key, 128)
-        except ConsoleError:
-            key = f"{key} refused"
+    def hold(*_: object) -> bytes:
+        begun.set()
+        go_on.wait(20)
+        return make_thumbnail(path, 128)
+
+    def show(key: str) -> None:
+        thumbnails.get(path, key, 128)
         finished.append(key)
 
-    first = threading.Thread(target=show, args=(slow, "slow"))
+    monkeypatch.setattr("engine.images.thumbnails.make_thumbnail", hold)
+    first, second = (threading.Thread(target=show, args=(key,)) for key in ("first", "second"))
     first.start()
-    with slow.open("wb") as pipe:  # opens once the decoder has the other end
-        second = threading.Thread(target=show, args=(source(tmp_path, encoded("png")), "quick"))
-        second.start()
-        time.sleep(0.3)
-        assert finished == []
-        pipe.write(b"words")
+    assert begun.wait(20)
+    monkeypatch.setattr("engine.images.thumbnails.make_thumbnail", make_thumbnail)
+    second.start()
+    time.sleep(0.3)
+    assert finished == []
+    go_on.set()
     first.join(20)
     second.join(20)
-    assert finished == ["slow refused", "quick"]
+    assert finished == ["first", "second"]
+
+
+def test_a_pipe_or_a_link_in_place_of_a_picture_is_refused(thumbnails: Thumbnails, tmp_path: Path) -> None:
+    """Neither holds the thread, and a link is not followed, whatever it leads to."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(source(tmp_path, encoded("png")))
+    for name in ("pipe", "link"):
+        with pytest.raises(PictureRejected) as caught:
+            thumbnails.get(tmp_path / name, name, 128)
+        assert caught.value.code is Code.PICTURE_UNREADABLE
