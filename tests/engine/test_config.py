@@ -1,0 +1,132 @@
+"""One definition of each setting: what comes of every value that a person or a file may bring."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.config import (
+    KEY_PLACEHOLDER,
+    ApiConfig,
+    ApiMode,
+    describe,
+    origin,
+    parse_entered,
+    parse_stored,
+    shares_origin,
+    with_stored_key,
+)
+from engine.errors import Code, InvalidInput
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+NAMES = [spec.name for spec in describe()]
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("https://x/v1/chat/completions", ApiMode.CHAT_COMPLETIONS),
+        ("https://x/v1/responses", ApiMode.RESPONSES),
+        ("https://x/v1/responses/?a=1", ApiMode.RESPONSES),
+        ("https://x/v1/images/edits", ApiMode.IMAGES_EDITS),
+        ("https://x/v1/images/generations/", ApiMode.IMAGES_EDITS),
+        ("https://x/anything", ApiMode.CHAT_COMPLETIONS),
+        ("https://x/responses/chat", ApiMode.CHAT_COMPLETIONS),
+    ],
+)
+def test_auto_mode_looks_at_the_path(url: str, mode: ApiMode) -> None:
+    """The path of the URL tells the mode; a chosen mode wins over it."""
+    assert ApiConfig(api_url=url).mode is mode
+    assert ApiConfig(api_url=url, api_mode=ApiMode.RESPONSES).mode is ApiMode.RESPONSES
+
+
+def test_repr_and_masked_hide_the_key() -> None:
+    """Whoever prints a configuration shows no key."""
+    config = ApiConfig(api_key="secret")
+    assert "secret" not in f"{config!r} {config} {[config]}"
+    assert config.masked().api_key == KEY_PLACEHOLDER
+    assert ApiConfig().masked().api_key == ""
+
+
+@given(st.dictionaries(st.sampled_from(NAMES) | st.text(), JSON, max_size=6))
+def test_a_stored_configuration_always_loads(data: dict[str, Any]) -> None:
+    """Whatever a file holds, a valid configuration comes of it, every number within its range."""
+    config, _ = parse_stored(data)
+    for spec in describe():
+        value = getattr(config, spec.name)
+        if spec.minimum is not None:
+            assert value >= spec.minimum
+        if spec.maximum is not None:
+            assert value <= spec.maximum
+    assert msgspec.json.decode(msgspec.json.encode(config), type=ApiConfig) == config
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=3))
+def test_an_entered_configuration_loads_or_names_the_field(data: dict[str, Any]) -> None:
+    """What a person enters is taken or refused by the name of one of the fields they sent."""
+    try:
+        config, warnings = parse_entered(data)
+    except InvalidInput as error:
+        assert error.field in data
+        return
+    assert warnings == []
+    assert isinstance(config, ApiConfig)
+
+
+def test_what_cannot_be_read_takes_its_default_and_is_named() -> None:
+    """A stored value of the wrong kind does not spoil the rest."""
+    config, warnings = parse_stored({"max_tokens": "x", "api_mode": "y", "temperature": 9, "model_name": " m ", "z": 1})
+    assert (config.max_tokens, config.api_mode, config.temperature, config.model_name) == (65535, "auto", 2, "m")
+    assert {(warning.code, warning.field) for warning in warnings} == {
+        (Code.FIELD_TYPE, "max_tokens"), (Code.FIELD_CHOICE, "api_mode"), (Code.FIELD_UNKNOWN, "z"),
+    }  # fmt: skip
+
+
+def test_prompts_keep_their_spaces_and_short_fields_do_not() -> None:
+    """White space around a URL is an accident; in a prompt it may be meant."""
+    config, _ = parse_entered({"user_prompt": " a\n", "api_url": " https://x/ ", "api_key": " k\n"})
+    assert (config.user_prompt, config.api_url, config.api_key) == (" a\n", "https://x/", "k")
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://API.x.ai/v1", "https://api.x.ai:443"),
+        ("http://h:80/", "http://h:80"),
+        ("HTTP://h./", "http://h:80"),
+        ("http://h:8000/a?b#c", "http://h:8000"),
+        ("http://[::1]:8/", "http://::1:8"),
+        ("http://a@h/", ""),
+        ("http://evil\\@h/", ""),
+        ("http://h:99999/", ""),
+        ("http://[bad", ""),
+        ("no url", ""),
+        ("", ""),
+    ],
+)
+def test_origin(url: str, place: str) -> None:
+    """Scheme, host and port in one writing; nothing for what can be read in two ways."""
+    assert origin(url) == place
+    assert shares_origin(ApiConfig(api_url=url), ApiConfig(api_url=url)) is bool(place)
+
+
+def test_stored_keys_are_found_by_origin() -> None:
+    """The first stored configuration of the same origin gives its key; a key of its own stays."""
+    here, there = ApiConfig(api_url="https://a/x", api_key="ka"), ApiConfig(api_url="https://b/x", api_key="kb")
+    sent = ApiConfig(api_url="https://b/y", api_key=KEY_PLACEHOLDER)
+    assert with_stored_key(sent, [here, there]).api_key == "kb"
+    own = ApiConfig(api_url="https://c", api_key="kc")
+    assert with_stored_key(own, [here]) == own
+    assert with_stored_key(ApiConfig(), []) == ApiConfig()
+    for stranger in (ApiConfig(api_url="https://c"), ApiConfig(api_url="https://c", api_key=KEY_PLACEHOLDER)):
+        with pytest.raises(InvalidInput) as caught:
+            with_stored_key(stranger, [here, there])
+        assert caught.value.code is Code.API_KEY_REQUIRED
