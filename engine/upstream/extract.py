@@ -5,11 +5,12 @@ from __future__ import annotations
 import binascii
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
+import pybase64
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
@@ -17,7 +18,7 @@ from engine.upstream.sse import well_formed
 
 SAMPLE_CHARS = 120
 _URL_CHARS = 8192
-_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_NEAR_CHARS = 1024
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 _WHITE = b" \t\r\n\f\v"
 _ANY_WHITE = re.compile(r"\s+")
@@ -55,11 +56,21 @@ class Found(msgspec.Struct, frozen=True):
 # --- values -----------------------------------------------------------------------------------------------------------
 
 
+def decode_base64(text: str) -> bytes:
+    """Bytes of base64 in the standard alphabet, padded and without white space; ValueError if ``text`` is none.
+
+    Decoding megabytes takes a tenth of the time that a check of their alphabet would.
+    """
+    return pybase64.b64decode(text, validate=True)
+
+
 def clean_base64(text: str) -> str | None:
-    """Base64 in the standard alphabet with padding and without white space; None if ``text`` is none.
+    """Base64 that `decode_base64` takes; None if ``text`` is none.
 
     Takes the URL-safe alphabet, missing padding, line breaks and percent or HTML escapes.
     """
+    if _is_clean(text):
+        return text or None
     if "%" in text:
         text = unquote(text)
     if "&" in text:
@@ -68,9 +79,16 @@ def clean_base64(text: str) -> str | None:
         raw = text.encode("ascii").translate(_STANDARD, _WHITE).rstrip(b"=")
     except UnicodeEncodeError:
         return None
-    if not raw or len(raw) % 4 == 1 or raw.translate(None, _ALPHABET):
-        return None
-    return (raw + b"=" * (-len(raw) % 4)).decode("ascii")
+    clean = (raw + b"=" * (-len(raw) % 4)).decode("ascii")
+    return clean if clean and _is_clean(clean) else None
+
+
+def _is_clean(text: str) -> bool:
+    try:
+        decode_base64(text)
+    except ValueError:
+        return False
+    return True
 
 
 def has_signature(text: str) -> bool:
@@ -103,7 +121,7 @@ def make_ref(value: str, where: str, base_url: str, *, inline: bool = False) -> 
     value = well_formed(value).strip()
     if not value:
         return None
-    if value.lower() == "error":
+    if value[:6].lower() == "error":
         return Refused(where, Code.UPSTREAM_ERROR, value)
     if value[:5].lower() == "data:":
         return _from_data_url(value, where)
@@ -119,8 +137,8 @@ def make_ref(value: str, where: str, base_url: str, *, inline: bool = False) -> 
 
 
 def _from_data_url(value: str, where: str) -> ImageRef | Refused:
-    head, comma, payload = value.partition(",")
-    clean = clean_base64(payload) if comma and len(head) < 300 else None
+    comma = value.find(",", 0, 300)
+    clean = clean_base64(value[comma + 1 :]) if comma > 0 else None
     if clean is None:
         return Refused(where, Code.BASE64_INVALID, shorten(value))
     return ImageRef(SourceType.DATA_URL, clean, where)
@@ -181,6 +199,8 @@ def pick_image(item: Any, where: str, base_url: str) -> ImageRef | Refused | Non
 def visible_parts(text: str) -> list[tuple[int, str]]:
     """The text without its thinking, as (offset, part). Thinking that never ends hides all that follows; an end
     without a beginning hides all before it."""
+    if "<" not in text:  # a picture of megabytes and a few words
+        return [(0, text)] if text else []
     parts: list[tuple[int, str]] = []
     start, thinking, begun = 0, False, False
     for mark in _THINK.finditer(text):
@@ -205,20 +225,35 @@ class Words:
         self.words: list[str] = []
         self._text = text
         self._next: dict[str, int] = {}
+        self._searched: dict[str, int] = {}
         self._no_image_before = 0
         if has_signature(text) and " " not in text.strip() and clean_base64(text) is not None:
             self.found.append(Found(0, text, whole=False))
         else:
             self._scan()
 
-    def _find(self, mark: str, position: int) -> int:
-        """Next place of ``mark``, or the text's length. Positions asked for must not go back."""
+    def _find(self, mark: str, position: int, reach: int | None = None) -> int:
+        """Next place of ``mark`` that ends before ``reach``, or the text's length. Positions must not go back."""
         known = self._next.get(mark, -1)
-        if known < position:
-            known = self._text.find(mark, position)
-            known = len(self._text) if known < 0 else known
-            self._next[mark] = known
-        return known
+        if known >= position:
+            return known
+        reach = len(self._text) if reach is None else reach
+        found = self._text.find(mark, max(position, self._searched.get(mark, 0)), reach)
+        if found < 0:
+            self._searched[mark] = reach - len(mark) + 1
+            return len(self._text)
+        self._next[mark] = found
+        return found
+
+    def _first(self, marks: Iterable[str], position: int) -> tuple[int, str]:
+        """The first of the marks and its place. Looks ahead by growing steps: a mark that is near, as usual, hides
+        megabytes in which the others need not be looked for."""
+        reach = position + _NEAR_CHARS
+        while True:
+            found = min((self._find(mark, position, reach), mark) for mark in marks)
+            if found[0] < reach or reach >= len(self._text):
+                return found
+            reach += 4 * (reach - position)
 
     def _scan(self) -> None:
         readers = {
@@ -230,7 +265,7 @@ class Words:
         }
         position, kept = 0, 0
         while True:
-            start, mark = min((self._find(mark, position), mark) for mark in readers)
+            start, mark = self._first(readers, position)
             if start == len(self._text):
                 break
             before = len(self.found)

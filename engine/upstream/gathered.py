@@ -13,6 +13,7 @@ from engine.upstream.failure import event_failure
 from engine.upstream.sse import well_formed
 
 TEXT_CHARS = 2000
+SAMPLED_CHARS = 4096
 MAX_ENTRIES = 100  # ten pictures are the most that can be asked for; an answer must not start endless downloads
 FILTERED = frozenset(
     {"content_filter", "safety", "image_safety", "prohibited_content", "blocklist", "spii", "image_prohibited_content"}
@@ -40,11 +41,11 @@ class Text:
         self._moments.append(moment)
         self._length += len(piece)
 
-    def versions(self) -> dict[str, int | None]:
+    def versions(self) -> list[tuple[str, int | None]]:
         """Each different telling, with its moment; None for the one joined from pieces."""
         joined = "".join(self._pieces)
-        wholes = {text: moment for text, moment in self.wholes.items() if text != joined}
-        return ({joined: None} if joined else {}) | wholes
+        wholes = [(text, moment) for text, moment in self.wholes.items() if text != joined]
+        return [(joined, None), *wholes] if joined else [*wholes]
 
     def moment_of(self, offset: int) -> int:
         """When the character at ``offset`` of the joined text came."""
@@ -141,18 +142,22 @@ class Gathered:
         entries = list(self._entries)
         said: dict[str, None] = {}
         for text in self._texts.values():
-            for version, moment in text.versions().items():
+            for version, moment in text.versions():
                 for part in self._read(text, well_formed(version), moment, entries):
                     said.setdefault(part)
-        refs: dict[str, ImageRef] = {}
+        refs: list[ImageRef] = []
+        known: dict[Hashable, list[str]] = {}
         refused: dict[tuple[str, str, str], Refused] = {}
         for _, _, item in sorted(entries, key=lambda entry: entry[:2]):
             if isinstance(item, ImageRef):
-                refs.setdefault(item.value, item)
+                alike = known.setdefault(_sample(item.value), [])
+                if item.value not in alike:
+                    alike.append(item.value)
+                    refs.append(item)
             else:
                 refused.setdefault((item.where, item.code, item.sample), item)
         words = "\n".join([*said, *self.refusals]).strip()
-        return list(refs.values())[:MAX_ENTRIES], list(refused.values())[:MAX_ENTRIES], well_formed(words)[:TEXT_CHARS]
+        return refs[:MAX_ENTRIES], list(refused.values())[:MAX_ENTRIES], well_formed(words)[:TEXT_CHARS]
 
     def _read(self, text: Text, version: str, moment: int | None, entries: list[Entry]) -> list[str]:
         """Pictures in one telling of a text, into ``entries``; gives the words around them."""
@@ -169,3 +174,10 @@ class Gathered:
                     start = offset + found.start
                     entries.append((text.moment_of(start) if moment is None else moment, start, ref))
         return [part for part in said if part]
+
+
+def _sample(value: str) -> Hashable:
+    """Something that is quickly hashed and the same for the same value: hashing megabytes takes longer than comparing."""
+    if len(value) < SAMPLED_CHARS:
+        return value
+    return len(value), value[:SAMPLED_CHARS], value[:: len(value) // 1024], value[-SAMPLED_CHARS:]

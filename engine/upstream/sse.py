@@ -1,6 +1,7 @@
 """Owns the cutting of an answer's bytes into events: Server-Sent Events, and JSON values one after another.
 
-Linear in the input however it is cut: every byte is looked at once, and waits in a growing buffer, never a copied one.
+Linear in the input however it is cut: every byte is looked at once, and waits in the piece that brought it. A line of
+megabytes is copied twice: joined from its pieces, and decoded.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _BOM = b"\xef\xbb\xbf"
 _STRUCTURE = re.compile(rb'["{}\[\]]')
 _FIELD_LINE = re.compile(rb"^(?:data|event):", re.MULTILINE)
 _STRAY_BYTES = 4096
+_SMALL_BYTES = 4096
 _RESTARTS = 16
 
 
@@ -40,14 +42,14 @@ class EventReader:
         self._limit = max_event_bytes
         self._head: bytes | None = b""  # what may become a BOM; None once that is settled
         self._after_cr = False
-        self._line = bytearray()
+        self._line = _Pieces()
         self._in_line = False  # the current line is known to be no JSON
         self._name = ""
-        self._data: list[bytes] = []
+        self._data: list[memoryview] = []
         self._data_bytes = 0
         self._data_nesting: _Nesting | None = None
         self._json: _Nesting | None = None
-        self._value = bytearray()
+        self._value = _Pieces()
         self._strays = bytearray()
         self._spoken = False
         self._too_large = False
@@ -63,7 +65,7 @@ class EventReader:
         if chunk:
             self._after_cr = chunk.endswith(b"\r")
         if not self._too_large:
-            for piece in chunk.splitlines(keepends=True):  # of bytes: at CR, LF and CRLF only
+            for piece in _lines(chunk):
                 content = piece.rstrip(b"\r\n")
                 if not self._take(content, len(content) < len(piece), events):
                     break
@@ -105,13 +107,13 @@ class EventReader:
         while True:
             if self._json is not None:
                 end = self._json.find_end(content)
-                self._value += content if end < 0 else content[:end]
-                if len(self._value) > self._limit:
+                self._value.add(content if end < 0 else content[:end])
+                if self._value.size > self._limit:
                     self._too_large = True
                     return False
                 if end < 0:
                     if ended:
-                        self._value += b"\n"
+                        self._value.add(b"\n")
                         self._json.end_line()
                     return True
                 self._emit(self._take_value(), events)
@@ -124,43 +126,44 @@ class EventReader:
                     continue
             break
         self._in_line = self._in_line or bool(content)
-        self._line += content
-        if len(self._line) + self._data_bytes > self._limit:
+        self._line.add(content)
+        if self._line.size + self._data_bytes > self._limit:
             self._too_large = True
         elif ended:
             self._end_line(events)
         return not self._too_large
 
     def _end_line(self, events: list[ServerEvent]) -> None:
-        line = bytes(self._line)
-        self._line.clear()
+        line = self._line.take()
         self._in_line = False
         if not line:
             self._dispatch(events)
             return
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
+        colon = line.find(b":")
+        name = line if colon < 0 else line[:colon]
+        start = len(name) + (2 if line[colon + 1 : colon + 2] == b" " else 1)
         if name == b"data":
-            if value[:1] in (b"{", b"[") and self._data_nesting is not None and not self._data_is_open():
+            if _opens_json(line, start) and self._data_nesting is not None and not self._data_is_open():
                 self._dispatch(events)  # no blank line between two values
-            self._append(value)
+            self._append(line, start)
         elif name == b"event":
-            self._name = value.decode("utf-8", "replace").strip()
+            self._name = line[start:].decode("utf-8", "replace").strip()
         elif name in (b"", b"id", b"retry"):
             pass  # a comment, or nothing to us
         elif self._data_is_open():
-            self._append(line)  # pretty-printed, with a prefix on the first line only
+            self._append(line, 0)  # pretty-printed, with a prefix on the first line only
         elif not self._spoken and len(self._strays) < _STRAY_BYTES:
             self._strays += line[:_STRAY_BYTES] + b"\n"
 
-    def _append(self, value: bytes) -> None:
-        if not self._data and value[:1] in (b"{", b"["):
+    def _append(self, line: bytes, start: int) -> None:
+        """The line from ``start`` on is data."""
+        if not self._data and _opens_json(line, start):
             self._data_nesting = _Nesting()
         if self._data_nesting is not None and (self._data_is_open() or not self._data):
-            self._data_nesting.find_end(value)
+            self._data_nesting.find_end(line, start)
             self._data_nesting.end_line()
-        self._data.append(value)
-        self._data_bytes += len(value) + 1
+        self._data.append(memoryview(line)[start:])
+        self._data_bytes += len(line) - start + 1
 
     def _data_is_open(self) -> bool:
         """Whether the ``data:`` lines so far hold a JSON value that goes on."""
@@ -176,17 +179,15 @@ class EventReader:
         elif not keep_name:
             self._name = ""
 
-    def _emit(self, data: bytes, events: list[ServerEvent]) -> None:
-        events.append(ServerEvent(self._name, data.decode("utf-8", "replace")))
+    def _emit(self, data: bytes | memoryview, events: list[ServerEvent]) -> None:
+        events.append(ServerEvent(self._name, str(data, "utf-8", "replace")))
         self._name = ""
         self._spoken = True
         self._strays.clear()
 
     def _take_value(self) -> bytes:
-        value = bytes(self._value)
-        self._value.clear()
         self._json = None
-        return value
+        return self._value.take()
 
     def _abandon(self) -> list[ServerEvent]:
         """Give up a JSON value that never ended; go on with the first ``data:`` or ``event:`` line inside it."""
@@ -195,6 +196,50 @@ class EventReader:
         events: list[ServerEvent] = []
         self._emit(broken[: field.start()] if field else broken, events)
         return events + self.feed(broken[field.start() :]) if field else events
+
+
+class _Pieces:
+    """Bytes that come in pieces, joined once; small pieces are gathered, for each one kept has its cost."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._large: list[bytes] = []
+        self._small = bytearray()
+
+    def add(self, piece: bytes) -> None:
+        """One more piece."""
+        self.size += len(piece)
+        if len(piece) < _SMALL_BYTES and (self._large or self._small):
+            self._small += piece
+            if len(self._small) < 16 * _SMALL_BYTES:
+                return
+            piece = b""
+        self._gather()
+        self._large.append(piece)
+
+    def take(self) -> bytes:
+        """All so far; empty afterwards."""
+        self._gather()
+        whole = self._large[0] if len(self._large) == 1 else b"".join(self._large)
+        self._large.clear()
+        self.size = 0
+        return whole
+
+    def _gather(self) -> None:
+        if self._small:
+            self._large.append(bytes(self._small))
+            self._small.clear()
+
+
+def _lines(chunk: bytes) -> list[bytes]:
+    """Lines with their ends, which are CR, LF and CRLF only. Most pieces of a long line hold none: found faster so."""
+    if b"\n" in chunk or b"\r" in chunk:
+        return chunk.splitlines(keepends=True)
+    return [chunk] if chunk else []
+
+
+def _opens_json(line: bytes, start: int) -> bool:
+    return line[start : start + 1] in (b"{", b"[")
 
 
 class _Nesting:
@@ -209,9 +254,8 @@ class _Nesting:
         """A line break came: no escape reaches over it."""
         self._escaped = False
 
-    def find_end(self, content: bytes) -> int:
+    def find_end(self, content: bytes, position: int = 0) -> int:
         """Position behind the value's last bracket, -1 while it goes on."""
-        position = 0
         while position < len(content):
             if self._in_string:
                 position = self._skip_string(content, position)
