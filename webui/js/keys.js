@@ -65,6 +65,7 @@ export function startKeys() {
     else if (command || event.altKey) return;
     else if (key === 'z') take(event, event.shiftKey ? redo : undo);
     else if (key === 'y') take(event, redo);
+    else if (key === 'escape' && store.debugTask.peek() && !store.menu.peek()) take(event, () => { store.debugTask.value = null; });
     else if (key === '?') take(event, showKeys);
     else if (key === '/' && !store.review.peek()) take(event, () => document.getElementById('search')?.focus());
   });

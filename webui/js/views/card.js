@@ -109,9 +109,9 @@ export function Card({ index, count }) {
   const id = idAt(index);
   const task = id && store.taskSignal(id)?.value;
   const current = store.focusIndex.value === index;
-  if (!task) return html`<article class="card empty" role="listitem" aria-setsize=${count} aria-posinset=${index + 1} aria-busy="true"></article>`;
+  if (!task) return html`<div class="card empty" role="listitem" aria-setsize=${count} aria-posinset=${index + 1} aria-busy="true"></div>`;
   const selected = isSelected(id);
-  return html`<article class=${`card ${selected ? 'selected' : ''} ${current ? 'current' : ''}`} id=${`card-${index}`} role="listitem" data-status=${task.status} tabindex="-1"
+  return html`<div class=${`card ${selected ? 'selected' : ''} ${current ? 'current' : ''}`} id=${`card-${index}`} role="listitem" data-status=${task.status} tabindex="-1"
       aria-setsize=${count} aria-posinset=${index + 1} aria-label=${`${task.source_name}, ${t(`page.status.${task.status}`)}`}
       onClickCapture=${(event) => pick(event, index, id)} onFocus=${() => { store.focusIndex.value = index; }}>
     <header><input type="checkbox" tabindex=${current ? 0 : -1} aria-label=${t('page.select', { name: task.source_name })} checked=${selected} onChange=${() => toggleSelected(index, id)} />
@@ -123,5 +123,5 @@ export function Card({ index, count }) {
         <${Thumb} key=${task.source_thumbnail_url} url=${thumbUrl(task.source_thumbnail_url)} alt="" /></button></div>
       <${Results} task=${task} index=${index} current=${current} /></div>
     <footer class=${task.error ? 'bad' : task.warning ? 'warn' : ''}>${foot(task)}</footer>
-  </article>`;
+  </div>`;
 }

@@ -1,5 +1,5 @@
 // Owns the debug log drawer: attempts as a time line, events as they came; live while the task runs.
-import { useEffect, useMemo, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { call } from '../api.js';
 import { html, Icon, IconButton } from '../html.js';
 import { clock, problemText, t } from '../i18n.js';
@@ -110,16 +110,22 @@ export function DebugDrawer() {
   const [all, setAll] = useState(false);
   const name = store.taskSignal(id)?.value.source_name ?? id;
   const close = () => { store.debugTask.value = null; };
+  const body = useRef(null);
+  useEffect(() => {
+    const before = document.activeElement;
+    body.current.focus();
+    return () => before?.isConnected && before.focus({ preventScroll: true });
+  }, []);
   const found = useMemo(() => (log?.entries ?? []).filter((entry) => (!kind || entry.kind === kind) && (!query || dataText(entry).toLowerCase().includes(query.toLowerCase()))), [log, kind, query]);
   const drawn = all ? found : found.slice(0, SHOWN);
   return html`<aside class="drawer" role="dialog" aria-label=${t('page.log.of', { name })} onKeyDown=${(event) => { if (event.key === 'Escape') { event.stopPropagation(); close(); } }}>
     <header><h2 title=${name}>${t('page.log')} <bdi class="muted">${name}</bdi></h2>
       <${IconButton} icon="copy" label=${t('page.log.copy')} disabled=${!log?.debug_log} onClick=${() => copyText(log.debug_log)} />
       <${IconButton} icon="download" label=${t('page.log.download')} disabled=${!log?.debug_log} onClick=${() => download(`${id}.log`, log.debug_log)} />
-      <${IconButton} icon="x" label=${t('page.close')} onClick=${close} autofocus /></header>
+      <${IconButton} icon="x" label=${t('page.close')} onClick=${close} /></header>
     <div class="drawer-tools"><label class="search"><span class="for-readers">${t('page.log.search')}</span><${Icon} name="search" size=${14} /><input type="search" value=${query} placeholder=${t('page.log.search')} onInput=${(event) => setQuery(event.currentTarget.value)} /></label>
       <label><span class="for-readers">${t('page.log.kind')}</span><select value=${kind} onChange=${(event) => setKind(event.currentTarget.value)}><option value="">${t('page.log.all')}</option>${KINDS.map((one) => html`<option key=${one} value=${one}>${t(`page.log.kind.${one}`)}</option>`)}</select></label></div>
-    <div class="drawer-body" tabindex="0" role="region" aria-label=${t('page.log')}>
+    <div class="drawer-body" tabindex="0" ref=${body} role="region" aria-label=${t('page.log')}>
       <${Live} id=${id} log=${log} />
       ${error && html`<p class="note bad" role="alert">${problemText(error)}</p>`}
       ${log && !found.length && html`<p class="note">${t('page.log.nothing')}</p>`}

@@ -52,12 +52,12 @@ export function Menu() {
     };
   }, [menu]);
   if (!menu) return null;
-  return html`<div class="menu" role="menu" aria-label=${menu.label} ref=${box} onKeyDown=${onKey}>
+  return html`<section aria-label=${menu.label}><div class="menu" role="menu" aria-label=${menu.label} ref=${box} onKeyDown=${onKey}>
     ${menu.items.map((item, at) => item === null
       ? html`<hr key=${at} />`
       : html`<button type="button" key=${at} role=${item.checked === undefined ? 'menuitem' : 'menuitemradio'} aria-checked=${item.checked}
           class=${item.danger ? 'danger' : ''} disabled=${item.disabled} tabindex="-1"
           onClick=${() => { close(true); item.run(); }}>
           <${Icon} name=${item.checked ? 'check' : (item.icon ?? 'none')} /><span>${item.label}</span></button>`)}
-  </div>`;
+  </div></section>`;
 }

@@ -1,0 +1,200 @@
+"""Looks: no accessibility violation on any view, theme or language, no overflow, nothing that moves by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.webui.driver import AXE, Seed, Seen, Site, open_page, running, seed, until, watch
+
+ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow down", "retry_after": 3}})
+WARNING = json.dumps({"code": "some_candidates_refused", "params": {"refused": 1, "named": 2, "reason": "timed_out"}})
+KINDS = [
+    Seed("done.png"),
+    Seed("failed.png", "failed", 0, error=ERROR),
+    Seed("partly.png", "partial_success", 2, warning=WARNING),
+    Seed("stopped.png", "stopped", 0),
+    Seed("many.png", results=4),
+    Seed("error_with_results.png", "failed", 1, error=ERROR),
+]
+LOOKS = [
+    ("light", "en", 1280, 800),
+    ("dark", "zh-CN", 1280, 800),
+    ("dark", "en", 1920, 1080),
+    ("light", "zh-CN", 1920, 1080),
+    ("light", "en", 1024, 700),
+    ("dark", "zh-CN", 800, 900),
+]
+SIZES = [(800, 900), (900, 700), (1024, 700), (1280, 800), (1920, 1080), (3840, 2160)]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """Pairs of every kind."""
+    seed(tmp_path / "data", KINDS * 6)
+    with running(tmp_path / "data") as site:
+        yield site
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Site]:
+    """No pairs yet."""
+    with running(tmp_path / "empty") as site:
+        yield site
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, in short: rule and place."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text("utf-8"))
+    found = page.evaluate("""async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
+      .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target} ${node.failureSummary}`))""")
+    return list(found)
+
+
+def open_drawer(page: Page) -> None:
+    page.keyboard.press("l")
+    page.wait_for_selector(".drawer")
+
+
+def unfold(page: Page) -> None:
+    closed = page.locator(".fold h2 button[aria-expanded=false]")
+    while closed.count():
+        closed.first.click()
+
+
+def leave_drawer(page: Page) -> None:
+    page.keyboard.press("Escape")
+    until(lambda: page.locator(".drawer").count() == 0)
+
+
+def in_list(page: Page) -> list[tuple[str, Callable[[], object]]]:
+    """Steps through the views that lie around the list; each is looked at after its step."""
+    return [
+        ("list", lambda: page.wait_for_selector(".tile img")),
+        ("folds", lambda: unfold(page)),
+        ("selection", lambda: page.locator("#card-0 input[type=checkbox]").click()),
+        ("menu", lambda: page.locator("#card-0 header .icon-button").click()),
+        ("drawer", lambda: (page.keyboard.press("Escape"), page.locator("#card-0").focus(), open_drawer(page))),
+        ("keys", lambda: (leave_drawer(page), page.keyboard.press("?"), page.wait_for_selector("dialog"))),
+        ("confirm", lambda: (page.keyboard.press("Escape"), page.locator("#card-1 .problem .button").first.click())),
+        ("folders", lambda: (page.keyboard.press("Escape"), page.locator(".path-row .icon-button").first.click())),
+    ]
+
+
+def in_review(page: Page) -> list[tuple[str, Callable[[], object]]]:
+    """Steps through the review view."""
+    return [
+        ("side", lambda: (page.locator("#card-2").focus(), page.keyboard.press("Enter"))),
+        ("slider", lambda: page.keyboard.press("b")),
+        ("difference", lambda: (page.keyboard.press("d"), page.wait_for_selector(".stage canvas"))),
+        ("prompt", lambda: (page.keyboard.press("v"), page.keyboard.press("p"))),
+        ("log", lambda: open_drawer(page)),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_no_violation_on_any_view(site: Site, browser: Browser, seen: Seen, look: tuple[str, str, int, int]) -> None:
+    """axe-core finds nothing to complain about, in each view."""
+    theme, lang, width, height = look
+    site.console.preferences.merge_ui({"theme": theme, "language": lang})
+    context = browser.new_context(viewport={"width": width, "height": height}, locale=lang, reduced_motion="reduce")
+    page = context.new_page()
+    watch(page, seen)
+    open_page(page, site)
+    wrong: dict[str, list[str]] = {}
+    for name, go in in_list(page):
+        go()
+        wrong[name] = violations(page)
+    page.keyboard.press("Escape")
+    until(lambda: page.locator("dialog").count() == 0)
+    for name, go in in_review(page):
+        go()
+        page.wait_for_selector(".review .layer > *")
+        wrong[name] = violations(page)
+    context.close()
+    assert [f"{name}: {found}" for name, all_found in wrong.items() for found in all_found] == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_violation_when_empty(empty: Site, page: Page, theme: str) -> None:
+    """The first page has none either."""
+    empty.console.preferences.merge_ui({"theme": theme})
+    open_page(page, empty)
+    page.wait_for_selector(".welcome")
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_everything_fits(site: Site, page: Page, size: tuple[int, int]) -> None:
+    """From 800 pixels to 4K nothing sticks out sideways, the run bar is in sight, and below 900 the sides stack."""
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    open_page(page, site)
+    page.wait_for_selector(".tile img")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    out = """() => [...document.querySelectorAll('.runbar *, .toolbar *, .side > *, .card, .card *')]
+      .map((one) => [one.getBoundingClientRect(), one])
+      .filter(([box]) => box.width && (box.right > innerWidth + 1 || box.left < -1))
+      .map(([, one]) => one.outerHTML.slice(0, 80))"""
+    assert page.evaluate(out) == []
+    side = page.locator(".side").bounding_box()
+    work = page.locator(".work").bounding_box()
+    assert side is not None
+    assert work is not None
+    assert (work["y"] >= side["y"] + side["height"] - 1) == (size[0] < 900)
+    assert work["height"] > 200
+    page.locator("#card-0").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".review .layer img")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert page.locator(".review .stage").bounding_box()["height"] > size[1] * 0.5
+
+
+def test_nothing_moves_while_pictures_load(site: Site, page: Page) -> None:
+    """The browser counts no layout shift from the first rows on."""
+    page.add_init_script("""window.shifts = 0;
+      new PerformanceObserver((list) => {
+        if (document.querySelector('.card .picture')) for (const one of list.getEntries()) window.shifts += one.value;
+      }).observe({ type: 'layout-shift', buffered: true });""")
+    open_page(page, site)
+    until(lambda: page.evaluate("[...document.querySelectorAll('.tile img')].every((img) => img.naturalWidth > 0)"))
+    page.wait_for_timeout(500)
+    assert page.evaluate("window.shifts") < 0.02
+
+
+def test_policy_has_no_unsafe_source(site: Site, page: Page) -> None:
+    """Scripts come from the program alone, styles too; the page would not run otherwise."""
+    answer = page.goto(site.url)
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert re.search(r"default-src 'none'", policy)
+    page.wait_for_selector(".runbar")
+
+
+def test_reduced_motion(site: Site, browser: Browser) -> None:
+    """Who wants no motion gets none."""
+    page = browser.new_page(reduced_motion="reduce", locale="en")
+    open_page(page, site)
+    names = "() => [...document.querySelectorAll('*')].map((one) => getComputedStyle(one).animationName)"
+    assert set(page.evaluate(names)) == {"none"}
+    page.close()
+
+
+def test_focus_is_seen(site: Site, page: Page) -> None:
+    """Wherever Tab leads, a ring shows where one is."""
+    open_page(page, site)
+    page.wait_for_selector(".tile img")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        ring = page.evaluate(
+            "(() => { const style = getComputedStyle(document.activeElement);"
+            " return document.activeElement === document.body || style.outlineStyle !== 'none'; })()"
+        )
+        assert ring, page.evaluate("document.activeElement.outerHTML.slice(0, 120)")
