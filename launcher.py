@@ -22,7 +22,7 @@ from bridge.preferences import Preferences
 from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
 from bridge.server import Server
 from bridge.settings import Settings, read_settings
-from bridge.toolkits import PROBE_COMMAND, probe
+from bridge.toolkits import PROBE_COMMAND, ToolkitSearch, probe
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import ConsoleError
 
@@ -72,6 +72,10 @@ def _run(
         rule=chosen_rule(arguments, default),
         demo=arguments.demo,
         resume=arguments.resume,
+        prompt_table=arguments.prompts,
+        variants=arguments.variants,
+        references=arguments.references,
+        fresh=arguments.fresh,
         json=arguments.json,
         language=language,
     )
@@ -94,6 +98,9 @@ def _serve(
         return EXIT_PORT_TAKEN
     with contextlib.ExitStack() as stack:
         stack.callback(bound.close)
+        search = None
+        if arguments.command == "open" and not (arguments.browser or arguments.no_open):
+            search = stack.enter_context(contextlib.closing(ToolkitSearch(arguments.gui, environ)))
         console = stack.enter_context(open_console(folder, settings, messages, demo=arguments.demo))
         server = Server(console, bound)
         stack.callback(server.close)
@@ -105,9 +112,7 @@ def _serve(
                 server,
                 language,
                 say_to_stderr,
-                environ,
-                gui=arguments.gui,
-                browser=arguments.browser,
+                search=search,
                 no_open=arguments.no_open,
             )
         server.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bridge.console import Console
@@ -13,7 +13,7 @@ from bridge.instance import call_on_running
 from bridge.messages import Messages
 from bridge.serve import Say, open_browser, serve
 from bridge.server import Server
-from bridge.toolkits import Choice, choose_toolkit
+from bridge.toolkits import Choice, ToolkitSearch
 
 
 def show_running(folder: Path, own_version: str, messages: Messages, language: str, say: Say) -> bool:
@@ -34,14 +34,12 @@ def open_desktop(
     server: Server,
     language: str,
     say: Say,
-    environ: Mapping[str, str],
     *,
-    gui: str | None,
-    browser: bool,
+    search: ToolkitSearch | None,
     no_open: bool,
 ) -> int:
-    """Show the page and stay until the person is done; the exit code."""
-    choice = Choice(None) if browser or no_open else choose_toolkit(gui, environ)
+    """Show the page and stay until the person is done; the exit code. Without ``search`` no window is wanted."""
+    choice = search.result() if search else Choice(None)
     if choice.toolkit is not None:
         from bridge.window import DesktopWindow  # loads pywebview: only where a window is opened
 

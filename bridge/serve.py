@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -18,8 +19,10 @@ from bridge.port_holder import find_holder
 from bridge.server import Server, bind
 from bridge.settings import Settings, StatusUi
 from bridge.status_panel import LogTail, StatusPanel, has_terminal
+from bridge.toolkits import has_display
 
 EXIT_PORT_TAKEN = 2
+_BROWSER_SECONDS = 3.0
 _TAKEN = frozenset({errno.EADDRINUSE, 10048, 10013})  # Windows: in use; held exclusively
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -84,11 +87,21 @@ def ending_signals(end: Callable[[], None]) -> Iterator[None]:
 
 
 def open_browser(url: str) -> bool:
-    """Open the default browser; False where there is none."""
-    try:
-        return webbrowser.open(url)
-    except (webbrowser.Error, OSError):
-        return False
+    """Open the default browser; False where there is none. One that stays in the foreground is not waited for."""
+    if not has_display(os.environ) and not os.environ.get("BROWSER"):
+        return False  # a text browser would take the terminal over
+    opened = [True]
+
+    def attempt() -> None:
+        try:
+            opened[0] = webbrowser.open(url)
+        except (webbrowser.Error, OSError):
+            opened[0] = False
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(_BROWSER_SECONDS)
+    return opened[0]
 
 
 def say_to_stderr(text: str) -> None:

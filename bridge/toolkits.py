@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 PROBE_COMMAND = "probe-window"
-_PROBE_SECONDS = 15.0
+_SEARCH_SECONDS = 14.0
+_PROBE_SECONDS = 10
+_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from bridge.toolkits import probe; sys.exit(probe(sys.argv[2]))"
 
 
 class Toolkit(StrEnum):
@@ -29,22 +36,95 @@ class Choice(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def choose_toolkit(wish: str | None, environ: Mapping[str, str], platform: str = sys.platform) -> Choice:
-    """The wished toolkit, else the first that works."""
-    if not platform.startswith("linux"):
-        return _choose_native()
-    if not environ.get("DISPLAY") and not environ.get("WAYLAND_DISPLAY"):
-        return Choice(None, "window.no_display")
-    candidates = [Toolkit(wish)] if wish else [Toolkit.GTK, Toolkit.QT]
-    for toolkit in candidates:
-        if _works(toolkit):
-            return Choice(toolkit)
-    return Choice(None, f"window.no_{wish}" if wish else "window.no_toolkit")
+class ToolkitSearch:
+    """Finds the wished toolkit, else the first that works.
+
+    Begins at once, since a probe takes half a second in which the caller can get everything else ready; whoever
+    begins it closes it.
+    """
+
+    def __init__(
+        self,
+        wish: str | None,
+        environ: Mapping[str, str],
+        *,
+        platform: str = sys.platform,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._wish = wish
+        self._clock = clock
+        self._deadline = clock() + _SEARCH_SECONDS
+        self._linux = platform.startswith("linux")
+        self._display = has_display(environ, platform)
+        self._candidates = [Toolkit(wish)] if wish else [Toolkit.GTK, Toolkit.QT]
+        self._child: subprocess.Popen[bytes] | None = None
+        if self._linux and self._display:
+            self._child = _start_probe(self._candidates[0])
+
+    def result(self) -> Choice:
+        """Waits for the probes, at most 14 seconds since the beginning."""
+        if not self._linux:
+            return _choose_native()
+        if not self._display:
+            return Choice(None, "window.no_display")
+        for toolkit in self._candidates:
+            self._child = self._child or _start_probe(toolkit)
+            if self._works():
+                return Choice(toolkit)
+        return Choice(None, f"window.no_{self._wish}" if self._wish else "window.no_toolkit")
+
+    def close(self) -> None:
+        """End a probe that still runs, with its helpers."""
+        if self._child is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+            self._child = None
+
+    def _works(self) -> bool:
+        if self._child is None:
+            return False
+        try:
+            return self._child.wait(max(0.0, self._deadline - self._clock())) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            self.close()
+
+
+def has_display(environ: Mapping[str, str], platform: str = sys.platform) -> bool:
+    """Whether there is a graphical desktop to open anything on."""
+    return not platform.startswith("linux") or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
+
+
+def toolkit_environment(toolkit: Toolkit) -> dict[str, str]:
+    """What must stand in the environment before the toolkit is loaded."""
+    if toolkit is Toolkit.QT and hasattr(os, "geteuid") and os.geteuid() == 0:
+        return {"QTWEBENGINE_DISABLE_SANDBOX": "1"}  # Chromium's sandbox refuses root
+    return {}
 
 
 def probe(name: str) -> int:
     """Runs in the child: open a hidden web view and load a page; 0 when that works."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # toolkits abort where something is missing
     return {"gtk": _probe_gtk, "qt": _probe_qt}[name]()
+
+
+def load_gtk() -> Any:
+    """The WebKit2 module, of whichever version is there; ImportError or ValueError when something is missing."""
+    import gi
+
+    gi.require_version("Gtk", "3.0")
+    try:
+        gi.require_version("WebKit2", "4.1")
+    except ValueError:  # older distributions
+        gi.require_version("WebKit2", "4.0")
+    from gi.repository import WebKit2
+
+    return WebKit2
 
 
 def _choose_native() -> Choice:
@@ -55,37 +135,27 @@ def _choose_native() -> Choice:
     return Choice(Toolkit.NATIVE)
 
 
-def _works(toolkit: Toolkit) -> bool:
-    own = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, sys.argv[0]]
+def _start_probe(toolkit: Toolkit) -> subprocess.Popen[bytes] | None:
+    root = str(Path(__file__).resolve().parent.parent)
+    # From source a short child: the launcher would load the whole program first.
+    own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, root]
     try:
-        done = subprocess.run(
-            [*own, PROBE_COMMAND, toolkit.value],
+        return subprocess.Popen(
+            [sys.executable, *own, toolkit.value],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_PROBE_SECONDS,
-            check=False,
             env={**os.environ, **toolkit_environment(toolkit)},
+            start_new_session=True,  # so that its helpers can be ended with it
         )
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return done.returncode == 0
-
-
-def toolkit_environment(toolkit: Toolkit) -> dict[str, str]:
-    """What must stand in the environment before the toolkit is loaded."""
-    if toolkit is Toolkit.QT and hasattr(os, "geteuid") and os.geteuid() == 0:
-        return {"QTWEBENGINE_DISABLE_SANDBOX": "1"}  # Chromium's sandbox refuses root
-    return {}
+    except OSError:
+        return None
 
 
 def _probe_gtk() -> int:
     try:
-        import gi
-
-        gi.require_version("Gtk", "3.0")
-        gi.require_version("WebKit2", "4.1")
-        from gi.repository import GLib, Gtk, WebKit2
+        webkit = load_gtk()
+        from gi.repository import GLib, Gtk
     except (ImportError, ValueError):
         return 3
     if not Gtk.init_check(None)[0]:
@@ -93,15 +163,15 @@ def _probe_gtk() -> int:
     loop, outcome = GLib.MainLoop(), [5]
 
     def changed(_view: object, event: object) -> None:
-        if event == WebKit2.LoadEvent.FINISHED:
+        if event == webkit.LoadEvent.FINISHED:
             outcome[0] = 0
             loop.quit()
 
-    view = WebKit2.WebView()
+    view = webkit.WebView()
     view.connect("load-changed", changed)
     view.connect("web-process-terminated", lambda *_: loop.quit())
     view.load_html("<p>ok</p>", "about:blank")
-    GLib.timeout_add_seconds(10, loop.quit)
+    GLib.timeout_add_seconds(_PROBE_SECONDS, loop.quit)
     loop.run()
     return outcome[0]
 
@@ -117,7 +187,7 @@ def _probe_qt() -> int:
     view = QWebEngineView()
     view.loadFinished.connect(lambda ok: application.exit(0 if ok else 5))
     view.setHtml("<p>ok</p>")
-    QTimer.singleShot(10_000, lambda: application.exit(6))
+    QTimer.singleShot(_PROBE_SECONDS * 1000, lambda: application.exit(6))
     code: int = application.exec()
     # Chromium's teardown without a running application aborts; the answer is known.
     os._exit(code)
