@@ -20,12 +20,14 @@ from engine.config import ApiConfig
 from engine.errors import Busy, Code, Problem
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
-from engine.models import EditJob, EditOutcome
+from engine.models import EditJob, EditOutcome, TaskStatus
 from engine.presets import PresetBook
 from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
+from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
+from engine.tasks.plan import ledger_key
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
@@ -47,6 +49,7 @@ class Console:
         version: str,
         demo: bool = False,
         first_config: ApiConfig | None = None,
+        ledger_folder: Path | None = None,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -62,6 +65,8 @@ class Console:
                 self.preferences.set_config(first_config)
             self.presets = PresetBook(folder / "presets.json")
             self.cache = Cache(folder / "cache")
+            self.ledger = Ledger(ledger_folder or folder / "answers")
+            opened.callback(self.ledger.close)
             self.thumbnails = Thumbnails(folder / "thumbnails", settings.cache_max_bytes // 4)
             self.store = Store(folder / "tasks.db", on_change=self.changed)
             opened.callback(self.store.close)
@@ -124,7 +129,12 @@ class Console:
         return found
 
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
-        return run_edit(job, EditTools(self.transport, self.cache, gate), cancel, edit_log)
+        outcome = run_edit(job, EditTools(self.transport, self.cache, gate), cancel, edit_log)
+        if outcome.status is TaskStatus.DONE:
+            key = ledger_key(outcome.asked, demo=self.demo)
+            sources = outcome.source_hash.split()
+            self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
+        return outcome
 
     @staticmethod
     def _acquire(folder: Path) -> FileLock:

@@ -24,7 +24,7 @@ from bridge.serve import ending_signals
 from bridge.settings import Settings
 from bridge.usecases.common import Caller, Nothing
 from bridge.usecases.configuring import entered_config
-from bridge.usecases.run import StartAnswer, StartParams, request_fingerprint, resume_tasks, start_batch
+from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
 from bridge.usecases.tasks import remove_files
 from bridge.views import Viewer, progress_view
@@ -34,6 +34,7 @@ from engine.dataset.save import SaveReport, check_output
 from engine.errors import Code, InvalidInput, Problem
 from engine.models import FINISHED, TaskMatch, TaskStatus
 from engine.presets import PresetBook
+from engine.tasks.plan import asked, wish_key
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_STOPPED = 0, 1, 2, 130
 _LOOK_SECONDS = 0.25
@@ -50,6 +51,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any]
     preset: str | None
     rule: SaveRule
+    prompt_table: str = ""
+    variants: int = 1
+    references: str = "off"
+    fresh: bool = False
     demo: bool
     resume: bool
     json: bool
@@ -67,7 +72,10 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     goes_on_with = None
     if order.resume and not place.exists():
         place = goes_on_with = latest_run(place.parent, output)
-    with open_console(make_folder(place), settings, messages, demo=order.demo) as console:
+    ledger = folder / (
+        "demo/answers" if order.demo else "answers"
+    )  # shared with the page: what one paid for the other need not
+    with open_console(make_folder(place), settings, messages, demo=order.demo, ledger_folder=ledger) as console:
         if order.demo:
             base = demo_config(origin(console.preferences.config.api_url))
         if goes_on_with is None or order.preset is not None:
@@ -98,7 +106,7 @@ def latest_run(runs: Path, output: Path) -> Path:
 
 def _wish(base: ApiConfig, order: Order) -> str:
     config, _ = parse_entered({**msgspec.to_builtins(base), **order.fields})
-    return request_fingerprint(config, order.demo)
+    return wish_key(asked(config, config.user_prompt, config.system_prompt, 0, demo=order.demo))
 
 
 class _Run:
@@ -138,7 +146,18 @@ class _Run:
         if "api_key" not in self._order.fields and "api_url" in self._order.fields:
             config["api_key"] = ""  # the stored key goes along only to the origin that it was entered for
         if not self._order.resume:
-            return start_batch(self._console, StartParams(self._source, config), caller)
+            return start_batch(
+                self._console,
+                StartParams(
+                    self._source,
+                    config,
+                    self._order.prompt_table,
+                    self._order.variants,
+                    self._order.references,
+                    self._order.fresh,
+                ),
+                caller,
+            )
         entered, problems = entered_config(self._console, config)
         self._tell_problems(problems)
         self._console.preferences.set_config(entered)

@@ -28,16 +28,30 @@ def version() -> str:
 
 
 @contextlib.contextmanager
-def open_console(folder: Path, settings: Settings, messages: Messages, *, demo: bool) -> Iterator[Console]:
-    """A console on a data folder; the demo has a folder of its own in it: nothing of the person's is touched."""
+def open_console(
+    folder: Path, settings: Settings, messages: Messages, *, demo: bool, ledger_folder: Path | None = None
+) -> Iterator[Console]:
+    """A console on a data folder; the demo has a folder of its own in it: nothing of the person's is touched.
+
+    ``ledger_folder``: where paid answers are noted, if not in the data folder.
+    """
     with contextlib.ExitStack() as stack:
         if not demo:
-            yield stack.enter_context(Console(make_folder(folder), settings, messages, version=version()))
+            console = Console(make_folder(folder), settings, messages, version=version(), ledger_folder=ledger_folder)
+            yield stack.enter_context(console)
             return
         endpoint = stack.enter_context(DemoEndpoint())
         first = demo_config(endpoint.base_url)
         console = stack.enter_context(
-            Console(make_folder(folder / "demo"), settings, messages, version=version(), demo=True, first_config=first)
+            Console(
+                make_folder(folder / "demo"),
+                settings,
+                messages,
+                version=version(),
+                demo=True,
+                first_config=first,
+                ledger_folder=ledger_folder,
+            )
         )
         current = console.preferences.config
         if origin(current.api_url) != origin(first.api_url):  # another port than at the last start

@@ -50,7 +50,7 @@ _RESULT = _TASK + "/results/{result_id}"
 OPERATIONS: tuple[Operation, ...] = (
     Operation("get_state", "GET", "/api/state", looking.StateParams, StateView, looking.get_state),
     Operation("list_tasks", "GET", "/api/tasks", tasks.ListParams, tasks.TaskPage, tasks.list_tasks),
-    Operation("inspect_path", "POST", "/api/tasks/inspect", run.InputPath, run.InspectAnswer, run.inspect_path),
+    Operation("inspect_path", "POST", "/api/tasks/inspect", run.StartParams, run.InspectAnswer, run.inspect_path),
     Operation("start_batch", "POST", "/api/tasks/start", run.StartParams, run.StartAnswer, run.start_batch),
     Operation("resume_tasks", "POST", "/api/tasks/resume", Nothing, run.ResumeAnswer, run.resume_tasks),
     Operation("retry_failed", "POST", "/api/tasks/retry_failed", Nothing, run.RetryFailedAnswer, run.retry_failed),

@@ -13,6 +13,7 @@ from bridge.messages import Messages
 from engine.config import FieldSpec, describe, parse_entered
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
+from engine.tasks.plan import ReferenceMode
 
 ENV_PREFIX = "IBC_"
 
@@ -50,6 +51,10 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
     run.add_argument("-o", "--output", required=True, metavar="OUT", help=text("cli.run.output"))
     run.add_argument("--demo", action="store_true", help=text("cli.demo"))
     run.add_argument("--resume", action="store_true", help=text("cli.run.resume"))
+    run.add_argument("--fresh", action="store_true", help=text("cli.run.fresh"))
+    run.add_argument("--prompts", metavar="FILE", default="", help=text("cli.run.prompts"))
+    run.add_argument("--variants", metavar="N", type=int, default=1, help=text("cli.run.variants"))
+    run.add_argument("--references", choices=list(ReferenceMode), default="off", help=text("cli.run.references"))
     run.add_argument("--json", action="store_true", help=text("cli.run.json"))
     run.add_argument("--preset", metavar="NAME", help=text("cli.run.preset"))
     run.add_argument("--config", metavar="FILE", type=Path, help=text("cli.run.config"))

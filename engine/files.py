@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import Code, Problem, StorageFailed
+from engine.errors import Code, InvalidInput, Problem, StorageFailed
 
 
 def storage_failure(error: OSError, path: Path | str) -> StorageFailed:
@@ -46,6 +46,20 @@ def read_json(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         return {}, [Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(set_aside(path))})]
     except OSError as error:
         raise storage_failure(error, path) from error
+
+
+def read_text(path: Path) -> str:
+    """A person's text file: UTF-8, UTF-16 with a mark, else GB 18030; InvalidInput for none of them, OSError."""
+    data = path.read_bytes()
+    encodings = ["utf-16"] if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ["utf-8-sig", "gb18030"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise InvalidInput(Code.TEXT_ENCODING, path=str(path))
 
 
 def write_json(path: Path, data: object) -> None:

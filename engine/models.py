@@ -72,7 +72,11 @@ class StoredImage(msgspec.Struct, frozen=True):
 
 
 class Result(msgspec.Struct):
-    """One result picture of a task, with what the person decided about it."""
+    """One result picture of a task, with what the person decided about it.
+
+    Its provenance: ``created_at`` in Unix seconds, ``source_hash`` (sha256 of each source picture, space between), and
+    ``asked``: JSON of the request without secrets.
+    """
 
     id: str
     task_id: str
@@ -86,10 +90,16 @@ class Result(msgspec.Struct):
     selected: bool = True
     deleted: bool = False
     saved: str | None = None
+    created_at: int = 0
+    source_hash: str = ""
+    asked: str = ""
 
 
 class Task(msgspec.Struct):
-    """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds."""
+    """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds.
+
+    ``references``: further source pictures. Prompts that are None are those of the configuration.
+    """
 
     id: str
     seq: int
@@ -97,6 +107,10 @@ class Task(msgspec.Struct):
     source_name: str
     status: TaskStatus
     fingerprint: str
+    references: tuple[str, ...] = ()
+    user_prompt: str | None = None
+    system_prompt: str | None = None
+    variant: int = 0
     attempts: int = 0
     http_status: int | None = None
     error: Problem | None = None
@@ -164,6 +178,10 @@ class EditJob(msgspec.Struct, frozen=True):
     source_path: str
     config: ApiConfig
     limits: EditLimits = EditLimits()
+    references: tuple[str, ...] = ()
+    user_prompt: str | None = None
+    system_prompt: str | None = None
+    variant: int = 0
 
 
 class EditOutcome(msgspec.Struct, frozen=True):
@@ -177,3 +195,6 @@ class EditOutcome(msgspec.Struct, frozen=True):
     error: Problem | None = None
     warning: Problem | None = None
     log: list[DebugEntry] = []
+    source_hash: str = ""
+    source_size: int = 0
+    asked: str = ""

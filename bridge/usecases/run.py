@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from bridge.console import Console
-from bridge.usecases.common import Caller, Nothing, TaskId, viewer
+from bridge.usecases.common import Caller, Nothing, TaskId, one_of, viewer
 from bridge.usecases.configuring import entered_config
+from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
-from engine.images.discover import Found, discover
-from engine.models import SourceImage, TaskMatch, TaskStatus
-from engine.tasks.store import NewTask
+from engine.images.discover import Found
+from engine.models import TaskMatch, TaskStatus
+from engine.tasks.plan import ReferenceMode
 from engine.upstream.netguard import Purpose, check_host, check_url
 
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
-
-
-class InputPath(msgspec.Struct, frozen=True):
-    """A file or folder with source pictures."""
-
-    input_path: str = ""
+_PROMPTS_SHOWN = 20
+_LONELY_SHOWN = 20
+_MOST_VARIANTS = 20
 
 
 class StartParams(msgspec.Struct, frozen=True):
-    """What to run. Without ``config`` the current one is used."""
+    """What to run. Without ``config`` the current one is used.
+
+    ``prompt_table``: path of a CSV or JSONL file with a prompt for each picture. ``variants``: tasks for each picture
+    and prompt. ``references``: off, suffix or folders. ``fresh``: ask anew for what is answered already.
+    """
 
     input_path: str = ""
     config: dict[str, Any] | None = None
+    prompt_table: str = ""
+    variants: int = 1
+    references: str = "off"
+    fresh: bool = False
 
 
 class UnreadableView(msgspec.Struct, frozen=True):
@@ -46,8 +49,21 @@ class UnreadableView(msgspec.Struct, frozen=True):
     message: str
 
 
+class PromptView(msgspec.Struct, frozen=True):
+    """One task to be: its source, its further pictures, and the prompt as it will be sent."""
+
+    source: str
+    references: list[str]
+    prompt: str
+    variant: int
+    reused: bool
+
+
 class InspectAnswer(msgspec.Struct, frozen=True):
-    """What a start would find. Sizes in bytes; ``formats`` counts pictures by format."""
+    """What a start would find. Sizes in bytes; ``formats`` counts pictures by format.
+
+    Of ``tasks`` tasks, ``reused`` are answered already and ``calls`` are asked. ``prompts``: the first of them.
+    """
 
     path: str
     count: int
@@ -57,6 +73,13 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     unreadable_count: int
     largest: int
     calls: int
+    tasks: int
+    reused: int
+    prompts: list[PromptView]
+    rows_without_file: list[str]
+    rows_without_file_count: int
+    files_without_row: list[str]
+    files_without_row_count: int
     ok: Literal[True] = True
 
 
@@ -112,10 +135,14 @@ class StopAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-def inspect_path(console: Console, params: InputPath, caller: Caller) -> InspectAnswer:
-    """Count the pictures of a file or folder before a start; nothing is sent."""
-    found = _find(console, params.input_path)
+def inspect_path(console: Console, params: StartParams, caller: Caller) -> InspectAnswer:
+    """Count pictures, calls and answers that are there already, before a start; nothing is sent."""
+    config, _ = entered_config(console, params.config)
+    plan = _plan(console, params, config)
+    found, matched = plan.found, plan.matched
     unreadable = _unreadable(console, found, caller)
+    lonely_rows = [row.file for row in matched.rows_without_file] if matched else []
+    lonely_files = [picture.name for picture in matched.files_without_row] if matched else []
     return InspectAnswer(
         path=found.root,
         count=len(found.pictures),
@@ -124,25 +151,32 @@ def inspect_path(console: Console, params: InputPath, caller: Caller) -> Inspect
         unreadable=unreadable[:_LISTED],
         unreadable_count=len(unreadable),
         largest=found.largest,
-        calls=len(found.pictures),
+        calls=plan.calls,
+        tasks=len(plan.items),
+        reused=len(plan.items) - plan.calls,
+        prompts=[_prompt(plan, number) for number in range(min(_PROMPTS_SHOWN, len(plan.items)))],
+        rows_without_file=lonely_rows[:_LONELY_SHOWN],
+        rows_without_file_count=len(lonely_rows),
+        files_without_row=lonely_files[:_LONELY_SHOWN],
+        files_without_row_count=len(lonely_files),
     )
 
 
 def start_batch(console: Console, params: StartParams, caller: Caller) -> StartAnswer:
-    """Send every picture of a file or folder; those that this configuration has answered already are not paid again."""
+    """Send every picture of a file or folder; what was answered already in the same way is not paid again."""
     with _starting(console):
         config, warnings = entered_config(console, params.config)
         check_api_url(console, config)
-        found = _find(console, params.input_path)
+        plan = _plan(console, params, config)
         console.preferences.set_config(config)
-        ids, reused = _place(console, found.pictures, config)
+        ids = carry_out(console, plan)
         if ids:
             console.batch.start(ids, config)
-    unreadable = _unreadable(console, found, caller)
+    unreadable = _unreadable(console, plan.found, caller)
     return StartAnswer(
-        task_count=len(found.pictures),
+        task_count=len(plan.items),
         new_count=len(ids),
-        reused_count=reused,
+        reused_count=len(plan.items) - len(ids),
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
         warnings=[viewer(console, caller).problem(warning) for warning in warnings],
@@ -229,63 +263,38 @@ def _checked_config(console: Console) -> ApiConfig:
     return console.preferences.config
 
 
-def _find(console: Console, path: str) -> Found:
-    if not path.strip():
-        raise InvalidInput(Code.FIELD_REQUIRED, field="input_path", name="input_path")
-    return discover(path, console.settings.limits.max_source_bytes)
-
-
 def _unreadable(console: Console, found: Found, caller: Caller) -> list[UnreadableView]:
     view = viewer(console, caller)
     return [UnreadableView(file.path, file.problem.code, view.problem(file.problem).message) for file in found.rejected]
 
 
-def _place(console: Console, pictures: list[SourceImage], config: ApiConfig) -> tuple[list[str], int]:
-    """Ids to run in the order of the pictures, and how many need no call.
-
-    A picture for which a task asks the very same thing is not listed twice: where that task has its results, it
-    stays as it is, else it runs again.
-    """
-    wish = request_fingerprint(config, console.demo)
-    prints = {picture.path: fingerprint(picture, wish) for picture in pictures}
-    known = console.store.find_sources(prints, prints.__getitem__)
-    reused = {path for path, task in known.items() if task.status is TaskStatus.DONE and _is_whole(console, task.id)}
-    again = [task.id for path, task in known.items() if path not in reused and not console.batch.is_busy(task.id)]
-    if again:
-        console.store.set_status(again, TaskStatus.PENDING)
-    new = [picture for picture in pictures if picture.path not in known]
-    added = console.store.add([NewTask(p.path, p.name, prints[p.path]) for p in new])
-    ids = {picture.path: task_id for picture, task_id in zip(new, added, strict=True)}
-    ids |= {path: task.id for path, task in known.items() if task.id in set(again)}
-    return [ids[picture.path] for picture in pictures if picture.path in ids], len(reused)
-
-
-def _is_whole(console: Console, task_id: str) -> bool:
-    results = console.store.task(task_id).results
-    return bool(results) and all(console.cache.has(result.hash, result.extension) for result in results)
+def _plan(console: Console, params: StartParams, config: ApiConfig) -> Plan:
+    if not 1 <= params.variants <= _MOST_VARIANTS:
+        raise InvalidInput(
+            Code.FIELD_RANGE,
+            field="variants",
+            name="variants",
+            minimum=1,
+            maximum=_MOST_VARIANTS,
+            value=params.variants,
+        )
+    return make_plan(
+        console,
+        params.input_path,
+        config,
+        prompt_table=params.prompt_table,
+        variants=params.variants,
+        references=one_of(ReferenceMode, "references", params.references),
+        fresh=params.fresh,
+    )
 
 
-def fingerprint(picture: SourceImage, wish: str) -> str:
-    """Tells whether a source was already sent as it is now with the same wish."""
-    return _digest(f"{os.fsdecode(picture.path)}\0{picture.size}\0{picture.modified}\0{wish}")
-
-
-def request_fingerprint(config: ApiConfig, demo: bool = False) -> str:
-    """What of a configuration changes the answer: not the key, not the network settings.
-
-    The demo endpoint gets another port at each start and is the same all the while.
-    """
-    url = urlsplit(config.api_url).path if demo else config.api_url
-    return _digest(
-        msgspec.json.encode(
-            [
-                url, config.mode, config.model_name, config.system_prompt, config.user_prompt,
-                config.temperature, config.result_count, config.extra_body,
-            ],
-            order="deterministic",
-        ).decode()
-    )  # fmt: skip
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+def _prompt(plan: Plan, number: int) -> PromptView:
+    item = plan.items[number]
+    return PromptView(
+        source=item.wish.source.name,
+        references=[picture.name for picture in item.wish.pictures[1:]],
+        prompt=item.prompt,
+        variant=item.wish.variant,
+        reused=number in plan.done or number in plan.paid,
+    )

@@ -331,8 +331,17 @@ class Batch:
     # --- in the executor and after ---
 
     def _submit(self, task_id: str, config: ApiConfig, flight: _Flight) -> None:
-        source = self._store.task(task_id).source_path
-        job = EditJob(task_id, source, config, self._limits)
+        task = self._store.task(task_id)
+        job = EditJob(
+            task_id,
+            task.source_path,
+            config,
+            self._limits,
+            task.references,
+            task.user_prompt,
+            task.system_prompt,
+            task.variant,
+        )
         future = self._executor.submit(self._runner, job, self._cancel, flight.log, self._gate)
         future.add_done_callback(lambda done: self._landed(task_id, flight, done))
         self._on_change()

@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.errors import Code, Problem, StorageFailed
 from engine.files import set_aside
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE task (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -20,6 +20,10 @@ CREATE TABLE task (
   source_name TEXT NOT NULL,
   name_key TEXT NOT NULL,
   fingerprint TEXT NOT NULL,
+  extra_sources TEXT,
+  user_prompt TEXT,
+  system_prompt TEXT,
+  variant INTEGER NOT NULL DEFAULT 0,
   status TEXT NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0,
   http_status INTEGER,
@@ -35,6 +39,7 @@ CREATE TABLE task (
 CREATE INDEX task_status ON task (status, seq);
 CREATE INDEX task_revision ON task (revision);
 CREATE INDEX task_source ON task (source_path);
+CREATE INDEX task_fingerprint ON task (fingerprint);
 CREATE INDEX task_name ON task (name_key, seq);
 CREATE INDEX task_updated ON task (updated_at, seq);
 CREATE TABLE result (
@@ -51,6 +56,9 @@ CREATE TABLE result (
   selected INTEGER NOT NULL DEFAULT 1,
   deleted INTEGER NOT NULL DEFAULT 0,
   saved TEXT,
+  created_at INTEGER NOT NULL DEFAULT 0,
+  source_hash TEXT NOT NULL DEFAULT '',
+  asked TEXT NOT NULL DEFAULT '',
   UNIQUE (task_id, hash)
 );
 CREATE INDEX result_hash ON result (hash);

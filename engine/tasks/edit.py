@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from engine.models import EditJob, EditOutcome, ImageRef, SourceType, StoredImag
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
+from engine.tasks.plan import Asked, asked, own_config
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
 from engine.upstream.extract import decode_base64
@@ -67,6 +69,9 @@ class _Edit:
         self._http_status: int | None = None
         self._warning: Problem | None = None
         self._attempts = 0
+        self._source_hash = ""
+        self._source_size = 0
+        self._asked: Asked | None = None
         self._ended = False
 
     @property
@@ -98,9 +103,15 @@ class _Edit:
 
     def _prepare(self) -> HttpRequest:
         self._log.stage = "reading"
+        job = self._job
         # Decoded whole before anything is paid for.
-        source = read_source(self._job.source_path, self._job.limits.max_source_bytes)
-        return build_request(self._config, [SourcePicture(source.data, source.info.mime, source.name)])
+        sources = [read_source(path, job.limits.max_source_bytes) for path in (job.source_path, *job.references)]
+        self._source_hash = " ".join(hashlib.sha256(source.data).hexdigest() for source in sources)
+        self._source_size = len(sources[0].data)
+        config = own_config(job.config, job.source_path, job.user_prompt, job.system_prompt)
+        self._asked = asked(config, config.user_prompt, config.system_prompt, job.variant)
+        pictures = [SourcePicture(source.data, source.info.mime, source.name) for source in sources]
+        return build_request(config, pictures)
 
     def _attempt(self, request: HttpRequest) -> None:
         answer, cut = self._ask_in_turn(request)
@@ -280,4 +291,7 @@ class _Edit:
             error=error and self._log.without_key(error),
             warning=self._warning and self._log.without_key(self._warning),
             log=self._log.entries,
+            source_hash=self._source_hash,
+            source_size=self._source_size,
+            asked=msgspec.json.encode(self._asked).decode() if self._asked else "",
         )

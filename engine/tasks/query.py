@@ -91,6 +91,15 @@ def tasks_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
     return with_results(reader, sorted(rows, key=lambda row: int(row["seq"])))
 
 
+def by_fingerprint(reader: sqlite3.Connection, prints: Sequence[str]) -> dict[str, Task]:
+    """For each fingerprint the newest task that bears it."""
+    rows = list(
+        _in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", list(dict.fromkeys(prints)), " ORDER BY seq")
+    )
+    newest = {row["fingerprint"]: row for row in rows}
+    return {task.fingerprint: task for task in with_results(reader, list(newest.values()))}
+
+
 def changes(reader: sqlite3.Connection, since: int, limit: int) -> Changes:
     """Tasks changed and removed after revision ``since``; at most ``limit`` tasks, oldest change first."""
     revision = meta(reader, "revision")
@@ -131,6 +140,10 @@ def _task(row: sqlite3.Row) -> Task:
         source_path=row["source_path"],
         source_name=row["source_name"],
         fingerprint=row["fingerprint"],
+        references=tuple(msgspec.json.decode(row["extra_sources"])) if row["extra_sources"] else (),
+        user_prompt=row["user_prompt"],
+        system_prompt=row["system_prompt"],
+        variant=row["variant"],
         status=TaskStatus(row["status"]),
         attempts=row["attempts"],
         http_status=row["http_status"],
@@ -161,6 +174,9 @@ def result_of(row: sqlite3.Row) -> Result:
         selected=bool(row["selected"]),
         deleted=bool(row["deleted"]),
         saved=row["saved"],
+        created_at=row["created_at"],
+        source_hash=row["source_hash"],
+        asked=row["asked"],
     )
 
 

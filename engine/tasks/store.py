@@ -29,6 +29,10 @@ class NewTask(msgspec.Struct, frozen=True):
     source_name: str
     fingerprint: str
     id: str = ""
+    references: tuple[str, ...] = ()
+    user_prompt: str | None = None
+    system_prompt: str | None = None
+    variant: int = 0
 
 
 class Store:
@@ -98,18 +102,10 @@ class Store:
         with self._db.read() as reader:
             return query.changes(reader, since, limit)
 
-    def find_sources(self, paths: Iterable[str], fingerprint_of: Callable[[str], str]) -> dict[str, Task]:
-        """For each source path the newest task that asks for the same thing."""
-        found: dict[str, Task] = {}
+    def find_prints(self, prints: Sequence[str]) -> dict[str, Task]:
+        """For each fingerprint the newest task that bears it."""
         with self._db.read() as reader:
-            for path in paths:
-                row = reader.execute(
-                    "SELECT * FROM task WHERE source_path = ? AND fingerprint = ? ORDER BY seq DESC LIMIT 1",
-                    (path, fingerprint_of(path)),
-                ).fetchall()
-                if row:
-                    found[path] = query.with_results(reader, row)[0]
-        return found
+            return query.by_fingerprint(reader, prints)
 
     def debug_log(self, task_id: str) -> list[DebugEntry]:
         """The stored debug log, oldest first."""
@@ -150,21 +146,18 @@ class Store:
             revision = _next_revision(writer)
             now = int(self._clock())
             writer.executemany(
-                "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, status, updated_at, revision)"
-                " VALUES (?, ?, ?, ?, ?, 'pending', ?, ?)",
+                "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, extra_sources, user_prompt,"
+                " system_prompt, variant, status, updated_at, revision)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
                 [
                     (
-                        task_id,
-                        task.source_path,
-                        task.source_name,
-                        name_key(task.source_name),
-                        task.fingerprint,
-                        now,
-                        revision,
+                        task_id, task.source_path, task.source_name, name_key(task.source_name), task.fingerprint,
+                        msgspec.json.encode(task.references).decode() if task.references else None, task.user_prompt,
+                        task.system_prompt, task.variant, now, revision,
                     )
                     for task_id, task in zip(ids, tasks, strict=True)
                 ],
-            )
+            )  # fmt: skip
         self._moved(None, TaskStatus.PENDING, len(ids))
         return ids
 
@@ -200,12 +193,13 @@ class Store:
                 raise NotFound(Code.TASK_UNKNOWN, id=outcome.task_id)
             revision = _next_revision(writer)
             writer.executemany(
-                "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
+                " created_at, source_hash, asked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [
                     (
                         result_ids.get(image.hash) or _new_id(), outcome.task_id, image.hash, image.size,
                         image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
+                        int(self._clock()), outcome.source_hash, outcome.asked,
                     )
                     for image in outcome.images
                 ],

@@ -14,6 +14,7 @@ from engine.errors import Code
 from engine.images.cache import Cache
 from engine.models import EditJob, EditOutcome, SourceType, TaskStatus
 from engine.tasks.edit import EditTools, run_edit
+from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
@@ -34,7 +35,7 @@ def demo() -> Iterator[DemoEndpoint]:
 def tools(tmp_path: Path) -> Iterator[EditTools]:
     """A transport and a cache of their own."""
     transport = Transport(NetPolicy())
-    yield EditTools(transport, Cache(tmp_path / "cache"))
+    yield EditTools(transport, Cache(tmp_path / "cache"), CallGate(64, 0.1))
     transport.close()
 
 

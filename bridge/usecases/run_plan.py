@@ -1,0 +1,155 @@
+"""What a start would do and does: the pictures found, the wishes made of them, and which are answered already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bridge.console import Console
+from engine.config import ApiConfig
+from engine.errors import Code, ConsoleError, InvalidInput
+from engine.images.discover import Found, discover
+from engine.models import EditOutcome, StoredImage, TaskStatus
+from engine.tasks.plan import (
+    ReferenceMode,
+    Wish,
+    asked,
+    fingerprint,
+    group_references,
+    make_wishes,
+    own_config,
+    wish_key,
+)
+from engine.tasks.prompts import Matched, is_template, match_rows, read_table
+from engine.tasks.store import NewTask
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A wish with its keys. ``key`` is empty where the prompt could not be made: the task itself will say why."""
+
+    wish: Wish
+    key: str
+    fingerprint: str
+    prompt: str
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """All that a start would ask. ``known``: index of a wish to the task that asks for the same; ``paid``: index to the
+    results that the ledger holds."""
+
+    found: Found
+    items: list[Planned]
+    matched: Matched | None
+    known: dict[int, str]
+    done: frozenset[int]
+    paid: dict[int, list[StoredImage]]
+
+    @property
+    def calls(self) -> int:
+        """Calls to the API that a start makes, retries aside."""
+        return len(self.items) - len(self.done) - len(self.paid)
+
+
+def make_plan(
+    console: Console,
+    path: str,
+    config: ApiConfig,
+    *,
+    prompt_table: str = "",
+    variants: int = 1,
+    references: ReferenceMode = ReferenceMode.OFF,
+    fresh: bool = False,
+) -> Plan:
+    """Look at the folder and find out what is answered already. ``fresh``: everything is asked anew."""
+    found = find(console, path)
+    groups = group_references(found.pictures, references, found.root)
+    matched = None
+    if prompt_table.strip():
+        matched = match_rows(read_table(prompt_table), [group[0] for group in groups], found.root)
+        if not matched.by_path:
+            raise InvalidInput(Code.TABLE_NO_MATCH, field="prompt_table", path=prompt_table)
+    wishes = make_wishes(groups, matched.by_path if matched else None, variants)
+    items = [_plan_one(console, wish, config) for wish in wishes]
+    known, done = _known(console, items)
+    if fresh:
+        return Plan(found, items, matched, known, frozenset(), {})
+    paid = {
+        number: images
+        for number, item in enumerate(items)
+        if number not in known and item.key and (images := console.ledger.find(item.key, item.wish.pictures))
+    }
+    return Plan(found, items, matched, known, done, paid)
+
+
+def carry_out(console: Console, plan: Plan) -> list[str]:
+    """Put the plan's tasks into the list: paid answers as done, the rest pending; ids to run, in the plan's order."""
+    again = [
+        task_id
+        for number, task_id in plan.known.items()
+        if number not in plan.done and not console.batch.is_busy(task_id)
+    ]
+    if again:
+        console.store.set_status(again, TaskStatus.PENDING)
+    new = [number for number in range(len(plan.items)) if number not in plan.known]
+    added = dict(zip(new, console.store.add([_new_task(plan.items[number]) for number in new]), strict=True))
+    for number, images in plan.paid.items():
+        if _take(console, added[number], plan.items[number], images):
+            del added[number]
+    ids = {**added, **{number: task_id for number, task_id in plan.known.items() if task_id in set(again)}}
+    return [ids[number] for number in sorted(ids)]
+
+
+def find(console: Console, path: str) -> Found:
+    """The pictures of a path; InvalidInput for ``input_path``."""
+    if not path.strip():
+        raise InvalidInput(Code.FIELD_REQUIRED, field="input_path", name="input_path")
+    return discover(path, console.settings.limits.max_source_bytes)
+
+
+def _plan_one(console: Console, wish: Wish, config: ApiConfig) -> Planned:
+    template = config.user_prompt if wish.user_prompt is None else wish.user_prompt
+    try:
+        own = own_config(config, wish.source.path, wish.user_prompt, wish.system_prompt)
+    except (ConsoleError, OSError):
+        if not is_template(template):
+            raise
+        return Planned(wish, "", fingerprint(wish, template), template)
+    key = wish_key(asked(own, own.user_prompt, own.system_prompt, wish.variant, demo=console.demo))
+    return Planned(wish, key, fingerprint(wish, key), own.user_prompt)
+
+
+def _known(console: Console, items: Sequence[Planned]) -> tuple[dict[int, str], frozenset[int]]:
+    tasks = console.store.find_prints([item.fingerprint for item in items])
+    known = {number: tasks[item.fingerprint].id for number, item in enumerate(items) if item.fingerprint in tasks}
+    done: set[int] = set()
+    for number in known:
+        task = tasks[items[number].fingerprint]
+        whole = all(console.cache.has(result.hash, result.extension) for result in task.results)
+        if task.status is TaskStatus.DONE and task.results and whole:
+            done.add(number)
+    return known, frozenset(done)
+
+
+def _new_task(item: Planned) -> NewTask:
+    wish = item.wish
+    return NewTask(
+        wish.source.path,
+        wish.source.name,
+        item.fingerprint,
+        references=tuple(picture.path for picture in wish.pictures[1:]),
+        user_prompt=wish.user_prompt,
+        system_prompt=wish.system_prompt,
+        variant=wish.variant,
+    )
+
+
+def _take(console: Console, task_id: str, item: Planned, images: list[StoredImage]) -> bool:
+    """Give a task the results that were paid for earlier; False if their files cannot be had."""
+    try:
+        console.ledger.give(images, console.cache)
+        hashes = " ".join(console.ledger.source_hash(picture) for picture in item.wish.pictures)
+    except OSError:
+        return False
+    console.store.finish(EditOutcome(task_id, TaskStatus.DONE, images, 0, source_hash=hashes, asked=""))
+    return True

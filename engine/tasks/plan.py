@@ -1,0 +1,165 @@
+"""What a start is going to ask: pictures, references and prompts made into one wish for each task. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.config import ApiConfig
+from engine.models import SourceImage
+from engine.tasks.prompts import PromptRow, fill
+
+MAX_PICTURES = 3  # a source and up to two references: what the edit APIs take
+_NUMBERED = re.compile(r"^(.*?)[ _-]?([23])$")
+
+
+class ReferenceMode(StrEnum):
+    """Where further source pictures of a task come from."""
+
+    OFF = "off"
+    SUFFIX = "suffix"
+    FOLDERS = "folders"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What was asked, without secrets: kept with each result as its provenance."""
+
+    api_url: str
+    api_mode: str
+    model_name: str
+    user_prompt: str
+    system_prompt: str
+    temperature: float
+    result_count: int
+    extra_body: dict[str, object]
+    variant: int = 0
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """One task to be: its pictures, the source first, and its prompts where they are its own (else None)."""
+
+    pictures: tuple[SourceImage, ...]
+    user_prompt: str | None = None
+    system_prompt: str | None = None
+    variant: int = 0
+
+    @property
+    def source(self) -> SourceImage:
+        """The picture to be edited."""
+        return self.pictures[0]
+
+
+def group_references(pictures: Sequence[SourceImage], mode: ReferenceMode, root: str) -> list[tuple[SourceImage, ...]]:
+    """Pictures with their references. SUFFIX: ``x``, ``x2``, ``x3`` (also ``x_2``) in one folder belong together.
+
+    FOLDERS: the first sub-folder of ``root`` holds the sources, the second and third hold references of the same stem.
+    """
+    if mode is ReferenceMode.SUFFIX:
+        return _by_suffix(pictures)
+    if mode is ReferenceMode.FOLDERS:
+        return _by_folder(pictures, Path(root))
+    return [(picture,) for picture in pictures]
+
+
+def make_wishes(
+    groups: Sequence[tuple[SourceImage, ...]], rows: dict[str, list[PromptRow]] | None, variants: int
+) -> list[Wish]:
+    """One wish for each group, prompt and variant, in the order of the pictures. With ``rows``, groups without one are
+    left out."""
+    wishes: list[Wish] = []
+    for group in groups:
+        prompts: list[tuple[str | None, str | None]] = [(None, None)]
+        if rows is not None:
+            prompts = [(row.prompt, row.system_prompt) for row in rows.get(group[0].path, [])]
+        for user_prompt, system_prompt in dict.fromkeys(prompts):
+            wishes += [Wish(group, user_prompt, system_prompt, variant) for variant in range(variants)]
+    return wishes
+
+
+def asked(config: ApiConfig, user_prompt: str, system_prompt: str, variant: int, *, demo: bool = False) -> Asked:
+    """What of a request changes its answer: not the key, not the network settings.
+
+    The demo endpoint gets another port at each start and is the same all the while.
+    """
+    return Asked(
+        api_url=urlsplit(config.api_url).path if demo else config.api_url,
+        api_mode=config.mode,
+        model_name=config.model_name,
+        user_prompt=user_prompt,
+        system_prompt=system_prompt,
+        temperature=config.temperature,
+        result_count=config.result_count,
+        extra_body=config.extra_body,
+        variant=variant,
+    )
+
+
+def own_config(
+    config: ApiConfig, source_path: str, user_prompt: str | None = None, system_prompt: str | None = None
+) -> ApiConfig:
+    """The configuration of one task: its own prompts where it has some, variables filled in."""
+    return msgspec.structs.replace(
+        config,
+        user_prompt=fill(config.user_prompt if user_prompt is None else user_prompt, source_path),
+        system_prompt=config.system_prompt if system_prompt is None else system_prompt,
+    )
+
+
+def wish_key(what: Asked) -> str:
+    """Stands for a request in ledger and fingerprints."""
+    return digest(msgspec.json.encode(what, order="deterministic"))
+
+
+def ledger_key(asked_json: str, *, demo: bool = False) -> str:
+    """The wish key of an outcome's ``asked``."""
+    what = msgspec.json.decode(asked_json, type=Asked)
+    return wish_key(msgspec.structs.replace(what, api_url=urlsplit(what.api_url).path) if demo else what)
+
+
+def fingerprint(wish: Wish, key: str) -> str:
+    """Tells whether a task asks for the same thing of the same files as they are now."""
+    parts = [f"{os.fsdecode(p.path)}\0{p.size}\0{p.modified}" for p in wish.pictures]
+    return digest("\0".join([*parts, key]).encode("utf-8", "surrogateescape"))
+
+
+def digest(data: bytes) -> str:
+    """A short name for bytes."""
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _by_suffix(pictures: Sequence[SourceImage]) -> list[tuple[SourceImage, ...]]:
+    by_stem = {(os.path.dirname(p.path), Path(p.name).stem): p for p in pictures}  # noqa: PTH120 - text is enough here
+    taken: dict[str, tuple[str, str]] = {}
+    for (folder, stem), picture in by_stem.items():
+        found = _NUMBERED.match(stem)
+        if found and (folder, found[1]) in by_stem:
+            taken[picture.path] = (folder, found[1])
+    groups: dict[str, list[SourceImage]] = {p.path: [p] for p in pictures if p.path not in taken}
+    for picture in pictures:
+        if picture.path in taken:
+            main = by_stem[taken[picture.path]]
+            groups.setdefault(main.path, [main]).append(picture)
+    return [tuple(group[:MAX_PICTURES]) for group in groups.values()]
+
+
+def _by_folder(pictures: Sequence[SourceImage], root: Path) -> list[tuple[SourceImage, ...]]:
+    columns: dict[str, dict[str, SourceImage]] = {}
+    for picture in pictures:
+        path = Path(picture.path)
+        if path.is_relative_to(root) and len(path.relative_to(root).parts) > 1:
+            first, *rest = path.relative_to(root).parts
+            columns.setdefault(first, {})[str(Path(*rest).with_suffix(""))] = picture
+    names = list(columns)[:MAX_PICTURES]
+    if not names:
+        return [(picture,) for picture in pictures]
+    others = [columns[name] for name in names[1:]]
+    return [
+        (picture, *(column[stem] for column in others if stem in column)) for stem, picture in columns[names[0]].items()
+    ]
