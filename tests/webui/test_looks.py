@@ -53,7 +53,7 @@ def violations(page: Page) -> list[str]:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text("utf-8"))
     found = page.evaluate("""async () => (await axe.run(document, { resultTypes: ['violations'] })).violations
-      .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target} ${node.failureSummary}`))""")
+      .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target} ${node.failureSummary.slice(0, 300)}`))""")
     return list(found)
 
 

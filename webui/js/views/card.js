@@ -60,7 +60,7 @@ const stageText = (stage) => {
 };
 
 function Failed({ task, current }) {
-  return html`<div class="tile problem"><p dir="auto">${problemText(task.error) || t(`page.status.${task.status}`)}</p>
+  return html`<div class="tile problem"><p dir="auto" title=${problemText(task.error)}>${problemText(task.error) || t(`page.status.${task.status}`)}</p>
     <span class="problem-deeds"><button type="button" class="button small" tabindex=${current ? 0 : -1} onClick=${() => retry(task)}>${t('page.retry.again')}</button>
     ${task.has_debug_log && html`<button type="button" class="button small" tabindex=${current ? 0 : -1} onClick=${() => { store.debugTask.value = task.id; }}>${t('page.log')}</button>`}</span></div>`;
 }

@@ -118,11 +118,11 @@ export function DebugDrawer() {
   }, []);
   const found = useMemo(() => (log?.entries ?? []).filter((entry) => (!kind || entry.kind === kind) && (!query || dataText(entry).toLowerCase().includes(query.toLowerCase()))), [log, kind, query]);
   const drawn = all ? found : found.slice(0, SHOWN);
-  return html`<aside class="drawer" role="dialog" aria-label=${t('page.log.of', { name })} onKeyDown=${(event) => { if (event.key === 'Escape') { event.stopPropagation(); close(); } }}>
-    <header><h2 title=${name}>${t('page.log')} <bdi class="muted">${name}</bdi></h2>
+  return html`<div class="drawer" role="dialog" aria-label=${t('page.log.of', { name })} onKeyDown=${(event) => { if (event.key === 'Escape') { event.stopPropagation(); close(); } }}>
+    <div class="drawer-head"><h2 title=${name}>${t('page.log')} <bdi class="muted">${name}</bdi></h2>
       <${IconButton} icon="copy" label=${t('page.log.copy')} disabled=${!log?.debug_log} onClick=${() => copyText(log.debug_log)} />
       <${IconButton} icon="download" label=${t('page.log.download')} disabled=${!log?.debug_log} onClick=${() => download(`${id}.log`, log.debug_log)} />
-      <${IconButton} icon="x" label=${t('page.close')} onClick=${close} /></header>
+      <${IconButton} icon="x" label=${t('page.close')} onClick=${close} /></div>
     <div class="drawer-tools"><label class="search"><span class="for-readers">${t('page.log.search')}</span><${Icon} name="search" size=${14} /><input type="search" value=${query} placeholder=${t('page.log.search')} onInput=${(event) => setQuery(event.currentTarget.value)} /></label>
       <label><span class="for-readers">${t('page.log.kind')}</span><select value=${kind} onChange=${(event) => setKind(event.currentTarget.value)}><option value="">${t('page.log.all')}</option>${KINDS.map((one) => html`<option key=${one} value=${one}>${t(`page.log.kind.${one}`)}</option>`)}</select></label></div>
     <div class="drawer-body" tabindex="0" ref=${body} role="region" aria-label=${t('page.log')}>
@@ -131,5 +131,5 @@ export function DebugDrawer() {
       ${log && !found.length && html`<p class="note">${t('page.log.nothing')}</p>`}
       ${byAttempt(drawn).map((one, at) => html`<${Attempt} key=${at} number=${one.number} entries=${one.entries} />`)}
       ${found.length > drawn.length && html`<button type="button" class="button small" onClick=${() => setAll(true)}>${t('page.andMore', { count: found.length - drawn.length })}</button>`}
-    </div></aside>`;
+    </div></div>`;
 }

@@ -37,7 +37,7 @@ function Found() {
   const found = store.inspection.value;
   if (!found) return null;
   if (found.busy) return html`<p class="note"><${Icon} name="loader" class="turning" />${t('page.input.looking')}</p>`;
-  const formats = Object.entries(found.formats ?? {}).map(([format, count]) => `${format} ${number(count)}`).join(', ');
+  const formats = Object.entries(found.formats ?? {}).map(([format, count]) => `${format.toUpperCase()} ${number(count)}`).join(', ');
   return html`<div class="found" role="status">
     <p><${Icon} name="image" /><b>${t('page.input.pictures', { count: found.count })}</b>, ${bytes(found.total_bytes)}</p>
     <p class="muted">${formats}${found.largest ? ` · ${t('page.input.largest', { size: bytes(found.largest) })}` : ''}</p>

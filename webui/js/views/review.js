@@ -76,7 +76,7 @@ function useReviewKeys(task, at, setPrompt) {
 
 function Head({ task, index }) {
   const zoom = store.reviewView.value.scale;
-  return html`<header class="review-head">
+  return html`<div class="review-head">
     <${IconButton} icon="x" size=${18} label=${`${t('page.close')} (Esc)`} onClick=${closeReview} />
     <${IconButton} icon="chevron-left" size=${18} label=${`${t('page.key.previous')} (←)`} disabled=${index === 0} onClick=${() => step(-1)} />
     <${IconButton} icon="chevron-right" size=${18} label=${`${t('page.key.next')} (→)`} disabled=${index >= (store.total.value ?? 0) - 1} onClick=${() => step(1)} />
@@ -94,7 +94,7 @@ function Head({ task, index }) {
       <${IconButton} icon="zoom-in" size=${18} label=${`${t('page.zoom.in')} (+)`} onClick=${() => zoomBy(1.5)} />
       <${IconButton} icon="scan" size=${18} label=${`${t('page.key.original')} (O)`} onClick=${original} /></div>
     <${IconButton} icon="keyboard" size=${18} label=${`${t('page.keys')} (?)`} onClick=${showKeys} />
-  </header>`;
+  </div>`;
 }
 
 function Facts({ task, result }) {
@@ -147,6 +147,6 @@ export function Review() {
     <${Stage} task=${task} current=${place} />
     ${(task.error || task.warning) && html`<p class=${`review-problem ${task.error ? 'bad' : 'warn'}`} dir="auto"><${Icon} name=${task.error ? 'circle-x' : 'triangle-alert'} />${problemText(task.error ?? task.warning)}</p>`}
     ${prompt && html`<section class="prompt-box" aria-label=${t('config.user_prompt.label')}><p dir="auto">${store.config.value.user_prompt || t('page.prompt.none')}</p><p class="muted">${store.config.value.model_name}</p></section>`}
-    <footer class="review-foot"><${Strip} task=${task} at=${place} /><${Facts} task=${task} result=${result} /><${Deeds} task=${task} result=${result} /></footer>
+    <div class="review-foot"><${Strip} task=${task} at=${place} /><${Facts} task=${task} result=${result} /><${Deeds} task=${task} result=${result} /></div>
   </div>`;
 }
