@@ -72,9 +72,8 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     goes_on_with = None
     if order.resume and not place.exists():
         place = goes_on_with = latest_run(place.parent, output)
-    ledger = folder / (
-        "demo/answers" if order.demo else "answers"
-    )  # shared with the page: what one paid for the other need not
+    # Shared with the page: what one has paid for the other need not.
+    ledger = folder / ("demo/answers" if order.demo else "answers")
     with open_console(make_folder(place), settings, messages, demo=order.demo, ledger_folder=ledger) as console:
         if order.demo:
             base = demo_config(origin(console.preferences.config.api_url))
