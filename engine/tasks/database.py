@@ -108,7 +108,8 @@ class Database:
                 try:
                     yield writer
                 except BaseException:
-                    writer.execute("ROLLBACK")
+                    if writer.in_transaction:  # SQLite rolls back by itself when the disk is full
+                        writer.execute("ROLLBACK")
                     raise
                 writer.execute("COMMIT")
             except sqlite3.Error as error:
