@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_file
@@ -131,7 +132,7 @@ class HttpApi:
 
     def _parameters(self, operation: Operation) -> dict[str, Any]:
         if operation.method in ("GET", "DELETE"):
-            return dict(request.query.decode())
+            return _query()
         if operation.kind is Kind.UPLOAD:
             return {"file": base64.b64encode(self._upload()).decode()}
         body = _read_body(MAX_BODY_BYTES)
@@ -149,7 +150,10 @@ class HttpApi:
         limit = self._console.settings.max_preset_import
         if not (request.content_type or "").startswith("multipart/"):
             return _read_body(limit)
-        upload = request.files.get("file")
+        try:
+            upload = request.files.get("file")
+        except ValueError as error:  # part headers that are no UTF-8, or hold control characters
+            raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
         if upload is None:
             raise InvalidInput(Code.FIELD_REQUIRED, field="file", name="file")
         data: bytes = upload.file.read(limit + 1)
@@ -166,7 +170,7 @@ class HttpApi:
     def _events(self) -> Any:
         if self._hub.full:
             return self._refusal(failure(self._console, Busy(Code.TOO_MANY_STREAMS), self._caller()))
-        last = request.get_header("Last-Event-ID", "")
+        last = _headers().get("last-event-id", "")
         since = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else None
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
@@ -197,7 +201,7 @@ class HttpApi:
         return static_file(path, root=str(self._webui), headers={"Cache-Control": "no-cache"})
 
     def _caller(self) -> Caller:
-        wish = request.get_header("Accept-Language") or str(self._console.preferences.ui.get("language", ""))
+        wish = _headers().get("accept-language") or str(self._console.preferences.ui.get("language", ""))
         return Caller(pick_language(wish), is_local(request.environ.get("REMOTE_ADDR", "")))
 
 
@@ -232,7 +236,7 @@ def _picture(picture: Picture) -> HTTPResponse:
         return HTTPResponse(body, 200, {"Content-Type": picture.mime, **headers})
     opened = open_to_show(picture.file, picture.missing)
     headers["ETag"] = f'"{opened.modified:x}-{opened.size:x}"'
-    known = request.get_header("If-None-Match") == headers["ETag"]
+    known = _headers().get("if-none-match") == headers["ETag"]
     if known or request.method == "HEAD":
         opened.file.close()
     if known:
@@ -253,7 +257,15 @@ def _error_body(view: ProblemView) -> ErrorBody:
 
 
 def _headers() -> Mapping[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
+    """By lower-case name, each byte one character: Bottle's own reading fails at bytes that are no UTF-8."""
+    environ: Mapping[str, str] = request.environ
+    found = {name[5:].replace("_", "-").lower(): environ[name] for name in environ if name.startswith("HTTP_")}
+    return {**found, "content-type": environ.get("CONTENT_TYPE", "")}
+
+
+def _query() -> dict[str, str]:
+    """The last value of each name; what is no UTF-8 shows as replacement characters, and so matches nothing."""
+    return dict(parse_qsl(request.query_string, keep_blank_values=True, errors="replace"))
 
 
 def _request() -> Request:
@@ -261,7 +273,7 @@ def _request() -> Request:
         method=request.method,
         path=request.path,
         headers=_headers(),
-        query_token=request.query.get("token", ""),
+        query_token=_query().get("token", ""),
         cookie_token=request.get_cookie(TOKEN_COOKIE, ""),
         body_bytes=-1 if request.chunked else max(0, request.content_length),
     )

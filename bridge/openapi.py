@@ -40,8 +40,10 @@ def document(version: str) -> Schema:
     paths: dict[str, Schema] = {EVENTS_PATH: {"get": _events()}}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
-    for operation in OPERATIONS:  # they stand in their operations, field by field
-        schemas.pop(operation.params.__name__, None)
+    answers = {operation.answer for operation in OPERATIONS}
+    for operation in OPERATIONS:  # parameters stand in their operations, field by field
+        if operation.params not in answers:
+            schemas.pop(operation.params.__name__, None)
     return {
         "openapi": "3.1.0",
         "info": {"title": "image-batch-console", "version": version},

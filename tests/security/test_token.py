@@ -1,0 +1,113 @@
+"""Where other machines can reach the program a token is made, printed, compared in constant time, kept in a cookie."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge import access
+from bridge.server import Server
+from tests.support.doors import Door, open_door
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_host_that_others_can_reach_makes_a_token(tmp_path: Path, host: str) -> None:
+    """Another one at each start, long enough not to be guessed, and due on every request."""
+    tokens = set()
+    for number in range(2):
+        with open_door(tmp_path / str(number), HOST=host) as door:
+            tokens.add(door.server.token)
+            door.refused(401, "token_required", "GET", "/api/state")
+            assert door.ask("GET", "/api/state", headers={"X-Access-Token": door.server.token}).status_code == 200
+            assert door.server.url.endswith(f"/?token={door.server.token}")
+    assert len(tokens) == 2
+    assert all(len(token) >= 32 for token in tokens)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.5"])
+def test_a_loopback_host_makes_none(tmp_path: Path, host: str) -> None:
+    """This machine alone needs no token, unless one is asked for."""
+    with open_door(tmp_path / "data", HOST=host) as door:
+        assert door.server.token == ""
+
+
+def test_the_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every offered one, with the comparison of the standard library, also after one was right."""
+    compared: list[bytes] = []
+    real = hmac.compare_digest
+
+    def noting(offered: bytes, wanted: bytes) -> bool:
+        compared.append(offered)
+        return real(offered, wanted)
+
+    monkeypatch.setattr("bridge.access.hmac.compare_digest", noting)
+    with open_door(tmp_path / "data", ACCESS_TOKEN="right") as door:
+        door.ask("GET", "/api/ui", headers={"X-Access-Token": "right", "Authorization": "Bearer wrong"})
+        assert {b"right", b"wrong", b""} <= set(compared)
+
+
+def test_the_token_moves_from_the_address_into_a_cookie(tmp_path: Path) -> None:
+    """HttpOnly and SameSite=Strict; the page is then found without it, and the address no longer shows it."""
+    with open_door(tmp_path / "data", ACCESS_TOKEN="right") as door:
+        moved = door.ask("GET", "/?token=right")
+        assert (moved.status_code, moved.headers["location"]) == (303, "/")
+        cookie = moved.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "path=/" in cookie
+        assert door.ask("GET", "/").status_code == 200  # the client kept it
+        door.client.cookies.clear()
+        door.refused(401, "token_required", "GET", "/?token=wrong")
+
+
+def test_no_answer_names_the_token(tmp_path: Path) -> None:
+    """Neither a state nor a refusal nor the page."""
+    with open_door(tmp_path / "data", ACCESS_TOKEN="a-secret-token") as door:
+        good = {"X-Access-Token": "a-secret-token"}
+        for path in ("/api/state", "/", "/api/openapi.json", "/api/presets/export", "/api/tasks/none"):
+            for headers in ({}, good):
+                assert "a-secret-token" not in door.ask("GET", path, headers=headers).text
+
+
+def test_the_token_is_printed_where_the_person_sees_it(tmp_path: Path) -> None:
+    """``serve`` on all addresses says the token, and writes it into no log."""
+    environ = {**os.environ, "HOST": "0.0.0.0", "PORT": "0", "APP_DATA_DIR": str(tmp_path / "data"), "LANG": "en_US"}
+    environ.pop("ACCESS_TOKEN", None)
+    command = [sys.executable, str(ROOT / "launcher.py"), "serve"]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, cwd=ROOT) as program:
+        assert program.stderr is not None
+        said = ""
+        while len(set(re.findall(r"[A-Za-z0-9_-]{32}", said))) < 1 or said.count("\n") < 2:
+            line = program.stderr.readline()
+            assert line, said
+            said += line
+        program.send_signal(signal.SIGTERM)
+        program.stderr.read()
+    tokens = set(re.findall(r"(?<![\w-])[A-Za-z0-9_-]{32}(?![\w-])", said))
+    assert len(tokens) == 1, said
+    assert f"?token={next(iter(tokens))}" in said
+    log = (tmp_path / "data" / "log.txt").read_text()
+    assert next(iter(tokens)) not in log
+
+
+def test_clients_on_other_machines_see_no_debug_log(tmp_path: Path) -> None:
+    """Even with the token, unless the environment allows it: only this machine is local."""
+    assert access.is_local("127.0.0.1")
+    assert access.is_local("::1")
+    assert access.is_local("::ffff:127.0.0.1")
+    for address in ("192.168.0.7", "10.0.0.1", "::ffff:192.168.0.7", "", "fe80::1%eth0", "unix"):
+        assert not access.is_local(address)
+    with open_door(tmp_path / "data") as door:
+        forwarded = {"X-Forwarded-For": "127.0.0.1", "Forwarded": "for=127.0.0.1", "X-Real-IP": "127.0.0.1"}
+        assert isinstance(door, Door)
+        assert isinstance(door.server, Server)
+        assert door.ask("GET", "/api/tasks/none/debug", headers=forwarded).status_code == 404
