@@ -37,6 +37,14 @@ class Messages:
         reason_key = f"reason.{params.get('reason')}"
         if reason_key in self.catalogue(language):  # a reason that is a code itself has a clause of its own
             params["reason"] = self.text(language, reason_key)
+        cause_key = f"cause.{params.get('cause')}"
+        if cause_key in self.catalogue(language):
+            params["cause"] = self.text(language, cause_key)
+        label_key = f"config.{params.get('name')}.label"
+        if label_key in self.catalogue(language):  # a field is called as the form calls it
+            params["name"] = self.text(language, label_key)
+        if "maximum" in params and params["maximum"] is None:
+            params["maximum"] = "∞"
         return self.text(language, f"error.{problem.code}", **params)
 
 

@@ -88,7 +88,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mode(self) -> ApiMode:
-        """The mode to use: ``api_mode``, or what the path of ``api_url`` tells (UPSTREAM.md §1)."""
+        """The mode to use: ``api_mode``, or what the path of ``api_url`` tells."""
         if self.api_mode is not ApiMode.AUTO:
             return self.api_mode
         path = urlsplit(self.api_url).path.rstrip("/")

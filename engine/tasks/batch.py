@@ -215,7 +215,7 @@ class Batch:
         if self._coordinator is None:
             return None, None
         if self._breaker.open_until is not None:
-            return Problem(Code.EVERY_TASK_FAILS, {"reason": self._breaker.reason}), self._breaker.wait(now, 0)
+            return Problem(Code.EVERY_TASK_FAILS, {"cause": self._breaker.reason}), self._breaker.wait(now, 0)
         if gate_seconds >= _PAUSE_SHOWN_SECONDS:
             return Problem(Code.RATE_PAUSE), gate_seconds
         return None, None

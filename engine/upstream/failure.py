@@ -1,6 +1,6 @@
 """Owns the reading of refusals: an error status, or an error inside an answer, becomes a code and whether to ask again.
 
-This is the one place where an upstream's words are matched: gateways hide facts in them (UPSTREAM.md §3).
+This is the one place where an upstream's words are matched: gateways hide facts in them.
 """
 
 from __future__ import annotations

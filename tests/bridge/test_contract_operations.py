@@ -19,7 +19,7 @@ from tests.support.doors import Door, config_for, open_door
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 
-# API.md, word for word. A route that an old script calls may gain company, never go.
+# The contract, word for word. A route that an old script calls may gain company, never go.
 CONTRACT = {
     "get_state": ("GET", "/api/state"),
     "list_tasks": ("GET", "/api/tasks"),

@@ -49,7 +49,7 @@ def data_url(picture: bytes) -> str:
 
 
 def body(mode: ApiMode, prompt: str, picture: bytes = LAKE, **extra: Any) -> dict[str, Any]:
-    """A request body of one mode, as UPSTREAM.md describes it."""
+    """A request body of one mode, as the APIs want it."""
     url = data_url(picture)
     if mode is ApiMode.IMAGES_EDITS:
         return {"model": "demo-edit", "prompt": prompt, "image": {"url": url}, **extra}

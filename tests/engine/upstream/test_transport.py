@@ -1,65 +1,21 @@
-"""Calls, redirects, downloads, kept connections and content encodings, over real loopback sockets."""
+"""Calls, redirects, downloads and kept connections, over real loopback sockets."""
 
 from __future__ import annotations
 
-import gzip
-import logging
 import socket
 import threading
-import zlib
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
-from engine.errors import AddressRefused, AnswerUnusable, Code, ConsoleError, EditFailed, InvalidInput, NetworkFailed
+from engine.errors import AddressRefused, Code, ConsoleError, InvalidInput
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 from engine.upstream.transport import Transport
 from tests.fakes.peers import Peer, answering, ok, outgoing, read_request, reset, until_closed
+from tests.support.transport_calls import KEY, call, failure, fetch, recording, transport
 
-KEY = "sk-test-8f3b7c"
-
-
-@pytest.fixture
-def transport() -> Iterator[Transport]:
-    """A transport without a proxy in its environment."""
-    made = Transport(NetPolicy(), proxies=dict)
-    yield made
-    made.close()
-
-
-def call(transport: Transport, url: str, *, timeout: float = 10, **changes: Any) -> tuple[int, bytes]:
-    """Status and body of an API call with the local network unlocked."""
-    request = outgoing(url, headers={"Authorization": f"Bearer {KEY}"}, **changes)
-    with transport.send(request, proxy="", unlocked=True, timeout=timeout, cancel=CancelToken()) as answer:
-        return answer.status, answer.read(1 << 20)
-
-
-def fetch(transport: Transport, url: str, *, max_bytes: int = 1 << 20, unlocked: bool = True) -> bytes:
-    """A download with the local network unlocked."""
-    return transport.fetch(url, proxy="", unlocked=unlocked, timeout=10, cancel=CancelToken(), max_bytes=max_bytes)
-
-
-def failure(action: Callable[[], object]) -> EditFailed:
-    """What the action fails with; the key is nowhere in it."""
-    with pytest.raises(EditFailed) as caught:
-        action()
-    error = caught.value
-    assert KEY not in repr((error, error.params, error.__cause__))
-    return error
-
-
-def recording(seen: list[bytes], *answers: bytes) -> Callable[[socket.socket], None]:
-    """Like ``answering``, and keeps the requests."""
-    left = list(answers)
-
-    def talk(client: socket.socket) -> None:
-        while request := read_request(client):
-            seen.append(request)
-            client.sendall(left.pop(0) if len(left) > 1 else left[0])
-
-    return talk
+__all__ = ["transport"]
 
 
 def test_request_goes_out_as_given_and_answer_comes_back(transport: Transport) -> None:
@@ -373,106 +329,3 @@ def test_cookies_are_never_sent_back(transport: Transport) -> None:
 
 
 # --- bodies ---------------------------------------------------------------------------------------------------------
-
-TEXT = b"0123456789" * 30_000
-
-
-def bare_deflate(data: bytes) -> bytes:
-    """Deflate without the zlib header, as some servers send it."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return packer.compress(data) + packer.flush()
-
-
-@pytest.mark.parametrize(
-    ("encoding", "data"),
-    [
-        ("identity", TEXT),
-        ("gzip", gzip.compress(TEXT)),
-        ("x-gzip", gzip.compress(TEXT)),
-        ("GZIP", gzip.compress(TEXT[:1000]) + gzip.compress(TEXT[1000:])),
-        ("gzip", gzip.compress(TEXT) + b"\0" * 20),
-        ("deflate", zlib.compress(TEXT)),
-        ("deflate", bare_deflate(TEXT)),
-    ],
-)
-@pytest.mark.parametrize("piece", [1_000_000, 7])
-def test_encodings_are_taken_off(transport: Transport, encoding: str, data: bytes, piece: int) -> None:
-    """gzip and deflate in their forms, however the body is cut."""
-    chunks = [data[start : start + piece] for start in range(0, len(data), piece)]
-    body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-    with Peer(answering(head + body)) as peer:
-        assert call(transport, peer.url())[1] == TEXT
-
-
-@pytest.mark.parametrize(
-    ("encoding", "data"),
-    [
-        ("gzip", b"not gzip"),
-        ("gzip", gzip.compress(TEXT)[:-20]),
-        ("deflate", b"\xff\xff\xff"),
-        ("br", b"x"),
-        ("gzip, br", b"x"),
-    ],
-)
-def test_broken_or_unknown_encodings_are_a_broken_protocol(transport: Transport, encoding: str, data: bytes) -> None:
-    """A body that is not what its header says is never handed on as if it were whole."""
-    with Peer(answering(ok(data, Content_Encoding=encoding))) as peer:
-        error = failure(lambda: call(transport, peer.url()))
-        assert (error.code, error.http_status) == (Code.PROTOCOL_BROKEN, 200)
-
-
-def test_download_bounds(transport: Transport) -> None:
-    """One byte too many is an error, the exact size is not."""
-    with Peer(answering(ok(b"x" * 1000))) as peer:
-        assert len(fetch(transport, peer.url(), max_bytes=1000)) == 1000
-        error = failure(lambda: fetch(transport, peer.url(), max_bytes=999))
-        assert isinstance(error, AnswerUnusable)
-        assert (error.code, error.params["limit"]) == (Code.ANSWER_TOO_LARGE, 999)
-
-
-def test_head_takes_the_beginning_only(transport: Transport) -> None:
-    """For error texts the first bytes are enough, whatever follows."""
-    with Peer(answering(ok(b"abc" * 1000, "500 Oops"))) as peer:
-        request = outgoing(peer.url())
-        with transport.send(request, proxy="", unlocked=True, timeout=10, cancel=CancelToken()) as answer:
-            assert (answer.status, answer.head(4)) == (500, b"abca")
-
-
-@pytest.mark.parametrize(
-    ("status", "retryable"),
-    [("404 Not Found", False), ("403 Forbidden", False), ("429 Slow", True), ("503 Busy", True)],
-)
-def test_download_status(transport: Transport, status: str, retryable: bool) -> None:
-    """An error status of a download is told with its number, and whether asking again may help."""
-    with Peer(answering(ok(b"", status, Retry_After="7"))) as peer:
-        error = failure(lambda: fetch(transport, peer.url()))
-        assert isinstance(error, NetworkFailed)
-        assert (error.code, error.http_status, error.retryable) == (Code.DOWNLOAD_STATUS, int(status[:3]), retryable)
-        assert error.retry_after == 7
-
-
-def test_probe_tells_any_status_and_sends_no_key(transport: Transport) -> None:
-    """Reachability costs no edit: HEAD, no body, no key."""
-    seen: list[bytes] = []
-    with Peer(recording(seen, b"HTTP/1.1 405 No\r\nContent-Length: 5\r\n\r\n")) as peer:
-        assert transport.probe(peer.url(), proxy="", unlocked=True, timeout=5, cancel=CancelToken()) == 405
-    assert seen[0].startswith(b"HEAD ")
-    assert b"authorization" not in seen[0].lower()
-
-
-def test_nothing_logged_carries_the_key(transport: Transport, caplog: pytest.LogCaptureFixture) -> None:
-    """Not even with every logger at its loudest."""
-    with caplog.at_level(logging.DEBUG), Peer(answering(ok(b"nonsense"), b"garbage\r\n\r\n")) as peer:
-        call(transport, peer.url())
-        failure(lambda: call(transport, peer.url()))
-    assert KEY not in caplog.text
-
-
-@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="needs IPv6 on this machine")
-def test_ipv6_literals_are_reached(transport: Transport) -> None:
-    """Brackets in URL and Host header, none on the way to the socket."""
-    seen: list[bytes] = []
-    with Peer(recording(seen, ok()), host="::1") as peer:
-        assert call(transport, f"http://[0:0::1]:{peer.port}/")[0] == 200
-        assert f"Host: [::1]:{peer.port}\r\n".encode() in seen[0]
