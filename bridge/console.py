@@ -57,6 +57,7 @@ class Console:
         self.version = version
         self.demo = demo
         self.start_lock = threading.Lock()
+        self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self._listeners: list[Callable[[], None]] = []
         with contextlib.ExitStack() as opened:
             opened.callback(self._acquire(folder).release)

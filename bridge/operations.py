@@ -71,6 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("source_image", "GET", _TASK + "/source", TaskId, looking.Picture, looking.source_image, Kind.PICTURE),
     Operation("source_thumbnail", "GET", _TASK + "/source/thumbnail", looking.TaskThumbnail, looking.Picture,
               looking.source_thumbnail, Kind.PICTURE),
+    Operation("preview_image", "GET", _TASK + "/preview", TaskId, looking.Picture, looking.preview_image, Kind.PICTURE),
     Operation("result_image", "GET", _RESULT + "/image", ResultId, looking.Picture, looking.result_image, Kind.PICTURE),
     Operation("result_thumbnail", "GET", _RESULT + "/thumbnail", looking.ResultThumbnail, looking.Picture,
               looking.result_thumbnail, Kind.PICTURE),

@@ -43,6 +43,7 @@ class LiveView(msgspec.Struct, frozen=True):
 
     stage: str
     percent: int | None
+    preview_url: str | None = None
 
 
 class ResultView(msgspec.Struct, frozen=True):
@@ -204,7 +205,7 @@ class Viewer:
             result_count=task.result_count,
             selected_count=task.selected_count,
             results=[result_view(result) for result in task.results],
-            live=live_view(live) if live else None,
+            live=live_view(task.id, live) if live else None,
         )
 
     def run(self, info: RunInfo) -> RunView:
@@ -261,9 +262,14 @@ def result_view(result: Result) -> ResultView:
     )
 
 
-def live_view(live: Live) -> LiveView:
-    """Progress without the preview picture, which is loaded by its own URL."""
-    return LiveView(live.stage, live.percent)
+def live_view(task_id: str, live: Live) -> LiveView:
+    """Progress; a preview picture is loaded by its own URL, which changes with it."""
+    return LiveView(live.stage, live.percent, preview_url(task_id, live.preview))
+
+
+def preview_url(task_id: str, preview: str | None) -> str | None:
+    """Where the latest preview of a task in flight is shown; None while there is none."""
+    return f"/api/tasks/{task_id}/preview?n={len(preview)}" if preview else None
 
 
 def progress_view(counts: Counts) -> ProgressView:

@@ -87,6 +87,7 @@ class Code(StrEnum):
     EVERY_TASK_FAILS = "every_task_fails"
     RATE_PAUSE = "rate_pause"
     BATCH_RUNNING = "batch_running"
+    NO_PREVIEW = "no_preview"
     TASK_RUNNING = "task_running"
     TOO_MANY_STREAMS = "too_many_streams"
     TOO_MANY_RETRIES = "too_many_retries"

@@ -13,7 +13,9 @@ from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected
 from engine.images.browse import Folder, list_folder, roots
 from engine.images.opening import OpenPicture, open_picture
+from engine.images.picture import HEAD_BYTES, sniff
 from engine.models import TaskMatch, TaskSort
+from engine.upstream.extract import decode_base64
 
 _ALL = 2**31
 _CHANGED_AT_ONCE = 200
@@ -110,7 +112,7 @@ def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
         removed=changes.removed,
         reset=changes.reset,
         truncated=changes.truncated,
-        live={task_id: live_view(state) for task_id, state in live.items()},
+        live={task_id: live_view(task_id, state) for task_id, state in live.items()},
     )
 
 
@@ -118,6 +120,18 @@ def source_image(console: Console, params: TaskId, caller: Caller) -> Picture:
     """The source picture as it is on disk."""
     task = console.store.task(params.task_id)
     return _file(Path(task.source_path), f"/api/tasks/{task.id}/source")
+
+
+def preview_image(console: Console, params: TaskId, caller: Caller) -> Picture:
+    """The latest preview that the API sent of a task in flight: progress, never a result."""
+    log = console.batch.live_log(params.task_id)
+    if log is None or not log.preview:
+        raise NotFound(Code.NO_PREVIEW, id=params.task_id)
+    data = decode_base64(log.preview)
+    mime = sniff(data[:HEAD_BYTES])
+    if mime is None:
+        raise NotFound(Code.NO_PREVIEW, id=params.task_id)
+    return Picture(mime, f"/api/tasks/{params.task_id}/preview", data=data)
 
 
 def source_thumbnail(console: Console, params: TaskThumbnail, caller: Caller) -> Picture:

@@ -23,6 +23,7 @@ from engine.upstream.netguard import Purpose, check_host, check_url
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
 _PROMPTS_SHOWN = 20
 _LONELY_SHOWN = 20
+_NAMES_KEPT = 50
 _MOST_VARIANTS = 20
 
 
@@ -140,6 +141,7 @@ def inspect_path(console: Console, params: StartParams, caller: Caller) -> Inspe
     config, _ = entered_config(console, params.config)
     plan = _plan(console, params, config)
     found, matched = plan.found, plan.matched
+    console.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
     unreadable = _unreadable(console, found, caller)
     lonely_rows = [row.file for row in matched.rows_without_file] if matched else []
     lonely_files = [picture.name for picture in matched.files_without_row] if matched else []

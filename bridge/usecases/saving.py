@@ -181,7 +181,8 @@ def preview_names(console: Console, params: PreviewParams, caller: Caller) -> Pr
     check_rule(rule)
     limit = max(1, min(params.limit, 50))
     tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
-    examples = [(task.source_name, _extension_of(task)) for task in tasks] or [("001_start.jpg", "png")]
+    examples = [(task.source_name, _extension_of(task)) for task in tasks]
+    examples = examples or [(name, "png") for name in console.inspected[:limit] or ["001_start.jpg"]]
     names: list[NamePreview] = []
     for number, (source, extension) in enumerate(examples, 1):
         stem = image_stem(rule, name_context(source, "task", "result", 1, number))

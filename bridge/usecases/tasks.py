@@ -12,7 +12,7 @@ from bridge.console import Console
 from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of, viewer
 from bridge.usecases.debug_text import debug_text
 from bridge.usecases.run import ask_again, retry_task_clear
-from bridge.views import TaskView
+from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
 from engine.models import Result, TaskSort
 from engine.tasks.batch import MAX_SINGLE_RETRIES
@@ -153,7 +153,7 @@ def get_task_debug(console: Console, params: TaskId, caller: Caller) -> DebugAns
         updated_at=task.updated_at,
         entries=[DebugEntryView(entry.at, entry.attempt, entry.kind, entry.data) for entry in entries],
         running=live is not None,
-        preview=live.preview if live else None,
+        preview=preview_url(task.id, live.preview) if live else None,
     )
 
 
