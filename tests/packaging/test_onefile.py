@@ -53,7 +53,7 @@ def test_demo_batch_over_http(slim: Path, serving: Serving, tmp_path: Path) -> N
     with serving(slim, "serve", "--demo") as address, client(address) as session:
         state = session.get("/api/state").json()
         assert state["task_count"] == 0
-        started = session.post("/api/tasks/start", json={"input_path": str(ROOT / "assets" / "samples"), "config": {
+        started = session.post("/api/tasks/start", json={"input_path": state["sample_path"], "config": {
             **state["current_config"], "user_prompt": "素描", "concurrency_limit": 8}})  # fmt: skip
         assert started.json()["task_count"] == len(SAMPLES)
         state = wait_until_finished(session)
