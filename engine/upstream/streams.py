@@ -19,7 +19,11 @@ from engine.upstream.call import Budget, Call, Phase, call_of, reason_of
 SLICE = 0.25
 """Longest wait, in seconds, before the deadline and the token are looked at again; cancelling wakes a wait earlier."""
 READ_BYTES = 64 * 1024
+LARGE_READ_BYTES = 512 * 1024
+"""What one read may bring once the peer sends faster than it is read: each read has its price in all layers above."""
 WRITE_BYTES = 256 * 1024
+HELD_BYTES = 16 * 1024
+"""A write of at most so much waits for the next one: one system call for both, and the peer wakes once."""
 
 _IN_PROGRESS = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY, errno.EINTR, errno.EISCONN})
 
@@ -35,6 +39,8 @@ class SocketStream(httpcore.NetworkStream):
         self._lock = threading.Lock()
         self._closed = False
         self._call = call
+        self._piece = READ_BYTES
+        self._held = b""
 
     def connect(self, address: Any, until: Callable[[], float]) -> None:
         """Connect; ``until`` gives the seconds left or raises. Raises OSError."""
@@ -51,33 +57,56 @@ class SocketStream(httpcore.NetworkStream):
         self._keep_alive()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Some bytes as soon as there are any; empty at the end."""
+        """Some bytes as soon as there are any, also more than ``max_bytes`` when much has come; empty at the end."""
         call = self._begin(timeout)
+        if self._held:
+            try:
+                self._send(b"", call)
+            except OSError as error:
+                raise call.lost(error) from None
         call.remaining()  # a peer that floods never makes us wait, and has no more time than others
         while True:
             try:
-                data = self._socket.recv(max_bytes)
+                data = self._socket.recv(max(self._piece, max_bytes))
             except (BlockingIOError, InterruptedError):
                 wait_for(self._socket, writing=False, seconds=min(call.remaining(), SLICE))
             except OSError as error:
                 raise call.lost(error) from None
             else:
                 self._note(data, call)
+                if len(data) >= self._piece:
+                    self._piece = min(2 * self._piece, LARGE_READ_BYTES)
                 return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all; raises httpcore.WriteError, upon which httpcore looks for an answer that came early."""
+        """Send all; raises httpcore.WriteError, upon which httpcore looks for an answer that came early.
+
+        A small buffer, as a request's head, is held back and goes out with what is written or read next.
+        """
         call = self._begin(timeout)
-        rest = memoryview(buffer)
-        while rest:
-            try:
-                rest = rest[self._socket.send(rest[:WRITE_BYTES]) :]
-            except (BlockingIOError, InterruptedError):
-                wait_for(self._socket, writing=True, seconds=min(call.remaining(), SLICE))
-            except OSError as error:
-                call.remaining()
-                call.unsent = True
-                raise httpcore.WriteError(reason_of(error)) from None
+        if buffer and not self._held and len(buffer) <= HELD_BYTES:
+            self._held = bytes(buffer)
+            return
+        try:
+            self._send(buffer, call)
+        except OSError as error:
+            raise httpcore.WriteError(reason_of(error)) from None
+
+    def _send(self, buffer: bytes, call: Call) -> None:
+        """What was held, and this. Raises OSError."""
+        parts = (self._held, buffer) if len(buffer) > WRITE_BYTES else (self._held + buffer,)
+        self._held = b""
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                try:
+                    rest = rest[self._socket.send(rest[:WRITE_BYTES]) :]
+                except (BlockingIOError, InterruptedError):
+                    wait_for(self._socket, writing=True, seconds=min(call.remaining(), SLICE))
+                except OSError:
+                    call.remaining()
+                    call.unsent = True
+                    raise
 
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None

@@ -100,6 +100,7 @@ class Transport:
         self._closing = CancelToken()
         self._lock = threading.Condition()
         self._running = 0
+        self._known_proxies: tuple[float, Mapping[str, str]] | None = None
         self._pools: dict[_PoolKey, httpcore.ConnectionPool] = {}
 
     def close(self) -> None:
@@ -185,7 +186,7 @@ class Transport:
 
     def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
         """One request and the head of its answer; once more if a kept connection had been closed meanwhile."""
-        proxy = choose_proxy(trip.proxy, target, self._proxies() if not trip.proxy.strip() else {})
+        proxy = choose_proxy(trip.proxy, target, self._environment() if not trip.proxy.strip() else {})
         pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, target.scheme == "https"))
         try:
             return self._once(pool, target, message, trip, proxy)
@@ -218,6 +219,14 @@ class Transport:
             response.close()
             raise proxy_failed(call, response.status)
         return response
+
+    def _environment(self) -> Mapping[str, str]:
+        """The environment's proxies, looked up at most once a second: on some systems that reads a registry."""
+        now = self._clock()
+        known = self._known_proxies
+        if known is None or not 0 <= now - known[0] < 1.0:
+            known = self._known_proxies = (now, self._proxies())
+        return known[1]
 
     def _enter(self, stack: ExitStack, call: Call, trip: _Trip) -> None:
         """Count the call and tie it to the tokens; all is undone when the stack closes."""
