@@ -14,7 +14,7 @@ import { enterPath } from './actions.js';
 import * as store from './store.js';
 import { App } from './views/app.js';
 import { TokenGate } from './views/token.js';
-import { prepareBridge, startWindow } from './window.js';
+import { startWindow } from './window.js';
 
 const RETRY = 1500; // ms
 
@@ -62,7 +62,6 @@ async function loadTemplates() {
   store.templates.value = (await call('list_templates')).templates;
 }
 
-prepareBridge();
 boot().catch((error) => {
   if (error.code === 'token_required') render(html`<${TokenGate} />`, document.getElementById('app'));
   else {

@@ -1,4 +1,4 @@
-// Owns what is special in the program's own window: the bridge without eval, dropped paths, menu, zoom keys.
+// Owns what is special in the program's own window: dropped paths, the menu's commands and its keys.
 import { chooseFolder, deed, enterPath, resume, retryFailed, saveAll, start, stop } from './actions.js';
 import { call, isWindow } from './api.js';
 import { showKeys } from './keys.js';
@@ -6,29 +6,6 @@ import { openReview } from './reviewing.js';
 import { focusIndex, inputPath } from './store.js';
 
 const ZOOM_STEPS = [0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2];
-
-/**
- * Lets pywebview make its API under a CSP without `unsafe-eval`: the functions that it would compile from text are
- * closures here. Must run before the bridge is put into the page.
- */
-export function prepareBridge() {
-  let bridge = window.pywebview;
-  const mend = (made) => {
-    bridge = made;
-    if (made) made._createApi = (functions) => functions.forEach(({ func }) => addFunction(made, func));
-  };
-  mend(bridge);
-  Object.defineProperty(window, 'pywebview', { configurable: true, get: () => bridge, set: mend });
-}
-
-function addFunction(bridge, name) {
-  bridge._returnValuesCallbacks[name] = {};
-  bridge.api[name] = (...values) => new Promise((resolve, reject) => {
-    const id = crypto.randomUUID();
-    bridge._checkValue(name, resolve, reject, id);
-    bridge._jsApiCallback(name, values, id);
-  });
-}
 
 /** Begins to listen; in a browser none of these events comes, and keys stay the browser's. */
 export function startWindow() {
