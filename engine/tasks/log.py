@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import json
+import re
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -13,7 +17,33 @@ from engine.errors import Problem
 from engine.models import DebugEntry
 
 MAX_TEXT = 400
+_TELLING = 8  # so many characters of a key are worth hiding
+_SHORTENED = re.compile(r"…( \(\d+\))?\Z")
 MAX_EVENTS = 200  # events kept of one attempt; a token-wise gateway sends thousands
+
+
+class Blanking:
+    """Blanks a key out of texts, in whichever way an API may write it back: plain, escaped, encoded, cut off."""
+
+    def __init__(self, key: str) -> None:
+        forms = {key, quote(key), quote(key, safe=""), quote_plus(key), html.escape(key), html.escape(key, quote=False)}
+        forms |= {json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1], repr(key)[1:-1]}
+        forms |= {form.replace("/", "\\/") for form in forms}
+        self._forms = sorted(forms - {""}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
+        self.longest = max(map(len, self._forms), default=0)
+
+    def blank(self, text: str) -> str:
+        """The text without the key."""
+        if not self._forms:
+            return text
+        text = self._pattern.sub(KEY_PLACEHOLDER, text)
+        body = _SHORTENED.sub("", text)  # a text that was shortened before may end in the middle of the key
+        for form in self._forms:
+            for length in range(min(len(form) - 1, len(body)), _TELLING - 1, -1):
+                if body.endswith(form[:length]):
+                    return body[:-length] + KEY_PLACEHOLDER + text[len(body) :]
+        return text
 
 
 class EditLog:
@@ -25,7 +55,7 @@ class EditLog:
         self.percent: int | None = None
         self.stage = "waiting"
         self.preview: str | None = None
-        self._key = key
+        self._key = Blanking(key)
         self._clock = clock
         self._events = 0
 
@@ -53,11 +83,8 @@ class EditLog:
 
     def without_key(self, problem: Problem) -> Problem:
         """The problem with the key blanked out of its params: some APIs repeat it in their refusal."""
-        if not self._key:
-            return problem
         params = {
-            name: value.replace(self._key, KEY_PLACEHOLDER) if isinstance(value, str) else value
-            for name, value in problem.params.items()
+            name: self._key.blank(value) if isinstance(value, str) else value for name, value in problem.params.items()
         }
         return msgspec.structs.replace(problem, params=params)
 
@@ -74,9 +101,7 @@ class EditLog:
 
     def _shorten(self, text: str) -> str:
         # The key is looked for before the cut as well: a cut through its middle would hide it from the search.
-        head = text[: MAX_TEXT + len(self._key)]
-        if self._key:
-            head = head.replace(self._key, KEY_PLACEHOLDER)
+        head = self._key.blank(text[: MAX_TEXT + self._key.longest])
         if len(text) <= MAX_TEXT:
             return head
         return f"{head[:MAX_TEXT]}… ({len(text)})"
