@@ -81,6 +81,7 @@ export function start() {
     await refresh();
     fillForm(store.config.peek());
     if (answer.reused_count) toast(t('page.run.reused', { count: answer.reused_count, fresh: answer.new_count }));
+    if (answer.unreadable_count) toast(t('page.run.leftOut', { count: answer.unreadable_count }));
     announce(t('page.run.started', { count: answer.new_count ?? answer.task_count }));
   });
 }
@@ -162,7 +163,8 @@ export const saveResult = (task, result) => deed(`save ${result.id}`, async () =
   if (!outputGiven()) return;
   const answer = await call('save_result', { task_id: task.id, result_id: result.id, ...savingParams() });
   pushRecent(store.recentOutputs, savingParams().output_dir);
-  toast(t('page.save.savedAs', { path: answer.saved_image }));
+  const action = isWindow() ? { label: t('page.reveal'), run: () => reveal({ path: answer.saved_image }) } : null;
+  toast(t('page.save.savedAs', { path: answer.saved_image }), { action });
 });
 
 /** Saves the results of everything, of the filter, or of what is selected. */

@@ -25,6 +25,17 @@ export function connect(onFinished) {
   });
 }
 
+/** Lets go of the stream while nobody looks and nothing runs: a browser opens only six connections to one server. */
+export function restWhenHidden(onFinished) {
+  document.addEventListener('visibilitychange', () => {
+    if (!document.hidden && source?.readyState === EventSource.CLOSED) connect(onFinished);
+    else if (document.hidden && !store.working.peek()) {
+      clearTimeout(retryTimer);
+      source?.close();
+    }
+  });
+}
+
 /** The run's figures, which state, snapshot and change events share. */
 export function takeFigures(data) {
   store.running.value = data.running;

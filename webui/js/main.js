@@ -2,11 +2,12 @@
 import { batch } from '@preact/signals';
 import { render } from 'preact';
 import { call, openDoor } from './api.js';
-import { connect, refresh, takeState } from './events.js';
+import { connect, refresh, restWhenHidden, takeState } from './events.js';
 import { html, loadIcons } from './html.js';
-import { nearest, setLanguage } from './i18n.js';
+import { nearest, problemText, setLanguage } from './i18n.js';
 import { startKeys } from './keys.js';
 import { reload } from './list.js';
+import { toast } from './notices.js';
 import { fillForm, remember, startRemembering, startTheme } from './settings.js';
 import { startSignals, runFinished } from './signals.js';
 import { startRule } from './rule.js';
@@ -48,6 +49,8 @@ async function boot() {
   });
   render(html`<${App} />`, document.getElementById('app'));
   connect(runFinished);
+  restWhenHidden(runFinished);
+  for (const notice of state.notices ?? []) toast(problemText(notice), { kind: 'error' });
   startSignals();
   startKeys();
   startWindow();

@@ -8,7 +8,7 @@ import * as store from '../store.js';
 
 const AGAIN = 1000; // ms between looks at a running task
 const KINDS = ['request', 'status', 'event', 'extracted', 'refused', 'error', 'retry'];
-const ICON = { request: 'upload', status: 'info', event: 'chevron-right', extracted: 'image', refused: 'ban', error: 'circle-x', retry: 'repeat-2' };
+const ICON = { request: 'arrow-up', status: 'info', event: 'arrow-down', extracted: 'image', refused: 'ban', error: 'circle-x', retry: 'repeat-2' };
 const SHOWN = 400; // entries drawn at first
 
 function useLog(id) {

@@ -35,8 +35,8 @@ function Control({ spec, value }) {
       placeholder=${spec.kind === 'json' ? '{}' : ''} value=${value} onInput=${typed} onBlur=${left}></textarea>`;
   }
   if (spec.type === 'integer' || spec.type === 'number') {
-    return html`<span class="with-unit"><input ...${shared} type="number" inputmode="decimal" min=${spec.minimum} max=${spec.maximum} step=${spec.step ?? (spec.type === 'integer' ? 1 : 'any')}
-      value=${value} onInput=${typed} onBlur=${left} />${spec.unit && html`<span class="unit">${t(`page.unit.${spec.unit}`)}</span>`}</span>`;
+    return html`<input ...${shared} type="number" inputmode="decimal" min=${spec.minimum} max=${spec.maximum} step=${spec.step ?? (spec.type === 'integer' ? 1 : 'any')}
+      value=${value} onInput=${typed} onBlur=${left} />`;
   }
   const secret = spec.kind === 'secret';
   return html`<input ...${shared} type=${secret ? 'password' : spec.kind === 'url' ? 'url' : 'text'} autocomplete="off" spellcheck="false"

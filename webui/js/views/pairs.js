@@ -15,6 +15,7 @@ import { Card, CARD_CHROME } from './card.js';
 const GAP = 8;
 const PAD = 8; // inside a card
 const EDGE = 12; // around the list
+const GIVE = 0.86; // pictures may get this much smaller than wished where a column more fits then
 const OVERSCAN = 2; // rows
 const HURRY = 3; // px a ms
 const REST = 90; // ms
@@ -133,7 +134,7 @@ async function onTask(event, key, index) {
 export function arrange(width, wanted, slots) {
   const beside = GAP * slots + PAD * 2 + 2; // of a card, beside its pictures
   const room = Math.max(0, width - EDGE * 2);
-  const columns = Math.max(1, Math.floor((room + GAP) / (wanted * (1 + slots) + beside + GAP)));
+  const columns = Math.max(1, Math.floor((room + GAP) / (wanted * GIVE * (1 + slots) + beside + GAP)));
   const card = (room - GAP * (columns - 1)) / columns;
   return { columns, size: Math.max(64, Math.min(wanted * 1.6, Math.floor((card - beside) / (1 + slots)))) };
 }

@@ -42,6 +42,7 @@ function Figures() {
       ${progress.partial_success > 0 && html`<${Count} status="partial_success" icon="triangle-alert" count=${progress.partial_success} />`}
       <${Count} status="failed" icon="circle-x" count=${progress.failed} />
       ${progress.processing > 0 && html`<${Count} status="processing" icon="loader" count=${progress.processing} />`}`}
+    ${store.running.value && run.limit < (store.config.value.concurrency_limit ?? 0) && html`<span class="rate">${t('page.run.slowed', { limit: run.limit })}</span>`}
     ${store.running.value && run.rate_per_minute > 0 && html`<span class="rate">${t('page.run.rate', { rate: oneDigit(run.rate_per_minute) })}</span>`}
     ${store.running.value && typeof run.seconds_left === 'number' && html`<span class="rate">${t('page.run.left', { time: duration(run.seconds_left) })}</span>`}
   </div>`;
