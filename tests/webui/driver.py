@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import FloatRect, Locator, Page
 
 from bridge.console import Console
 from bridge.opening import load_messages, version
@@ -147,6 +147,13 @@ def open_page(page: Page, site: Site, query: str = "") -> None:
     page.wait_for_selector(".runbar")
 
 
+def box(locator: Locator) -> FloatRect:
+    """Where an element stands."""
+    found = locator.bounding_box()
+    assert found is not None, f"{locator} is not shown"
+    return found
+
+
 def shown(locator: Locator) -> str:
     """Text of an element, in one line."""
     return " ".join(locator.inner_text().split())
@@ -156,3 +163,7 @@ def choose_menu(page: Page, button: Locator, item: str) -> None:
     """Open a menu at a button and choose from it."""
     button.click()
     page.locator(".menu").get_by_text(item, exact=True).click()
+
+
+Note = Callable[[str, object], None]
+"""What pytest's record_property is: a figure that a run measured, by name."""

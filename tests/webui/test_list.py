@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from engine.models import TaskMatch, TaskStatus
-from tests.webui.driver import Seed, Site, choose_menu, open_page, running, seed, shown, until
+from tests.webui.driver import Note, Seed, Site, box, choose_menu, open_page, running, seed, shown, until
 
 MANY = 50_000
 ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow <b>down</b>", "retry_after": 3}})
@@ -74,9 +74,7 @@ def count(page: Page, text: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1280, 800), (1920, 1080)], ids=lambda size: f"{size[0]}x{size[1]}")
-def test_fifty_thousand(
-    crowd: Site, browser: Browser, size: tuple[int, int], record_property: pytest.RecordProperty
-) -> None:
+def test_fifty_thousand(crowd: Site, browser: Browser, size: tuple[int, int], record_property: Note) -> None:
     """First rows come soon, the document stays small, and no frame stands still while the whole list goes by."""
     page = browser.new_page(viewport={"width": size[0], "height": size[1]}, locale="en")
     page.add_init_script(FIRST_ROWS)
@@ -130,9 +128,9 @@ def test_filter_search_sort(few: Site, page: Page) -> None:
 def test_picture_size(few: Site, page: Page) -> None:
     """The slider changes the pictures, and the size is remembered over a reload."""
     open_page(page, few)
-    before = page.locator(".tile").first.bounding_box()
+    before = box(page.locator(".tile").first)
     page.locator(".size input").fill("80")
-    until(lambda: page.locator(".tile").first.bounding_box()["width"] < before["width"] * 0.8)
+    until(lambda: box(page.locator(".tile").first)["width"] < before["width"] * 0.8)
     until(lambda: few.console.preferences.ui.get("thumb_size") == 80)
     page.reload()
     page.wait_for_selector(".card")
@@ -237,14 +235,12 @@ def test_live_changes_do_not_jump(crowd: Site, page: Page) -> None:
         "[...document.querySelectorAll('.card')].map((card) => [card.getBoundingClientRect().top, card])"
         ".filter(([top]) => top > 200)[0][1].querySelector('.name').textContent"
     )
-    before = page.locator(f".card:has-text('{middle}')").bounding_box()
+    before = box(page.locator(f".card:has-text('{middle}')"))
     gone = crowd.console.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))[:40]
     crowd.console.store.set_status(gone, TaskStatus.STOPPED)
     until(lambda: shown(page.locator(".list-count")) == "5,516 of 50,000")
     until(lambda: page.locator(f".card:has-text('{middle}')").count() == 1)
-    after = page.locator(f".card:has-text('{middle}')").bounding_box()
-    assert before is not None
-    assert after is not None
+    after = box(page.locator(f".card:has-text('{middle}')"))
     assert abs(after["y"] - before["y"]) <= before["height"] + 8  # at most the rest of a row
 
 

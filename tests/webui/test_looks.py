@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.webui.driver import AXE, Seed, Seen, Site, open_page, running, seed, until, watch
+from tests.webui.driver import AXE, Seed, Seen, Site, box, open_page, running, seed, until, watch
 
 ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow down", "retry_after": 3}})
 WARNING = json.dumps({"code": "some_candidates_refused", "params": {"refused": 1, "named": 2, "reason": "timed_out"}})
@@ -73,27 +73,40 @@ def leave_drawer(page: Page) -> None:
     until(lambda: page.locator(".drawer").count() == 0)
 
 
+def each(*deeds: Callable[[], object]) -> Callable[[], None]:
+    """One step made of several."""
+
+    def run() -> None:
+        for deed in deeds:
+            deed()
+
+    return run
+
+
 def in_list(page: Page) -> list[tuple[str, Callable[[], object]]]:
     """Steps through the views that lie around the list; each is looked at after its step."""
+    press = page.keyboard.press
+    card, failed = page.locator("#card-0"), page.locator("#card-1 .problem .button").first
     return [
         ("list", lambda: page.wait_for_selector(".tile img")),
         ("folds", lambda: unfold(page)),
-        ("selection", lambda: page.locator("#card-0 input[type=checkbox]").click()),
-        ("menu", lambda: page.locator("#card-0 header .icon-button").click()),
-        ("drawer", lambda: (page.keyboard.press("Escape"), page.locator("#card-0").focus(), open_drawer(page))),
-        ("keys", lambda: (leave_drawer(page), page.keyboard.press("?"), page.wait_for_selector("dialog"))),
-        ("confirm", lambda: (page.keyboard.press("Escape"), page.locator("#card-1 .problem .button").first.click())),
-        ("folders", lambda: (page.keyboard.press("Escape"), page.locator(".path-row .icon-button").first.click())),
+        ("selection", card.locator("input[type=checkbox]").click),
+        ("menu", card.locator("header .icon-button").click),
+        ("drawer", each(lambda: press("Escape"), card.focus, lambda: open_drawer(page))),
+        ("keys", each(lambda: leave_drawer(page), lambda: press("?"), lambda: page.wait_for_selector("dialog"))),
+        ("confirm", each(lambda: press("Escape"), failed.click)),
+        ("folders", each(lambda: press("Escape"), page.locator(".path-row .icon-button").first.click)),
     ]
 
 
 def in_review(page: Page) -> list[tuple[str, Callable[[], object]]]:
     """Steps through the review view."""
+    press = page.keyboard.press
     return [
-        ("side", lambda: (page.locator("#card-2").focus(), page.keyboard.press("Enter"))),
-        ("slider", lambda: page.keyboard.press("b")),
-        ("difference", lambda: (page.keyboard.press("d"), page.wait_for_selector(".stage canvas"))),
-        ("prompt", lambda: (page.keyboard.press("v"), page.keyboard.press("p"))),
+        ("side", each(page.locator("#card-2").focus, lambda: press("Enter"))),
+        ("slider", lambda: press("b")),
+        ("difference", each(lambda: press("d"), lambda: page.wait_for_selector(".stage canvas"))),
+        ("prompt", each(lambda: press("v"), lambda: press("p"))),
         ("log", lambda: open_drawer(page)),
     ]
 
@@ -143,17 +156,14 @@ def test_everything_fits(site: Site, page: Page, size: tuple[int, int]) -> None:
       .filter(([box]) => box.width && (box.right > innerWidth + 1 || box.left < -1))
       .map(([, one]) => one.outerHTML.slice(0, 80))"""
     assert page.evaluate(out) == []
-    side = page.locator(".side").bounding_box()
-    work = page.locator(".work").bounding_box()
-    assert side is not None
-    assert work is not None
+    side, work = box(page.locator(".side")), box(page.locator(".work"))
     assert (work["y"] >= side["y"] + side["height"] - 1) == (size[0] < 900)
     assert work["height"] > 200
     page.locator("#card-0").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".review .layer img")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    assert page.locator(".review .stage").bounding_box()["height"] > size[1] * 0.5
+    assert box(page.locator(".review .stage"))["height"] > size[1] * 0.5
 
 
 def test_nothing_moves_while_pictures_load(site: Site, page: Page) -> None:

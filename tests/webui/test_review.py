@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from engine.models import TaskMatch
-from tests.webui.driver import Seed, Site, open_page, picture, running, seed, shown, until
+from tests.webui.driver import Note, Seed, Site, box, open_page, picture, running, seed, shown, until
 
 
 @pytest.fixture
@@ -32,6 +32,11 @@ def place(page: Page) -> str:
     return shown(page.locator(".review-place"))
 
 
+def wait_for_place(page: Page, number: int) -> None:
+    """Until that pair is shown."""
+    until(lambda: place(page) == f"{number} / 100")
+
+
 def decisions(site: Site) -> dict[str, tuple[bool, bool]]:
     """Result id → (ticked, dropped)."""
     return {
@@ -45,7 +50,7 @@ def test_judge_a_hundred_pairs(site: Site, page: Page, tmp_path: Path) -> None:
     review(page, site)
     expected = decisions(site)
     for n in range(100):
-        until(lambda n=n: place(page) == f"{n + 1} / 100")
+        wait_for_place(page, n + 1)
         if n % 4 == 1:
             page.keyboard.press("1")
             expected[f"r{n}-0"] = (False, False)
@@ -67,13 +72,13 @@ def test_judge_a_hundred_pairs(site: Site, page: Page, tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == kept
 
 
-def test_step_is_quick(site: Site, page: Page, record_property: pytest.RecordProperty) -> None:
+def test_step_is_quick(site: Site, page: Page, record_property: Note) -> None:
     """The next pair's pictures are there already when it is asked for."""
     review(page, site)
     page.wait_for_timeout(800)
     for n in range(20):
         page.keyboard.press("ArrowRight")
-        until(lambda n=n: place(page) == f"{n + 2} / 100")
+        wait_for_place(page, n + 2)
         page.wait_for_timeout(120)
     steps = page.evaluate("performance.getEntriesByName('review-step').map((entry) => entry.duration)")
     steps = sorted(steps[-20:])
@@ -110,7 +115,7 @@ def test_many_steps_back(site: Site, page: Page) -> None:
     start = decisions(site)
     review(page, site)
     for n in range(6):
-        until(lambda n=n: place(page) == f"{n + 1} / 100")
+        wait_for_place(page, n + 1)
         page.keyboard.press("x" if n % 2 else "t")
         page.keyboard.press("Enter")
     until(lambda: place(page) == "7 / 100")
@@ -137,7 +142,7 @@ def test_keys_pressed_fast_keep_their_order(site: Site, page: Page) -> None:
 
 def transforms(page: Page) -> list[str]:
     """How each shown picture is moved and enlarged."""
-    return page.locator(".stage .layer").evaluate_all("(layers) => layers.map((layer) => layer.style.transform)")
+    return list(page.locator(".stage .layer").evaluate_all("(layers) => layers.map((layer) => layer.style.transform)"))
 
 
 def test_zoom_and_pan_are_locked(site: Site, page: Page) -> None:
@@ -150,11 +155,10 @@ def test_zoom_and_pan_are_locked(site: Site, page: Page) -> None:
     page.mouse.wheel(0, -600)
     until(lambda: transforms(page)[0] != fitted[0])
     zoomed = transforms(page)
-    box = page.locator(".pane").first.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    pane = box(page.locator(".pane").first)
+    page.mouse.move(pane["x"] + 100, pane["y"] + 100)
     page.mouse.down()
-    page.mouse.move(box["x"] + 60, box["y"] + 70)
+    page.mouse.move(pane["x"] + 60, pane["y"] + 70)
     page.mouse.up()
     until(lambda: transforms(page) != zoomed)
     assert len(set(transforms(page))) == 1
@@ -247,8 +251,7 @@ def test_pictures_of_other_sizes_lie_upon_each_other(tmp_path: Path, page: Page)
     picture(tmp_path / "data" / "sources" / "0.png", 0, size=(1280, 960))
     with running(tmp_path / "data") as site:
         review(page, site)
-        boxes = [one.bounding_box() for one in page.locator(".stage .layer img").all()]
-        widths = [box["width"] for box in boxes if box is not None]
+        widths = [box(one)["width"] for one in page.locator(".stage .layer img").all()]
         page.goto("about:blank")
     assert len(widths) == 2
     assert abs(widths[0] - widths[1]) < 2

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.webui.driver import Seed, Seen, Site, choose_menu, open_page, picture, running, seed, shown, until, watch
@@ -36,7 +36,12 @@ def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
     seed(tmp_path / "data", tasks)
     with running(tmp_path / "data") as site:
         dialogs: list[str] = []
-        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+        def note(dialog: Dialog) -> None:
+            dialogs.append(dialog.message)
+            dialog.dismiss()
+
+        page.on("dialog", note)
         open_page(page, site)
         page.wait_for_selector("#card-3")
         names = page.locator(".card .name").all_inner_texts()

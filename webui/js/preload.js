@@ -2,7 +2,7 @@
 
 const KEEP = 24;
 const held = new Map(); // url → {image, ready}, the oldest first
-const sizes = new Map(); // url → bytes
+const facts = new Map(); // url → {width, height, bytes}
 
 /** Loads and decodes a picture; `ready` gives the image or fails. */
 export function preload(url) {
@@ -17,7 +17,7 @@ export function preload(url) {
   image.draggable = false;
   image.alt = '';
   image.src = url;
-  const entry = { image, ready: image.decode().then(() => { noteSize(url, image.src); return image; }) };
+  const entry = { image, ready: image.decode().then(() => { note(url, image); return image; }) };
   entry.ready.catch(() => held.delete(url));
   held.set(url, entry);
   for (const [old, one] of held) {
@@ -33,14 +33,14 @@ export async function shown(url) {
   return image.isConnected ? image.cloneNode() : image;
 }
 
-function noteSize(url, address) {
-  const entry = performance.getEntriesByName(address, 'resource').at(-1);
-  if (entry?.encodedBodySize) sizes.set(url, entry.encodedBodySize);
-  if (sizes.size > 2000) sizes.clear();
+function note(url, image) {
+  const entry = performance.getEntriesByName(image.src, 'resource').at(-1);
+  if (facts.size > 2000) facts.clear();
+  facts.set(url, { width: image.naturalWidth, height: image.naturalHeight, bytes: entry?.encodedBodySize || facts.get(url)?.bytes });
 }
 
-/** Bytes of a picture that was loaded; undefined where the browser does not tell. */
-export const sizeOf = (url) => sizes.get(url);
+/** Pixels and bytes of a picture that was loaded; `bytes` is undefined where the browser does not tell. */
+export const factsOf = (url) => facts.get(url);
 
 /** Forgets all pictures. */
 export function forget() {

@@ -1,5 +1,5 @@
 // Owns the one dialog at a time: questions, a text to enter, the folder picker, the list of keys, errors of saving.
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { html, IconButton } from '../html.js';
 import { problemText, t } from '../i18n.js';
 import { KeyRows, LIST_KEYS, REVIEW_KEYS } from '../keys.js';
@@ -44,17 +44,28 @@ function content(dialog, done) {
 export function Dialogs() {
   const box = useRef(null);
   const dialog = store.dialog.value;
-  useEffect(() => {
-    if (!dialog) return undefined;
-    const before = document.activeElement;
-    box.current.showModal();
-    return () => before?.focus?.();
-  }, [dialog]);
-  if (!dialog) return null;
   const done = (answer) => {
+    if (store.dialog.peek() !== dialog) return;
     store.dialog.value = null;
     dialog.resolve(answer);
   };
+  useLayoutEffect(() => {
+    if (!dialog) return undefined;
+    const before = document.activeElement;
+    const escape = (event) => { // also when it is pressed before the focus is here
+      if (event.key !== 'Escape') return;
+      event.preventDefault();
+      event.stopPropagation();
+      done(null);
+    };
+    box.current.showModal();
+    addEventListener('keydown', escape, true);
+    return () => {
+      removeEventListener('keydown', escape, true);
+      before?.focus?.();
+    };
+  }, [dialog]);
+  if (!dialog) return null;
   const [title, body] = content(dialog, done);
   return html`<dialog class=${`dialog ${dialog.kind}`} ref=${box} aria-labelledby="dialog-title" onCancel=${(event) => { event.preventDefault(); done(null); }}>
     <header><h2 id="dialog-title" dir="auto">${title}</h2><${IconButton} icon="x" label=${t('page.close')} onClick=${() => done(null)} /></header>

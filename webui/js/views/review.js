@@ -5,7 +5,7 @@ import { decided, drop, toggle, toggleAll } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
 import { isTyping, showKeys } from '../keys.js';
-import { sizeOf } from '../preload.js';
+import { factsOf, preload } from '../preload.js';
 import { accept, chooseResult, closeReview, goTo, nextUndecided, setZoom, step, zoomBy } from '../reviewing.js';
 import * as store from '../store.js';
 import { redo, undo } from '../undo.js';
@@ -99,14 +99,14 @@ function Head({ task, index }) {
 
 function Facts({ task, result }) {
   const [, again] = useState(0);
-  useEffect(() => { // the browser tells a picture's bytes once it is loaded
-    const timer = setTimeout(() => again((n) => n + 1), 300);
-    return () => clearTimeout(timer);
-  }, [task.id]);
-  const source = document.querySelector('.stage .pane[data-width]')?.dataset;
-  const sourceBytes = task.source_size ?? sizeOf(task.source_image_url);
+  useEffect(() => { // what the browser tells of a picture once it is loaded
+    let here = true;
+    preload(task.source_image_url).ready.then(() => here && again((n) => n + 1), () => undefined);
+    return () => { here = false; };
+  }, [task.source_image_url]);
+  const source = factsOf(task.source_image_url);
   const sides = [];
-  if (sourceBytes) sides.push(`${t('page.source')} ${source && store.reviewMode.value === 'side' ? `${source.width}×${source.height} · ` : ''}${bytes(sourceBytes)}`);
+  if (source) sides.push(`${t('page.source')} ${source.width}×${source.height}${source.bytes ? ` · ${bytes(source.bytes)}` : ''}`);
   if (result) sides.push(`${t('page.result')} ${result.width}×${result.height} · ${bytes(result.size)} · ${(result.mime ?? '').replace('image/', '').toUpperCase()}`);
   return html`<p class="facts">${sides.map((text, at) => html`<span key=${at}>${text}</span>`)}</p>`;
 }

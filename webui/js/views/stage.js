@@ -54,14 +54,14 @@ function usePicture(pane, url, make, nominal) {
   useEffect(() => {
     let current = true;
     const put = (node) => {
-      if (!current) return;
+      if (!current || !pane.current) return;
       pane.current.querySelector('.layer').replaceChildren(node);
       setWhy(null);
       lay(pane.current, keep.current);
       if (![...document.querySelectorAll('.stage .layer')].some((layer) => !layer.firstChild)) noteShown();
     };
     (make ? make() : shown(url)).then(put, async () => {
-      if (!current) return;
+      if (!current || !pane.current) return;
       pane.current.querySelector('.layer').replaceChildren();
       const reason = (await whyNot(url)) || t('page.picture.failed');
       if (current) setWhy(reason);
