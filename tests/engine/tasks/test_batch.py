@@ -1,0 +1,301 @@
+"""Many edits at once on a real store: order, limits, faults, a full disk, tasks that go away, and the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import ApiConfig
+from engine.errors import Busy, Code
+from engine.models import EditJob, EditLimits, EditOutcome, ImageInfo, SourceType, StoredImage, TaskMatch, TaskStatus
+from engine.tasks import batch as batch_module
+from engine.tasks.batch import Batch
+from engine.tasks.gate import CallGate
+from engine.tasks.log import EditLog
+from engine.tasks.store import NewTask, Store
+from engine.upstream.cancel import CancelToken
+
+CONFIG = ApiConfig(concurrency_limit=2, retry_interval=0.1)
+
+
+def image(text: str) -> StoredImage:
+    """A stored picture of this hash."""
+    return StoredImage(text.rjust(64, "0"), 5, ImageInfo("image/png", "png", 1, 1), SourceType.URL)
+
+
+class Edits:
+    """A runner whose edits wait until they are let go, and end as told."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.changed = threading.Condition()
+        self.open = threading.Event()
+        self.open.set()
+        self.ending: Callable[[EditJob], EditOutcome] = done
+
+    def __call__(self, job: EditJob, cancel: CancelToken, _log: EditLog, _gate: CallGate) -> EditOutcome:
+        with self.changed:
+            self.started.append(job.task_id)
+            self.changed.notify_all()
+        while not self.open.wait(0.01):
+            if cancel.cancelled:
+                return EditOutcome(job.task_id, TaskStatus.STOPPED, [], 1)
+        return self.ending(job)
+
+    def wait_started(self, count: int) -> None:
+        """Until so many edits have begun."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.started) >= count, 10)
+
+
+def done(job: EditJob) -> EditOutcome:
+    """One picture, named after the task."""
+    return EditOutcome(job.task_id, TaskStatus.DONE, [image(job.task_id)], 1, 200)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """An empty store."""
+    opened = Store(tmp_path / "tasks.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def edits() -> Edits:
+    """The runner."""
+    return Edits()
+
+
+@pytest.fixture
+def batch(store: Store, edits: Edits) -> Iterator[Batch]:
+    """A batch on the store."""
+    running = Batch(store, edits, ThreadPoolExecutor(16), limits=EditLimits())
+    yield running
+    running.close()
+
+
+def add(store: Store, count: int) -> list[str]:
+    """So many pending tasks."""
+    return store.add([NewTask(f"/in/{number}.png", f"{number}.png", "print") for number in range(count)])
+
+
+def states(store: Store) -> list[str]:
+    """The states in task order."""
+    return [task.status.value for task in store.tasks(TaskMatch())]
+
+
+def test_tasks_run_in_order_within_the_limit(store: Store, batch: Batch, edits: Edits) -> None:
+    """Two at once, in the order given; a second start is refused while they run."""
+    ids = add(store, 5)
+    edits.open.clear()
+    batch.start(ids, CONFIG)
+    edits.wait_started(2)
+    info = batch.info()
+    assert (info.running, info.in_flight, info.queued, info.total_in_run) == (True, 2, 3, 5)
+    assert batch.live().keys() == set(ids[:2])
+    assert batch.live_log(ids[0]) is not None
+    assert batch.live_log(ids[4]) is None
+    with pytest.raises(Busy):
+        batch.start(ids, CONFIG)
+    edits.open.set()
+    assert batch.wait_idle(10)
+    assert sorted(edits.started) == sorted(ids)
+    assert states(store) == ["done"] * 5
+    info = batch.info()
+    assert (info.running, info.finished_in_run, info.seconds_left) == (False, 5, None)
+
+
+def test_more_tasks_join_a_running_batch_once(store: Store, batch: Batch, edits: Edits) -> None:
+    """What is asked for while a batch runs is added to it; what waits or runs already is not added again."""
+    ids = add(store, 4)
+    edits.open.clear()
+    batch.start(ids[:2], CONFIG)
+    edits.wait_started(2)
+    seen: list[str] = []
+    assert batch.enqueue([*ids, ids[3]], CONFIG, before=seen.extend) == 2
+    assert seen == ids[2:]
+    assert batch.enqueue(ids, CONFIG) == 0
+    assert batch.info().total_in_run == 4
+    edits.open.set()
+    assert batch.wait_idle(10)
+    assert sorted(edits.started) == sorted(ids)
+
+
+def test_while_it_stops_nothing_is_begun(store: Store, batch: Batch, edits: Edits) -> None:
+    """Between stop and the last landing every request to run is refused."""
+    ids = add(store, 3)
+    hold = threading.Event()
+
+    def slow(job: EditJob) -> EditOutcome:
+        hold.wait(10)
+        return EditOutcome(job.task_id, TaskStatus.STOPPED, [], 1)
+
+    edits.ending = slow
+    batch.start(ids[:2], CONFIG)
+    edits.wait_started(2)
+    assert batch.stop() == 2
+    assert batch.info().stop_requested
+    for ask in (lambda: batch.enqueue(ids[2:], CONFIG), lambda: batch.retry(ids[2], CONFIG)):
+        with pytest.raises(Busy) as caught:
+            ask()
+        assert caught.value.code is Code.BATCH_RUNNING
+    hold.set()
+    assert batch.wait_idle(10)
+    assert states(store) == ["stopped", "stopped", "pending"]
+
+
+def test_a_fault_in_an_edit_fails_its_task_alone(store: Store, batch: Batch, edits: Edits) -> None:
+    """An edit that raises is a failed task with the code for a bug; the others go on."""
+    ids = add(store, 3)
+
+    def ending(job: EditJob) -> EditOutcome:
+        if job.task_id == ids[1]:
+            raise RuntimeError("a bug")
+        return done(job)
+
+    edits.ending = ending
+    batch.start(ids, CONFIG)
+    assert batch.wait_idle(10)
+    assert states(store) == ["done", "failed", "done"]
+    error = store.task(ids[1]).error
+    assert error is not None
+    assert error.code is Code.INTERNAL
+
+
+def test_tasks_that_went_away(store: Store, batch: Batch, edits: Edits) -> None:
+    """A task deleted while it waits is passed over; one deleted while it runs comes to nothing."""
+    ids = add(store, 4)
+    edits.open.clear()
+    batch.start(ids, CONFIG)
+    edits.wait_started(2)
+    store.remove([ids[0], ids[2]])
+    edits.open.set()
+    assert batch.wait_idle(10)
+    assert states(store) == ["done", "done"]
+    assert ids[2] not in edits.started
+
+
+def test_a_retry_that_cannot_begin_leaves_no_trace(store: Store, batch: Batch, edits: Edits) -> None:
+    """When what has to happen first fails, the task is free again."""
+    (task_id,) = add(store, 1)
+
+    def fails() -> None:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        batch.retry(task_id, CONFIG, before=fails)
+    assert not batch.is_busy(task_id)
+    batch.retry(task_id, CONFIG)
+    assert batch.wait_idle(10)
+    assert states(store) == ["done"]
+
+
+def fill(store: Store) -> Callable[[], None]:
+    """Let the database have no room to grow; the answer gives it room again."""
+    writer: Any = store._db._writer
+    with store._db.write() as transaction:
+        pages = transaction.execute("PRAGMA page_count").fetchone()[0]
+    writer.execute(f"PRAGMA max_page_count={pages}")
+
+    def free() -> None:
+        with store._db._lock:
+            writer.execute("PRAGMA max_page_count=1000000")
+
+    return free
+
+
+def test_an_outcome_waits_for_the_disk(
+    store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is full a paid outcome is held and the run says why it waits; with room it is written."""
+    monkeypatch.setattr(batch_module, "_STORE_RETRY_SECONDS", 0.05)
+    ids = add(store, 2)
+    edits.open.clear()
+
+    def large(job: EditJob) -> EditOutcome:
+        images = [image(f"{job.task_id}{number}") for number in range(400)]
+        return EditOutcome(job.task_id, TaskStatus.DONE, images, 1)
+
+    edits.ending = large
+    batch.start(ids, CONFIG)
+    edits.wait_started(2)
+    free = fill(store)
+    edits.open.set()
+    end = time.monotonic() + 10
+    while batch.info().paused is None and time.monotonic() < end:
+        time.sleep(0.01)
+    paused = batch.info().paused
+    assert paused is not None
+    assert paused.code is Code.DISK_FULL
+    assert batch.is_paused
+    assert states(store) == ["processing", "processing"]
+    free()
+    assert batch.wait_idle(10)
+    assert batch.info().paused is None
+    assert states(store) == ["done", "done"]
+    assert len(store.task(ids[0]).results) == 400
+    assert len(edits.started) == 2, "nothing was asked again"
+
+
+def test_a_task_is_not_begun_while_its_state_cannot_be_written(
+    store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is paid for that could not be recorded; the run goes on when the disk takes writes again."""
+    monkeypatch.setattr(batch_module, "_STORE_RETRY_SECONDS", 0.05)
+    ids = add(store, 2)
+    writer: Any = store._db._writer
+    with store._db._lock:
+        writer.execute("PRAGMA query_only=ON")
+    batch.start(ids, CONFIG)
+    time.sleep(0.3)
+    assert (edits.started, batch.running) == ([], True)
+    with store._db._lock:
+        writer.execute("PRAGMA query_only=OFF")
+    assert batch.wait_idle(10)
+    assert states(store) == ["done", "done"]
+
+
+def test_stop_while_the_disk_is_full(store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that waits for the disk can be stopped; what could not be marked is found at the next start."""
+    monkeypatch.setattr(batch_module, "_STORE_RETRY_SECONDS", 0.05)
+    ids = add(store, 2)
+    writer: Any = store._db._writer
+    with store._db._lock:
+        writer.execute("PRAGMA query_only=ON")
+    batch.start(ids, CONFIG)
+    time.sleep(0.1)
+    batch.stop()
+    assert batch.wait_idle(10)
+    with store._db._lock:
+        writer.execute("PRAGMA query_only=OFF")
+    assert states(store) == ["pending", "pending"]
+    assert edits.started == []
+
+
+def test_close_ends_everything(store: Store, edits: Edits) -> None:
+    """Closing in the middle stops what runs and returns soon."""
+    batch = Batch(store, edits, ThreadPoolExecutor(4), limits=EditLimits())
+    ids = add(store, 3)
+    edits.open.clear()
+    batch.start(ids, CONFIG)
+    edits.wait_started(2)
+    before = time.monotonic()
+    batch.close()
+    assert time.monotonic() - before < 5
+    assert states(store) == ["stopped"] * 3
+
+
+def test_going_on_without_a_pause_changes_nothing(store: Store, batch: Batch, edits: Edits) -> None:
+    """The button that ends a pause may be pressed at any time."""
+    assert (batch.go_on(), batch.is_paused) == (0, False)
+    ids = add(store, 1)
+    batch.start(ids, CONFIG)
+    assert batch.wait_idle(10)
+    assert states(store) == ["done"]
