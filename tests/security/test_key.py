@@ -125,8 +125,8 @@ def test_the_key_is_nowhere(
         for path in (tmp_path / "data").rglob("*"):
             if path.is_file() and path.name not in ("state.json", "presets.json"):
                 assert_absent(key, path.read_bytes(), path.name)
-        for path in ("state.json", "presets.json"):
-            assert (tmp_path / "data" / path).stat().st_mode & 0o077 == 0
+        for keeps in ("state.json", "presets.json"):
+            assert (tmp_path / "data" / keeps).stat().st_mode & 0o077 == 0
     assert_absent(key, caplog.text, "the log")
     assert_absent(key, (tmp_path / "log.txt").read_bytes(), "the log file")
     assert_absent(key, "".join(capfd.readouterr()), "what was printed")
@@ -297,7 +297,7 @@ def test_the_process_list_does_not_show_it(tmp_path: Path) -> None:
         fake.answer(Script(silent=True))
         with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True, cwd=ROOT) as program:
             assert program.stderr is not None
-            found = None
+            found, line = None, ""
             while found is None:
                 line = program.stderr.readline()
                 assert line
