@@ -1,0 +1,143 @@
+"""One edit alone: what it keeps when storage fails, what it logs of long streams, and its live progress."""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.config import ApiConfig, ApiMode
+from engine.errors import Code, StorageFailed
+from engine.images.cache import Cache
+from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
+from engine.tasks import edit as edit_module
+from engine.tasks.edit import EditTools, run_edit
+from engine.tasks.gate import CallGate
+from engine.tasks.log import MAX_EVENTS, EditLog
+from engine.upstream.cancel import CancelToken
+from engine.upstream.netguard import NetPolicy
+from engine.upstream.transport import Transport
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.doors import until
+from tests.support.pictures import picture
+from tests.support.replies import inline
+
+CHAT = ApiMode.CHAT_COMPLETIONS
+
+
+class Weak(Cache):
+    """A real cache whose next puts fail, each with the code that is due."""
+
+    def __init__(self, folder: Path, *failures: Code | None) -> None:
+        super().__init__(folder)
+        self.failures = list(failures)
+
+    def put(self, data: bytes, extension: str) -> str:
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
+            raise StorageFailed(failure, path="cache", reason="test")
+        return super().put(data, extension)
+
+
+class Bench:
+    """Runs edits of one source picture against the fake."""
+
+    def __init__(self, folder: Path, fake: FakeUpstream) -> None:
+        self.folder = folder
+        self.fake = fake
+        self.cancel = CancelToken()
+        self.log = EditLog("secret-key")
+        self.cache: Cache = Cache(folder / "cache")
+        self.transport = Transport(NetPolicy())
+        (folder / "a.png").write_bytes(picture(1))
+
+    def run(self, **config: Any) -> EditOutcome:
+        """One edit."""
+        fields = {"api_url": self.fake.url(), "api_key": "secret-key", "max_retries": 0, "retry_interval": 0.1}
+        unlocked = {"unlock_local_api_url": True, "unlock_local_download_url": True}
+        job = EditJob("t", str(self.folder / "a.png"), ApiConfig(**{**fields, **unlocked, **config}), EditLimits())
+        tools = EditTools(self.transport, self.cache, CallGate(2, 0.1))
+        return run_edit(job, tools, self.cancel, self.log)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench with a running fake."""
+    with FakeUpstream() as fake:
+        made = Bench(tmp_path, fake)
+        yield made
+        made.transport.close()
+
+
+def test_a_full_disk_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The picture in hand is paid for: it is stored as soon as there is room, and the API is not asked again."""
+    monkeypatch.setattr(edit_module, "_DISK_WAIT_SECONDS", 0.05)
+    bench.cache = Weak(bench.folder / "cache", Code.DISK_FULL, Code.DISK_FULL)
+    bench.fake.answer(inline(CHAT, picture(2)))
+    outcome = bench.run()
+    assert (outcome.status, len(outcome.images), outcome.attempts) == (TaskStatus.DONE, 1, 1)
+    assert [entry.data["code"] for entry in outcome.log if entry.kind == "error"] == ["disk_full"] * 2
+    assert bench.cache.read(outcome.images[0].hash, "png") == picture(2)
+
+
+def test_stop_ends_the_wait_for_the_disk(bench: Bench) -> None:
+    """A person need not wait for a disk that stays full."""
+    bench.cache = Weak(bench.folder / "cache", *[Code.DISK_FULL] * 100)
+    bench.fake.answer(inline(CHAT, picture(2)))
+    threading.Timer(0.3, bench.cancel.cancel).start()
+    outcome = bench.run()
+    assert (outcome.status, outcome.images) == (TaskStatus.STOPPED, [])
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "kept"),
+    [
+        ([Code.STORAGE_FAILED], TaskStatus.FAILED, 0),
+        ([None, Code.STORAGE_FAILED], TaskStatus.PARTIAL_SUCCESS, 1),
+    ],
+)
+def test_a_cache_that_fails(bench: Bench, failures: list[Code | None], status: TaskStatus, kept: int) -> None:
+    """What was stored before the failure stays; the failure is told as error or as warning."""
+    bench.cache = Weak(bench.folder / "cache", *failures)
+    bench.fake.answer(inline(CHAT, picture(2), picture(3)))
+    outcome = bench.run()
+    assert (outcome.status, len(outcome.images)) == (status, kept)
+    told = outcome.warning if kept else outcome.error
+    assert told is not None
+    assert told.code is Code.STORAGE_FAILED
+
+
+def test_long_streams_are_logged_in_short(bench: Bench) -> None:
+    """Of a stream of thousands of pieces the first are kept and the others counted."""
+    text = f"![i](data:image/png;base64,{base64.b64encode(picture(2)).decode()})"
+    pieces = [{"choices": [{"index": 0, "delta": {"content": letter}}]} for letter in text]
+    bench.fake.answer(Script.events(*[{"choices": [{"index": 0, "delta": {"content": ""}}]}] * 400, *pieces))
+    outcome = bench.run()
+    assert outcome.status is TaskStatus.DONE
+    events = [entry for entry in outcome.log if entry.kind == "event"]
+    assert len(events) == MAX_EVENTS + 1
+    assert events[-1].data["left_out"] == 400 + len(pieces) + 1 - MAX_EVENTS
+
+
+def test_previews_are_progress(bench: Bench) -> None:
+    """While the answer is under way its last preview and percentage can be seen; they are no results."""
+    preview = base64.b64encode(picture(5)).decode()
+    events: list[dict[str, Any]] = [
+        {"type": "image_generation.partial_image", "b64_json": preview, "progress": 30},
+        {"type": "image_generation.partial_image", "b64_json": "", "progress": 60},
+    ]
+    bench.fake.answer(Script.events(*events, done=False, framing="chunked", stop_at=10**6, ending="hang"))
+    outcomes: list[EditOutcome] = []
+    url = bench.fake.url("/v1/images/edits")
+    thread = threading.Thread(target=lambda: outcomes.append(bench.run(api_url=url)))
+    thread.start()
+    until(lambda: bench.log.percent == 60)
+    assert bench.log.preview == preview
+    assert bench.log.stage == "receiving"
+    bench.cancel.cancel()
+    thread.join(10)
+    assert (outcomes[0].status, outcomes[0].images) == (TaskStatus.STOPPED, [])
