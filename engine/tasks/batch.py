@@ -132,7 +132,6 @@ class Batch:
             self._flights[task_id] = flight
         try:
             before()
-            self._store.set_status([task_id], TaskStatus.PROCESSING)
             self._submit(task_id, config, flight)
         except BaseException:
             self._land(task_id)
@@ -272,7 +271,6 @@ class Batch:
             flight = _Flight(config, single=False)
             self._flights[task_id] = flight
         try:
-            self._store.set_status([task_id], TaskStatus.PROCESSING)
             self._submit(task_id, config, flight)
         except StorageFailed as error:
             self._hold(task_id, error)
@@ -331,7 +329,7 @@ class Batch:
     # --- in the executor and after ---
 
     def _submit(self, task_id: str, config: ApiConfig, flight: _Flight) -> None:
-        task = self._store.task(task_id)
+        task = self._store.begin(task_id)
         job = EditJob(
             task_id,
             task.source_path,

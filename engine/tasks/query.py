@@ -120,7 +120,7 @@ def meta(reader: sqlite3.Connection, key: str) -> int:
 
 def with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Task]:
     """Task rows as Structs, each with its results in order of arrival."""
-    tasks = [_task(row) for row in rows]
+    tasks = [task_of(row) for row in rows]
     by_id = {task.id: task for task in tasks}
     for row in _in_chunks(reader, "SELECT * FROM result WHERE task_id IN", list(by_id), " ORDER BY seq"):
         by_id[row["task_id"]].results.append(result_of(row))
@@ -133,7 +133,8 @@ def _in_chunks(reader: sqlite3.Connection, statement: str, ids: Sequence[str], t
         yield from reader.execute(f"{statement} ({','.join('?' * len(part))}){tail}", part)
 
 
-def _task(row: sqlite3.Row) -> Task:
+def task_of(row: sqlite3.Row) -> Task:
+    """A task row as a Struct, without its results."""
     return Task(
         id=row["id"],
         seq=row["seq"],

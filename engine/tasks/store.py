@@ -20,6 +20,10 @@ from engine.tasks.query import Changes, Page, name_key
 
 Counts = dict[TaskStatus, int]
 _PORTION = 500  # tasks held in memory while all are walked through
+_COUNTED = (
+    "(result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
+    " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0) FROM result WHERE task_id = task.id)"
+)
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -182,6 +186,20 @@ class Store:
             self._moved(before, status, count)
         return sum(moves.values())
 
+    def begin(self, task_id: str) -> Task:
+        """Move one task to processing; what it is to do, without earlier results. NotFound."""
+        with self._db.write() as writer:
+            row = writer.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
+            if row is None:
+                raise NotFound(Code.TASK_UNKNOWN, id=task_id)
+            writer.execute(
+                "UPDATE task SET status = 'processing', error = NULL, warning = NULL, updated_at = ?, revision = ?"
+                " WHERE id = ?",
+                (int(self._clock()), _next_revision(writer), task_id),
+            )
+        self._moved(TaskStatus(row["status"]), TaskStatus.PROCESSING, 1)
+        return query.task_of(row)
+
     def finish(self, outcome: EditOutcome, result_ids: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keep an outcome: new results (unique by hash), state, errors, debug log; durable when this returns.
 
@@ -211,13 +229,12 @@ class Store:
                 )
             writer.execute(
                 "UPDATE task SET status = ?, attempts = attempts + ?, http_status = ?, error = ?, warning = ?,"
-                " has_debug_log = has_debug_log OR ?, updated_at = ?, revision = ? WHERE id = ?",
+                f" has_debug_log = has_debug_log OR ?, updated_at = ?, revision = ?, {_COUNTED} WHERE id = ?",
                 (
                     outcome.status, outcome.attempts, outcome.http_status, _encode(outcome.error),
                     _encode(outcome.warning), bool(outcome.log), int(self._clock()), revision, outcome.task_id,
                 ),
             )  # fmt: skip
-            _recount(writer, [outcome.task_id])
         self._moved(TaskStatus(row["status"]), outcome.status, 1)
 
     def mark_result(
@@ -328,9 +345,9 @@ class Store:
         revision = _next_revision(writer)
         now = int(self._clock())
         writer.executemany(
-            "UPDATE task SET updated_at = ?, revision = ? WHERE id = ?", [(now, revision, task_id) for task_id in ids]
+            f"UPDATE task SET updated_at = ?, revision = ?, {_COUNTED} WHERE id = ?",
+            [(now, revision, task_id) for task_id in ids],
         )
-        _recount(writer, ids)
 
     def _moved(self, before: TaskStatus | None, after: TaskStatus | None, count: int) -> None:
         with self._counts_lock:
@@ -357,13 +374,6 @@ def _next_revision(writer: sqlite3.Connection) -> int:
     return int(row[0])
 
 
-def _recount(writer: sqlite3.Connection, ids: Sequence[str]) -> None:
-    writer.executemany(
-        "UPDATE task SET (result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
-        " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0)"
-        " FROM result WHERE task_id = task.id) WHERE id = ?",
-        [(task_id,) for task_id in ids],
-    )
 
 
 def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:
