@@ -10,9 +10,17 @@ from subprocess import CompletedProcess
 import pytest
 
 import launcher
+from tests.fakes.upstream import FakeUpstream
 from tests.support.processes import environment
 
 Program = Callable[..., "CompletedProcess[str]"]
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeUpstream]:
+    """A running fake."""
+    with FakeUpstream() as running:
+        yield running
 
 
 @pytest.fixture

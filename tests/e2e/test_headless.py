@@ -17,7 +17,7 @@ from tests.e2e.conftest import Program
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import KEY, config_for
 from tests.support.pictures import picture, source_folder
-from tests.support.processes import command, environment, lines, run
+from tests.support.processes import command, environment, lines
 from tests.support.replies import MODES, inline
 
 CHAT = ApiMode.CHAT_COMPLETIONS
@@ -206,7 +206,7 @@ def test_save_rules_by_flag(program: Program, tmp_path: Path, source: Path) -> N
 
 
 @pytest.mark.parametrize("how", ["the same command", "--resume", "--resume without its flags"])
-def test_interrupt_keeps_what_came_and_nothing_is_paid_twice(tmp_path: Path, how: str) -> None:
+def test_interrupt_keeps_what_came_and_nothing_is_paid_twice(program: Program, tmp_path: Path, how: str) -> None:
     """Ctrl-C ends at once with 130, what came is saved, and going on asks only for the rest."""
     source = source_folder(tmp_path / "in", 8)
     with FakeUpstream() as fake:
@@ -235,7 +235,7 @@ def test_interrupt_keeps_what_came_and_nothing_is_paid_twice(tmp_path: Path, how
         fake.answer_with(lambda _: inline(CHAT, picture(50 + len(fake.api_requests))))
         more = {"the same command": flags, "--resume": [*flags, "--resume"]}.get(how, ["--resume"])
         environ = {} if how == "--resume without its flags" else {"IBC_API_KEY": KEY}
-        done = run(tmp_path / "data", *base, *more, **environ)
+        done = program(*base, *more, **environ)
         assert done.returncode == 0, done.stderr
         assert len(fake.api_requests) == asked + 5
         assert len(list((tmp_path / "out").iterdir())) == 8

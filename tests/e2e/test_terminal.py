@@ -1,0 +1,172 @@
+"""What a person at a terminal sees: the status panel that ends by a key, and the progress bar of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Terminal
+
+from bridge.logs import open_log
+from bridge.port_holder import Holder, _name_of, _pid_from_tools, _run, find_holder
+from bridge.status_panel import LogTail, StatusPanel
+from engine.config import ApiMode
+from tests.e2e.conftest import Program
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.support.doors import config_for, open_door
+from tests.support.pictures import picture, source_folder
+from tests.support.processes import command, environment, serving
+from tests.support.replies import inline
+
+
+class Screen:
+    """A process in a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], master: int) -> None:
+        self.process = process
+        self._master = master
+        self.text = ""
+
+    def read_until(self, words: str, seconds: float = 30) -> None:
+        """Until the screen has shown these words."""
+        end = time.monotonic() + seconds
+        while words not in self.text:
+            ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"{words!r} never came: {self.text}"
+            self._read()
+
+    def type(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._master, keys)
+
+    def end(self, seconds: float = 15) -> int:
+        """Read on until the process has ended; its exit code."""
+        end = time.monotonic() + seconds
+        while self.process.poll() is None and time.monotonic() < end:
+            if select.select([self._master], [], [], 0.1)[0]:
+                self._read()
+        return self.process.wait(1)
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # a terminal whose process has ended
+            self.text += os.read(self._master, 65536).decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def at_a_terminal(data: Path, *arguments: str, **environ: str) -> Iterator[Screen]:
+    """The program with a terminal for input and output."""
+    master, slave = pty.openpty()
+    more = {"TERM": "xterm", "COLUMNS": "120", "LINES": "40", "PORT": "0", **environ}
+    process = subprocess.Popen(  # setsid -c: the terminal is the process's own, so that Ctrl-C is a signal
+        ["setsid", "-c", *command(*arguments)], env=environment(data, **more),
+        stdin=slave, stdout=slave, stderr=slave, cwd=data.parent,
+    )  # fmt: skip
+    os.close(slave)
+    try:
+        yield Screen(process, master)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(5)
+        os.close(master)
+
+
+@pytest.mark.parametrize("key", [b"q", b"\x03"])
+def test_status_panel_ends_by_a_key(tmp_path: Path, key: bytes) -> None:
+    """The panel shows address, state and counts; q and Ctrl-C end the server with 0."""
+    with at_a_terminal(tmp_path / "data", "serve") as screen:
+        screen.read_until("q or Ctrl-C")
+        plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.text)
+        assert re.search(r"Address\s+http://127\.0\.0\.1:\d+/", plain)
+        assert re.search(r"State\s+idle", plain)
+        screen.type(key)
+        assert screen.end() == 0
+
+
+def test_no_panel_where_none_is_wanted(tmp_path: Path) -> None:
+    """STATUS_UI=none and STATUS_WINDOW=0 leave the terminal quiet."""
+    for name, value in (("STATUS_UI", "none"), ("STATUS_WINDOW", "0")):
+        with at_a_terminal(tmp_path / "data", "serve", **{name: value}) as screen:
+            screen.read_until("Serving at")
+            screen.process.send_signal(signal.SIGINT)
+            assert screen.end() == 0
+            assert "Ctrl-C" not in screen.text
+
+
+def test_panel_shows_a_run(fake: FakeUpstream, tmp_path: Path) -> None:
+    """Counts, progress and the last log lines as they are, brackets and all."""
+    tail = LogTail()
+    record = logging.LogRecord("x", logging.INFO, "", 0, "a [bold]line[/bold]\nsecond", (), None)
+    for _ in range(20):
+        tail.emit(record)
+    with open_door(tmp_path / "data") as door:
+        fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(1)), Script.error(400, "no"), Script(silent=True))
+        door.start(source_folder(tmp_path / "in", 4), config_for(fake, concurrency_limit=1))
+        assert fake.wait_for_requests(3)
+        terminal = Terminal(width=120, record=True, file=io.StringIO())
+        terminal.print(StatusPanel(door.console, "http://here/", "en", tail).draw())
+        shown = terminal.export_text()
+    assert "http://here/" in shown
+    assert "2/4 · 50.0 %" in shown
+    assert "1 done, 1 failed" in shown
+    assert "running" in shown
+    assert shown.count("a [bold]line[/bold]") == 8
+
+
+def test_progress_bar(program: Program, tmp_path: Path) -> None:
+    """At a terminal a run shows a bar with its count, and ends with the sum."""
+    with FakeUpstream() as fake:
+        fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(1), delay=0.2))
+        config = config_for(fake, concurrency_limit=1)
+        arguments = [f"--{name.replace('_', '-')}={value}" for name, value in config.items() if type(value) is not bool]
+        flags = ["--unlock-local-api-url", "--unlock-local-download-url"]
+        source = source_folder(tmp_path / "in", 3)
+        done = program(
+            "run", str(source), "-o", str(tmp_path / "out"), *arguments, *flags, FORCE_COLOR="1", TERM="xterm"
+        )
+    assert done.returncode == 0, done.stderr
+    assert "3/3" in done.stderr
+    assert "━" in done.stderr
+
+
+def test_holder_of_a_port(tmp_path: Path) -> None:
+    """The process that listens is found by the system's tables and by its tools, and asked who it is."""
+    with serving(tmp_path / "data") as served:
+        port = served.client.base_url.port
+        assert port is not None
+        holder = find_holder("127.0.0.1", port)
+        assert (holder.pid, holder.is_this_program) == (served.process.pid, True)
+        assert holder.name.startswith("python")
+        assert _pid_from_tools(port) in (served.process.pid, 0)
+    assert find_holder("0.0.0.0", port) == Holder()
+    assert _pid_from_tools(port) == 0
+    assert _name_of(2**22 + 1) == ""
+    assert _run("no-such-program-anywhere") == ""
+    assert _run(sys.executable, "-c", "print('x')").strip() == "x"
+
+
+def test_log_file_where_none_can_be_written(tmp_path: Path) -> None:
+    """A folder without a place for the log does not keep the program from starting."""
+    level = logging.getLogger().level
+    try:
+        open_log(tmp_path / "none").close()
+        log = open_log(tmp_path)
+        logging.getLogger("bridge").info("hello")
+        log.close()
+        logging.getLogger("bridge").info("gone")
+        assert "hello" in (tmp_path / "log.txt").read_text()
+        assert "gone" not in (tmp_path / "log.txt").read_text()
+    finally:
+        logging.getLogger().setLevel(level)
