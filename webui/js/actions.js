@@ -5,6 +5,7 @@ import { money, t } from './i18n.js';
 import { clearSelection, match } from './list.js';
 import { lossLines, target } from './decide.js';
 import { announce, ask, openDialog, toast, toastError } from './notices.js';
+import { inspect, planParams } from './inspect.js';
 import { enter, fillForm, formConfig, isDirty, pushRecent, setFieldError, showFieldError } from './settings.js';
 import * as store from './store.js';
 import { forgetSteps } from './undo.js';
@@ -28,34 +29,6 @@ export async function deed(name, work) {
 
 /* ---- input ---- */
 
-let inspectTimer = 0;
-let inspectRun = 0;
-
-/** Looks at a path soon after it was typed. */
-export function enterPath(path, { now = false } = {}) {
-  store.inputPath.value = path;
-  setFieldError('input_path', '');
-  clearTimeout(inspectTimer);
-  if (!path.trim()) store.inspection.value = null;
-  else inspectTimer = setTimeout(inspect, now ? 0 : 500);
-}
-
-/** Asks what lies at the path and what a run would cost. */
-export async function inspect() {
-  const mine = (inspectRun += 1);
-  const path = store.inputPath.peek().trim();
-  store.inspection.value = { busy: true };
-  try {
-    const answer = await call('inspect_path', { input_path: path });
-    if (mine === inspectRun) store.inspection.value = answer;
-  } catch (error) {
-    if (mine !== inspectRun) return;
-    store.inspection.value = null;
-    if (error.field) setFieldError('input_path', error.message);
-    else toastError(error);
-  }
-}
-
 /** Lets the person choose a folder: the native dialog in the window, ours in a browser. */
 export async function chooseFolder(start) {
   if (!isWindow()) return openDialog('folders', { start });
@@ -76,10 +49,12 @@ export function start() {
       return;
     }
     if (!config) return;
-    const answer = await call('start_batch', { input_path: path, config });
+    const answer = await call('start_batch', { input_path: path, config, ...planParams() });
     pushRecent(store.recentPaths, path);
     await refresh();
     fillForm(store.config.peek());
+    store.plan.value = { ...store.plan.peek(), fresh: false };
+    inspect();
     if (answer.reused_count) toast(t('page.run.reused', { count: answer.reused_count, fresh: answer.new_count }));
     if (answer.unreadable_count) toast(t('page.run.leftOut', { count: answer.unreadable_count }));
     announce(t('page.run.started', { count: answer.new_count ?? answer.task_count }));

@@ -11,7 +11,7 @@ import { toast } from './notices.js';
 import { fillForm, remember, startRemembering, startTheme } from './settings.js';
 import { startSignals, runFinished } from './signals.js';
 import { startRule } from './rule.js';
-import { enterPath } from './actions.js';
+import { enterPath, startInspecting } from './inspect.js';
 import * as store from './store.js';
 import { App } from './views/app.js';
 import { TokenGate } from './views/token.js';
@@ -55,6 +55,7 @@ async function boot() {
   startKeys();
   startWindow();
   startRemembering();
+  startInspecting();
   await Promise.all([startRule(state.save_rule), loadTemplates()]);
   if (!store.inputPath.peek() && state.sample_path) store.inputPath.value = state.sample_path;
   if (store.inputPath.peek()) enterPath(store.inputPath.peek(), { now: true });

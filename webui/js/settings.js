@@ -95,6 +95,13 @@ export function formConfig() {
   return first ? null : config;
 }
 
+/** The configuration as entered, or null while an entry cannot be sent; says nothing about it. */
+export function quietConfig() {
+  const specs = store.schema.peek();
+  if (!specs.length || specs.some((spec) => entryProblem(spec, store.form.peek()[spec.name]))) return null;
+  return Object.fromEntries(specs.map((spec) => [spec.name, read(spec, store.form.peek()[spec.name])]));
+}
+
 /** Opens what hides a control and puts the focus there. */
 export function showField(name) {
   store.sideOpen.value = true;
@@ -143,6 +150,7 @@ function snapshot() {
     thumb_size: store.thumbSize.value,
     sort: { sort: store.filter.value.sort, desc: store.filter.value.desc },
     input_path: store.inputPath.value,
+    plan: { ...store.plan.value, fresh: false },
     output_dir: store.outputDir.value,
     recent_paths: store.recentPaths.value,
     recent_outputs: store.recentOutputs.value,
@@ -166,6 +174,7 @@ export function remember(settings) {
   put(store.thumbSize, settings.thumb_size);
   if (settings.sort) store.filter.value = { ...store.filter.peek(), ...settings.sort };
   put(store.inputPath, settings.input_path);
+  put(store.plan, settings.plan);
   put(store.outputDir, settings.output_dir);
   put(store.recentPaths, settings.recent_paths);
   put(store.recentOutputs, settings.recent_outputs);

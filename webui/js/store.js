@@ -47,6 +47,7 @@ export const inputPath = signal('');
 export const outputDir = signal('');
 export const recentPaths = signal([]);
 export const recentOutputs = signal([]);
+export const plan = signal({ prompt_table: '', variants: '1', references: 'off', fresh: false });
 export const inspection = signal(null); // null, {busy}, {error}, or the program's answer
 export const testResult = signal(null);
 export const rule = signal({});

@@ -1,6 +1,7 @@
 // Owns what is special in the program's own window: dropped paths, the menu's commands and its keys.
-import { chooseFolder, deed, enterPath, resume, retryFailed, saveAll, start, stop } from './actions.js';
+import { chooseFolder, deed, resume, retryFailed, saveAll, start, stop } from './actions.js';
 import { call, isWindow } from './api.js';
+import { enterPath } from './inspect.js';
 import { showKeys } from './keys.js';
 import { openReview } from './reviewing.js';
 import { focusIndex, inputPath } from './store.js';

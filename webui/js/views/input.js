@@ -1,10 +1,12 @@
 // Owns the input path: typing, choosing, recent ones, what lies there and what a run would cost.
-import { chooseFolder, enterPath } from '../actions.js';
+import { chooseFolder } from '../actions.js';
 import { call, isWindow } from '../api.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, money, number, problemText, t } from '../i18n.js';
+import { enterPath } from '../inspect.js';
 import * as store from '../store.js';
 import { errorProps, FieldError } from './field.js';
+import { PlanPart, Preview } from './plan.js';
 
 /** A path control with a button that chooses a folder, and recent paths to pick from. */
 export function PathField({ name, label, value, onInput, recent, choose, children }) {
@@ -27,10 +29,10 @@ function Unreadable({ found }) {
     ${count > found.unreadable.length && html`<li class="muted">${t('page.andMore', { count: count - found.unreadable.length })}</li>`}</ul></details>`;
 }
 
-function Cost({ calls }) {
+function Cost({ calls, reused }) {
   const price = Number(store.form.value.price_per_call) || 0;
   const results = Number(store.form.value.result_count) || 1;
-  return html`<p class="cost">${t('page.input.calls', { count: calls })}${results > 1 && html` · ${t('page.input.each', { count: results })}`}${price > 0 && html` · ${t('page.input.price', { price: money(price * calls) })}`}</p>`;
+  return html`<p class="cost">${t('page.input.calls', { count: calls })}${results > 1 && html` · ${t('page.input.each', { count: results })}`}${price > 0 && html` · ${t('page.input.price', { price: money(price * calls) })}`}${reused > 0 && html`<br />${t('page.input.reused', { count: reused })}`}</p>`;
 }
 
 function Found() {
@@ -41,7 +43,7 @@ function Found() {
   return html`<div class="found" role="status">
     <p><${Icon} name="image" /><b>${t('page.input.pictures', { count: found.count })}</b>, ${bytes(found.total_bytes)}</p>
     <p class="muted">${formats}${found.largest ? ` · ${t('page.input.largest', { size: bytes(found.largest) })}` : ''}</p>
-    <${Unreadable} found=${found} /><${Cost} calls=${found.calls ?? found.count} />
+    <${Unreadable} found=${found} /><${Preview} found=${found} /><${Cost} calls=${found.calls ?? found.count} reused=${found.reused ?? 0} />
   </div>`;
 }
 
@@ -57,5 +59,5 @@ export function InputPart() {
   };
   return html`<${PathField} name="input_path" label=${t('page.input.path')} value=${store.inputPath.value} onInput=${(path) => enterPath(path)} recent=${store.recentPaths.value} choose=${choose}>
       ${isWindow() && html`<${IconButton} icon="image" label=${t('page.chooseFile')} onClick=${chooseFile} />`}
-    <//><${Found} />`;
+    <//><${Found} /><${PlanPart} />`;
 }

@@ -1,0 +1,86 @@
+"""How tasks are made of the pictures: a prompt table, variants, references; shown before anything is sent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from engine.models import TaskMatch
+from tests.fakes.upstream import FakeUpstream, Script
+from tests.webui.driver import Seen, Site, open_page, picture, running, shown, until
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """The program with an empty data folder, and three pictures beside it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("a.png", "a2.png", "b.png"):
+        picture(folder / name, len(name))
+    with running(tmp_path / "data") as site:
+        yield site
+
+
+def begin(page: Page, site: Site, tmp_path: Path, url: str) -> None:
+    """Fill in the form and open the part that is about tasks."""
+    open_page(page, site)
+    page.fill("#field-api_url", url)
+    page.fill("#field-api_key", "k")
+    page.fill("#field-input_path", str(tmp_path / "in"))
+    page.wait_for_selector(".found >> text=3 pictures")
+    page.click("summary >> text=Prompt table")
+
+
+def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """Prompts of a table are shown beside their pictures, what has no partner is named, and they are what is sent."""
+    seen.allowed.append("400")
+    table = tmp_path / "prompts.csv"
+    table.write_text("file,prompt\na.png,make <i>it</i> red\nnone.png,lost\n", "utf-8")
+    data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
+    with FakeUpstream() as fake:
+        fake.answer(Script.json({"data": [{"b64_json": data}]}))
+        begin(page, site, tmp_path, fake.url("/v1/images/edits"))
+        page.fill("#field-prompt_table", str(table))
+        page.wait_for_selector("summary >> text=1 row without a picture")
+        page.wait_for_selector("summary >> text=2 pictures without a row")
+        page.click("summary >> text=Prompt of 1 task")
+        assert "make <i>it</i> red" in shown(page.locator(".first-tasks"))
+        page.click(".deeds >> text=Start")
+        page.wait_for_selector(".card[data-status=done]")
+        assert [request.json["prompt"] for request in fake.api_requests] == ["make <i>it</i> red"]
+    until(lambda: "1 is answered already" in shown(page.locator(".found")))
+    table.write_text("nothing,here\n", "utf-8")
+    page.fill("#field-prompt_table", str(table) + " ")
+    page.wait_for_selector("#error-prompt_table:not([hidden])")
+
+
+def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None:
+    """Two variants of two groups are four tasks, counted before the start and made by it."""
+    with FakeUpstream() as fake:
+        fake.answer(Script.error(400, "no"))
+        begin(page, site, tmp_path, fake.url("/v1/images/edits"))
+        page.select_option("#field-references", "suffix")
+        page.fill("#field-variants", "2")
+        page.wait_for_selector("summary >> text=Prompts of 4 tasks")
+        page.click("summary >> text=Prompts of 4 tasks")
+        assert "+ a2.png" in shown(page.locator(".first-tasks"))
+        assert "up to 4 API calls" in shown(page.locator(".found"))
+        page.click(".deeds >> text=Start")
+        page.wait_for_selector(".state >> text=All finished")
+        assert len(site.console.store.ids(TaskMatch())) == 4
+
+
+def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
+    """Table, variants and references stay; asking anew for what is paid does not."""
+    begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits")
+    page.fill("#field-variants", "3")
+    page.check("#field-fresh")
+    until(lambda: site.console.preferences.ui.get("plan", {}).get("variants") == "3")
+    page.reload()
+    page.wait_for_selector("#field-variants")
+    assert page.input_value("#field-variants") == "3"
+    assert not page.is_checked("#field-fresh")
