@@ -151,8 +151,8 @@ def test_children_find_the_systems_libraries(slim: Path, serving: Serving, tmp_p
 
 def test_licences_of_everything_are_inside(slim_build: Path, window_build: Path) -> None:
     """Name, version and licence text of each bundled package, of Python and of the page's libraries can be read."""
-    packages = "bottle certifi filelock h11 httpcore httpx idna msgspec natsort pillow platformdirs rich socksio "
-    packages += "tenacity waitress"
+    packages = "bottle certifi filelock h11 httpcore httpx idna msgspec natsort pillow platformdirs pybase64 rich "
+    packages += "socksio tenacity waitress"
     for program, names in ((slim_build, packages), (window_build, packages + " pywebview")):
         text = bundled(program, "assets/licences.txt").decode("utf-8")
         for name in names.split():
