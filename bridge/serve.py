@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import os
+import queue
 import signal
 import socket
 import sys
@@ -55,7 +56,7 @@ def bind_or_explain(settings: Settings, messages: Messages, language: str, say: 
 
 def serve(console: Console, server: Server, language: str, say: Say) -> int:
     """Serve until q, Ctrl-C or a signal to end; 0."""
-    ended = threading.Event()
+    ended = Ending()
     tail = LogTail()
     with ending_signals(ended.set):
         server.start()
@@ -65,13 +66,33 @@ def serve(console: Console, server: Server, language: str, say: Say) -> int:
         if console.settings.status_ui is StatusUi.CLI and has_terminal():
             logging.getLogger().addHandler(tail)
             with contextlib.suppress(KeyboardInterrupt):
-                StatusPanel(console, server.url, language, tail).run(ended)
+                StatusPanel(console, server.url, language, tail).run(ended.wait)
             logging.getLogger().removeHandler(tail)
         else:
             with contextlib.suppress(KeyboardInterrupt):
                 ended.wait()
     say(console.messages.text(language, "serve.ending"))
     return 0
+
+
+class Ending:
+    """Like an Event, but safe to set from a signal handler: an Event's lock may be held by the code it interrupts."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """It is time to end."""
+        self._queue.put(None)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until it is time to end; False when so many seconds passed first."""
+        try:
+            self._queue.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        self._queue.put(None)
+        return True
 
 
 @contextlib.contextmanager

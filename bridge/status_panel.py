@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 
@@ -45,12 +44,12 @@ class StatusPanel:
         self._language = language
         self._tail = tail
 
-    def run(self, ended: threading.Event) -> None:
-        """Show the panel until ``ended`` is set, or the person presses q."""
+    def run(self, wait: Callable[[float], bool]) -> None:
+        """Show the panel until ``wait(seconds)`` says that it is time to end, or the person presses q."""
         with _single_keys() as key, Live(self.draw(), auto_refresh=False, screen=False, transient=True) as live:
-            while not ended.wait(_REFRESH_SECONDS):
+            while not wait(_REFRESH_SECONDS):
                 if key() in ("q", "Q", "\x03"):
-                    ended.set()
+                    return
                 live.update(self.draw(), refresh=True)
 
     def draw(self) -> Group:

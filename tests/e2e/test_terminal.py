@@ -92,7 +92,7 @@ def test_status_panel_ends_by_a_key(tmp_path: Path, key: bytes) -> None:
         assert re.search(r"Address\s+http://127\.0\.0\.1:\d+/", plain)
         assert re.search(r"State\s+idle", plain)
         screen.type(key)
-        assert screen.end() == 0
+        assert screen.end() == 0, screen.text
 
 
 def test_no_panel_where_none_is_wanted(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_no_panel_where_none_is_wanted(tmp_path: Path) -> None:
         with at_a_terminal(tmp_path / "data", "serve", **{name: value}) as screen:
             screen.read_until("Serving at")
             screen.process.send_signal(signal.SIGINT)
-            assert screen.end() == 0
+            assert screen.end() == 0, screen.text
             assert "Ctrl-C" not in screen.text
 
 
