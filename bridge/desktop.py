@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bridge.console import Console
 from bridge.instance import call_on_running
 from bridge.messages import Messages
-from bridge.serve import Say, open_browser, serve
+from bridge.serve import Say, ending_signals, open_browser, serve
 from bridge.server import Server
 from bridge.toolkits import Choice, ToolkitSearch
 
@@ -46,7 +43,8 @@ def open_desktop(
         window = DesktopWindow(console, server, choice.toolkit, language)
         server.on_show = window.show
         server.start()
-        with _signals_to(window.close_now):
+        # Python's handlers run inside the toolkit's loop, where the window cannot be closed.
+        with ending_signals(lambda: threading.Thread(target=window.close_now, daemon=True).start()):
             window.run()
         return 0
     if choice.reason:
@@ -55,21 +53,3 @@ def open_desktop(
     if not no_open and not open_browser(server.url):
         say(console.messages.text(language, "serve.no_browser", url=server.url))
     return serve(console, server, language, say)
-
-
-@contextlib.contextmanager
-def _signals_to(end: Callable[[], None]) -> Iterator[None]:
-    """While a toolkit's loop holds the main thread, SIGINT and SIGTERM call ``end`` in a thread of its own.
-
-    Both toolkits on Linux let Python's handlers run during their loop; ``end`` must not run inside of one.
-    """
-
-    def handle(*_: object) -> None:
-        threading.Thread(target=end, daemon=True).start()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -5,16 +5,22 @@ The only file that reaches behind pywebview's public functions.
 
 from __future__ import annotations
 
+import functools
+import itertools
+import logging
+import queue
+import threading
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from webview import dom
+from webview import dom, util
 
 from bridge.toolkits import Toolkit
 
 # Where it notes dropped paths; its public way to them evaluates text, which our CSP forbids.
 _dnd_state: dict[str, Any] = dom._dnd_state
+_RELOADS = 3
 APP_ID = "image-batch-console"
 Placed = Callable[..., None]
 """Takes what changed of x, y, width and height, by name, in pixels."""
@@ -24,9 +30,13 @@ GoesOutside = Callable[[str], bool]
 
 def prepare(window: Any, toolkit: Toolkit) -> None:
     """Before the toolkit's loop starts."""
-    # pywebview wraps what it runs in eval(), which the page's CSP forbids; plain statements need none.
-    window.evaluate_js = lambda script, **_: window.run_js(script)
+    # pywebview wraps its answers to the page in eval(), which the CSP forbids; plain statements need none. The page
+    # may have been loaded anew since it asked; then nobody waits for the answer.
+    window.evaluate_js = lambda script, **_: window.run_js(f"try {{ {script} }} catch (gone) {{ }}")
+    # Each call of the page has a thread, which waits for the toolkit's loop; one that came last would wait for ever.
+    vars(util)["Thread"] = functools.partial(threading.Thread, daemon=True)
     _dnd_state["num_listeners"] = 1  # so that dropped paths are noted
+    logging.getLogger("pywebview").handlers.clear()  # what it writes goes into our log, not to the terminal
     if toolkit is Toolkit.GTK:
         from gi.repository import GLib
 
@@ -65,6 +75,32 @@ def on_screen(window: Any, toolkit: Toolkit) -> None:
         window.initial_y -= screens[0].y
 
 
+def ask(window: Any, toolkit: Toolkit, title: str, question: str) -> bool:
+    """Whether the person agrees. Not on the toolkit's thread."""
+    if toolkit is not Toolkit.GTK:
+        return bool(window.create_confirmation_dialog(title, question))
+    from gi.repository import GLib
+
+    answers: queue.Queue[bool] = queue.Queue()
+    GLib.idle_add(lambda: answers.put(_ask_gtk(window, title, question)))
+    return answers.get()
+
+
+def _ask_gtk(window: Any, title: str, question: str) -> bool:
+    """pywebview's dialog has no title, and its buttons speak the system's language."""
+    from gi.repository import Gtk
+
+    dialog = Gtk.MessageDialog(
+        title=title, transient_for=window.native, modal=True, message_type=Gtk.MessageType.QUESTION, text=question
+    )
+    for key, answer in (("global.cancel", Gtk.ResponseType.CANCEL), ("global.quit", Gtk.ResponseType.OK)):
+        dialog.add_button(window.localization[key], answer)
+    dialog.set_default_response(Gtk.ResponseType.CANCEL)
+    agreed: bool = dialog.run() == Gtk.ResponseType.OK
+    dialog.destroy()
+    return agreed
+
+
 def dismiss_dialogs(toolkit: Toolkit) -> None:
     """Cancel dialogs that are open: each has a loop of its own, which would keep the window's from ending."""
     if toolkit is Toolkit.GTK:
@@ -85,8 +121,8 @@ def _attach_gtk(window: Any, placed: Placed, goes_outside: GoesOutside) -> None:
     view = BrowserView.instances[window.uid]
 
     def received(*arguments: Any) -> None:  # while the pointer comes in; the page's drop event then asks for it
-        _dnd_state["paths"][:] = [("", unquote(urlsplit(uri).path)) for uri in arguments[4].get_uris()[:1]
-                                  if uri.startswith("file:")]  # fmt: skip
+        files = [uri for uri in arguments[4].get_uris() or () if uri.startswith("file:")]
+        _dnd_state["paths"][:] = [("", unquote(urlsplit(uri).path)) for uri in files[:1]]
 
     def decide(_view: Any, decision: Any, _kind: Any) -> bool:
         if not isinstance(decision, WebKit2.NavigationPolicyDecision):
@@ -104,16 +140,60 @@ def _attach_gtk(window: Any, placed: Placed, goes_outside: GoesOutside) -> None:
         placed(x=x, y=y, width=width, height=height)
         return False
 
+    crashes = itertools.count()
+
+    def crashed(web: Any, _reason: Any) -> None:  # the page lives in a process of its own
+        if next(crashes) < _RELOADS:
+            web.reload()
+
+    view.webview.get_context().connect("download-started", lambda _context, one: _ask_where_to(view, one))
+    view.webview.connect("web-process-terminated", crashed)
     view.webview.connect("drag-data-received", received)
     view.webview.connect("decide-policy", decide)
     view.window.connect("configure-event", configured)
 
 
+def _ask_where_to(view: Any, download: Any) -> None:
+    """pywebview's own dialog fails where there is no download folder, and overwrites without a word."""
+    from gi.repository import GLib, Gtk
+
+    def decide(_download: Any, name: str) -> bool:
+        words = view.localization
+        save, cancel = (Gtk.STOCK_SAVE, Gtk.ResponseType.OK), (Gtk.STOCK_CANCEL, Gtk.ResponseType.CANCEL)
+        dialog = Gtk.FileChooserDialog(
+            title=words["global.saveFile"], transient_for=view.window, action=Gtk.FileChooserAction.SAVE
+        )
+        for button in (cancel, save):
+            dialog.add_button(*button)
+        dialog.set_do_overwrite_confirmation(True)
+        folder = GLib.get_user_special_dir(GLib.UserDirectory.DIRECTORY_DOWNLOAD)
+        dialog.set_current_folder(folder or GLib.get_home_dir())
+        dialog.set_current_name(name)
+        if dialog.run() == Gtk.ResponseType.OK:
+            download.set_allow_overwrite(True)
+            download.set_destination(GLib.filename_to_uri(dialog.get_filename()))
+        else:
+            download.cancel()
+        dialog.destroy()
+        return True
+
+    download.connect("decide-destination", decide)
+
+
 def _attach_qt(window: Any, goes_outside: GoesOutside) -> None:
+    from qtpy.QtCore import QTimer
     from webview.platforms.qt import BrowserView
+
+    view = BrowserView.instances[window.uid].webview
+    crashes = itertools.count()
 
     def decide(request: Any) -> None:
         if request.isMainFrame() and goes_outside(request.url().toString()):
             request.reject()
 
-    BrowserView.instances[window.uid].webview.page().navigationRequested.connect(decide)
+    def crashed(*_: Any) -> None:
+        if next(crashes) < _RELOADS:
+            QTimer.singleShot(0, view.reload)
+
+    view.page().navigationRequested.connect(decide)
+    view.page().renderProcessTerminated.connect(crashed)

@@ -17,7 +17,7 @@ import webview
 from bridge.console import Console
 from bridge.js_api import make_js_api
 from bridge.paths import program_folder
-from bridge.pywebview_gaps import attach, dismiss_dialogs, on_screen, prepare
+from bridge.pywebview_gaps import ask, attach, dismiss_dialogs, on_screen, prepare
 from bridge.serve import open_browser
 from bridge.server import Server
 from bridge.toolkits import Toolkit, toolkit_environment
@@ -26,6 +26,7 @@ from bridge.window_requests import WindowRequests
 
 _SHOWN_SECONDS = 10.0
 _TITLE_SECONDS = 1.0
+_END_SECONDS = 5.0
 _MIN_SIZE = (900, 600)
 _DEFAULT_SIZE = (1320, 860)
 _GUI: Mapping[Toolkit, Any] = {Toolkit.GTK: "gtk", Toolkit.QT: "qt", Toolkit.NATIVE: None}
@@ -60,7 +61,7 @@ class DesktopWindow:
     def run(self) -> None:
         """Show the window until it is closed."""
         os.environ.update(toolkit_environment(self._toolkit))
-        webview.settings["ALLOW_DOWNLOADS"] = True
+        webview.settings["ALLOW_DOWNLOADS"] = self._toolkit is not Toolkit.GTK  # there it is ours, see pywebview_gaps
         self._window = self._make()
         forget = self._console.listen(self._title_wanted.set)
         for target in (self._keep_title, self._guard_start):
@@ -93,11 +94,17 @@ class DesktopWindow:
         return True
 
     def close_now(self) -> None:
-        """Close without asking: the system or the terminal wants the program to end."""
+        """Close without asking: the system or the terminal wants the program to end. Not on the toolkit's thread."""
         self._confirmed = True
-        if self._window is not None and not self._gone.is_set():
+        if self._window is not None:
             dismiss_dialogs(self._toolkit)
-            self._window.destroy()
+            with contextlib.suppress(webview.errors.WebViewException):  # it was never shown
+                self._window.destroy()
+        if not self._gone.wait(_END_SECONDS):
+            log.error("the toolkit's loop does not end; leaving without it")
+            self._console.close()
+            logging.shutdown()
+            os._exit(0)
 
     def _make(self) -> Any:
         place = self._place
@@ -165,7 +172,7 @@ class DesktopWindow:
             info = self._console.batch.info()
             waiting = max(0, info.total_in_run - info.finished_in_run - info.in_flight)
             question = self._text("window.close_question", in_flight=info.in_flight, waiting=waiting)
-            if self._window.create_confirmation_dialog(self._text("window.title"), question):
+            if ask(self._window, self._toolkit, self._text("window.title"), question):
                 self._confirmed = True
                 self._window.destroy()
         finally:

@@ -69,7 +69,7 @@ export function isWindow() {
 /** Waits for the window's bridge where there is one; a browser goes on at once. */
 export async function openDoor() {
   if (!inWindow) return;
-  if (!window.pywebview?.api) {
+  if (!window.pywebview?.api?.get_state) { // the bridge is there a moment before its functions are
     await Promise.race([
       new Promise((done) => window.addEventListener('pywebviewready', done, { once: true })),
       new Promise((done) => setTimeout(done, 5000)),

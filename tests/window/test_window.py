@@ -1,0 +1,278 @@
+"""The window as a person uses it: run, dialogs, drop, clipboard, keys, menu, downloads, links, a second start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.window.conftest import TOOLKITS
+from tests.window.desk import TITLE, Desk, Program, until
+
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "assets" / "samples"
+COMPANION = Path(__file__).with_name("companion.py")
+LISTEN = """(names => {
+  window.seen = {bridge: [], http: []};
+  for (const name of Object.keys(pywebview.api)) {
+    const before = pywebview.api[name];
+    pywebview.api[name] = (...given) => { seen.bridge.push(name); return before(...given); };
+  }
+  const before = window.fetch;
+  window.fetch = (...given) => { seen.http.push(String(given[0])); return before(...given); };
+  return true;
+})()"""
+
+
+@dataclass
+class Used:
+    """A window, the desk it stands on, and where its browser writes what it was asked to open."""
+
+    program: Program
+    desk: Desk
+    opened: Path
+
+    def field(self, name: str) -> str:
+        """What a field of the form holds."""
+        return str(self.program.page(f"document.querySelector('#field-{name}').value"))
+
+
+@pytest.fixture(scope="module", params=TOOLKITS)
+def used(screen: Desk, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Used]:
+    """One window for all tests of this file."""
+    folder = tmp_path_factory.mktemp(request.param)
+    opened = folder / "opened.txt"
+    browser = folder / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" >> "{opened}"\n', encoding="utf-8")
+    browser.chmod(0o755)
+    opened.touch()
+    program = Program(folder, request.param, screen, {"BROWSER": f"{browser} %s"}).start()
+    try:
+        yield Used(program.ready(), screen, opened)
+    finally:
+        screen.picture(folder / "last.png")
+        program.close()
+
+
+def test_a_batch_runs_through_the_bridge(used: Used) -> None:
+    """The page starts and follows a batch by the window's JS API alone; HTTP brings pictures and events only."""
+    program = used.program
+    program.page(LISTEN)
+    program.click(".runbar .button.primary")
+    until(lambda: used.desk.window("/12 ·"), "the title shows progress")
+    program.until("document.querySelectorAll('.card[data-status=done], .card .status.done').length >= 4")
+    until(lambda: used.desk.window("/12 ·") is None, "the title is plain again", 60)
+    program.until("[...document.querySelectorAll('.card img')].filter(one => one.naturalWidth > 8).length >= 6")
+    assert "start_batch" in program.page("seen.bridge")
+    assert program.page("seen.http.filter(url => url.includes('/api/'))") == []
+    booted = program.page("performance.getEntriesByType('resource').map(one => one.name)")
+    asked = {url.split("?")[0] for url in booted if "/api/" in url}
+    assert {url for url in asked if not url.endswith(("/events", "/thumbnail", "/source", "/image"))} == set()
+    assert f"{TITLE} · 演示" in used.desk.windows().values()
+
+
+def test_a_folder_is_chosen_in_the_native_dialog(used: Used, tmp_path: Path) -> None:
+    """Ctrl+O opens the system's dialog; what is chosen there stands in the field, and cancelling changes nothing."""
+    shutil.copy(SAMPLES / "001_start.jpg", tmp_path)
+    before = used.field("input_path")
+    used.desk.focus(used.program.window)
+    used.desk.keys("ctrl+o")
+    dialog = until(lambda: used.desk.window("选择文件夹"), "the dialog opens")
+    used.desk.focus(dialog)
+    used.desk.keys("Escape")
+    until(lambda: used.desk.window("选择文件夹") is None, "the dialog closes")
+    assert used.field("input_path") == before
+    used.program.click("#field-input_path ~ button")
+    dialog = until(lambda: used.desk.window("选择文件夹"), "the dialog opens again")
+    used.desk.focus(dialog)
+    used.desk.xdotool("type", "--delay", 15, f"{tmp_path}/")
+    time.sleep(0.5)  # both dialogs look the path up while it is typed
+    used.desk.keys("Return")
+    until(lambda: used.desk.window("选择文件夹") is None, "the dialog closes")
+    until(lambda: used.field("input_path").rstrip("/") == str(tmp_path), "the path is in the field")
+    used.program.until("document.querySelector('.found b')?.textContent.startsWith('1 ')")
+
+
+def test_a_dropped_folder_fills_the_path(used: Used, tmp_path: Path) -> None:
+    """A folder dragged from another program onto any part of the page becomes the input path, whatever its name."""
+    folder = tmp_path / "我的 图片 #1 100%"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "004_start.png", folder)
+    with subprocess.Popen(
+        ["/usr/bin/python3", COMPANION, folder, ""],
+        env={**os.environ, "DISPLAY": used.desk.display},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as companion:
+        source = until(lambda: used.desk.window("companion"), "the other program is there")
+        used.desk.focus(source)
+        used.desk.drag(source, used.program.window, *used.program.spot("#field-user_prompt"))
+        until(lambda: used.field("input_path") == str(folder), "the dropped folder is in the field")
+        companion.communicate()
+    assert "user_prompt" not in used.field("user_prompt")
+    assert used.program.page("location.search") == "?window=1"
+
+
+def test_text_comes_from_and_goes_to_other_programs(used: Used, tmp_path: Path) -> None:
+    """The clipboard works both ways: into a field, and from text that was selected on the page."""
+    with subprocess.Popen(
+        ["/usr/bin/python3", COMPANION, tmp_path, "粘贴 a pasted prompt"],
+        env={**os.environ, "DISPLAY": used.desk.display},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as companion:
+        until(lambda: used.desk.window("companion"), "the other program is there")
+        used.desk.focus(used.program.window)
+        used.program.click("#field-user_prompt")
+        used.desk.keys("ctrl+a", "ctrl+v")
+        until(lambda: used.field("user_prompt") == "粘贴 a pasted prompt", "the text is pasted")
+        x, y = used.program.spot(".card .name", 0.05)
+        used.desk.click(used.program.window, x, y, times=2)
+        selected = until(lambda: str(used.program.page("String(getSelection())")).strip(), "text can be selected")
+        used.desk.keys("ctrl+c")
+        assert companion.stdin is not None
+        assert companion.stdout is not None
+
+        def copied() -> bool:
+            assert companion.stdin is not None
+            assert companion.stdout is not None
+            companion.stdin.write("?\n")
+            companion.stdin.flush()
+            return selected in companion.stdout.readline()
+
+        until(copied, f"{selected!r} is in the clipboard")
+        companion.stdin.close()
+
+
+def test_keys_zoom(used: Used) -> None:
+    """Ctrl with plus, minus and 0 makes everything larger, smaller, and as it was."""
+    zoom = "document.documentElement.style.zoom || '1'"
+    used.desk.focus(used.program.window)
+    for keys, expected in ((["ctrl+plus", "ctrl+plus"], "1.25"), (["ctrl+minus"], "1.1"), (["ctrl+0"], "1")):
+        used.desk.keys(*keys)
+        used.program.until(f"({zoom}) === '{expected}'")
+
+
+def test_the_menu_works(used: Used) -> None:
+    """The first entry of the first menu opens the folder dialog; entries that the page carries out reach it."""
+    window = used.program.window
+    used.desk.focus(window)
+    used.desk.click(window, 20, 11)
+    time.sleep(0.5)
+    used.desk.keys("Down", "Return")
+    dialog = until(lambda: used.desk.window("选择文件夹"), "the menu opens the dialog")
+    used.desk.focus(dialog)
+    used.desk.keys("Escape")
+    until(lambda: used.desk.window("选择文件夹") is None, "the dialog closes")
+    used.desk.focus(window)
+    used.desk.click(window, 20, 11)
+    time.sleep(0.5)
+    used.desk.keys("Left", "Down", "Return")  # the last menu: help, keys
+    used.program.until("document.querySelector('dialog[open], [role=dialog]') !== null")
+    used.desk.keys("Escape")
+    used.program.until("document.querySelector('dialog[open], [role=dialog]') === null")
+
+
+def test_presets_are_exported_into_a_file(used: Used, tmp_path: Path) -> None:
+    """A download asks where to, and writes the file there."""
+    target = tmp_path / "exported.json"
+    used.program.page(
+        "(one => { document.body.append(one); one.click(); one.remove(); return true; })"
+        "(Object.assign(document.createElement('a'), {href: '/api/presets/export', download: 'presets.json'}))"
+    )
+    dialog = until(lambda: used.desk.window("保存文件"), "the dialog opens")
+    used.desk.focus(dialog)
+    used.desk.keys("ctrl+a")
+    used.desk.xdotool("type", "--delay", 15, str(target))
+    time.sleep(0.5)
+    used.desk.keys("Return")
+    until(target.exists, "the file is written")
+    until(lambda: "current_config" in json.loads(target.read_text(encoding="utf-8") or "{}"), "the file is whole")
+
+
+@pytest.mark.parametrize("target", ["", "_blank"])
+def test_links_open_in_the_browser(used: Used, target: str) -> None:
+    """An address from elsewhere opens in the browser, never in the window, where its page would find the API."""
+    address = f"https://example.test/page{target}"
+    used.program.page(
+        "(one => { document.body.append(one); one.click(); one.remove(); return true; })"
+        f"(Object.assign(document.createElement('a'), {{href: '{address}', target: '{target}'}}))"
+    )
+    until(lambda: address in used.opened.read_text(encoding="utf-8"), "the browser is asked")
+    time.sleep(0.3)
+    assert used.program.page("location.search") == "?window=1"
+    assert used.opened.read_text(encoding="utf-8").splitlines().count(address) == 1
+
+
+def again(used: Used) -> subprocess.CompletedProcess[str]:
+    """A second start on the same data folder."""
+    return subprocess.run(
+        [sys.executable, "launcher.py", "--demo", "--gui", used.program.gui],
+        env=used.program.environment(),
+        cwd=SAMPLES.parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_second_start_brings_the_first_up(used: Used) -> None:
+    """It says so, ends with 0, opens nothing, and the window that was put away is in front."""
+    window = used.program.window
+    used.desk.xdotool("windowminimize", "--sync", window)
+    until(lambda: used.desk.window(TITLE) is None, "the window is put away")
+    done = again(used)
+    assert done.returncode == 0
+    assert "已经在运行" in done.stderr
+    assert str(used.program.process.pid) in done.stderr
+    until(lambda: used.desk.xdotool("getactivewindow") == window, "the window is in front")
+    assert used.program.process.poll() is None
+
+
+def test_a_second_start_of_another_version_names_both(used: Used) -> None:
+    """The running one comes up, and the message says which version that is and how to get the other."""
+    file = used.program.data / "instance.json"
+    told = file.read_bytes()
+    file.write_text(json.dumps({**json.loads(told), "version": "0.0.1"}), encoding="utf-8")
+    try:
+        done = again(used)
+    finally:
+        file.write_bytes(told)
+    assert done.returncode == 0
+    assert "另一个版本 0.0.1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_went_wrong_inside(used: Used) -> None:
+    """Neither the terminal nor the log has a traceback, an error or a refused script."""
+    log = (used.program.folder / "data" / "log.txt").read_text(encoding="utf-8")
+    assert "Traceback" not in used.program.said + log
+    assert " ERROR " not in log
+
+
+def test_a_page_whose_process_died_comes_back(used: Used) -> None:
+    """The toolkit's page process is killed; the page loads again, and its bridge works."""
+    program = used.program
+    names = ("WebKitWebProcess", "--type=renderer")
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and program.owns(entry):
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if any(name in command for name in names):
+                os.kill(int(entry.name), signal.SIGKILL)
+    program.hang_up()
+    program.ready()
+    program.until("typeof pywebview?.api?.get_state === 'function'")
+    program.page("pywebview.api.get_state({tasks: 0}).then(answer => { window.answered = answer; }) && true")
+    assert program.until("window.answered")["data"]["task_count"] == 12
