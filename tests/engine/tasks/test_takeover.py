@@ -54,7 +54,7 @@ def taken(folder: Path, store: Store, *tasks: Any) -> tuple[list[Task], dict[str
         ("cache/some.bin", {"hash": "", "cache_file": "some.bin"}),
         ("results/x.png", {"hash": None, "path": "results/x.png"}),
         ("cache/y.png", {"hash": 5, "local_path": "C:\\Users\\me\\.image-batch-console\\cache\\y.png"}),
-        ("cache/z.png", {"hash": "", "local_path": "/home/me/.image-batch-console/cache/z.png"}),
+        ("cache/z.png", {"hash": "", "local_path": "/volumes/old/.image-batch-console/cache/z.png"}),
     ],
 )
 def test_result_files_are_found(tmp_path: Path, store: Store, place: str, fields: dict[str, Any]) -> None:
