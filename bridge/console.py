@@ -11,17 +11,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 from filelock import FileLock, Timeout
 
 from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.settings import Settings
 from engine.config import ApiConfig
-from engine.errors import Busy, Code, Problem
+from engine.errors import Busy, Code, NotFound, Problem
+from engine.files import DAMAGED, clear_way, storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditOutcome, TaskStatus
 from engine.presets import PresetBook
+from engine.tasks.arrivals import Arrivals
 from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
@@ -57,6 +60,7 @@ class Console:
         self.version = version
         self.demo = demo
         self.start_lock = threading.Lock()
+        self.settings_revision = 0
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self._listeners: list[Callable[[], None]] = []
         with contextlib.ExitStack() as opened:
@@ -71,12 +75,17 @@ class Console:
             self.thumbnails = Thumbnails(folder / "thumbnails", settings.cache_max_bytes // 4)
             self.store = Store(folder / "tasks.db", on_change=self.changed)
             opened.callback(self.store.close)
+            self.arrivals = Arrivals(folder / "arrivals.log")
+            opened.callback(self.arrivals.close)
+            self._adopt()
             self.transport = Transport(settings.network, max_redirects=settings.max_redirects)
             opened.callback(self.transport.close)
             self.notices: list[Problem] = [
                 *self.preferences.problems,
                 *self.presets.problems,
                 *self.store.problems,
+                *self.cache.problems,
+                *self.ledger.problems,
                 *self._take_over(),
             ]
             self.batch = Batch(
@@ -104,6 +113,11 @@ class Console:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def settings_changed(self) -> None:
+        """Configuration, presets or save rule are other ones now."""
+        self.settings_revision += 1
+        self.changed()
+
     def changed(self) -> None:
         """Something that people see has changed."""
         for listener in list(self._listeners):
@@ -111,7 +125,8 @@ class Console:
 
     def sweep(self) -> int:
         """Remove cached pictures that no task names and that are old, or too many; how many."""
-        keep_all = bool(self.store.problems)  # after damage, files without a task may still be somebody's
+        # After damage, files without a task may still be somebody's, for as long as the damaged file is there.
+        keep_all = any(self.folder.glob(f"tasks.db*.{DAMAGED}-*"))
         removed = self.cache.sweep(
             self.store.uses_hash if not keep_all else lambda _: True,
             self.settings.cache_ttl,
@@ -129,19 +144,41 @@ class Console:
             self.preferences.rewrite()
         return found
 
+    def _adopt(self) -> None:
+        """Give tasks that were found unfinished what had arrived for them before the program was killed."""
+        for outcome in self.arrivals.outcomes(self.cache):
+            with contextlib.suppress(NotFound):  # deleted since
+                task = self.store.task(outcome.task_id)
+                known = {result.hash for result in task.results}
+                unfinished = task.error is not None and task.error.code is Code.FOUND_UNFINISHED
+                if unfinished and any(image.hash not in known for image in outcome.images):
+                    error = None if outcome.status is TaskStatus.DONE else task.error
+                    self.store.finish(msgspec.structs.replace(outcome, error=error))
+                    self._enter(outcome)
+        self.store.fold()
+        self.arrivals.clear()
+
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
-        outcome = run_edit(job, EditTools(self.transport, self.cache, gate), cancel, edit_log)
+        tools = EditTools(self.transport, self.cache, gate, self.arrivals.note)
+        outcome = run_edit(job, tools, cancel, edit_log)
+        self._enter(outcome)
+        return outcome
+
+    def _enter(self, outcome: EditOutcome) -> None:
         if outcome.status is TaskStatus.DONE:
             key = ledger_key(outcome.asked, demo=self.demo)
             sources = outcome.source_hash.split()
             self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
-        return outcome
 
     @staticmethod
     def _acquire(folder: Path) -> FileLock:
-        lock = FileLock(folder / ".lock", timeout=0)
+        path = folder / ".lock"
+        clear_way(path)
+        lock = FileLock(path, timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
             raise Busy(Code.DATA_FOLDER_IN_USE, path=str(folder)) from error
+        except OSError as error:
+            raise storage_failure(error, path) from error
         return lock

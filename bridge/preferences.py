@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, parse_stored
+from engine.config import ApiConfig, loses, parse_stored
 from engine.dataset.naming import SaveRule
-from engine.files import read_json, write_json
+from engine.files import keep_copy, read_json, write_json
 
 
 class SavePlan(msgspec.Struct, frozen=True):
@@ -27,10 +27,14 @@ class Preferences:
         self._path = path
         self._lock = threading.Lock()
         self.stored, self.problems = read_json(path)
-        self._config, warnings = parse_stored(_object(self.stored.get("current_config")))
+        parts = {name: self.stored.get(name, {}) for name in ("current_config", "save", "ui")}
+        self._config, warnings = parse_stored(_object(parts["current_config"]))
         self.problems = [*self.problems, *warnings]
-        self._plan = _read_plan(_object(self.stored.get("save")))
-        self._ui = _object(self.stored.get("ui"))
+        plan = _read_plan(_object(parts["save"]))
+        self._plan = plan or SavePlan()  # a rule is quickly chosen again; better than not starting
+        self._ui = _object(parts["ui"])
+        if plan is None or loses(warnings) or not all(isinstance(part, dict) for part in parts.values()):
+            self.problems = [*self.problems, *keep_copy(path)]
 
     @property
     def config(self) -> ApiConfig:
@@ -80,8 +84,8 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _read_plan(data: dict[str, Any]) -> SavePlan:
+def _read_plan(data: dict[str, Any]) -> SavePlan | None:
     try:
         return msgspec.convert(data, SavePlan)
     except msgspec.ValidationError:
-        return SavePlan()  # a rule is quickly chosen again; better than not starting
+        return None

@@ -176,6 +176,11 @@ def parse_stored(data: dict[str, Any]) -> tuple[ApiConfig, list[Problem]]:
     return _parse(data, clamp=True)
 
 
+def loses(warnings: Iterable[Problem]) -> bool:
+    """Whether what ``parse_stored`` warned of is a value that could not be read at all: the next writing drops it."""
+    return any(warning.code in (Code.FIELD_TYPE, Code.FIELD_CHOICE, Code.FIELD_RESERVED) for warning in warnings)
+
+
 def _parse(data: dict[str, Any], *, clamp: bool) -> tuple[ApiConfig, list[Problem]]:
     hints = get_type_hints(ApiConfig)  # without the metadata: plain types
     values: dict[str, Any] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import msgspec
 
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
+
+DAMAGED = "damaged"
+"""Part of the names of files that were set aside."""
 
 
 def storage_failure(error: OSError, path: Path | str) -> StorageFailed:
@@ -23,29 +27,54 @@ def storage_failure(error: OSError, path: Path | str) -> StorageFailed:
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged file, so that it is never overwritten; returns its new name."""
+    return path.rename(_name_aside(path))
+
+
+def _name_aside(path: Path) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
     for number in range(1000):
-        target = path.with_name(f"{path.name}.damaged-{stamp}" + (f"-{number}" if number else ""))
+        target = path.with_name(f"{path.name}.{DAMAGED}-{stamp}" + (f"-{number}" if number else ""))
         if not os.path.lexists(target):
-            path.rename(target)
             return target
     raise StorageFailed(Code.STORAGE_FAILED, path=str(path), reason="too many damaged copies")
 
 
+def damaged(path: Path) -> Problem:
+    """Set a damaged file or folder aside, and say so; StorageFailed if that cannot be done."""
+    try:
+        return Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(set_aside(path))})
+    except OSError as error:
+        raise storage_failure(error, path) from error
+
+
+def clear_way(path: Path, *, folder: bool = False) -> list[Problem]:
+    """Set aside what stands where a file of ours (or a folder) belongs and is none: it could not even be opened."""
+    if os.path.lexists(path) and not (path.is_dir() if folder else path.is_file()):
+        return [damaged(path)]
+    return []
+
+
+def keep_copy(path: Path) -> list[Problem]:
+    """Keep a copy of a file of ours of which a part cannot be read, before it is written anew; says so."""
+    kept = _name_aside(path)
+    try:
+        shutil.copyfile(path, kept)
+        kept.chmod(0o600)
+    except OSError as error:
+        raise storage_failure(error, kept) from error
+    return [Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(kept)})]
+
+
 def read_json(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The object in the file; ``{}`` where there is none. A damaged file is set aside and named in the problems."""
+    problems = clear_way(path)
     try:
         data = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
-        return {}, []
+        return {}, problems
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
         data = None
-    if isinstance(data, dict):
-        return data, []
-    try:
-        return {}, [Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(set_aside(path))})]
-    except OSError as error:
-        raise storage_failure(error, path) from error
+    return (data, problems) if isinstance(data, dict) else ({}, [*problems, damaged(path)])
 
 
 def read_text(path: Path) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER, ApiConfig, parse_stored, shares_origin
+from engine.config import KEY_PLACEHOLDER, ApiConfig, loses, parse_stored, shares_origin
 from engine.errors import Code, InvalidInput, NotFound, Problem
-from engine.files import read_json, write_json
+from engine.files import keep_copy, read_json, write_json
 
 MAX_NAME = 128
 
@@ -24,10 +24,15 @@ class PresetBook:
         stored, self.problems = read_json(path)
         entries = stored.get("presets", stored)  # the old tool's file was the bare mapping
         self._presets: dict[str, ApiConfig] = {}
+        whole = isinstance(entries, dict)
         for name, raw in entries.items() if isinstance(entries, dict) else ():
-            if isinstance(raw, dict):
-                self._presets[name], warnings = parse_stored(raw)
-                self.problems += warnings
+            if not isinstance(raw, dict):
+                whole = False
+                continue
+            self._presets[name], warnings = parse_stored(raw)
+            self.problems += warnings
+        if not whole or loses(self.problems):
+            self.problems = [*self.problems, *keep_copy(path)]
 
     def all(self) -> dict[str, ApiConfig]:
         """A copy: name to configuration, keys included."""

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from engine.errors import Code, StorageFailed
-from engine.files import storage_failure
+from engine.files import clear_way, storage_failure
 
 FRESH_SECONDS: Final = 300.0
 """A file this young may not be recorded anywhere yet: no sweep removes it."""
@@ -53,23 +53,29 @@ class Cache:
     """The folder ``ab/cdef….ext`` of result pictures. Safe to use from many threads."""
 
     def __init__(self, folder: Path) -> None:
-        """Open the folder, made where it is missing; what an earlier run left half written is removed."""
+        """Open the folder, made where it is missing; what an earlier run left half written is removed.
+
+        ``problems``: what stood in the way and was set aside.
+        """
         self._folder = folder
         self._incoming = folder / _INCOMING
+        self.problems = clear_way(folder, folder=True) + clear_way(self._incoming, folder=True)
         try:
             self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._sweep_incoming()
         except OSError as error:
             raise storage_failure(error, folder) from error
 
-    def put(self, data: bytes, extension: str) -> str:
+    def put(self, data: bytes, extension: str, announce: Callable[[str], None] = lambda _: None) -> str:
         """Keep these bytes; returns their sha256 in hex. They are on disk when this returns.
 
-        Raises StorageFailed (DISK_FULL or STORAGE_FAILED); nothing half written is left then.
+        ``announce`` gets the hash before the file has its name. Raises StorageFailed (DISK_FULL or STORAGE_FAILED);
+        nothing half written is left then.
         """
         digest = hashlib.sha256(data).hexdigest()
         target = self.path(digest, extension)
-        if not self._holds(target, len(data)):
+        announce(digest)
+        if not self._holds(target, data):
             self._write((data,), lambda: target)
         return digest
 
@@ -151,10 +157,10 @@ class Cache:
                 total -= entry.size
         return removed
 
-    def _holds(self, target: Path, size: int) -> bool:
+    def _holds(self, target: Path, data: bytes) -> bool:
         """Whether the file is there already; its time is renewed, so that a sweep under way sees it as fresh."""
         try:
-            if target.stat().st_size != size:
+            if target.stat().st_size != len(data) or target.read_bytes() != data:
                 return False
             os.utime(target)
         except OSError:
@@ -219,12 +225,14 @@ def _scan(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def _move(temporary: Path, target: Path) -> None:
-    """Give the finished file its name, durably; the folder is made at first use."""
+    """Give the finished file its name, durably; the folder is made at first use, what stands in the way set aside."""
     try:
         temporary.replace(target)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        clear_way(target.parent, folder=True)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
+        clear_way(target)
         temporary.replace(target)
     sync_folder(target.parent)
 

@@ -15,7 +15,7 @@ from typing import Final
 from PIL import Image, ImageOps
 
 from engine.errors import Code, PictureRejected
-from engine.files import storage_failure
+from engine.files import clear_way, storage_failure
 from engine.images.opening import open_picture
 from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
 
@@ -40,6 +40,7 @@ class Thumbnails:
         self._max_bytes = max_bytes
         self._decoders = threading.BoundedSemaphore(decoders or os.cpu_count() or 1)
         self._lock = threading.Lock()
+        clear_way(folder, folder=True)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 from engine.errors import Code, Problem, StorageFailed
-from engine.files import set_aside
+from engine.files import clear_way, keep_copy
+from engine.tasks.salvage import (
+    SIDE_FILES,
+    check_rows,
+    committed_frames,
+    is_damage,
+    salvage,
+    set_database_aside,
+)
 
 SCHEMA_VERSION = 2
 _SCHEMA = """
@@ -73,6 +82,9 @@ CREATE INDEX removed_revision ON removed (revision);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('revision', 1), ('reset_revision', 0);
 """
+
+
+log = logging.getLogger(__name__)
 
 
 class Database:
@@ -152,25 +164,50 @@ class Database:
             self._readers.append((threading.current_thread(), reader))
         return reader
 
+    def fold(self) -> None:
+        """Fold the write-ahead log into the file, power cut included."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def _open_or_set_aside(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = None
+        """The database; one that cannot be used is set aside, and what can be read of it comes into a new one."""
+        for path in (self.path, *(Path(f"{self.path}{suffix}") for suffix in SIDE_FILES)):
+            self.problems += clear_way(path)
         try:
-            connection = self._connect()
-            self._prepare(connection)
-            return connection
+            return self._open_sound()
         except sqlite3.DatabaseError as error:
-            if connection is not None:
-                connection.close()
-            if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+            if not is_damage(error):
                 raise _failure(error, self.path) from error
-        kept = set_aside(self.path)
-        for suffix in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{kept}{suffix}")
-        self.problems.append(Problem(Code.FILE_DAMAGED, {"path": str(self.path), "kept_as": str(kept)}))
+        problem = set_database_aside(self.path)
+        self.problems.append(problem)
+        kept = Path(str(problem.params["kept_as"]))
         connection = self._connect()
         self._prepare(connection)
+        salvaged = 0
+        try:
+            salvaged = salvage(kept, connection)
+        except sqlite3.Error as error:
+            log.warning("nothing salvaged from %s: %s", kept, error)
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        log.warning("database damaged, kept as %s; %d tasks salvaged", kept, salvaged)
         return connection
+
+    def _open_sound(self) -> sqlite3.Connection:
+        wal = Path(f"{self.path}-wal")
+        committed = committed_frames(wal)
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+            if committed > max(taken, 0):  # SQLite passes over what is damaged without a word
+                self.problems += keep_copy(wal)
+            self._prepare(connection)
+            check_rows(connection)
+            return connection
+        except BaseException:
+            connection.close()
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         # Autocommit mode: transactions are begun and ended by name above, never implicitly.
@@ -190,10 +227,6 @@ class Database:
             raise sqlite3.DatabaseError("made by another version")
         if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("quick_check")
-
-
-def _is_damage(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 
 
 def _failure(error: sqlite3.Error, path: Path) -> StorageFailed:

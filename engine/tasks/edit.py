@@ -23,6 +23,7 @@ from engine.images.cache import Cache
 from engine.images.discover import read_source
 from engine.images.picture import check_picture
 from engine.models import EditJob, EditOutcome, ImageRef, SourceType, StoredImage, TaskStatus
+from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
@@ -48,6 +49,7 @@ class EditTools(msgspec.Struct, frozen=True):
     transport: Transport
     cache: Cache
     gate: CallGate
+    note: Callable[[Begun | Arrived], None] = lambda _: None
     now: Callable[[], float] = time.time
     random: Callable[[], float] = random.random
 
@@ -110,6 +112,8 @@ class _Edit:
         self._source_size = len(sources[0].data)
         config = own_config(job.config, job.source_path, job.user_prompt, job.system_prompt)
         self._asked = asked(config, config.user_prompt, config.system_prompt, job.variant)
+        provenance = msgspec.json.encode(self._asked).decode()
+        self._tools.note(Begun(job.task_id, self._source_hash, self._source_size, provenance))
         pictures = [SourcePicture(source.data, source.info.mime, source.name) for source in sources]
         return build_request(config, pictures)
 
@@ -196,11 +200,12 @@ class _Edit:
         for refused in answer.refused:
             self._log.add("refused", where=refused.where, code=refused.code, sample=refused.sample)
             reasons.append(refused.code)
-        for ref in answer.refs:
+        whole = len(answer.refs) if cut is None and not answer.refused else 0
+        for number, ref in enumerate(answer.refs):
             if stopped is not None and ref.source_type is SourceType.URL:
                 continue  # a stop closes the line; pictures that came inline are here already
             try:
-                self._keep(ref)
+                self._keep(ref, number, whole)
             except Stopped as error:
                 stopped = error
             except StorageFailed:
@@ -223,11 +228,16 @@ class _Edit:
         elif cut is not None:
             self._warning = cut.problem
 
-    def _keep(self, ref: ImageRef) -> None:
+    def _keep(self, ref: ImageRef, number: int, of: int) -> None:
         data = self._download(ref) if ref.source_type is SourceType.URL else decode_base64(ref.value)
         self._log.stage = "storing"
         info = check_picture(data, self._job.limits.max_candidate_bytes)
-        digest = self._put(data, info.extension)
+
+        def announce(digest: str) -> None:
+            image = StoredImage(digest, len(data), info, ref.source_type)
+            self._tools.note(Arrived(self._job.task_id, number, of, image))
+
+        digest = self._put(data, info.extension, announce)
         self._images.setdefault(digest, StoredImage(digest, len(data), info, ref.source_type))
 
     def _download(self, ref: ImageRef) -> bytes:
@@ -251,16 +261,17 @@ class _Edit:
             random=self._tools.random,
         )
 
-    def _put(self, data: bytes, extension: str) -> str:
-        """Into the cache; a full disk is waited for, since the picture in hand is paid for."""
+    def _put(self, data: bytes, extension: str, announce: Callable[[str], None]) -> str:
+        """Into the cache; where that fails it is tried again until it works or is stopped: this picture is paid for."""
+        told: Code | None = None
         while True:
             try:
-                return self._tools.cache.put(data, extension)
+                return self._tools.cache.put(data, extension, announce)
             except StorageFailed as error:
-                if error.code is not Code.DISK_FULL:
-                    raise
-                self._log.stage = "disk_full"
-                self._log.add("error", code=error.code, params=error.params)
+                if error.code != told:
+                    told = error.code
+                    self._log.add("error", code=error.code, params=error.params)
+                self._log.stage = error.code.value
                 self._wait(_DISK_WAIT_SECONDS)
 
     # --- small things ---

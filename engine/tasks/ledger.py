@@ -16,9 +16,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.files import storage_failure
+from engine.errors import Code, StorageFailed
+from engine.files import clear_way, storage_failure
 from engine.images.cache import Cache
 from engine.models import ImageInfo, SourceImage, SourceType, StoredImage
+from engine.tasks.salvage import SIDE_FILES, is_damage, set_database_aside
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answer (
@@ -40,6 +42,7 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self.problems = clear_way(folder, folder=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -98,8 +101,11 @@ class Ledger:
         except (OSError, sqlite3.Error):
             log.exception("ledger not read")
             return []
-        images = [StoredImage(r[0], r[1], ImageInfo(r[2], r[3], r[4], r[5]), SourceType(r[6])) for r in rows]
-        return images if all(self._path(image.hash, image.info.extension).exists() for image in images) else []
+        try:
+            images = [StoredImage(r[0], r[1], ImageInfo(r[2], r[3], r[4], r[5]), SourceType(r[6])) for r in rows]
+        except ValueError:  # a row that was damaged
+            return []
+        return images if all(self._has(image) for image in images) else []
 
     def give(self, images: Sequence[StoredImage], cache: Cache) -> None:
         """Put the files of found results back into a cache; OSError if that fails."""
@@ -161,6 +167,12 @@ class Ledger:
                         self._path(digest, extension).unlink()
                 self._connection.execute("DELETE FROM answer WHERE hash = ?", (digest,))
 
+    def _has(self, image: StoredImage) -> bool:
+        try:
+            return self._path(image.hash, image.info.extension).stat().st_size == image.size
+        except (OSError, ValueError):
+            return False
+
     def _path(self, digest: str, extension: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.{extension}"
 
@@ -179,13 +191,16 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         path = self._folder / "ledger.db"
+        for file in (path, *(Path(f"{path}{suffix}") for suffix in SIDE_FILES)):
+            self.problems += clear_way(file)
         try:
             return self._connect(path)
-        except sqlite3.DatabaseError:
-            log.exception("ledger damaged; a new one is begun")
-            with contextlib.suppress(OSError):
-                path.rename(path.with_suffix(".damaged"))
-            return self._connect(path)
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise StorageFailed(Code.STORAGE_FAILED, path=str(path), reason=type(error).__name__) from error
+        log.warning("ledger damaged; a new one is begun")
+        self.problems.append(set_database_aside(path))
+        return self._connect(path)
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -9,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from engine.errors import Problem
-from engine.models import Result, SourceType, Task, TaskFilter, TaskMatch, TaskSort, TaskStatus
+from engine.errors import Code, Problem
+from engine.models import DebugEntry, Result, SourceType, Task, TaskFilter, TaskMatch, TaskSort, TaskStatus
 
 _CHUNK = 500  # ids in one statement: well under SQLite's limit of variables
 _ORDER_BY = {
@@ -181,5 +182,17 @@ def result_of(row: sqlite3.Row) -> Result:
     )
 
 
+def debug_entries(rows: Iterable[sqlite3.Row]) -> list[DebugEntry]:
+    """The stored entries of a debug log, as far as they can be read."""
+    entries: list[DebugEntry] = []
+    for row in rows:
+        with contextlib.suppress(msgspec.DecodeError, TypeError):
+            entries += msgspec.msgpack.decode(row["entries"], type=list[DebugEntry])
+    return entries
+
+
 def _problem(text: str | None) -> Problem | None:
-    return msgspec.json.decode(text, type=Problem) if text else None
+    try:
+        return msgspec.json.decode(text, type=Problem) if text else None
+    except msgspec.DecodeError:  # of another version, or damaged
+        return Problem(Code.INTERNAL)

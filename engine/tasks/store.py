@@ -51,8 +51,13 @@ class Store:
         self._counts_lock = threading.Lock()
         self.problems = self._db.problems
         self.found_unfinished = self._stop_unfinished()
+        self.fold()
         with self._db.read() as reader:
             self._counts = _count(reader)
+
+    def fold(self) -> None:
+        """Put the write-ahead log into the file."""
+        self._db.fold()
 
     def close(self) -> None:
         """Nothing is lost without it; it only folds the write-ahead log in."""
@@ -115,7 +120,7 @@ class Store:
         """The stored debug log, oldest first."""
         with self._db.read() as reader:
             rows = reader.execute("SELECT entries FROM debug WHERE task_id = ? ORDER BY seq", (task_id,)).fetchall()
-        return [entry for row in rows for entry in msgspec.msgpack.decode(row["entries"], type=list[DebugEntry])]
+        return query.debug_entries(rows)
 
     def knows_file(self, path: str) -> bool:
         """Whether a path is the source of a task, or where a result was saved."""
@@ -372,8 +377,6 @@ def _count(reader: sqlite3.Connection) -> Counts:
 def _next_revision(writer: sqlite3.Connection) -> int:
     row = writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision' RETURNING value").fetchone()
     return int(row[0])
-
-
 
 
 def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:

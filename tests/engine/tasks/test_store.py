@@ -206,11 +206,21 @@ def test_a_database_of_another_version_is_set_aside(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_place_that_cannot_hold_a_database(tmp_path: Path) -> None:
-    """A folder in the way is a failure of storage, not damage."""
+def test_a_folder_in_the_way_is_set_aside(tmp_path: Path) -> None:
+    """What is in it stays, under another name."""
     (tmp_path / "tasks.db").mkdir()
+    (tmp_path / "tasks.db" / "mine").write_text("kept")
+    store = Store(tmp_path / "tasks.db")
+    (problem,) = store.problems
+    assert problem.code is Code.FILE_DAMAGED
+    assert (Path(str(problem.params["kept_as"])) / "mine").read_text() == "kept"
+    store.close()
+
+
+def test_a_place_that_cannot_hold_a_database(tmp_path: Path) -> None:
+    """A folder that is not there is a failure of storage, not damage."""
     with pytest.raises(StorageFailed):
-        Store(tmp_path / "tasks.db")
+        Store(tmp_path / "nowhere" / "tasks.db")
 
 
 def test_a_full_disk_is_told_and_leaves_the_state_as_it_was(tmp_path: Path) -> None:
