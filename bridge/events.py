@@ -37,6 +37,11 @@ class Hub:
         self._closed.set()
         self._bump()
 
+    def wait_ended(self, seconds: float) -> bool:
+        """Block until every stream has ended; False when the time is up first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._streams, seconds)
+
     @property
     def full(self) -> bool:
         """Whether no further stream is taken: each one holds a server thread."""
@@ -68,6 +73,7 @@ class Hub:
     def _enter(self, number: int) -> None:
         with self._changed:
             self._streams += number
+            self._changed.notify_all()
 
     def _wait(self, seen: int) -> int:
         """Until something changed or it is time for a heartbeat; the new count of changes."""
@@ -87,8 +93,15 @@ class Hub:
 def _differs(before: ChangeView, after: ChangeView) -> bool:
     if after.tasks or after.removed or after.reset or after.truncated or after.revision != before.revision:
         return True
-    return (before.live, before.run.paused, before.running, before.stop_requested, before.single_retry_count) != (
-        after.live, after.run.paused, after.running, after.stop_requested, after.single_retry_count,
+    return _aside(before) != _aside(after)
+
+
+def _aside(change: ChangeView) -> tuple[object, ...]:
+    """What people see change without a task changing."""
+    run = change.run
+    return (
+        change.live, run.paused, run.limit, change.running, change.stop_requested, change.single_retry_count,
+        change.settings_revision,
     )  # fmt: skip
 
 

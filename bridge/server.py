@@ -21,6 +21,7 @@ from bridge.http_api import HttpApi
 
 THREADS = MAX_STREAMS + 16
 _STOP_SECONDS = 3.0
+_STREAMS_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -82,6 +83,7 @@ class Server:
     def close(self) -> None:
         """End every stream and connection, let the port go. Safe to call twice."""
         self._hub.close()
+        self._hub.wait_ended(_STREAMS_SECONDS)  # their last words go out while the sockets are still open
         if self._thread.is_alive():
             # run() returns when the map is empty; from another thread that must be asked for through the trigger,
             # since close() alone waits for idle keep-alive connections.

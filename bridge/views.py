@@ -154,9 +154,10 @@ class StateView(StatusView, frozen=True, kw_only=True):
 
 
 class ChangeView(StatusView, frozen=True, kw_only=True):
-    """Data of an event: what changed since the one before."""
+    """Data of an event: what changed. ``settings_revision`` grows with configuration, presets and save rule."""
 
     revision: int
+    settings_revision: int
     version: str
     tasks: list[TaskView]
     removed: list[str]

@@ -144,7 +144,7 @@ def save_config(console: Console, params: ConfigParams, caller: Caller) -> Saved
     """Make this the current configuration."""
     config, warnings = entered_config(console, params.config)
     console.preferences.set_config(config)
-    console.changed()
+    console.settings_changed()
     return SavedConfig(_worded(console, caller, warnings))
 
 
@@ -179,7 +179,7 @@ def save_preset(console: Console, params: PresetParams, caller: Caller) -> Prese
         stored = console.presets.all().get(params.name.strip())
         config = with_stored_key(config, [console.preferences.config, *([stored] if stored else [])])
     console.presets.put(params.name, config)
-    console.changed()
+    console.settings_changed()
     return PresetSaved(params.name.strip(), _worded(console, caller, warnings))
 
 
@@ -187,14 +187,14 @@ def apply_preset(console: Console, params: PresetName, caller: Caller) -> Preset
     """Make a preset the current configuration."""
     config = keep_key(console.presets.get(params.name), console.preferences.config)
     console.preferences.set_config(config)
-    console.changed()
+    console.settings_changed()
     return PresetApplied(config.masked())
 
 
 def delete_preset(console: Console, params: PresetName, caller: Caller) -> Ok:
     """Forget a preset."""
     console.presets.remove(params.name)
-    console.changed()
+    console.settings_changed()
     return Ok()
 
 
@@ -227,7 +227,7 @@ def import_presets(console: Console, params: ImportParams, caller: Caller) -> Im
             console.preferences.set_config(filled)
         else:
             warnings.append(Problem(Code.API_KEY_REQUIRED, {"name": "current_config"}, "api_key"))
-    console.changed()
+    console.settings_changed()
     return ImportAnswer(len(presets) - len(left), applied, _worded(console, caller, warnings))
 
 

@@ -107,6 +107,7 @@ def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
     return ChangeView(
         **view.status(console.batch.info(), console.store.counts()),
         revision=changes.revision,
+        settings_revision=console.settings_revision,
         version=console.version,
         tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
         removed=changes.removed,

@@ -171,6 +171,7 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         check_api_url(console, config)
         plan = _plan(console, params, config)
         console.preferences.set_config(config)
+        console.settings_changed()
         ids = carry_out(console, plan)
         if ids:
             console.batch.start(ids, config)

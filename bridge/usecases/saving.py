@@ -195,7 +195,7 @@ def save_rule(console: Console, params: PlanParams, caller: Caller) -> Ok:
     rule = _rule(params)
     check_rule(rule)
     console.preferences.set_plan(SavePlan(rule, params.output_dir))
-    console.changed()
+    console.settings_changed()
     return Ok()
 
 

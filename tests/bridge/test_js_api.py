@@ -50,6 +50,8 @@ FREE_RULE = {"filename_template": "{src_stem}_{result_index}", "create_txt": Tru
 BROKEN_RULE = {"filename_template": "{nothing_like_it}"}
 EXPORTED = {"presets": {"new": {"user_prompt": "night"}}, "current_config": {"user_prompt": "snow"}}
 
+ONLY_IN_FLIGHT = {"preview_image"}  # seen succeeding in test_preview.py, while a task runs
+
 CASES = (
     Case("get_state"),
     Case("get_state", {"tasks": 0}),
@@ -108,6 +110,7 @@ CASES = (
     Case("source_thumbnail", {"task_id": "{done}", "size": 99999}, Code.FIELD_RANGE),
     Case("result_image", RESULT),
     Case("result_image", NOT_A_RESULT, Code.RESULT_UNKNOWN),
+    Case("preview_image", {"task_id": "{done}"}, Code.NO_PREVIEW),
     Case("result_thumbnail", {**RESULT, "size": 64}),
     Case("result_thumbnail", {**RESULT, "size": "big"}, Code.FIELD_TYPE),
     Case("list_save_rules"),
@@ -320,7 +323,7 @@ def test_both_doors_answer_the_same(doors: Doors, case: Case) -> None:
 
 def test_every_operation_is_tried_with_success_and_failure() -> None:
     """The cases above leave no operation out, and none that can fail is seen succeeding only."""
-    assert {case.name for case in CASES if case.refused is None} == set(BY_NAME)
+    assert {case.name for case in CASES if case.refused is None} == set(BY_NAME) - ONLY_IN_FLIGHT
     assert {case.name for case in CASES if case.refused is not None} == set(BY_NAME) - CANNOT_FAIL
 
 
@@ -333,7 +336,9 @@ def test_the_object_holds_the_operations_and_nothing_else(doors: Doors) -> None:
     assert {name for name in dir(wider) if not name.startswith("_")} == names | {"pick_folder"}
 
 
-@pytest.mark.parametrize("name", [operation.name for operation in OPERATIONS if operation.kind is Kind.PICTURE])
+@pytest.mark.parametrize(
+    "name", [row.name for row in OPERATIONS if row.kind is Kind.PICTURE and row.name not in ONLY_IN_FLIGHT]
+)
 def test_pictures_cross_by_their_address(doors: Doors, name: str) -> None:
     """The bridge answers a picture's type and URL; a GET of that URL gives exactly the picture."""
     params = {**RESULT, "size": 128} if "thumbnail" in name else RESULT

@@ -6,6 +6,7 @@ import base64
 import json
 from pathlib import Path
 
+from bridge.js_api import make_js_api
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import Door, config_for, until
@@ -26,7 +27,11 @@ def test_a_preview_is_shown_while_the_task_runs(fake: FakeUpstream, door: Door, 
     door.start(source_folder(tmp_path / "in", 1), config_for(fake, ApiMode.IMAGES_EDITS))
     until(lambda: any((task["live"] or {}).get("preview_url") for task in door.tasks()))
     task = door.tasks()[0]
-    assert door.ask("GET", task["live"]["preview_url"]).content == picture(1)
+    shown = door.ask("GET", task["live"]["preview_url"])
+    assert shown.content == picture(1)
+    assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    by_js = make_js_api(door.console).preview_image({"task_id": task["id"]})  # type: ignore[attr-defined]
+    assert by_js == {"ok": True, "data": {"mime": "image/png", "url": f"/api/tasks/{task['id']}/preview"}}
     assert door.get(f"/api/tasks/{task['id']}/debug")["preview"] == task["live"]["preview_url"]
     door.wait_idle()
     assert [result["size"] for result in door.tasks()[0]["results"]] == [len(picture(2))]

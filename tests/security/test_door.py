@@ -135,7 +135,9 @@ def test_the_table_is_walked(filled: Filled) -> None:
     assert {operation.method for operation in OPERATIONS} <= {route.method for route in filled.routes}
     for route in filled.routes:
         if route.method == "GET" and route.path != "/api/events":
-            assert filled.door.ask("GET", route.path).status_code in (200, 400), route
+            nothing_to_show = route.path.endswith("/preview")  # no task is in flight here
+            expected = (404,) if nothing_to_show else (200, 400)
+            assert filled.door.ask("GET", route.path).status_code in expected, route
 
 
 FOREIGN = {

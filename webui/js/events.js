@@ -10,6 +10,7 @@ const RETRY = 2000; // ms
 let source = null;
 let retryTimer = 0;
 let revision = 0;
+let settings = null; // revision of configuration, presets and save rule
 
 /** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
 export function connect(onFinished) {
@@ -60,6 +61,7 @@ function takeSnapshot(data) {
     location.reload();
     return;
   }
+  settings = data.settings_revision;
   const missed = store.connection.peek() === 'lost' || (data.revision ?? 0) > revision;
   batch(() => {
     store.connection.value = 'open';
@@ -71,6 +73,8 @@ function takeSnapshot(data) {
 
 function takeChange(data, onFinished) {
   const wasRunning = store.running.peek();
+  if (settings !== null && data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
+  settings = data.settings_revision;
   batch(() => {
     takeFigures(data);
     revision = data.revision;
