@@ -16,7 +16,7 @@ Entry = tuple[str, str, str]
 
 # Imported by name only.
 _PILLOW_PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
-_ASSETS_OUT = ("drawing/*", "icon.icns", "icon.ico", "examples/*", "*/__pycache__/*")
+_ASSETS_OUT = ("drawing/*", "screenshots/*", "icon.icns", "icon.ico", "examples/*", "*/__pycache__/*")
 
 # GTK and WebKit are the system's, whole: a part of them in here would meet the other part of another age there.
 # What stays is what Python itself needs. Every glibc system has libgcc_s and libstdc++ (only AVIF asks for the latter).

@@ -44,7 +44,11 @@ def test_data_files_are_all_that_the_program_reads(script: Any) -> None:
     wanted |= {file.relative_to(ROOT).as_posix() for file in (ROOT / "assets" / "samples").iterdir()}
     wanted |= {"assets/VERSION", "assets/presets.json", "assets/messages/en/errors.json", "webui/index.html"}
     assert wanted <= inside
-    assert not [name for name in inside if "drawing" in name or name.endswith((".pyc", ".icns", ".ico"))]
+    assert not [
+        name
+        for name in inside
+        if "drawing" in name or "screenshots" in name or name.endswith((".pyc", ".icns", ".ico"))
+    ]
 
 
 def test_slim_leaves_out_what_only_a_window_needs(script: Any) -> None:
