@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 
+from bridge.allocator import keep_freed_memory
 from bridge.console import Console
 from bridge.demo import DemoEndpoint, demo_config
 from bridge.messages import Messages
@@ -35,10 +36,12 @@ def open_console(
 
     ``ledger_folder``: where paid answers are noted, if not in the data folder.
     """
+    give_back = keep_freed_memory()
     with contextlib.ExitStack() as stack:
         if not demo:
             console = Console(make_folder(folder), settings, messages, version=version(), ledger_folder=ledger_folder)
-            yield stack.enter_context(console)
+            _after_runs(stack.enter_context(console), give_back)
+            yield console
             return
         endpoint = stack.enter_context(DemoEndpoint())
         first = demo_config(endpoint.base_url)
@@ -53,10 +56,25 @@ def open_console(
                 ledger_folder=ledger_folder,
             )
         )
+        _after_runs(console, give_back)
         current = console.preferences.config
         if origin(current.api_url) != origin(first.api_url):  # another port than at the last start
             console.preferences.set_config(msgspec.structs.replace(current, api_url=first.api_url))
         yield console
+
+
+def _after_runs(console: Console, action: Callable[[], object]) -> None:
+    """Do this whenever a batch has ended."""
+    ran = False
+
+    def look() -> None:
+        nonlocal ran
+        running = console.batch.running
+        if ran and not running:
+            action()
+        ran = running
+
+    console.listen(look)
 
 
 def make_folder(folder: Path) -> Path:

@@ -1,0 +1,167 @@
+"""The same work done twice: by a bare loop, and by the engine; both against the same gateway process."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http.client
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from bridge.console import Console
+from bridge.opening import load_messages, version
+from bridge.settings import read_settings
+from engine.config import ApiConfig
+from engine.models import TaskStatus
+from engine.tasks.store import NewTask
+from tests.bench.gateway import Picture
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Load(msgspec.Struct, frozen=True):
+    """``kind``: sse, json or url; ``size`` of a picture in bytes; ``at_once`` calls; ``latency`` in seconds."""
+
+    kind: str
+    size: int
+    at_once: int
+    latency: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """Path of the API for the mode that answers so."""
+        return "/v1/chat/completions" if self.kind == "sse" else "/v1/images/edits"
+
+
+@contextmanager
+def gateway(load: Load) -> Iterator[int]:
+    """A gateway process; gives its port."""
+    program = [sys.executable, str(Path(__file__).with_name("gateway.py")), load.kind, str(load.size), str(load.latency)]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline())
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder on the disk that is measured: BENCH_DIR, else the system's temporary folder."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR")))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def bare(load: Load, port: int, count: int, folder: Path) -> float:
+    """Seconds for ``count`` pictures: ask, read, split, parse, decode, hash, write to a file of its own, fsync."""
+    folder.mkdir()
+    numbers = iter(range(count))
+    lock = threading.Lock()
+    # What is sent is as large as what the engine sends.
+    picture = base64.b64encode(Picture(10_000, 1).numbered(0)).decode()
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": picture}]}).encode()
+
+    def work() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                connection.close()
+                return
+            connection.request("POST", load.path, body, {"Content-Type": "application/json"})
+            data = _bare_picture(load.kind, connection.getresponse().read(), connection)
+            name = f"{number}-{hashlib.sha256(data).hexdigest()}"
+            with (folder / name).open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+
+    threads = [threading.Thread(target=work) for _ in range(load.at_once)]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - begun
+    assert len(list(folder.iterdir())) == count
+    shutil.rmtree(folder)
+    return seconds
+
+
+def _bare_picture(kind: str, answer: bytes, connection: http.client.HTTPConnection) -> bytes:
+    if kind == "sse":
+        for line in answer.split(b"\n"):
+            if line.startswith(b"data: {"):
+                text = json.loads(line[6:])["choices"][0]["delta"]["content"]
+                return base64.b64decode(text[text.index("base64,") + 7 : -1])
+        raise AssertionError("no picture")
+    named = json.loads(answer)["data"][0]
+    if kind == "json":
+        return base64.b64decode(named["b64_json"])
+    connection.request("GET", "/" + named["url"].rpartition("/")[2])
+    return connection.getresponse().read()
+
+
+class Engine:
+    """The program as it runs, without a door: a console on a data folder of its own."""
+
+    def __init__(self, folder: Path, load: Load, port: int) -> None:
+        folder.mkdir()
+        self.folder = folder
+        self.source = folder / "source.png"
+        self.source.write_bytes(Picture(10_000, 1).numbered(0))
+        self.console = Console(folder, read_settings({}), load_messages(), version=version())
+        self.config = ApiConfig(
+            api_url=f"http://127.0.0.1:{port}{load.path}",
+            concurrency_limit=load.at_once,
+            unlock_local_api_url=True,
+            unlock_local_download_url=True,
+        )
+        self._names = itertools.count()
+
+    def add(self, count: int) -> list[str]:
+        """Ids of new tasks, all with the same source."""
+        return self.console.store.add(
+            [NewTask(str(self.source), f"{next(self._names)}.png", f"f{next(self._names)}") for _ in range(count)]
+        )
+
+    def run(self, ids: list[str]) -> float:
+        """Seconds until all of these are done."""
+        store, batch = self.console.store, self.console.batch
+        before = store.counts()[TaskStatus.DONE]
+        begun = time.perf_counter()
+        batch.start(ids, self.config)
+        batch.wait_idle()
+        seconds = time.perf_counter() - begun
+        assert store.counts()[TaskStatus.DONE] == before + len(ids), store.counts()
+        return seconds
+
+    def close(self) -> None:
+        """Close all, remove the folder."""
+        self.console.close()
+        shutil.rmtree(self.folder)
+
+
+def ours(load: Load, port: int, count: int, folder: Path) -> float:
+    """Seconds for ``count`` tasks through the program."""
+    engine = Engine(folder, load, port)
+    try:
+        return engine.run(engine.add(count))
+    finally:
+        engine.close()
