@@ -7,9 +7,11 @@ import signal
 import socket
 import stat
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 
 from engine.config import ApiMode
@@ -177,3 +179,31 @@ def test_kill_in_the_middle_loses_nothing_that_was_reported(tmp_path: Path, mode
             assert served.client.post("/api/tasks/resume").json()["resumed_count"] == 7
             until(lambda: served.state()["progress"]["done"] == 12)
         assert len(fake.api_requests) == asked + 7
+
+
+@pytest.mark.parametrize("words", ["serve", "serve --demo --open", "--no-open", "--browser"])
+def test_each_way_to_serve(program: Program, tmp_path: Path, words: str) -> None:
+    """With and without a browser, until a signal ends it: the address is said, and 0 comes back."""
+    port = free_port()
+    seen: list[int] = []
+
+    def end_when_it_answers() -> None:
+        def answers() -> bool:
+            try:
+                seen.append(httpx.get(f"http://127.0.0.1:{port}/api/state", trust_env=False).status_code)
+            except httpx.HTTPError:
+                return False
+            return True
+
+        until(answers)
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=end_when_it_answers)
+    thread.start()
+    done = program(*words.split(), PORT=str(port))
+    thread.join()
+    assert (done.returncode, seen[-1]) == (0, 200), done.stderr
+    assert f"http://127.0.0.1:{port}/" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "data" / "demo").exists() == ("--demo" in words)
