@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -85,9 +86,13 @@ def serving(tmp_path: Path) -> Serving:
             yield _address(process, heard)
         finally:
             process.terminate()
-            code = process.wait(20)
+            try:
+                code = process.wait(20)
+                assert left_behind(process.pid) == []
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # the program is a child of what unpacked it
+                    os.killpg(process.pid, signal.SIGKILL)
         assert code == 0, heard.read_text(encoding="utf-8")
-        assert left_behind(process.pid) == []
 
     return start
 

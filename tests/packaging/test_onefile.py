@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -181,12 +182,18 @@ def test_window_program_shows_its_window(window: Path, tmp_path: Path) -> None:
         environment = {"HOME": str(tmp_path), "APP_DATA_DIR": str(tmp_path / "data"), "PORT": "0", "DISPLAY": display,
                        "STATUS_UI": "none"}  # fmt: skip
         process = subprocess.Popen([window, "--demo"], env=environment, cwd=window.parent, start_new_session=True)
-        stack.callback(process.kill)
+        stack.callback(end_session, process.pid)
         found = wait_for_window(display, process)
         assert found
         process.terminate()
         assert process.wait(20) == 0
         assert left_behind(process.pid) == []
+
+
+def end_session(session: int) -> None:
+    """End what a failed test left: the program is a child of the process that unpacked it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGKILL)
 
 
 @contextlib.contextmanager
