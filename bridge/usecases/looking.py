@@ -10,7 +10,7 @@ from bridge.console import Console
 from bridge.paths import program_folder
 from bridge.usecases.common import Caller, ResultId, TaskId, viewer
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
-from engine.errors import Code, InvalidInput, NotFound, PictureRejected
+from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
 from engine.images.browse import Folder, list_folder, roots
 from engine.images.opening import OpenPicture, open_picture
 from engine.images.picture import HEAD_BYTES, sniff
@@ -145,7 +145,12 @@ def result_image(console: Console, params: ResultId, caller: Caller) -> Picture:
     """A result picture, byte for byte as it came."""
     result = console.store.result(params.task_id, params.result_id)
     url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
-    return _file(console.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
+    picture = _file(console.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
+    try:
+        console.cache.verify(result.hash, result.extension)
+    except StorageFailed as error:  # bytes that rotted on the disk are set aside, not shown as the result
+        raise NotFound(error.code, field=None, **error.params) from error
+    return picture
 
 
 def result_thumbnail(console: Console, params: ResultThumbnail, caller: Caller) -> Picture:

@@ -24,6 +24,9 @@ from engine.tasks.plan import (
 from engine.tasks.prompts import Matched, is_template, match_rows, read_table
 from engine.tasks.store import NewTask
 
+# A partial answer was paid for as well; whoever wants the rest asks for a retry.
+_ANSWERED = frozenset({TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS})
+
 
 class Planned(msgspec.Struct, frozen=True):
     """A wish with its keys. ``key`` is empty where the prompt could not be made: the task itself will say why."""
@@ -126,7 +129,7 @@ def _known(console: Console, items: Sequence[Planned]) -> tuple[dict[int, str], 
     for number in known:
         task = tasks[items[number].fingerprint]
         whole = all(console.cache.has(result.hash, result.extension) for result in task.results)
-        if task.status is TaskStatus.DONE and task.results and whole:
+        if task.status in _ANSWERED and task.results and whole:
             done.add(number)
     return known, frozenset(done)
 

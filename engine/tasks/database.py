@@ -18,6 +18,7 @@ from engine.tasks.salvage import (
     is_damage,
     salvage,
     set_database_aside,
+    taken_frames,
 )
 
 SCHEMA_VERSION = 2
@@ -173,17 +174,44 @@ class Database:
         """The database; one that cannot be used is set aside, and what can be read of it comes into a new one."""
         for path in (self.path, *(Path(f"{self.path}{suffix}") for suffix in SIDE_FILES)):
             self.problems += clear_way(path)
+        connection: sqlite3.Connection | None = None
         try:
-            return self._open_sound()
+            self._examine()
+            connection = self._connect()
+            self._prepare(connection)
+            return connection
         except sqlite3.DatabaseError as error:
+            if connection is not None:
+                connection.close()
             if not is_damage(error):
                 raise _failure(error, self.path) from error
-        problem = set_database_aside(self.path)
+        return self._begin_anew(set_database_aside(self.path))
+
+    def _examine(self) -> None:
+        """Raise unless all is sound. Reads only: SQLite would fold its log into a damaged file otherwise."""
+        wal = Path(f"{self.path}-wal")
+        committed = committed_frames(wal)
+        if not self.path.exists():
+            return
+        if self.path.stat().st_size == 0:  # SQLite would delete the log of an emptied file
+            if committed:
+                raise sqlite3.DatabaseError("emptied")
+            return
+        reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        with contextlib.closing(reader):
+            if reader.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+                raise sqlite3.DatabaseError("made by another version")
+            if reader.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError("quick_check")
+            check_rows(reader)
+            if committed > taken_frames(Path(f"{self.path}-shm")):  # what is damaged is passed over without a word
+                self.problems += keep_copy(wal)
+
+    def _begin_anew(self, problem: Problem) -> sqlite3.Connection:
         self.problems.append(problem)
-        kept = Path(str(problem.params["kept_as"]))
         connection = self._connect()
         self._prepare(connection)
-        salvaged = 0
+        kept, salvaged = Path(str(problem.params["kept_as"])), 0
         try:
             salvaged = salvage(kept, connection)
         except sqlite3.Error as error:
@@ -192,22 +220,6 @@ class Database:
                 connection.execute("ROLLBACK")
         log.warning("database damaged, kept as %s; %d tasks salvaged", kept, salvaged)
         return connection
-
-    def _open_sound(self) -> sqlite3.Connection:
-        wal = Path(f"{self.path}-wal")
-        committed = committed_frames(wal)
-        connection = self._connect()
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            taken = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
-            if committed > max(taken, 0):  # SQLite passes over what is damaged without a word
-                self.problems += keep_copy(wal)
-            self._prepare(connection)
-            check_rows(connection)
-            return connection
-        except BaseException:
-            connection.close()
-            raise
 
     def _connect(self) -> sqlite3.Connection:
         # Autocommit mode: transactions are begun and ended by name above, never implicitly.
@@ -220,13 +232,8 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         # Every index changes with every task: folding the log in less often writes the same pages less often.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
             connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
-        elif version != SCHEMA_VERSION:
-            raise sqlite3.DatabaseError("made by another version")
-        if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("quick_check")
 
 
 def _failure(error: sqlite3.Error, path: Path) -> StorageFailed:

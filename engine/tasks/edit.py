@@ -40,6 +40,7 @@ from engine.upstream.transport import Transport
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _DISK_WAIT_SECONDS = 2.0
+_OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
 
@@ -128,9 +129,13 @@ class _Edit:
         self._collect(answer, cut)
 
     def _ask_in_turn(self, request: HttpRequest) -> tuple[Answer, ConsoleError | None]:
-        """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through."""
+        """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through.
+
+        At least _OTHERS of them since the last refusal: where nobody does, ``max_retries`` bounds the calls as it says.
+        """
         free = _FREE_PER_RETRY * self._config.max_retries
         while True:
+            others = self._tools.gate.taken
             self._log.stage = "waiting"
             ticket = self._tools.gate.enter(self._cancel)
             taken, retry_after = True, None
@@ -139,7 +144,7 @@ class _Edit:
             except EditFailed as error:
                 if error.code is Code.RATE_LIMITED:
                     taken, retry_after = False, error.retry_after
-                if taken or free == 0 or self._tools.gate.taken == 0:
+                if taken or free == 0 or self._tools.gate.taken - others < _OTHERS:
                     raise
                 self._log.add("retry", code=error.code, params=error.params, what="turn")
             finally:

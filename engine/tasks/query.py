@@ -119,6 +119,18 @@ def meta(reader: sqlite3.Connection, key: str) -> int:
     return int(reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
 
 
+def global_index(reader: sqlite3.Connection, result_id: str) -> int:
+    """1-based place of a result among all that are not dropped, in task order."""
+    row = reader.execute(
+        "SELECT count(*) FROM result r JOIN task t ON t.id = r.task_id, "
+        "(SELECT t2.seq AS tseq, r2.seq AS rseq FROM result r2 JOIN task t2 ON t2.id = r2.task_id "
+        "WHERE r2.id = ?) me WHERE r.deleted = 0"
+        " AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
+        (result_id,),
+    ).fetchone()
+    return max(1, int(row[0]))
+
+
 def with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Task]:
     """Task rows as Structs, each with its results in order of arrival."""
     tasks = [task_of(row) for row in rows]

@@ -129,6 +129,19 @@ def committed_frames(wal: Path) -> int:
     return last
 
 
+def taken_frames(shm: Path) -> int:
+    """Frames of the write-ahead log that SQLite took, while a connection is open: the wal-index's mxFrame.
+
+    https://sqlite.org/walformat.html#the_wal_index_header
+    """
+    try:
+        with shm.open("rb") as file:
+            header = file.read(20)
+    except OSError:
+        return sys.maxsize
+    return int(struct.unpack_from("=I", header, 16)[0]) if len(header) == 20 else 0
+
+
 def _checksum(data: bytes, *, big_endian: bool) -> tuple[int, int]:
     """SQLite's: https://sqlite.org/fileformat2.html#checksum_algorithm."""
     first = second = 0

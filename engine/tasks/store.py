@@ -129,6 +129,11 @@ class Store:
                 reader, "SELECT 1 FROM result WHERE saved = ? LIMIT 1", path
             )
 
+    def files(self) -> list[tuple[str, str, int]]:
+        """Every result file once: hash, extension, size in bytes."""
+        with self._db.read() as reader:
+            return [tuple(row) for row in reader.execute("SELECT hash, extension, size FROM result GROUP BY hash")]
+
     def uses_hash(self, digest: str) -> bool:
         """Whether any result, dropped or not, is this file."""
         with self._db.read() as reader:
@@ -137,14 +142,7 @@ class Store:
     def global_index(self, result_id: str) -> int:
         """1-based place of a result among all that are not dropped, in task order."""
         with self._db.read() as reader:
-            row = reader.execute(
-                "SELECT count(*) FROM result r JOIN task t ON t.id = r.task_id, "
-                "(SELECT t2.seq AS tseq, r2.seq AS rseq FROM result r2 JOIN task t2 ON t2.id = r2.task_id "
-                "WHERE r2.id = ?) me WHERE r.deleted = 0"
-                " AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
-                (result_id,),
-            ).fetchone()
-        return max(1, int(row[0]))
+            return query.global_index(reader, result_id)
 
     # --- writing: batch is the only caller that changes a state ---
 
