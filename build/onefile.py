@@ -35,7 +35,9 @@ def main() -> int:
         return 1
     started = time.monotonic()
     made = build(python, variant)
-    shown = subprocess.run([made, "--version"], capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+    shown = subprocess.run(
+        [made, "--version"], stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    ).stdout.strip()
     size = made.stat().st_size / 1e6
     print(f"{made.relative_to(ROOT)}: {size:.1f} MB, {shown}, built in {time.monotonic() - started:.0f} s")
     return 0

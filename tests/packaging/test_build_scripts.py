@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import sys
@@ -59,6 +60,23 @@ def test_slim_leaves_out_what_only_a_window_needs(script: Any) -> None:
     assert len(slim) == len(set(slim))
     assert {"webview", "gi"} <= set(slim)
     assert not [name for name in slim if name.split(".")[0] in ("engine", "bridge", "launcher")]
+
+
+def test_nothing_that_we_import_is_left_out(script: Any) -> None:
+    """No import of the program names a module that contents.toml excludes, save a window's and optional ones."""
+    contents = script("contents")
+    groups = tomllib.loads((ROOT / "build" / "contents.toml").read_text(encoding="utf-8"))
+    left_out = set(contents.excluded_modules("slim"))
+    left_out -= {*groups["slim"]["window"].split(), *groups["never"]["optional"].split()}
+    imported = set()
+    for file in [ROOT / "launcher.py", *(ROOT / "bridge").rglob("*.py"), *(ROOT / "engine").rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    toolkits = {name for name in imported if name.partition(".")[0] in ("qtpy", "PyQt6")}  # Qt is never bundled
+    assert (imported & left_out) - toolkits == set()
 
 
 def test_system_libraries_stay_outside(script: Any) -> None:
