@@ -11,15 +11,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgspec
 from filelock import FileLock, Timeout
 
 from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.settings import Settings
 from engine.config import ApiConfig
-from engine.errors import Busy, Code, NotFound, Problem
-from engine.files import DAMAGED, clear_way, storage_failure
+from engine.errors import Busy, Code, Problem
+from engine.files import clear_way, storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditOutcome, TaskStatus
@@ -31,6 +30,7 @@ from engine.tasks.gate import CallGate
 from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
+from engine.tasks.recovery import adopt, check_pictures, lost_rows, was_damaged
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
@@ -61,6 +61,7 @@ class Console:
         self.demo = demo
         self.start_lock = threading.Lock()
         self.settings_revision = 0
+        self.sample_path: str | None = None  # where the demo's pictures lie
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self._listeners: list[Callable[[], None]] = []
         with contextlib.ExitStack() as opened:
@@ -77,13 +78,16 @@ class Console:
             opened.callback(self.store.close)
             self.arrivals = Arrivals(folder / "arrivals.log")
             opened.callback(self.arrivals.close)
-            self._adopt()
+            recovered = adopt(self.arrivals, self.store, self.cache)
+            for outcome in recovered.outcomes:
+                self._enter(outcome)
             self.transport = Transport(settings.network, max_redirects=settings.max_redirects)
             opened.callback(self.transport.close)
             self.notices: list[Problem] = [
                 *self.preferences.problems,
                 *self.presets.problems,
                 *self.store.problems,
+                *lost_rows(folder / "tasks.db", recovered, self.store, self.cache),
                 *self.cache.problems,
                 *self.ledger.problems,
                 *self._take_over(),
@@ -124,9 +128,10 @@ class Console:
             listener()
 
     def sweep(self) -> int:
-        """Remove cached pictures that no task names and that are old, or too many; how many."""
-        # After damage, files without a task may still be somebody's, for as long as the damaged file is there.
-        keep_all = any(self.folder.glob(f"tasks.db*.{DAMAGED}-*"))
+        """Look after the cached pictures: tell what is missing, remove those that no task names and that are old, or
+        too many; how many."""
+        self.notices += check_pictures(self.store, self.cache)
+        keep_all = was_damaged(self.folder / "tasks.db")  # files without a task may still be somebody's
         removed = self.cache.sweep(
             self.store.uses_hash if not keep_all else lambda _: True,
             self.settings.cache_ttl,
@@ -143,20 +148,6 @@ class Console:
             shutil.copy2(self.folder / "state.json", self.folder / "state.json.before-takeover")
             self.preferences.rewrite()
         return found
-
-    def _adopt(self) -> None:
-        """Give tasks that were found unfinished what had arrived for them before the program was killed."""
-        for outcome in self.arrivals.outcomes(self.cache):
-            with contextlib.suppress(NotFound):  # deleted since
-                task = self.store.task(outcome.task_id)
-                known = {result.hash for result in task.results}
-                unfinished = task.error is not None and task.error.code is Code.FOUND_UNFINISHED
-                if unfinished and any(image.hash not in known for image in outcome.images):
-                    error = None if outcome.status is TaskStatus.DONE else task.error
-                    self.store.finish(msgspec.structs.replace(outcome, error=error))
-                    self._enter(outcome)
-        self.store.fold()
-        self.arrivals.clear()
 
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
         tools = EditTools(self.transport, self.cache, gate, self.arrivals.note)

@@ -105,6 +105,7 @@ class Code(StrEnum):
     OLD_STATE_TAKEN_OVER = "old_state_taken_over"
     FILE_DAMAGED = "file_damaged"
     RESULT_FILE_MISSING = "result_file_missing"
+    RESULT_FILES_MISSING = "result_files_missing"
     # the door
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"

@@ -7,14 +7,15 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from engine.errors import Code, StorageFailed
-from engine.files import clear_way, storage_failure
+from engine.errors import Code, Problem, StorageFailed
+from engine.files import clear_way, damaged, storage_failure
 
 FRESH_SECONDS: Final = 300.0
 """A file this young may not be recorded anywhere yet: no sweep removes it."""
@@ -119,6 +120,30 @@ class Cache:
         if hashlib.sha256(data).hexdigest() != digest:
             raise StorageFailed(Code.FILE_DAMAGED, path=str(target))
         return data
+
+    def is_empty(self) -> bool:
+        """Whether there is no picture at all."""
+        return next(self._entries(), None) is None
+
+    def check(self, digest: str, extension: str, size: int) -> list[Problem]:
+        """Whether a picture is there in its size; one that is not what it should be is set aside, and told."""
+        target = self.path(digest, extension)
+        try:
+            status = target.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return [Problem(Code.RESULT_FILE_MISSING, {"path": str(target)})]
+        except OSError:
+            return []
+        return [] if stat.S_ISREG(status.st_mode) and status.st_size == size else [damaged(target)]
+
+    def verify(self, digest: str, extension: str) -> None:
+        """Compare a picture's bytes with its name; StorageFailed like `read`, and a damaged one is set aside."""
+        try:
+            self.read(digest, extension)
+        except StorageFailed as error:
+            if error.code is Code.FILE_DAMAGED:
+                error.params = damaged(self.path(digest, extension)).params
+            raise
 
     def remove(self, digest: str, extension: str) -> bool:
         """Remove a picture; False when it was not there. Raises StorageFailed."""
