@@ -7,7 +7,6 @@ from pathlib import Path
 import msgspec
 
 from bridge.console import Console
-from bridge.paths import program_folder
 from bridge.usecases.common import Caller, ResultId, TaskId, viewer
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
@@ -93,7 +92,7 @@ def get_state(console: Console, params: StateParams, caller: Caller) -> StateVie
         ),
         version=console.version,
         demo=console.demo,
-        sample_path=str(program_folder("assets") / "samples") if console.demo else None,
+        sample_path=console.sample_path,
         language=str(console.preferences.ui.get("language", caller.language)),
         notices=[view.problem(problem) for problem in console.notices],
     )
@@ -147,7 +146,7 @@ def result_image(console: Console, params: ResultId, caller: Caller) -> Picture:
     url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
     picture = _file(console.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
     try:
-        console.cache.verify(result.hash, result.extension)
+        console.cache.read(result.hash, result.extension)
     except StorageFailed as error:  # bytes that rotted on the disk are set aside, not shown as the result
         raise NotFound(error.code, field=None, **error.params) from error
     return picture

@@ -108,7 +108,7 @@ class Cache:
     def read(self, digest: str, extension: str) -> bytes:
         """The bytes of this hash, checked against it.
 
-        Raises StorageFailed: RESULT_FILE_MISSING, FILE_DAMAGED when they changed, STORAGE_FAILED.
+        Raises StorageFailed: RESULT_FILE_MISSING, FILE_DAMAGED when they changed and were set aside, STORAGE_FAILED.
         """
         target = self.path(digest, extension)
         try:
@@ -118,7 +118,7 @@ class Cache:
         except OSError as error:
             raise storage_failure(error, target) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageFailed(Code.FILE_DAMAGED, path=str(target))
+            raise StorageFailed(Code.FILE_DAMAGED, **damaged(target).params)
         return data
 
     def is_empty(self) -> bool:
@@ -135,15 +135,6 @@ class Cache:
         except OSError:
             return []
         return [] if stat.S_ISREG(status.st_mode) and status.st_size == size else [damaged(target)]
-
-    def verify(self, digest: str, extension: str) -> None:
-        """Compare a picture's bytes with its name; StorageFailed like `read`, and a damaged one is set aside."""
-        try:
-            self.read(digest, extension)
-        except StorageFailed as error:
-            if error.code is Code.FILE_DAMAGED:
-                error.params = damaged(self.path(digest, extension)).params
-            raise
 
     def remove(self, digest: str, extension: str) -> bool:
         """Remove a picture; False when it was not there. Raises StorageFailed."""

@@ -93,14 +93,16 @@ def test_a_stream_that_breaks_leaves_nothing(cache: Cache, tmp_path: Path) -> No
 
 
 def test_reading_checks_the_bytes(cache: Cache) -> None:
-    """A changed file is damaged, a removed one missing; neither is handed out."""
+    """A changed file is damaged and kept under another name, a removed one missing; neither is handed out."""
     digest = cache.put(b"picture", "png")
     cache.path(digest, "png").write_bytes(b"Picture")
     with pytest.raises(StorageFailed) as caught:
         cache.read(digest, "png")
     assert caught.value.code is Code.FILE_DAMAGED
-    assert cache.remove(digest, "png") is True
+    assert Path(str(caught.value.params["kept_as"])).read_bytes() == b"Picture"
     assert cache.remove(digest, "png") is False
+    cache.put(b"picture", "png")
+    assert cache.remove(digest, "png") is True
     with pytest.raises(StorageFailed) as caught:
         cache.read(digest, "png")
     assert caught.value.code is Code.RESULT_FILE_MISSING
