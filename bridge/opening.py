@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.allocator import keep_freed_memory
 from bridge.console import Console
-from bridge.demo import DemoEndpoint, demo_config
+from bridge.demo import DemoEndpoint, demo_config, samples_folder
 from bridge.messages import Messages
 from bridge.paths import program_folder
 from bridge.settings import Settings
@@ -57,6 +57,7 @@ def open_console(
             )
         )
         _after_runs(console, give_back)
+        console.sample_path = str(samples_folder(folder / "demo"))
         current = console.preferences.config
         if origin(current.api_url) != origin(first.api_url):  # another port than at the last start
             console.preferences.set_config(msgspec.structs.replace(current, api_url=first.api_url))
