@@ -21,7 +21,7 @@ from engine.tasks.salvage import (
     taken_frames,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE task (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -73,11 +73,11 @@ CREATE TABLE result (
 );
 CREATE INDEX result_hash ON result (hash);
 CREATE TABLE debug (
+  seq INTEGER PRIMARY KEY,
   task_id TEXT NOT NULL REFERENCES task (id) ON DELETE CASCADE,
-  seq INTEGER NOT NULL,
-  entries BLOB NOT NULL,
-  PRIMARY KEY (task_id, seq)
-) WITHOUT ROWID;
+  entries BLOB NOT NULL
+);
+CREATE INDEX debug_task ON debug (task_id);
 CREATE TABLE removed (revision INTEGER NOT NULL, id TEXT NOT NULL);
 CREATE INDEX removed_revision ON removed (revision);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;

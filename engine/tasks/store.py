@@ -227,8 +227,8 @@ class Store:
             )  # fmt: skip
             if outcome.log:
                 writer.execute(
-                    "INSERT INTO debug SELECT ?, coalesce(max(seq), 0) + 1, ? FROM debug WHERE task_id = ?",
-                    (outcome.task_id, msgspec.msgpack.encode(outcome.log), outcome.task_id),
+                    "INSERT INTO debug (task_id, entries) VALUES (?, ?)",
+                    (outcome.task_id, msgspec.msgpack.encode(outcome.log)),
                 )
             writer.execute(
                 "UPDATE task SET status = ?, attempts = attempts + ?, http_status = ?, error = ?, warning = ?,"
