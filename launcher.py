@@ -23,6 +23,7 @@ from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_
 from bridge.server import Server
 from bridge.settings import Settings, read_settings
 from bridge.toolkits import PROBE_COMMAND, ToolkitSearch, probe
+from bridge.upkeep import looked_after
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import ConsoleError
 
@@ -105,7 +106,7 @@ def _serve(
         server = Server(console, bound)
         stack.callback(server.close)
         stack.enter_context(announced(console.folder, server.url, console.version))
-        console.sweep()
+        stack.enter_context(looked_after(console))
         if arguments.command == "open":
             return open_desktop(
                 console,

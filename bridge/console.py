@@ -127,13 +127,18 @@ class Console:
         for listener in list(self._listeners):
             listener()
 
-    def sweep(self) -> int:
+    def sweep(self, check: Callable[[], None] = lambda: None) -> int:
         """Look after the cached pictures: tell what is missing, remove those that no task names and that are old, or
-        too many; how many."""
-        self.notices += check_pictures(self.store, self.cache)
+        too many; how many. ``check`` is called often and may raise."""
+        self.notices += check_pictures(self.store, self.cache, check)
         keep_all = was_damaged(self.folder / "tasks.db")  # files without a task may still be somebody's
+
+        def keep(digest: str) -> bool:
+            check()
+            return keep_all or self.store.uses_hash(digest)
+
         removed = self.cache.sweep(
-            self.store.uses_hash if not keep_all else lambda _: True,
+            keep,
             self.settings.cache_ttl,
             self.settings.cache_max_bytes,
             time.time(),

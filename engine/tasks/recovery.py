@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -57,12 +57,13 @@ def was_damaged(database: Path) -> bool:
     return any(database.parent.glob(f"{database.name}*.{DAMAGED}-*"))
 
 
-def check_pictures(store: Store, cache: Cache) -> list[Problem]:
+def check_pictures(store: Store, cache: Cache, check: Callable[[], None] = lambda: None) -> list[Problem]:
     """Look whether each result picture is there in its size. One problem for all that are missing, one for each that is
-    damaged and was set aside."""
+    damaged and was set aside. ``check`` is called for each and may raise."""
     problems: list[Problem] = []
     missing: list[Problem] = []
     for digest, extension, size in store.files():
+        check()
         with contextlib.suppress(ValueError):
             for problem in cache.check(digest, extension, size):
                 (missing if problem.code is Code.RESULT_FILE_MISSING else problems).append(problem)
