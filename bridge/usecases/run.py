@@ -218,6 +218,7 @@ def retry_task_clear(console: Console, params: TaskId, caller: Caller) -> RetryC
 def stop(console: Console, _: Nothing, caller: Caller) -> StopAnswer:
     """End every call now; results that arrived stay, the rest can be resumed."""
     affected = console.batch.stop()
+    console.transport.drop_idle()
     return StopAnswer(affected > 0, affected, console.batch.single_retries > 0)
 
 

@@ -113,6 +113,16 @@ class Transport:
         for pool in pools:
             pool.close()
 
+    def drop_idle(self) -> None:
+        """Close the connections that wait for another call, after a stop; calls that begin later open new ones."""
+        with self._lock:
+            pools = list(self._pools.values())
+            self._pools.clear()
+        for pool in pools:  # those in use are closed by their own call, which may be in the middle of reading
+            for connection in pool.connections:
+                if connection.is_idle():
+                    connection.close()
+
     @contextmanager
     def send(
         self, request: HttpRequest, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken
