@@ -1,0 +1,223 @@
+"""An API that behaves in the worst ways, met by the whole program: limits of time and memory hold, errors are clear.
+
+One batch asks for all kinds at once; which picture it is tells the API how to behave.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import resource
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pytest
+
+from tests.fakes.peers import Peer, make_certificate, ok, read_request, reset, until_closed
+from tests.support.doors import Door, config_for, open_door
+from tests.support.pictures import picture, source_folder
+
+LIMIT = 5.0
+RETRIES = 1 if os.environ.get("FULL") == "1" else 0
+SLACK = 1.0 if os.environ.get("FULL") == "1" else 6.0
+MEMORY = 512 * 1024 * 1024
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+GOOD = json.dumps(
+    {"choices": [{"message": {"content": f"![i](data:image/png;base64,{base64.b64encode(picture(700)).decode()})"}}]}
+).encode()
+NETWORK = {"connection_lost", "timed_out", "protocol_broken"}
+
+
+class Kind(NamedTuple):
+    """What the API does after it has read a request, and what a person may be told."""
+
+    talk: Callable[[socket.socket], None]
+    codes: set[str]
+    retried: bool = False
+
+
+def say(data: bytes) -> Callable[[socket.socket], None]:
+    """Send it and close."""
+    return lambda client: client.sendall(data)
+
+
+def drip(client: socket.socket) -> None:
+    """A byte every so often, for ever."""
+    client.sendall(HEAD + b"Content-Length: 100000\r\n\r\n")
+    while True:
+        client.sendall(b" ")
+        time.sleep(0.3)
+
+
+def drip_head(client: socket.socket) -> None:
+    """A status line that never ends."""
+    while True:
+        client.sendall(b"H")
+        time.sleep(0.3)
+
+
+def pour(start: bytes, piece: bytes) -> Callable[[socket.socket], None]:
+    """Without end."""
+
+    def talk(client: socket.socket) -> None:
+        client.sendall(start)
+        while True:
+            client.sendall(piece)
+
+    return talk
+
+
+def after_a_bit(client: socket.socket) -> None:
+    """Reset in the middle of a stream."""
+    client.sendall(SSE + b'data: {"choices": []}\n\n')
+    reset(client)
+
+
+def events(client: socket.socket) -> None:
+    """A hundred thousand, then the picture: long, not wrong."""
+    one = b'data: {"choices": [{"index": 0, "delta": {"content": "x"}}]}\n\n'
+    client.sendall(SSE + one * 100_000 + b"data: " + GOOD + b"\n\ndata: [DONE]\n\n")
+
+
+def many_of(head: bytes) -> bytes:
+    """Header fields without end, within what may be sent."""
+    return b"HTTP/1.1 200 OK\r\n" + head * 40_000 + b"\r\n"
+
+
+BOMB = gzip.compress(b"\0" * 400_000_000, 9)
+DEEP = b'{"choices": ' + b"[" * 200_000
+
+KINDS = {
+    "drips its body": Kind(drip, {"timed_out"}, retried=True),
+    "drips its head": Kind(drip_head, NETWORK, retried=True),
+    "never answers": Kind(until_closed, {"timed_out"}, retried=True),
+    "closes at once": Kind(lambda _: None, {"connection_lost"}, retried=True),
+    "resets at once": Kind(reset, {"connection_lost"}, retried=True),
+    "resets in the stream": Kind(after_a_bit, {"connection_lost", "stream_cut"}, retried=True),
+    "promises more than it sends": Kind(say(HEAD + b"Content-Length: 99999\r\n\r\n" + GOOD), {"partial_success"}),
+    "promises less than it sends": Kind(say(HEAD + b"Content-Length: 9\r\n\r\n" + GOOD), {"stream_cut"}, True),
+    "two lengths": Kind(say(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}{}{}"), NETWORK),
+    "negative length": Kind(say(HEAD + b"Content-Length: -1\r\n\r\n{}"), NETWORK),
+    "gzip bomb": Kind(say(ok(BOMB, Content_Encoding="gzip")), {"answer_too_large", "answer_no_picture", "timed_out"}),
+    "broken gzip": Kind(say(ok(b"\x1f\x8b\x08\0nothing", Content_Encoding="gzip")), NETWORK, retried=True),
+    "endless line": Kind(pour(SSE + b"data: ", b"x" * 65536), {"answer_too_large", "timed_out"}),
+    "endless body": Kind(
+        pour(HEAD + b"\r\n", b" " * 65536), {"answer_too_large", "timed_out", "answer_no_picture"}, True
+    ),
+    "endless headers": Kind(pour(b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n" * 999), NETWORK),
+    "forty thousand headers": Kind(say(many_of(b"X-A: b\r\n")), NETWORK),
+    "hundred thousand events": Kind(events, {"done"}),
+    "invalid UTF-8": Kind(
+        say(SSE + b"data: \xff\xfe\xed\xa0\x80\n\ndata: [DONE]\n\n"), {"answer_no_picture", "answer_empty"}
+    ),
+    "deeply nested": Kind(say(ok(DEEP)), {"answer_no_picture", "stream_cut", "answer_empty"}, True),
+    "a page": Kind(say(ok(b"<html>Login</html>", Content_Type="text/html")), {"answer_no_picture", "answer_empty"}),
+    "not HTTP": Kind(say(b"SSH-2.0-OpenSSH_9.6\r\n"), NETWORK, True),
+    "redirects for ever": Kind(
+        say(ok(b"", "307 Temporary Redirect", Location="/v1/chat/completions")), {"redirect_limit"}
+    ),
+    "empty": Kind(say(ok(b"")), {"answer_empty", "answer_no_picture"}, True),
+    "answers well": Kind(say(ok(GOOD)), {"done"}),
+}
+
+
+class Moody:
+    """The API: behaves as the picture in the request asks, and counts."""
+
+    def __init__(self) -> None:
+        self.calls = dict.fromkeys(KINDS, 0)
+        self._names = {hashlib.sha256(picture(number)).hexdigest(): name for number, name in enumerate(KINDS, 1)}
+
+    def __call__(self, client: socket.socket) -> None:
+        request = read_request(client)
+        while request:
+            content = json.loads(request.partition(b"\r\n\r\n")[2])["messages"][-1]["content"]
+            data = base64.b64decode(content[-1]["image_url"]["url"].partition(",")[2])
+            name = self._names[hashlib.sha256(data).hexdigest()]
+            self.calls[name] += 1
+            KINDS[name].talk(client)
+            if name != "redirects for ever":
+                return
+            request = read_request(client)
+
+
+def config_of(peer: Peer, **changes: Any) -> dict[str, Any]:
+    """A configuration for this peer."""
+    return config_for(cast("Any", peer), **changes)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    """The program."""
+    with open_door(tmp_path / "data") as opened:
+        yield opened
+
+
+def test_every_kind_of_bad_api(door: Door, tmp_path: Path) -> None:
+    """Each task ends within its time with a code that says what happened; asked again only where that may help."""
+    assert len(KINDS) >= 20
+    moody = Moody()
+    with Peer(moody) as peer:
+        config = config_of(peer, concurrency_limit=len(KINDS), timeout_seconds=LIMIT, max_retries=RETRIES)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        begun = time.monotonic()
+        door.post("/api/tasks/start", {"input_path": str(source_folder(tmp_path / "in", len(KINDS))), "config": config})
+        door.wait_idle(2 * LIMIT + 60)
+        took = time.monotonic() - begun
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    print(f"{len(KINDS)} kinds: {took:.1f} s for {1 + RETRIES} attempts of {LIMIT} s, {grown / 1e6:.0f} MB more")
+    assert took <= (1 + RETRIES) * LIMIT + 1 + SLACK
+    assert grown <= MEMORY, f"{grown / 1e6:.0f} MB"
+    wrong = {}
+    for name, task in zip(KINDS, door.tasks(), strict=True):
+        code = task["error"]["code"] if task["error"] else task["status"]
+        if code not in KINDS[name].codes:
+            wrong[name] = (code, task["last_error"])
+        if moody.calls[name] > 1 + (RETRIES and KINDS[name].retried) and name != "redirects for ever":
+            wrong[f"{name}: calls"] = (str(moody.calls[name]), "")
+        if code == "failed" or (task["error"] and len(task["last_error"]) < 8):
+            wrong[f"{name}: words"] = (code, task["last_error"])
+    assert not wrong, "\n".join(f"{name}: {what}" for name, what in wrong.items())
+
+
+def test_tls_that_ends_badly(door: Door, tmp_path: Path) -> None:
+    """A certificate that nobody signed, a server that speaks something else: told as TLS, never sent in clear."""
+    server, _ = make_certificate(tmp_path)
+    for name, peer in (("unsigned", Peer(until_closed, tls=server)), ("plain", Peer(say(b"HTTP/1.1 400 no\r\n\r\n")))):
+        with peer:
+            config = config_of(peer, timeout_seconds=LIMIT)
+            config["api_url"] = config["api_url"].replace("http:", "https:")
+            folder = source_folder(tmp_path / name, 1, first=100 + len(name))
+            door.post("/api/tasks/start", {"input_path": str(folder), "config": config})
+            door.wait_idle(LIMIT + 20)
+            task = door.tasks()[-1]
+            assert task["error"]["code"] in {"tls_failed", "connection_lost"}, task["error"]
+
+
+def test_an_answer_before_the_request_is_read(door: Door, tmp_path: Path) -> None:
+    """An API that refuses a large picture at once and closes: its refusal is what the person reads."""
+
+    def refuse(client: socket.socket) -> None:
+        client.recv(1000)
+        client.sendall(ok(b'{"error": {"message": "image too large"}}', "413 Payload Too Large", Connection="close"))
+        time.sleep(0.3)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "large.png").write_bytes(picture(3, size=(2400, 2400)) + os.urandom(6_000_000))
+    with Peer(refuse) as peer:
+        config = config_of(peer, timeout_seconds=LIMIT)
+        door.post("/api/tasks/start", {"input_path": str(folder), "config": config})
+        door.wait_idle()
+    task = door.tasks()[0]
+    assert (task["http_status"], task["status"]) == (413, "failed")
+    assert "image too large" in task["last_error"]
