@@ -110,6 +110,8 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
+            with contextlib.suppress(OSError):
+                self._stamp.write_text(self._state(), "ascii")
 
     @contextlib.contextmanager
     def write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -176,7 +178,8 @@ class Database:
             self.problems += clear_way(path)
         connection: sqlite3.Connection | None = None
         try:
-            self._examine()
+            if not self._is_as_closed():
+                self._examine()
             connection = self._connect()
             self._prepare(connection)
             return connection
@@ -186,6 +189,26 @@ class Database:
             if not is_damage(error):
                 raise _failure(error, self.path) from error
         return self._begin_anew(set_database_aside(self.path))
+
+    @property
+    def _stamp(self) -> Path:
+        return Path(f"{self.path}.closed")
+
+    def _state(self) -> str:
+        status = self.path.stat()
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    def _is_as_closed(self) -> bool:
+        """Whether nothing was written to the file since it was closed in good order: it need not be read whole then.
+
+        The stamp is taken away: a program that is killed leaves none.
+        """
+        try:
+            stamp = self._stamp.read_text("ascii")
+            self._stamp.unlink()
+            return stamp == self._state() and not committed_frames(Path(f"{self.path}-wal"))
+        except (OSError, ValueError):
+            return False
 
     def _examine(self) -> None:
         """Raise unless all is sound. Reads only: SQLite would fold its log into a damaged file otherwise."""

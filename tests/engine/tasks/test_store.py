@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -268,3 +269,20 @@ def test_many_threads_write_at_once(store: Store) -> None:
     assert store.counts()[TaskStatus.DONE] == 40
     assert {task.status for task in store.tasks(TaskMatch())} == {TaskStatus.DONE}
     assert len({task.revision for task in store.tasks(TaskMatch())}) == 40
+
+
+def test_a_file_closed_in_good_order_is_examined_only_when_something_wrote_to_it(tmp_path: Path) -> None:
+    """A flipped byte after the close is found at the next start although all looked well at the end."""
+    path = tmp_path / "tasks.db"
+    with contextlib.closing(Store(path)) as store:
+        store.add([NewTask("/a.png", "a.png", "print")])
+    stamp = tmp_path / "tasks.db.closed"
+    assert stamp.exists()
+    with contextlib.closing(Store(path)) as store:
+        assert not stamp.exists()  # a killed program leaves none
+        assert store.problems == []
+    damaged = bytearray(path.read_bytes())
+    damaged[4096 : 4096 + 64] = b"\xff" * 64
+    path.write_bytes(damaged)
+    with contextlib.closing(Store(path)) as store:
+        assert [problem.code for problem in store.problems] == [Code.FILE_DAMAGED]
