@@ -13,10 +13,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bridge.jobs import Jobs
 from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.settings import Settings
 from engine.config import ApiConfig
+from engine.dataset.notebook import Notebook
+from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, Problem
 from engine.files import clear_way, storage_failure
 from engine.images.cache import Cache
@@ -100,6 +103,11 @@ class Console:
                 on_change=self.changed,
             )
             opened.callback(self.batch.close)
+            self.notebook = Notebook(folder / "measures.db")
+            opened.callback(self.notebook.close)
+            self.preflight: tuple[int, Preflight] | None = None
+            self.jobs = Jobs(on_change=self.changed)
+            opened.callback(self.jobs.close)
             self._opened = opened.pop_all()
 
     def close(self) -> None:
@@ -126,6 +134,11 @@ class Console:
         """Something that people see has changed."""
         for listener in list(self._listeners):
             listener()
+
+    def found(self, report: Preflight) -> None:
+        """Keep the findings of a preflight until the next."""
+        self.preflight = int(time.time()), report
+        self.changed()
 
     def sweep(self, check: Callable[[], None] = lambda: None) -> int:
         """Look after the cached pictures: tell what is missing, remove those that no task names and that are old, or

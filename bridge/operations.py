@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from bridge.console import Console
-from bridge.usecases import configuring, looking, run, saving, tasks
+from bridge.usecases import configuring, datasets, looking, run, saving, tasks
 from bridge.usecases.common import Caller, Nothing, Ok, ResultId, TaskId
+from bridge.usecases.pairs import SetParams
 from bridge.views import StateView
 from engine.presets import PresetFile
 
@@ -79,6 +80,16 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("preview_names", "POST", "/api/save/preview", saving.PreviewParams, saving.Previews,
               saving.preview_names),
     Operation("save_rule", "POST", "/api/save/rule", saving.PlanParams, Ok, saving.save_rule),
+    Operation("list_trainers", "GET", "/api/dataset/trainers", Nothing, datasets.Trainers, datasets.list_trainers),
+    Operation("preflight", "POST", "/api/dataset/preflight", SetParams, datasets.JobAnswer, datasets.preflight),
+    Operation("list_findings", "GET", "/api/dataset/findings", datasets.FindingsParams, datasets.FindingsPage,
+              datasets.list_findings),
+    Operation("export_set", "POST", "/api/dataset/export", datasets.ExportParams, datasets.JobAnswer,
+              datasets.export_a_set),
+    Operation("set_report", "POST", "/api/dataset/report", datasets.ReportParams, datasets.JobAnswer,
+              datasets.set_report),
+    Operation("get_job", "GET", "/api/dataset/job", Nothing, datasets.JobNow, datasets.get_job),
+    Operation("stop_job", "POST", "/api/dataset/stop", Nothing, datasets.JobStopped, datasets.stop_job),
     Operation("save_config", "POST", "/api/config/current", configuring.ConfigParams, configuring.SavedConfig,
               configuring.save_config),
     Operation("describe_config", "GET", "/api/config/schema", Nothing, configuring.Schema, configuring.describe_config),

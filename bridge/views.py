@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge.jobs import JobResult, JobState
 from bridge.messages import Messages
 from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
@@ -118,6 +119,19 @@ class RunView(msgspec.Struct, frozen=True):
     paused: PauseView | None
 
 
+class JobView(msgspec.Struct, frozen=True):
+    """A job: ``kind`` preflight, export or report; ``status`` running, done, failed or stopped; ``error`` says why."""
+
+    id: int
+    kind: str
+    status: str
+    started_at: int
+    done: int
+    total: int
+    error: ProblemView | None
+    result: JobResult | None
+
+
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     """What is true of the program as a whole, without tasks."""
 
@@ -128,6 +142,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     task_count: int
     progress: ProgressView
     run: RunView
+    job: JobView | None
 
 
 class SavePlanView(SaveRule, frozen=True):
@@ -231,7 +246,16 @@ class Viewer:
         words = self.problem(info.paused)
         return PauseView(words.code, words.message, words.params, until=info.paused_until)
 
-    def status(self, info: RunInfo, counts: Counts) -> dict[str, Any]:
+    def job(self, state: JobState | None) -> JobView | None:
+        """A job; none before the first."""
+        if state is None:
+            return None
+        return JobView(
+            state.id, state.kind, state.status, state.started_at, state.done, state.total, self.maybe(state.problem),
+            state.result,
+        )  # fmt: skip
+
+    def status(self, info: RunInfo, counts: Counts, job: JobState | None) -> dict[str, Any]:
         """The fields of StatusView, to be completed by the answer that carries them."""
         return {
             "running": info.running,
@@ -241,6 +265,7 @@ class Viewer:
             "task_count": sum(counts.values()),
             "progress": progress_view(counts),
             "run": self.run(info),
+            "job": self.job(job),
         }
 
 

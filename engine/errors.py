@@ -44,6 +44,7 @@ class Code(StrEnum):
     PICTURE_TOO_LARGE = "picture_too_large"
     PICTURE_TOO_MANY_PIXELS = "picture_too_many_pixels"
     SOURCE_MISSING = "source_missing"
+    SOURCE_CHANGED = "source_changed"
     # addresses
     URL_MALFORMED = "url_malformed"
     URL_SCHEME = "url_scheme"
@@ -104,8 +105,16 @@ class Code(StrEnum):
     DATA_FOLDER_IN_USE = "data_folder_in_use"
     OLD_STATE_TAKEN_OVER = "old_state_taken_over"
     FILE_DAMAGED = "file_damaged"
+    RESULT_CHANGED = "result_changed"
     RESULT_FILE_MISSING = "result_file_missing"
     RESULT_FILES_MISSING = "result_files_missing"
+    # training sets
+    SET_EMPTY = "set_empty"
+    SET_HAS_FINDINGS = "set_has_findings"
+    EXPORT_INSIDE_SOURCE = "export_inside_source"
+    EXTRA_MISSING = "extra_missing"
+    JOB_RUNNING = "job_running"
+    REPORT_NAME = "report_name"
     # the door
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"

@@ -80,7 +80,7 @@ def get_state(console: Console, params: StateParams, caller: Caller) -> StateVie
         tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
     live = console.batch.live()
     return StateView(
-        **view.status(console.batch.info(), console.store.counts()),
+        **view.status(console.batch.info(), console.store.counts(), console.jobs.state),
         tasks=[view.task(task, live.get(task.id)) for task in tasks] if params.tasks else [],
         removed=changes.removed if params.since is not None else [],
         reset=changes.reset if params.since is not None else True,
@@ -104,7 +104,7 @@ def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
     changes = console.store.changes(since, _CHANGED_AT_ONCE)
     live = console.batch.live()
     return ChangeView(
-        **view.status(console.batch.info(), console.store.counts()),
+        **view.status(console.batch.info(), console.store.counts(), console.jobs.state),
         revision=changes.revision,
         settings_revision=console.settings_revision,
         version=console.version,

@@ -94,6 +94,11 @@ def text(rule: SaveRule, context: NameContext, image_name: str, image_path: str)
     return _caption(rule.txt_template).fill(values)
 
 
+def fill_text(template: str, values: dict[str, str | int], field: str) -> str:
+    """Any template with these variables; ``field`` is where it was entered. Raises InvalidInput (TEMPLATE_…)."""
+    return _Template(template, tuple(values), field).fill(values)
+
+
 def safe_stem(name: str) -> str:
     """A name made fit for every file system: no separators, no device names, at most `MAX_STEM_BYTES`; never empty."""
     name = "".join("_" if _is_unsafe(letter) else letter for letter in name)

@@ -108,7 +108,9 @@ def new_background(rng: Rng, scene: Scene) -> Picture:
 def _middle(rng: Rng, width: int, height: int) -> np.ndarray:
     mask = np.zeros((height, width), np.float32)
     centre = (int(width * rng.uniform(0.4, 0.6)), int(height * rng.uniform(0.5, 0.65)))
-    cv2.ellipse(mask, centre, (int(width * rng.uniform(0.22, 0.3)), int(height * rng.uniform(0.28, 0.4))), 0, 0, 360, 1.0, -1)
+    cv2.ellipse(
+        mask, centre, (int(width * rng.uniform(0.22, 0.3)), int(height * rng.uniform(0.28, 0.4))), 0, 0, 360, 1.0, -1
+    )
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), 2), np.float32)
 
 
@@ -152,7 +154,9 @@ def unrelated(rng: Rng, size: tuple[int, int]) -> Picture:
 def blank(rng: Rng, size: tuple[int, int]) -> Picture:
     """One colour, with or without noise, or with a faint fade."""
     width, height = size
-    canvas = np.broadcast_to(rng.choice([0.0, 1.0, 0.5]) * np.ones(3) if rng.random() < 0.5 else colour(rng), (height, width, 3))
+    canvas = np.broadcast_to(
+        rng.choice([0.0, 1.0, 0.5]) * np.ones(3) if rng.random() < 0.5 else colour(rng), (height, width, 3)
+    )
     if rng.random() < 0.5:
         canvas = canvas + rng.normal(0, 0.01, canvas.shape)
     if rng.random() < 0.3:

@@ -1,5 +1,5 @@
-"""Photograph-like pictures made from a seed: landscapes, streets, tables, forests, seas and portraits, each with the mask
-of what stands in its foreground. The same seed gives the same picture."""
+"""Photograph-like pictures made from a seed: landscapes, streets, tables, forests, seas and portraits, each with the
+mask of what stands in its foreground. The same seed gives the same picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-Plane = NDArray[np.float32]
+Plane = NDArray[Any]
 Picture = NDArray[np.uint8]
 """Rows, columns, red-green-blue."""
 Rng = np.random.Generator
@@ -44,7 +44,7 @@ def fractal(rng: Rng, width: int, height: int, cells: float, octaves: int = 6) -
         grid = rng.random((down, across), np.float32)
         total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 0.55**octave
     low, high = float(total.min()), float(total.max())
-    return (total - low) / max(high - low, 1e-6)
+    return np.asarray((total - low) / max(high - low, 1e-6), np.float32)
 
 
 def colour(rng: Rng, dark: float = 0.1, light: float = 0.9) -> Plane:
@@ -87,7 +87,8 @@ def thing_paint(rng: Rng, width: int, height: int) -> Plane:
         detail = (detail > rng.uniform(0.4, 0.6)).astype(np.float32)
     elif kind == 2:
         detail = detail * 0.35
-    light = 0.65 + 0.7 * np.linspace(*rng.permutation([0.2, 0.8]), width, dtype=np.float32)[None, :]
+    start, end = rng.permutation([0.2, 0.8]).tolist()
+    light = 0.65 + 0.7 * np.linspace(start, end, width)[None, :]
     return np.asarray((base + (other - base) * detail[..., None]) * light[..., None], np.float32)
 
 
@@ -116,14 +117,16 @@ def _ground(rng: Rng, width: int, height: int, horizon: int) -> Plane:
     ys = (0.18 / depth) * width % (width - 1)
     xs = np.arange(width, dtype=np.float32)[None, :] - width / 2
     map_x = (xs / (0.4 + depth[:, None]) + width / 2) % (width - 1)
-    seen = cv2.remap(flat, map_x.astype(np.float32), np.repeat(ys[:, None], width, 1).astype(np.float32), cv2.INTER_LINEAR)
+    seen = cv2.remap(
+        flat, map_x.astype(np.float32), np.repeat(ys[:, None], width, 1).astype(np.float32), cv2.INTER_LINEAR
+    )
     base, other = colour(rng, 0.1, 0.6), colour(rng, 0.2, 0.8)
     return np.asarray(base + (other - base) * np.asarray(seen, np.float32)[..., None], np.float32)
 
 
 def _ridge(rng: Rng, width: int, height: int, base: float, rise: float) -> Plane:
     line = base - rise * fractal(rng, width, 2, rng.uniform(2, 5), 7)[0]
-    return (np.arange(height, dtype=np.float32)[:, None] > line[None, :]).astype(np.float32)
+    return np.asarray(np.arange(height)[:, None] > line[None, :], np.float32)
 
 
 def _landscape(rng: Rng, width: int, height: int) -> tuple[Plane, Plane]:
@@ -197,9 +200,17 @@ def _sea(rng: Rng, width: int, height: int) -> tuple[Plane, Plane]:
 
 def _portrait(rng: Rng, width: int, height: int) -> tuple[Plane, Plane]:
     canvas = np.asarray(cv2.GaussianBlur(thing_paint(rng, width, height), (0, 0), rng.uniform(2, 14)), np.float32)
-    x, y, radius = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.36, 0.46), min(width, height) * rng.uniform(0.17, 0.24)
+    x, y, radius = (
+        width * rng.uniform(0.4, 0.6),
+        height * rng.uniform(0.36, 0.46),
+        min(width, height) * rng.uniform(0.17, 0.24),
+    )
     foreground = np.zeros((height, width), np.float32)
-    parts = [((x, height * 1.0), (radius * 2.0, height * 0.36)), ((x, y), (radius * 1.25, radius * 1.5)), ((x, y + radius * 0.1), (radius, radius * 1.3))]
+    parts = [
+        ((x, height * 1.0), (radius * 2.0, height * 0.36)),
+        ((x, y), (radius * 1.25, radius * 1.5)),
+        ((x, y + radius * 0.1), (radius, radius * 1.3)),
+    ]
     for number, (centre, axes) in enumerate(parts):
         mask = np.zeros((height, width), np.float32)
         cv2.ellipse(mask, (int(centre[0]), int(centre[1])), (int(axes[0]), int(axes[1])), 0, 0, 360, 1.0, -1)
@@ -213,9 +224,36 @@ def _portrait(rng: Rng, width: int, height: int) -> tuple[Plane, Plane]:
         centre = (int(x + side * radius * 0.4), int(y))
         cv2.ellipse(canvas, centre, (int(radius * 0.18), int(radius * 0.1)), 0, 0, 360, (0.95, 0.95, 0.92), -1)
         cv2.circle(canvas, centre, int(radius * 0.09), colour(rng, 0.0, 0.4).tolist(), -1)
-        cv2.ellipse(canvas, (centre[0], centre[1] - int(radius * 0.25)), (int(radius * 0.25), int(radius * 0.06)), side * 8.0, 0, 360, (0.2, 0.15, 0.1), -1)
-    cv2.ellipse(canvas, (int(x), int(y + radius * 0.75)), (int(radius * 0.35), int(radius * 0.1)), 0, 0, 360, (0.65, 0.25, 0.25), -1)
-    cv2.ellipse(canvas, (int(x), int(y + radius * 0.3)), (int(radius * 0.1), int(radius * 0.22)), 0, 0, 360, (0.6, 0.45, 0.38), 2)
+        cv2.ellipse(
+            canvas,
+            (centre[0], centre[1] - int(radius * 0.25)),
+            (int(radius * 0.25), int(radius * 0.06)),
+            side * 8.0,
+            0,
+            360,
+            (0.2, 0.15, 0.1),
+            -1,
+        )
+    cv2.ellipse(
+        canvas,
+        (int(x), int(y + radius * 0.75)),
+        (int(radius * 0.35), int(radius * 0.1)),
+        0,
+        0,
+        360,
+        (0.65, 0.25, 0.25),
+        -1,
+    )
+    cv2.ellipse(
+        canvas,
+        (int(x), int(y + radius * 0.3)),
+        (int(radius * 0.1), int(radius * 0.22)),
+        0,
+        0,
+        360,
+        (0.6, 0.45, 0.38),
+        2,
+    )
     return canvas, foreground
 
 

@@ -1,0 +1,350 @@
+"""Training sets: preflight, export and report as jobs, their findings, and what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from bridge.console import Console
+from bridge.jobs import Job, JobKind, JobResult, Work
+from bridge.usecases.common import Caller, Nothing, one_of, viewer
+from bridge.usecases.pairs import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
+from bridge.usecases.set_report import ReportWish, check_report_path, write_report
+from bridge.views import JobView, ProblemView
+from engine.dataset.captions import CAPTION_VARIABLES, CaptionMode
+from engine.dataset.export import check_place, export_set, wanted_for
+from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
+from engine.dataset.layouts import LAYOUTS
+from engine.dataset.looks import Overlay
+from engine.dataset.measure import EXTRA, Measurer, can_register
+from engine.dataset.pairs import Pair
+from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
+from engine.dataset.transform import PictureFormat, SizeRule
+from engine.errors import Code, InvalidInput, Problem
+from engine.models import TaskMatch
+
+INSTALL = f'pip install "image-batch-console[{EXTRA}]"'
+_MOST_FINDINGS = 500
+_MADE_GOOD_BY_CUTTING = frozenset({FindingKind.SHIFTED, FindingKind.ZOOMED})
+
+
+class ExportParams(SetParams, frozen=True, kw_only=True):
+    """``leave_out``: pairs with findings are left out instead of refusing the set; ``allow``: kinds that are no reason
+    for either."""
+
+    output_dir: str = ""
+    leave_out: bool = False
+    allow: list[str] = []
+
+
+class ReportParams(SetParams, frozen=True, kw_only=True):
+    """``path``: the HTML file to write; it may not exist yet."""
+
+    path: str = ""
+
+
+class FindingsParams(msgspec.Struct, frozen=True):
+    """A page of the findings of the last preflight; ``kind`` picks one."""
+
+    kind: str = ""
+    offset: int = 0
+    limit: int = 200
+
+
+class JobAnswer(msgspec.Struct, frozen=True):
+    """The job, begun."""
+
+    job: JobView
+    ok: Literal[True] = True
+
+
+class JobNow(msgspec.Struct, frozen=True):
+    """The job that runs, or the last one; null before the first."""
+
+    job: JobView | None
+
+
+class JobStopped(msgspec.Struct, frozen=True):
+    """Whether there was a job to stop."""
+
+    stopped: bool
+    ok: Literal[True] = True
+
+
+class TrainerView(msgspec.Struct, frozen=True):
+    """A trainer and what it takes."""
+
+    id: str
+    title: str
+    max_controls: int
+    even_controls: bool
+    same_extension: bool
+    archives: bool
+    formats: list[str]
+
+
+class ThresholdView(msgspec.Struct, frozen=True):
+    """A threshold that can be set."""
+
+    name: str
+    default: float
+    minimum: float
+    maximum: float
+
+
+class KindView(msgspec.Struct, frozen=True):
+    """A kind of finding; ``note``: it keeps no pair out; ``unit`` of its number, empty for none."""
+
+    id: str
+    unit: str
+    note: bool
+
+
+class Trainers(msgspec.Struct, frozen=True):
+    """All that a set may be made of. ``extra``: what is missing for shift, zoom and likeness, null when nothing is."""
+
+    trainers: list[TrainerView]
+    caption_modes: list[str]
+    caption_variables: list[str]
+    picture_formats: list[str]
+    size_rules: list[str]
+    thresholds: list[ThresholdView]
+    kinds: list[KindView]
+    extra: ProblemView | None
+
+
+class FindingView(msgspec.Struct, frozen=True):
+    """A finding with its pair's pictures; ``other``… are those of the pair that it is about as well."""
+
+    kind: str
+    number: float
+    threshold: float
+    pixels: float | None
+    box: tuple[float, float, float, float] | None
+    problem: ProblemView | None
+    task_id: str
+    result_id: str
+    source_name: str
+    source_thumbnail_url: str
+    result_thumbnail_url: str
+    other_name: str | None
+    other_source_url: str | None
+    other_result_url: str | None
+
+
+class FindingsPage(msgspec.Struct, frozen=True):
+    """Findings of the last preflight. ``total`` counts those that match, ``counts`` all by kind, ``bad`` the pairs that
+    have more against them than notes; ``at`` in Unix seconds, null before the first preflight."""
+
+    at: int | None
+    pairs: int
+    bad: int
+    registered: bool
+    counts: dict[str, int]
+    total: int
+    findings: list[FindingView]
+
+
+def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
+    """The trainers that sets are made for, and all choices with them."""
+    missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": INSTALL})
+    defaults = Thresholds()
+    return Trainers(
+        trainers=[
+            TrainerView(
+                layout.trainer, layout.title, layout.max_controls, layout.even_controls, layout.same_extension,
+                layout.archives, sorted(layout.formats),
+            )
+            for layout in LAYOUTS.values()
+        ],
+        caption_modes=list(CaptionMode),
+        caption_variables=list(CAPTION_VARIABLES),
+        picture_formats=list(PictureFormat),
+        size_rules=list(SizeRule),
+        thresholds=[
+            ThresholdView(name, getattr(defaults, name), low, high) for name, (low, high) in THRESHOLD_LIMITS.items()
+        ],
+        kinds=[KindView(kind, UNITS.get(kind, ""), kind in NOTES) for kind in FindingKind],
+        extra=viewer(console, caller).maybe(missing),
+    )  # fmt: skip
+
+
+def preflight(console: Console, params: SetParams, caller: Caller) -> JobAnswer:
+    """Look for pairs that would spoil a set; a job, whose findings are then listed."""
+    plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
+    pairs = pairs_of(console, params)
+
+    def work(job: Job) -> JobResult:
+        report = _look(console, pairs, wanted_for(plan, thresholds), job)
+        console.found(report)
+        return JobResult(pairs=report.pairs, bad=len(report.bad))
+
+    return _started(console, JobKind.PREFLIGHT, work, caller)
+
+
+def export_a_set(console: Console, params: ExportParams, caller: Caller) -> JobAnswer:
+    """Write a set for a trainer after a preflight; a job that writes all of it or nothing."""
+    plan, thresholds, allowed = plan_of(params), thresholds_of(params.thresholds), kinds_of(params.allow)
+    pairs = pairs_of(console, params)
+    if not pairs:
+        raise InvalidInput(Code.SET_EMPTY)
+    folder = check_place(params.output_dir, pairs)
+    if plan.pictures.crop_align:
+        allowed |= _MADE_GOOD_BY_CUTTING
+
+    def work(job: Job) -> JobResult:
+        kept, report = _kept(console, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
+        overlays = _overlays(console, kept, report) if plan.pictures.crop_align else {}
+        job.expect(len(kept))
+        done = export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
+        return JobResult(
+            path=done.path,
+            pairs=done.pairs,
+            left_out=len(pairs) - len(kept),
+            validation=done.validation,
+            files=done.files,
+            bytes=done.bytes,
+        )
+
+    return _started(console, JobKind.EXPORT, work, caller)
+
+
+def set_report(console: Console, params: ReportParams, caller: Caller) -> JobAnswer:
+    """Write the report of a set, one HTML file that needs nothing else; a job."""
+    plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
+    path = check_report_path(params.path)
+    pairs = pairs_of(console, params)
+
+    def work(job: Job) -> JobResult:
+        report = _look(console, pairs, wanted_for(plan, thresholds), job)
+        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=caller.language)
+        write_report(console, wish, pairs, report, job)
+        return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
+
+    return _started(console, JobKind.REPORT, work, caller)
+
+
+def get_job(console: Console, _: Nothing, caller: Caller) -> JobNow:
+    """The job that runs, or the last one."""
+    state = console.jobs.state
+    return JobNow(viewer(console, caller).job(state))
+
+
+def stop_job(console: Console, _: Nothing, caller: Caller) -> JobStopped:
+    """Stop the job that runs; a set that is being written goes away again."""
+    return JobStopped(console.jobs.stop())
+
+
+def list_findings(console: Console, params: FindingsParams, caller: Caller) -> FindingsPage:
+    """Findings of the last preflight, with the pictures of their pairs."""
+    for name, value, high in (("offset", params.offset, 2**31), ("limit", params.limit, _MOST_FINDINGS)):
+        if not 0 <= value <= high:
+            raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=0, maximum=high, value=value)
+    kind = one_of(FindingKind, "kind", params.kind) if params.kind else None
+    if console.preflight is None:
+        return FindingsPage(None, 0, 0, can_register(), {}, 0, [])
+    at, report = console.preflight
+    matching = [finding for finding in report.findings if kind is None or finding.kind is kind]
+    page = matching[params.offset : params.offset + params.limit]
+    return FindingsPage(
+        at=at,
+        pairs=report.pairs,
+        bad=len(report.bad),
+        registered=report.registered,
+        counts={str(one): count for one, count in report.counts.items()},
+        total=len(matching),
+        findings=_shown(console, page, report, caller),
+    )
+
+
+def _started(console: Console, kind: JobKind, work: Work, caller: Caller) -> JobAnswer:
+    state = console.jobs.start(kind, work)
+    shown = viewer(console, caller).job(state)
+    assert shown is not None
+    return JobAnswer(shown)
+
+
+def _look(console: Console, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Preflight:
+    job.expect(len(pairs))
+    return inspect(
+        pairs,
+        wanted,
+        Measurer(console.notebook),
+        registered=can_register(),
+        check=job.check,
+        progress=job.progress,
+    )
+
+
+def _kept(
+    console: Console, pairs: list[Pair], wanted: Wanted, allowed: frozenset[FindingKind], leave_out: bool, job: Job
+) -> tuple[list[Pair], Preflight]:
+    """The pairs that pass. Leaving some out may move others across the split: the rest is looked at again."""
+    while True:
+        report = _look(console, pairs, wanted, job)
+        console.found(report)
+        passed = msgspec.structs.replace(
+            report, findings=[finding for finding in report.findings if finding.kind not in allowed]
+        )
+        bad = passed.bad
+        if not bad:
+            return pairs, report
+        if not leave_out:
+            check_clean(passed)
+        pairs = [pair for pair in pairs if pair.id not in bad]
+        if not pairs:
+            raise InvalidInput(Code.SET_EMPTY)
+
+
+def _overlays(console: Console, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
+    """Where to cut the pairs that are shifted or zoomed."""
+    moved = {finding.pair_id for finding in report.findings if finding.kind in _MADE_GOOD_BY_CUTTING}
+    measurer = Measurer(console.notebook)
+    found = {}
+    for pair in pairs:
+        if pair.id in moved:
+            overlay = measurer.measure(pair.control.path, pair.target.path).comparison.overlay
+            if overlay is not None:
+                found[pair.id] = overlay
+    return found
+
+
+def _shown(console: Console, page: Sequence[Finding], report: Preflight, caller: Caller) -> list[FindingView]:
+    """Findings with names and addresses; pairs whose task is gone since are left out."""
+    view = viewer(console, caller)
+    places = report.tasks
+    ids = {finding.task_id for finding in page} | {places[f.other] for f in page if f.other in places}
+    names = {task.id: task.source_name for task in console.store.tasks(TaskMatch(ids=tuple(ids)))}
+
+    def urls(pair_id: str) -> tuple[str, str]:
+        base = f"/api/tasks/{places[pair_id]}"
+        return f"{base}/source/thumbnail", f"{base}/results/{pair_id}/thumbnail"
+
+    shown = []
+    for finding in page:
+        if finding.task_id not in names:
+            continue
+        source, result = urls(finding.pair_id)
+        other = finding.other if finding.other in places else None
+        other_urls = urls(other) if other else (None, None)
+        shown.append(
+            FindingView(
+                kind=finding.kind,
+                number=finding.number,
+                threshold=finding.threshold,
+                pixels=finding.pixels,
+                box=finding.box,
+                problem=view.maybe(finding.problem),
+                task_id=finding.task_id,
+                result_id=finding.pair_id,
+                source_name=names[finding.task_id],
+                source_thumbnail_url=source,
+                result_thumbnail_url=result,
+                other_name=names.get(places[other]) if other else None,
+                other_source_url=other_urls[0],
+                other_result_url=other_urls[1],
+            )
+        )
+    return shown

@@ -1,0 +1,156 @@
+"""The report of a set: its numbers gathered from tasks and preflight, put into words, written as one new file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from bridge.console import Console
+from bridge.jobs import Job
+from bridge.usecases.common import Caller, viewer
+from engine.dataset.captions import CaptionRule, caption_of
+from engine.dataset.findings import UNITS, Finding
+from engine.dataset.pairs import Pair
+from engine.dataset.preflight import Preflight
+from engine.dataset.report import ReportData, ShownPair, render
+from engine.errors import Code, InvalidInput, PictureRejected
+from engine.files import storage_failure
+from engine.images.discover import clean_path
+from engine.images.thumbnails import make_thumbnail
+from engine.models import TaskMatch, TaskStatus
+
+_SHEET = 60  # pairs shown; those with findings first, the rest spread over the set
+_EDGE = 192
+_FAILURES = 12
+_REFUSED = frozenset({Code.CONTENT_REFUSED})
+
+
+class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What report to write, and where."""
+
+    path: Path
+    name: str
+    captions: CaptionRule
+    language: str
+
+
+def check_report_path(text: str) -> Path:
+    """The file to write. Raises InvalidInput: FIELD_REQUIRED, REPORT_NAME, OUTPUT_NOT_FOLDER."""
+    cleaned = clean_path(text)
+    if not cleaned:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="path", name="path")
+    path = Path(cleaned).absolute()
+    try:
+        if path.suffix.lower() not in (".html", ".htm") or os.path.lexists(path):
+            raise InvalidInput(Code.REPORT_NAME, field="path", path=str(path))
+        if not path.parent.is_dir():
+            raise InvalidInput(Code.OUTPUT_NOT_FOLDER, field="path", path=str(path.parent))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(Code.REPORT_NAME, field="path", path=text[:200]) from error
+    return path
+
+
+def write_report(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> None:
+    """Gather, render, and write a file that was not there before. Raises StorageFailed, Stopped."""
+    data = _data(console, wish, pairs, report, job)
+    page = render(data, lambda key: console.messages.text(wish.language, key), wish.language)
+    temporary = wish.path.with_name(f".{wish.path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.lexists(wish.path):
+            raise InvalidInput(Code.REPORT_NAME, field="path", path=str(wish.path))
+        temporary.rename(wish.path)
+    except OSError as error:
+        raise storage_failure(error, wish.path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _data(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
+    view = viewer(console, Caller(wish.language))
+    tasks = list(console.store.tasks(TaskMatch()))
+    failed = [task for task in tasks if task.status is TaskStatus.FAILED]
+    reasons = Counter(view.problem(task.error).message for task in failed if task.error is not None)
+    times = sorted(result.created_at for task in tasks for result in task.results if result.created_at)
+    return ReportData(
+        title=wish.name,
+        made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
+        tasks=len(tasks),
+        results=sum(task.result_count for task in tasks),
+        pairs=report.pairs,
+        accepted=report.pairs - len(report.bad),
+        calls=sum(task.attempts for task in tasks),
+        refused=sum(task.error is not None and task.error.code in _REFUSED for task in failed),
+        failed=len(failed),
+        seconds=float(times[-1] - times[0]) if times else 0.0,
+        price=console.preferences.config.price_per_call,
+        registered=report.registered,
+        findings=report.counts,
+        failures=reasons.most_common(_FAILURES),
+        numbers=list(report.numbers.values()),
+        sheet=_sheet(console, wish, pairs, report, job),
+    )
+
+
+def _sheet(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for finding in report.findings:
+        found[finding.pair_id].append(finding)
+    chosen = _chosen(pairs, found)
+    job.expect(len(chosen))
+    shown = []
+    for number, pair in chosen:
+        job.check()
+        shown.append(
+            ShownPair(
+                name=pair.name,
+                control=_small(pair.control.path),
+                target=_small(pair.target.path),
+                caption=_caption(wish.captions, pair, number),
+                findings=[_words(console, wish.language, finding) for finding in found[pair.id]],
+            )
+        )
+        job.progress(len(shown))
+    return shown
+
+
+def _chosen(pairs: Sequence[Pair], found: dict[str, list[Finding]]) -> list[tuple[int, Pair]]:
+    """Pairs for the sheet with their 1-based places: half of it for findings where there are many."""
+    numbered = list(enumerate(pairs, 1))
+    bad = [one for one in numbered if one[1].id in found]
+    good = [one for one in numbered if one[1].id not in found]
+    bad = bad[: max(_SHEET // 2, _SHEET - len(good))]
+    room = _SHEET - len(bad)
+    step = max(1, -(-len(good) // room)) if room else 1
+    return [*bad, *good[::step]]
+
+
+def _caption(rule: CaptionRule, pair: Pair, number: int) -> str:
+    try:
+        return caption_of(rule, pair, number)
+    except InvalidInput:
+        return ""
+
+
+def _words(console: Console, language: str, finding: Finding) -> str:
+    name = console.messages.text(language, f"finding.{finding.kind}")
+    if finding.kind not in UNITS:
+        return name
+    unit = console.messages.text(language, f"unit.{UNITS[finding.kind]}", number=f"{finding.number:.3g}")
+    return f"{name} ({unit})"
+
+
+def _small(path: str) -> tuple[bytes, str] | None:
+    try:
+        data = make_thumbnail(Path(path), _EDGE)
+    except (InvalidInput, PictureRejected):
+        return None
+    return data, "image/webp" if data[:4] == b"RIFF" else "image/jpeg"

@@ -1,0 +1,155 @@
+"""Measures pictures and pairs, each content once: reads, hashes, decodes, compares; large pictures one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from PIL import Image
+
+from engine.dataset.looks import Comparison, Look, Overlay, change_between, look_at
+from engine.dataset.notebook import Notebook
+from engine.dataset.pixels import decoded, on_white, shape_of
+from engine.errors import Code, InvalidInput, PictureRejected
+from engine.images.picture import with_path
+
+EXTRA: Final = "dataset"
+"""The extra of this program that brings OpenCV."""
+
+_WORK_EDGE: Final = 512
+_PIXELS_AT_ONCE: Final = 120_000_000
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A pair's pictures and what lies between them."""
+
+    control: Look
+    target: Look
+    comparison: Comparison
+
+
+class _Opened(msgspec.Struct, frozen=True):
+    """A picture decoded small, with its look."""
+
+    look: Look
+    image: Image.Image
+
+
+def can_register() -> bool:
+    """Whether shift, zoom and likeness can be measured: OpenCV is there."""
+    return find_spec("cv2") is not None and find_spec("numpy") is not None
+
+
+class Measurer:
+    """Measures with a notebook at hand. Safe to use from many threads."""
+
+    def __init__(self, notebook: Notebook) -> None:
+        self._notebook = notebook
+        self._registers = can_register()
+        self._room = _Room(_PIXELS_AT_ONCE)
+
+    def hash_of(self, path: str) -> str:
+        """The file's sha256. Raises InvalidInput (SOURCE_MISSING) or PictureRejected (PICTURE_UNREADABLE)."""
+        try:
+            status = Path(path).stat()
+            known = self._notebook.hash_of(path, status.st_size, status.st_mtime_ns)
+            if known is None:
+                with Path(path).open("rb") as file:
+                    known = hashlib.file_digest(file, "sha256").hexdigest()
+                self._notebook.note_hash(path, status.st_size, status.st_mtime_ns, known)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+            raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
+        except OSError as error:
+            raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
+        return known
+
+    def look(self, path: str) -> Look:
+        """What a picture looks like. Raises like `measure`."""
+        known = self._notebook.look(self.hash_of(path))
+        return known if known is not None else self._open(path).look
+
+    def measure(self, control: str, target: str) -> Measured:
+        """All about a pair of files. Raises InvalidInput (SOURCE_MISSING), PictureRejected; both name the path."""
+        hashes = self.hash_of(control), self.hash_of(target)
+        looks = [self._notebook.look(digest) for digest in hashes]
+        comparison = self._notebook.comparison(*hashes)
+        if looks[0] and looks[1] and comparison and (comparison.overlay or not self._registers):
+            return Measured(looks[0], looks[1], comparison)
+        opened = [self._open(path) for path in (control, target)]
+        overlay = _overlay(opened[0].image, opened[1].image) if self._registers else None
+        comparison = Comparison(change_between(opened[0].image, opened[1].image), overlay)
+        self._notebook.note_comparison(opened[0].look.hash, opened[1].look.hash, comparison)
+        return Measured(opened[0].look, opened[1].look, comparison)
+
+    def _open(self, path: str) -> _Opened:
+        try:
+            data = Path(path).read_bytes()
+            mime, width, height, _ = shape_of(data)
+            with self._room.taken(width * height):
+                image = decoded(data, _WORK_EDGE)
+        except FileNotFoundError as error:
+            raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
+        except OSError as error:
+            raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
+        except PictureRejected as error:
+            raise with_path(error, path) from error
+        contrast, finger, tint = look_at(image)
+        digest = hashlib.sha256(data).hexdigest()
+        look = Look(digest, len(data), mime, width, height, contrast, finger, tint)
+        self._notebook.note_look(look)
+        return _Opened(look, image)
+
+
+class _Room:
+    """Lets decoders in while their pixels together stay within a bound; one alone always fits."""
+
+    def __init__(self, pixels: int) -> None:
+        self._most = pixels
+        self._used = 0
+        self._changed = threading.Condition()
+
+    def taken(self, pixels: int) -> _Place:
+        """A context manager that holds this much room."""
+        return _Place(self, min(pixels, self._most))
+
+    def enter(self, pixels: int) -> None:
+        """Wait for room."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._used + pixels <= self._most)
+            self._used += pixels
+
+    def leave(self, pixels: int) -> None:
+        """Give room back."""
+        with self._changed:
+            self._used -= pixels
+            self._changed.notify_all()
+
+
+class _Place:
+    def __init__(self, room: _Room, pixels: int) -> None:
+        self._room = room
+        self._pixels = pixels
+
+    def __enter__(self) -> None:
+        self._room.enter(self._pixels)
+
+    def __exit__(self, *_: object) -> None:
+        self._room.leave(self._pixels)
+
+
+def _overlay(control: Image.Image, target: Image.Image) -> Overlay:
+    """The target is brought to the control's frame, whatever its own size and shape."""
+    import numpy as np
+
+    from engine.dataset.register import FINE, overlay
+
+    factor = FINE / max(control.size)
+    size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
+    grey = [
+        np.asarray(on_white(image).convert("L").resize(size, Image.Resampling.BILINEAR)) for image in (control, target)
+    ]
+    return overlay(grey[0], grey[1])

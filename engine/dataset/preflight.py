@@ -1,0 +1,246 @@
+"""Looks through a set for pairs that would spoil it: each pair in a thread, then what only shows between pairs."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import msgspec
+
+from engine.dataset.captions import CaptionRule, caption_of
+from engine.dataset.findings import NOTES, Finding, FindingKind, Shape, Thresholds, judge, place_of, shape_between
+from engine.dataset.looks import Look, finger_distance, tint_distance
+from engine.dataset.measure import Measured, Measurer
+from engine.dataset.pairs import Pair
+from engine.dataset.split import Side, SplitRule, source_key, split
+from engine.errors import Code, InvalidInput, PictureRejected
+
+_TWIN_TINT: Final = 25.0  # mean difference of coarse colours beyond which pictures with like fingerprints are no twins
+_WORKERS: Final = 8
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the set is to be: thresholds, captions, split, and how many controls its trainer takes (evenly, or not)."""
+
+    thresholds: Thresholds = Thresholds()
+    captions: CaptionRule = CaptionRule()
+    split: SplitRule = SplitRule()
+    max_controls: int = 3
+    even_controls: bool = False
+
+
+class Numbers(msgspec.Struct, frozen=True):
+    """What was measured of a pair: see `Measured` and `Place`; None where OpenCV was missing."""
+
+    shape: Shape
+    change: float
+    contrast: float
+    likeness: float | None
+    shift: float | None
+    zoom: float | None
+
+
+class Preflight(msgspec.Struct, frozen=True):
+    """All findings in order of pairs; numbers and task ids by pair id. ``registered``: places were measured."""
+
+    pairs: int
+    findings: list[Finding]
+    numbers: dict[str, Numbers]
+    registered: bool
+    tasks: dict[str, str] = {}
+
+    @property
+    def counts(self) -> dict[FindingKind, int]:
+        """How many pairs have each kind."""
+        return dict(Counter(finding.kind for finding in self.findings))
+
+    @property
+    def bad(self) -> set[str]:
+        """Ids of the pairs that have more against them than notes."""
+        return {finding.pair_id for finding in self.findings if finding.kind not in NOTES}
+
+
+def check_clean(report: Preflight) -> None:
+    """Raises InvalidInput (SET_HAS_FINDINGS) where any pair has more against it than notes."""
+    if report.bad:
+        kinds = ", ".join(sorted({finding.kind.value for finding in report.findings if finding.kind not in NOTES}))
+        raise InvalidInput(Code.SET_HAS_FINDINGS, count=len(report.bad), total=report.pairs, kinds=kinds)
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """A pair's pictures measured, or why they could not be."""
+
+    measured: Measured | None
+    finding: Finding | None
+
+
+def inspect(
+    pairs: Sequence[Pair],
+    wanted: Wanted,
+    measurer: Measurer,
+    *,
+    registered: bool,
+    check: Callable[[], None] = lambda: None,
+    progress: Callable[[int], None] = lambda _: None,
+    workers: int | None = None,
+) -> Preflight:
+    """Look through ``pairs``. ``check`` is called often and may raise; ``progress`` gets the number of pairs done.
+
+    Pictures are held for as many pairs as there are ``workers`` (processors, at most 8) and no longer.
+    """
+    seen = _all(pairs, measurer, check, progress, workers or min(_WORKERS, os.cpu_count() or 1))
+    by_pair: dict[str, list[Finding]] = {pair.id: [] for pair in pairs}
+    for pair, one in zip(pairs, seen, strict=True):
+        if one.finding:
+            by_pair[pair.id].append(one.finding)
+        if one.measured:
+            by_pair[pair.id] += judge(pair.id, pair.task_id, one.measured, wanted.thresholds)
+    for finding in (
+        *_same_targets(pairs),
+        *_split_twins(pairs, seen, wanted, check),
+        *_captions(pairs, wanted),
+        *_controls(pairs, wanted),
+    ):
+        by_pair[finding.pair_id].append(finding)
+    numbers = {pair.id: _numbers(one.measured) for pair, one in zip(pairs, seen, strict=True) if one.measured}
+    findings = [finding for found in by_pair.values() for finding in found]
+    return Preflight(len(pairs), findings, numbers, registered, {pair.id: pair.task_id for pair in pairs})
+
+
+def _all(
+    pairs: Sequence[Pair],
+    measurer: Measurer,
+    check: Callable[[], None],
+    progress: Callable[[int], None],
+    workers: int,
+) -> list[_Seen]:
+    seen: list[_Seen] = []
+    under_way: deque[Future[_Seen]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
+        try:
+            for pair in pairs:
+                check()
+                under_way.append(pool.submit(_look, pair, measurer))
+                while len(under_way) > 2 * workers:
+                    seen.append(under_way.popleft().result())
+                    progress(len(seen))
+            while under_way:
+                check()
+                seen.append(under_way.popleft().result())
+                progress(len(seen))
+        finally:
+            for future in under_way:
+                future.cancel()
+    return seen
+
+
+def _look(pair: Pair, measurer: Measurer) -> _Seen:
+    def failed(kind: FindingKind, error: InvalidInput | PictureRejected) -> _Seen:
+        return _Seen(None, Finding(pair.id, pair.task_id, kind, problem=error.problem))
+
+    try:
+        for control in pair.controls:
+            if control.sent_hash and measurer.hash_of(control.path) != control.sent_hash:
+                return _Seen(None, Finding(pair.id, pair.task_id, FindingKind.SOURCE_CHANGED))
+        for control in pair.controls[1:]:
+            measurer.look(control.path)
+    except InvalidInput as error:
+        return failed(FindingKind.SOURCE_MISSING, error)
+    except PictureRejected as error:
+        return failed(FindingKind.UNREADABLE, error)
+    try:
+        return _Seen(measurer.measure(pair.control.path, pair.target.path), None)
+    except InvalidInput as error:
+        missing = error.params.get("path") == pair.control.path
+        return failed(FindingKind.SOURCE_MISSING if missing else FindingKind.UNREADABLE, error)
+    except PictureRejected as error:
+        return failed(FindingKind.UNREADABLE, error)
+
+
+def _numbers(measured: Measured) -> Numbers:
+    comparison = measured.comparison
+    place = place_of(comparison.overlay, measured.control) if comparison.overlay else None
+    return Numbers(
+        shape=shape_between(measured.control, measured.target),
+        change=comparison.change,
+        contrast=measured.target.contrast,
+        likeness=round(comparison.overlay.likeness, 4) if comparison.overlay else None,
+        shift=round(place.shift, 3) if place else None,
+        zoom=round(place.zoom, 3) if place else None,
+    )
+
+
+def _same_targets(pairs: Sequence[Pair]) -> list[Finding]:
+    """The same bytes for different sources."""
+    by_target: dict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_target[pair.target.hash].append(pair)
+    findings = []
+    for group in by_target.values():
+        sources = {source_key(pair) for pair in group}
+        if len(sources) < 2:
+            continue
+        for pair in group:
+            other = next(one for one in group if source_key(one) != source_key(pair))
+            findings.append(Finding(pair.id, pair.task_id, FindingKind.SAME_TARGET, len(sources), 2, other=other.id))
+    return findings
+
+
+def _split_twins(
+    pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, check: Callable[[], None]
+) -> list[Finding]:
+    """Sources kept for validation that look like one that is trained on; the finding is the validation pair's."""
+    sides = split(pairs, wanted.split)
+    most = wanted.thresholds.split_twin
+    trained: dict[str, tuple[Look, str]] = {}
+    for pair, side, one in zip(pairs, sides, seen, strict=True):
+        if side is Side.TRAIN and one.measured:
+            trained.setdefault(one.measured.control.hash, (one.measured.control, pair.id))
+    findings = []
+    for pair, side, one in zip(pairs, sides, seen, strict=True):
+        if side is not Side.VALIDATION or not one.measured:
+            continue
+        check()
+        look = one.measured.control
+        near = [
+            (distance, pair_id)
+            for other, pair_id in trained.values()
+            if (distance := finger_distance(look.finger, other.finger)) <= most
+            and tint_distance(look.tint, other.tint) <= _TWIN_TINT
+        ]
+        if near:
+            distance, other_id = min(near)
+            findings.append(Finding(pair.id, pair.task_id, FindingKind.SPLIT_TWIN, distance, most, other=other_id))
+    return findings
+
+
+def _captions(pairs: Sequence[Pair], wanted: Wanted) -> list[Finding]:
+    findings = []
+    for number, pair in enumerate(pairs, 1):
+        problem = None
+        try:
+            if caption_of(wanted.captions, pair, number):
+                continue
+        except InvalidInput as error:
+            problem = error.problem
+        findings.append(Finding(pair.id, pair.task_id, FindingKind.NO_CAPTION, problem=problem))
+    return findings
+
+
+def _controls(pairs: Sequence[Pair], wanted: Wanted) -> list[Finding]:
+    """More source pictures than the trainer takes, or not the same number with each pair where it must be."""
+    usual = Counter(len(pair.controls) for pair in pairs).most_common(1)[0][0] if pairs else 1
+    findings = []
+    for pair in pairs:
+        count = len(pair.controls)
+        if count > wanted.max_controls:
+            kind, limit = FindingKind.TOO_MANY_CONTROLS, wanted.max_controls
+        elif wanted.even_controls and count != usual:
+            kind, limit = FindingKind.UNEVEN_CONTROLS, usual
+        else:
+            continue
+        findings.append(Finding(pair.id, pair.task_id, kind, count, limit))
+    return findings

@@ -1,0 +1,172 @@
+"""The report of a set: one HTML page that needs nothing else, with numbers, plots and a contact sheet; pure.
+
+Words come from whoever asks, by key.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Final
+
+import msgspec
+
+from engine.dataset.findings import FindingKind
+from engine.dataset.plots import bars, histogram
+from engine.dataset.preflight import Numbers
+
+Words = Callable[[str], str]
+
+_STYLE: Final = """
+:root{color-scheme:light dark;--paper:#fbfaf8;--ink:#1d1c1a;--soft:#6b675f;--line:#dcd8d0;
+--bar:#3f6f8f;--bad:#b3402f}
+@media (prefers-color-scheme:dark){:root{--paper:#191a1c;--ink:#e8e6e2;--soft:#9c988f;--line:#3a3b3e;
+--bar:#7fb2d0;--bad:#e58a78}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:2rem 1.25rem 4rem;max-width:72rem;background:var(--paper);color:var(--ink);
+font:15px/1.55 system-ui,"Segoe UI","PingFang SC","Microsoft YaHei","Noto Sans CJK SC",sans-serif}
+h1{font-size:1.6rem;margin:0}
+h2{font-size:1.1rem;margin:2.5rem 0 .75rem;border-bottom:1px solid var(--line);padding-bottom:.3rem}
+p,figcaption,dt{color:var(--soft)}p{margin:.2rem 0}
+dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:1rem;margin:0}
+dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums}dt{font-size:.85rem}
+.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.5rem}
+figure{margin:0}svg{width:100%;height:auto;font-size:12px}
+svg text{fill:var(--ink)}.bar{fill:var(--bar)}.axis{stroke:var(--line)}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:1rem}
+.pair{border:1px solid var(--line);border-radius:6px;padding:.5rem;break-inside:avoid}
+.pair div{display:grid;grid-template-columns:1fr 1fr;gap:.35rem}
+.pair img{width:100%;height:9rem;object-fit:contain;background:var(--line)}
+.pair p{font-size:.82rem;overflow-wrap:anywhere}.bad{color:var(--bad)}
+table{border-collapse:collapse;width:100%}td{border-top:1px solid var(--line);padding:.35rem .5rem;vertical-align:top}
+td:first-child{text-align:right;font-variant-numeric:tabular-nums;width:4rem}
+"""
+
+
+class ShownPair(msgspec.Struct, frozen=True):
+    """A pair on the contact sheet: JPEG, PNG or WebP bytes with their MIME types, small; what was found in words."""
+
+    name: str
+    control: tuple[bytes, str] | None
+    target: tuple[bytes, str] | None
+    caption: str
+    findings: Sequence[str]
+
+
+class ReportData(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the page shows. ``seconds``: from the first result to the last; ``price``: of one call, 0 for unknown;
+    ``failures``: how many tasks failed for which reason, in words. ``findings`` counts pairs."""
+
+    title: str
+    made: str
+    tasks: int
+    results: int
+    pairs: int
+    accepted: int
+    calls: int
+    refused: int
+    failed: int
+    seconds: float
+    price: float
+    registered: bool
+    findings: dict[FindingKind, int]
+    failures: Sequence[tuple[str, int]]
+    numbers: Sequence[Numbers]
+    sheet: Sequence[ShownPair]
+
+
+def render(data: ReportData, words: Words, language: str) -> str:
+    """The page, ready to be written. ``words``: text by key, ``report.…`` and ``finding.…``."""
+
+    def say(key: str) -> str:
+        return words(f"report.{key}")
+
+    note = "" if data.registered else f"<p>{escape(say('not_registered'))}</p>"
+    body = (
+        f"<h1>{escape(data.title)}</h1><p>{escape(data.made)}</p>"
+        f"<h2>{escape(say('numbers'))}</h2>{_figures(data, say)}"
+        f"<h2>{escape(say('findings'))}</h2>{note}<div class=plots>{_finding_bars(data, words)}</div>"
+        f"<h2>{escape(say('pictures'))}</h2><div class=plots>{_distributions(data, say)}</div>"
+        f"{_failures(data, say)}"
+        f"<h2>{escape(say('sheet'))}</h2><div class=sheet>{''.join(_pair(pair) for pair in data.sheet)}</div>"
+    )
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html><html lang="{escape(language)}"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(data.title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
+    )
+
+
+def _figures(data: ReportData, say: Words) -> str:
+    per_minute = data.results / data.seconds * 60 if data.seconds > 0 else None
+    per_pair = data.calls / data.accepted if data.accepted and data.calls else None
+    rows: list[tuple[str, str | None]] = [
+        ("tasks", str(data.tasks)),
+        ("results", str(data.results)),
+        ("pairs", str(data.pairs)),
+        ("accepted", str(data.accepted)),
+        ("calls", str(data.calls)),
+        ("refused", str(data.refused)),
+        ("failed", str(data.failed)),
+        ("time", _duration(data.seconds) if data.seconds > 0 else None),
+        ("rate", f"{per_minute:.1f}" if per_minute else None),
+        ("calls_per_pair", f"{per_pair:.2f}" if per_pair else None),
+        ("cost", f"{data.calls * data.price:.2f}" if data.price else None),
+        ("cost_per_pair", f"{per_pair * data.price:.3f}" if data.price and per_pair else None),
+    ]
+    shown = [f"<div><dt>{escape(say(key))}</dt><dd>{value}</dd></div>" for key, value in rows if value is not None]
+    return f"<dl>{''.join(shown)}</dl>"
+
+
+def _finding_bars(data: ReportData, words: Words) -> str:
+    rows = [(words(f"finding.{kind}"), float(count)) for kind, count in data.findings.items() if count]
+    if not rows:
+        return f"<p>{escape(words('report.no_findings'))}</p>"
+    return bars(words("report.by_kind"), sorted(rows, key=lambda row: -row[1]))
+
+
+def _distributions(data: ReportData, say: Words) -> str:
+    shapes = [one.shape for one in data.numbers]
+    return "".join(
+        (
+            histogram(say("megapixels"), [shape.target[0] * shape.target[1] / 1e6 for shape in shapes]),
+            histogram(say("longest"), [float(max(shape.target)) for shape in shapes], " px"),
+            histogram(say("ratio"), [shape.target[0] / shape.target[1] for shape in shapes]),
+            histogram(say("ratio_change"), [shape.aspect for shape in shapes], " %"),
+            histogram(say("change"), [one.change for one in data.numbers]),
+            histogram(say("likeness"), [one.likeness for one in data.numbers if one.likeness is not None]),
+            histogram(say("shift"), [one.shift for one in data.numbers if one.shift is not None], " %"),
+            histogram(say("zoom"), [one.zoom for one in data.numbers if one.zoom is not None], " %"),
+        )
+    )
+
+
+def _failures(data: ReportData, say: Words) -> str:
+    if not data.failures:
+        return ""
+    rows = "".join(f"<tr><td>{count}</td><td>{escape(text)}</td></tr>" for text, count in data.failures)
+    return f"<h2>{escape(say('failures'))}</h2><table>{rows}</table>"
+
+
+def _pair(pair: ShownPair) -> str:
+    pictures = "".join(_image(picture) for picture in (pair.control, pair.target))
+    found = f"<p class=bad>{escape(' · '.join(pair.findings))}</p>" if pair.findings else ""
+    caption = f"<p>{escape(pair.caption)}</p>" if pair.caption else ""
+    return f"<div class=pair><div>{pictures}</div><p><b>{escape(pair.name)}</b></p>{caption}{found}</div>"
+
+
+def _image(picture: tuple[bytes, str] | None) -> str:
+    if picture is None:
+        return "<span></span>"
+    data, mime = picture
+    return f'<img alt="" src="data:{escape(mime)};base64,{base64.b64encode(data).decode()}">'
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -1,0 +1,194 @@
+"""How each trainer finds pairs in a set, by its own rules: for tests of exported sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import tomllib
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+_IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """What a trainer would train on: bytes of target and controls, and the caption."""
+
+    target: bytes
+    controls: tuple[bytes, ...]
+    caption: str
+
+
+def _pictures(folder: Path, *, walk: bool = False) -> list[Path]:
+    found = folder.rglob("*") if walk else folder.iterdir()
+    return sorted(path for path in found if path.suffix.lower() in _IMAGES)
+
+
+def load_ai_toolkit(folder: Path) -> list[Loaded]:
+    """Targets are walked recursively; a control has the same stem in each control folder; a missing one is skipped."""
+    text = (folder / "ai_toolkit.yaml").read_text("utf-8")
+    targets = Path(json.loads(_field(text, "folder_path")))
+    listed = json.loads(_field(text, "control_path"))
+    controls = [Path(one) for one in ([listed] if isinstance(listed, str) else listed)]
+    extension = json.loads(_field(text, "caption_ext"))
+    loaded = []
+    for path in _pictures(targets, walk=True):
+        found = tuple(
+            place.read_bytes()
+            for control in controls
+            for ending in (".jpg", ".jpeg", ".png", ".webp")
+            if (place := control / f"{path.stem}{ending}").exists()
+        )
+        caption = path.with_suffix(f".{extension}")
+        loaded.append(Loaded(path.read_bytes(), found, caption.read_text("utf-8") if caption.exists() else ""))
+    return loaded
+
+
+def _field(yaml: str, name: str) -> str:
+    """A scalar of the snippet; what JSON reads, YAML reads the same."""
+    found = re.search(rf"^[ -]+{name}: (.+)$", yaml, re.MULTILINE)
+    assert found, f"{name} is not in the snippet"
+    return found[1]
+
+
+def load_fal(folder: Path) -> list[Loaded]:
+    """One ZIP: ROOT_start.EXT, ROOT_start2.EXT …, ROOT_end.EXT, ROOT.txt; any other file is an error here."""
+    roots: dict[str, dict[str, bytes]] = {}
+    with zipfile.ZipFile(folder / "train.zip") as archive:
+        assert archive.testzip() is None
+        for name in archive.namelist():
+            match = re.fullmatch(r"(.+?)(?:_(start|start2|start3|end)\.(?:png|jpg|jpeg|webp)|\.(txt))", name)
+            assert match, f"{name} is no part of a pair"
+            roots.setdefault(match[1], {})[match[2] or match[3]] = archive.read(name)
+    return [
+        Loaded(
+            parts["end"],
+            tuple(parts[key] for key in ("start", "start2", "start3") if key in parts),
+            parts["txt"].decode("utf-8"),
+        )
+        for _, parts in sorted(roots.items())
+    ]
+
+
+def load_musubi(folder: Path) -> list[Loaded]:
+    """Images that have a caption; controls named alike or with ``_0``, ``_1``, longer names first; none is an error."""
+    config = tomllib.loads((folder / "musubi.toml").read_text("utf-8"))
+    extension = config["general"]["caption_extension"]
+    loaded = []
+    for dataset in config["datasets"]:
+        assert dataset["cache_directory"]
+        images = [path for path in _pictures(Path(dataset["image_directory"])) if path.with_suffix(extension).exists()]
+        left = set(_pictures(Path(dataset["control_directory"])))
+        controls: dict[Path, list[Path]] = {}
+        for image in sorted(images, key=lambda path: -len(path.name)):
+            found = [p for p in left if p.stem == image.stem or re.fullmatch(re.escape(image.stem) + r"_\d+", p.stem)]
+            assert found, f"no control for {image.name}"
+            left -= set(found)
+            controls[image] = sorted(found, key=lambda path: (len(path.stem), path.stem))
+        assert not left, f"controls without image: {left}"
+        loaded += [
+            Loaded(
+                image.read_bytes(),
+                tuple(path.read_bytes() for path in controls[image]),
+                image.with_suffix(extension).read_text("utf-8"),
+            )
+            for image in images
+        ]
+    return loaded
+
+
+def load_kohya(folder: Path) -> list[Loaded]:
+    """One conditioning picture under the same base name; a missing or superfluous one is an error."""
+    config = tomllib.loads((folder / "kohya.toml").read_text("utf-8"))
+    loaded = []
+    for subset in (subset for dataset in config["datasets"] for subset in dataset["subsets"]):
+        controls = {path.stem: path for path in _pictures(Path(subset["conditioning_data_dir"]))}
+        images = _pictures(Path(subset["image_dir"]))
+        assert {path.stem for path in images} == set(controls)
+        loaded += [
+            Loaded(
+                path.read_bytes(),
+                (controls[path.stem].read_bytes(),),
+                path.with_suffix(subset["caption_extension"]).read_text("utf-8"),
+            )
+            for path in images
+        ]
+    return loaded
+
+
+def load_hugging_face(folder: Path) -> list[Loaded]:
+    """With the library itself, as ``load_dataset(folder)`` does in the diffusers example."""
+    import datasets
+
+    found = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(folder / ".hf"))
+    several = "inputs" in found.column_names
+    plain = found.cast_column("output", datasets.Image(decode=False))
+    column = "inputs" if several else "input"
+    kind = datasets.Image(decode=False)
+    plain = plain.cast_column(column, datasets.List(kind) if several else kind)
+    return [
+        Loaded(
+            _bytes(row["output"]),
+            tuple(_bytes(one) for one in (row[column] if several else [row[column]])),
+            row["prompt"],
+        )
+        for row in plain
+    ]
+
+
+def _bytes(picture: dict[str, Any]) -> bytes:
+    return picture["bytes"] or Path(picture["path"]).read_bytes()
+
+
+def load_diffsynth(folder: Path) -> list[Loaded]:
+    """Rows of a table; the columns named as file keys are paths below the base path, or lists of them."""
+    arguments = (folder / "diffsynth_arguments.txt").read_text("utf-8").splitlines()[0]
+    base, table = (
+        Path(json.loads(one)) for one in re.findall(r'--dataset_(?:base|metadata)_path ("[^"]+")', arguments)
+    )
+    keys = next(csv.reader([re.findall(r'--data_file_keys "([^"]+)"', arguments)[0]]))
+    assert keys == ["image", "edit_image"]
+    loaded = []
+    for row in json.loads(table.read_text("utf-8")):
+        controls = row["edit_image"] if isinstance(row["edit_image"], list) else [row["edit_image"]]
+        loaded.append(
+            Loaded(
+                (base / row["image"]).read_bytes(),
+                tuple((base / path).read_bytes() for path in controls),
+                row["prompt"],
+            )
+        )
+    return loaded
+
+
+def load_simpletuner(folder: Path) -> list[Loaded]:
+    """An image set with its conditioning sets, whose files have the very same names."""
+    backends = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
+    by_id = {backend["id"]: backend for backend in backends}
+    loaded = []
+    for backend in backends:
+        if backend["dataset_type"] != "image":
+            continue
+        assert backend["caption_strategy"] == "textfile"
+        references = [by_id[name] for name in backend["conditioning_data"]]
+        assert {one["conditioning_type"] for one in references} == {"reference_strict"}
+        for path in _pictures(Path(backend["instance_data_dir"])):
+            controls = tuple((Path(one["instance_data_dir"]) / path.name).read_bytes() for one in references)
+            loaded.append(Loaded(path.read_bytes(), controls, path.with_suffix(".txt").read_text("utf-8")))
+    return loaded
+
+
+LOADERS: dict[str, Callable[[Path], list[Loaded]]] = {
+    "ai_toolkit": load_ai_toolkit,
+    "fal": load_fal,
+    "musubi": load_musubi,
+    "kohya": load_kohya,
+    "hugging_face": load_hugging_face,
+    "diffsynth": load_diffsynth,
+    "simpletuner": load_simpletuner,
+}
