@@ -22,6 +22,7 @@ _FASTER_EVERY = 12  # calls
 _WELL_BEYOND = 0.85
 _MOST_SLOWER = 4.0
 _IRRELEVANT_PACE = 0.002  # seconds between starts
+_BLUR = 2  # calls that may be counted as in flight here and have ended there, or the other way round
 _RECENT_SECONDS = 60.0
 
 
@@ -123,7 +124,10 @@ class AdaptiveLimit:
             self._probe_step = 1
             self._since_probe = 0
             return
-        if by_quota or ticket.others + 1 <= self._sustained_level(now) or ticket.others == 0:
+        below = self.pace is not None and ticket.others + 1 < self.limit  # paced, and not for want of room
+        if by_quota or below or ticket.others + _BLUR < self._sustained_level(now) or ticket.others == 0:
+            if below and not self._recovering:
+                self.limit = max(1, ticket.others + 1)  # if it was for want of room after all, the next one shows it
             self._slow_down(now, retry_after)
         else:
             self.limit = max(1, min(self.limit, ticket.others))
