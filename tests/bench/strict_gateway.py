@@ -1,4 +1,4 @@
-"""A gateway that takes only so much, for measuring: so many calls at once, so many starts in a window, some slow or hung.
+"""A gateway that takes only so much, for measuring: so many calls at once, so many in a window, some slow or hung.
 
 Runs in the measuring process's child: ``python strict_gateway.py '{"at_once": 4, …}'``; prints its port. GET /counts
 tells what it took and refused.
