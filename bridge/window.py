@@ -17,7 +17,7 @@ import webview
 from bridge.console import Console
 from bridge.js_api import make_js_api
 from bridge.paths import program_folder
-from bridge.pywebview_gaps import ask, attach, dismiss_dialogs, on_screen, prepare
+from bridge.pywebview_gaps import Gaps
 from bridge.serve import open_browser
 from bridge.server import Server
 from bridge.toolkits import Toolkit, toolkit_environment
@@ -61,7 +61,7 @@ class DesktopWindow:
     def run(self) -> None:
         """Show the window until it is closed."""
         os.environ.update(toolkit_environment(self._toolkit))
-        webview.settings["ALLOW_DOWNLOADS"] = self._toolkit is not Toolkit.GTK  # there it is ours, see pywebview_gaps
+        webview.settings["ALLOW_DOWNLOADS"] = self._toolkit is Toolkit.NATIVE  # elsewhere they are ours
         self._window = self._make()
         forget = self._console.listen(self._title_wanted.set)
         for target in (self._keep_title, self._guard_start):
@@ -97,7 +97,7 @@ class DesktopWindow:
         """Close without asking: the system or the terminal wants the program to end. Not on the toolkit's thread."""
         self._confirmed = True
         if self._window is not None:
-            dismiss_dialogs(self._toolkit)
+            self._gaps.dismiss_dialogs()
             with contextlib.suppress(webview.errors.WebViewException):  # it was never shown
                 self._window.destroy()
         if not self._gone.wait(_END_SECONDS):
@@ -108,7 +108,7 @@ class DesktopWindow:
 
     def _make(self) -> Any:
         place = self._place
-        requests = WindowRequests(self._console, self._toolkit, self._text, lambda: self._window, self._leave)
+        requests = WindowRequests(self._console, self._text, lambda: self._gaps, self._leave)
         window: Any = webview.create_window(
             self._title(),
             url=_in_window(self._server.url),
@@ -123,10 +123,10 @@ class DesktopWindow:
             zoomable=True,
             background_color="#f5f6f7",
         )
-        prepare(window, self._toolkit)
+        self._gaps = _gaps_of(self._toolkit)(window, self._placed, self._goes_outside)
         events = window.events
-        events.initialized += lambda: on_screen(window, self._toolkit)
-        events.before_show += lambda: attach(window, self._toolkit, self._placed, self._goes_outside)
+        events.initialized += self._gaps.on_screen
+        events.before_show += self._gaps.attach
         events.maximized += lambda: self._set_maximized(True)
         events.restored += lambda: self._set_maximized(False)
         events.closing += self._on_closing
@@ -172,7 +172,7 @@ class DesktopWindow:
             info = self._console.batch.info()
             waiting = max(0, info.total_in_run - info.finished_in_run - info.in_flight)
             question = self._text("window.close_question", in_flight=info.in_flight, waiting=waiting)
-            if ask(self._window, self._toolkit, self._text("window.title"), question):
+            if self._gaps.ask(self._text("window.title"), question):
                 self._confirmed = True
                 self._window.destroy()
         finally:
@@ -223,6 +223,18 @@ class DesktopWindow:
 
     def _text(self, key: str, **params: int) -> str:
         return self._console.messages.text(self._language, key, **params)
+
+
+def _gaps_of(toolkit: Toolkit) -> type[Gaps]:
+    if toolkit is Toolkit.GTK:
+        from bridge.gtk_gaps import GtkGaps
+
+        return GtkGaps
+    if toolkit is Toolkit.QT:
+        from bridge.qt_gaps import QtGaps
+
+        return QtGaps
+    return Gaps
 
 
 def _remembered(console: Console) -> Place:

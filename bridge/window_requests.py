@@ -12,28 +12,25 @@ import webview
 from bridge.console import Console
 from bridge.js_api import Extra
 from bridge.native import show_in_folder
-from bridge.pywebview_gaps import take_dropped
-from bridge.toolkits import Toolkit
+from bridge.pywebview_gaps import Gaps
 from engine.errors import Code, InvalidInput, NotFound
 
 _PICTURES = "*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.gif;*.tif;*.tiff;*.avif"
 
 
 class WindowRequests:
-    """Answers them for one window. ``window``: pywebview's, once there is one."""
+    """Answers them for one window. ``gaps``: what knows it, once there is one."""
 
     def __init__(
         self,
         console: Console,
-        toolkit: Toolkit,
         text: Callable[[str], str],
-        window: Callable[[], Any],
+        gaps: Callable[[], Gaps],
         leave: Callable[[], None],
     ) -> None:
         self._console = console
-        self._toolkit = toolkit
         self._text = text
-        self._window = window
+        self._gaps = gaps
         self._leave = leave
         self._picking = threading.Lock()
 
@@ -43,7 +40,7 @@ class WindowRequests:
             "pick_folder": self._pick_folder,
             "pick_file": self._pick_file,
             "reveal": self._reveal,
-            "dropped_path": lambda _: take_dropped(self._toolkit),
+            "dropped_path": lambda _: self._gaps().take_dropped(),
             "quit": lambda _: self._leave(),
         }
 
@@ -59,7 +56,7 @@ class WindowRequests:
         try:
             start = params.get("path")
             folder = nearest_folder(start if isinstance(start, str) else "")
-            chosen = self._window().create_file_dialog(kind, directory=str(folder), file_types=kinds)
+            chosen = self._gaps().window.create_file_dialog(kind, directory=str(folder), file_types=kinds)
             return str(chosen[0]) if chosen and chosen[0] else None
         finally:
             self._picking.release()

@@ -27,7 +27,8 @@ def run(program: Program, prompt: str) -> None:
     """Start a batch with the samples and wait until it runs."""
     program.page("(() => { window.started = null; return true; })()")
     program.page(RUN.replace("PROMPT", f"'{prompt}'"))
-    assert program.until("window.started")["ok"]
+    started = program.until("window.started")
+    assert started["ok"], started
 
 
 def counts(program: Program) -> dict[str, int]:
