@@ -1,0 +1,135 @@
+"""Judges mutated pictures in a process of its own, under limits; one JSON line comes out: python picture_child.py N
+
+Read by test_pictures.py. Counts are of files; ``wrong`` names seeds that show a fault.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import resource
+import struct
+import sys
+import time
+from typing import Any
+
+from PIL import Image
+
+from engine.errors import PictureRejected
+from engine.images.picture import MIME_TYPES, check_picture
+from tests.made_pictures import FORMATS, animated, drawn, encoded, png_bomb, png_chunk
+
+MEMORY = 512 * 1024 * 1024
+SECONDS = 2.0
+LIMIT = 20 * 1024 * 1024
+
+
+def sources() -> list[bytes]:
+    """Whole pictures of every format and many modes, small so that a mutation hits something."""
+    made = [encoded(kind) for kind in FORMATS]
+    made += [encoded("png", drawn(mode=mode)) for mode in ("1", "L", "LA", "P", "RGBA", "I;16")]
+    made += [encoded("tiff", drawn(mode=mode)) for mode in ("1", "L", "RGBA", "CMYK", "F", "I")]
+    made += [encoded("tiff", compression=name) for name in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg")]
+    made += [encoded("jpeg", drawn(mode=mode)) for mode in ("L", "CMYK")]
+    made += [
+        encoded("jpeg", progressive=True),
+        encoded("jpeg", drawn(200, 150), subsampling=2, restart_marker_blocks=3),
+    ]
+    made += [encoded("webp", lossless=True), encoded("webp", drawn(mode="RGBA")), encoded("bmp", drawn(mode="P"))]
+    made += [animated(kind) for kind in ("gif", "webp", "png", "tiff", "avif")]
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "words " * 20
+    made += [encoded(kind, exif=exif.tobytes()) for kind in ("jpeg", "png", "webp", "avif")]
+    return made
+
+
+def bombs() -> list[bytes]:
+    """Small files that would be huge: by their header, by what they unpack to, by the number of frames."""
+    header = struct.pack("<HHBBB", 65535, 65535, 0, 0, 0)
+    frame = b"\x2c" + struct.pack("<HHHHB", 0, 0, 65535, 65535, 0) + b"\x08\x01\x00\x00"
+    text = png_chunk(b"zTXt", b"a\0\0" + b"x\x9c" + b"\xed\xc1\x01\x0d\0\0\0\xc2\xa0" * 2000)
+    return [
+        png_bomb(30_000, 30_000),
+        png_bomb(2**31 - 1, 1),
+        png_bomb(9_000, 9_000),
+        b"GIF89a" + header + frame * 50 + b"\x3b",
+        b"BM" + struct.pack("<IHHIIiiHH", 60, 0, 0, 54, 40, 60_000, 60_000, 1, 24) + bytes(30),
+        b"BM" + struct.pack("<IHHIIiiHH", 60, 0, 0, 54, 40, 60_000, -60_000, 1, 1) + bytes(30),
+        b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + b"\xff" * 6,
+        png_bomb(60, 40)[:33] + text * 20 + png_bomb(60, 40)[33:],
+    ]
+
+
+def mutate(data: bytes, chance: random.Random) -> bytes:
+    """One to some faults, of the kinds that disks, lines and people make."""
+    made = bytearray(data)
+    for _ in range(chance.choice((1, 1, 1, 2, 5, 30))):
+        at, kind = chance.randrange(len(made) or 1), chance.randrange(9)
+        if kind == 0:
+            made = made[: chance.randrange(len(made) + 1)]
+        elif kind == 1 and made:
+            made[at] ^= 1 << chance.randrange(8)
+        elif kind == 2 and made:
+            made[at] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        elif kind == 3:
+            made[at : at + 4] = struct.pack(
+                chance.choice("<>") + "I", chance.choice((0, 1, 2**31 - 1, 2**31, 2**32 - 1))
+            )
+        elif kind == 4:
+            made[at:at] = made[at : at + chance.randrange(1, 200)] * chance.choice((1, 2, 50))
+        elif kind == 5:
+            del made[at : at + chance.randrange(1, 200)]
+        elif kind == 6:
+            made[at : at + 64] = bytes(min(64, len(made) - at))
+        elif kind == 7:
+            made[at : at + 16] = chance.randbytes(16)
+        else:
+            made[: min(at, 40)] = made[at : at + min(at, 40)]
+        made = made[: 4 * 1024 * 1024]
+    return bytes(made)
+
+
+def judge(data: bytes) -> bool:
+    """Whether it is taken; raises AssertionError for one that is taken and does not decode completely."""
+    try:
+        info = check_picture(data, LIMIT)
+    except PictureRejected:
+        return False
+    assert info.mime in MIME_TYPES
+    with Image.open(io.BytesIO(data)) as image:  # whole, at full size, without the shortcut of the check
+        assert Image.MIME[image.format or ""] == info.mime
+        image.load()
+        assert image.size[0] * image.size[1] == info.width * info.height
+    return True
+
+
+def main(count: int) -> None:
+    """Judge ``count`` mutated pictures and all the bombs."""
+    made, huge = sources(), bombs()
+    baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    resource.setrlimit(resource.RLIMIT_AS, (baseline + 4 * MEMORY, baseline + 4 * MEMORY))
+    Image.MAX_IMAGE_PIXELS = None  # the second look below is not what is tried
+    report: dict[str, Any] = {"files": 0, "taken": 0, "refused": 0, "slowest": 0.0, "wrong": []}
+    for number in range(count + len(huge)):
+        chance = random.Random(number)
+        data = huge[number - count] if number >= count else mutate(chance.choice(made), chance)
+        begun = time.perf_counter()
+        try:
+            taken = judge(data)
+        except Exception as error:  # noqa: BLE001 - every type that gets out is what is looked for
+            report["wrong"].append([number, repr(error)[:200]])
+            taken = False
+        took = time.perf_counter() - begun
+        report["slowest"] = max(report["slowest"], took)
+        if took > SECONDS:
+            report["wrong"].append([number, f"{took:.1f} s"])
+        report["files"] += 1
+        report["taken" if taken else "refused"] += 1
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    report["megabytes"] = round((peak - baseline) / 1e6)
+    sys.stdout.write(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,33 @@
+"""Thousands of broken pictures of every format: no crash, none taken that does not decode whole, within bounds.
+
+``PICTURES=6000`` for the full count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PICTURES = int(os.environ.get("PICTURES", "500"))
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.timeout(3600)
+def test_mutated_pictures() -> None:
+    """Judged by the program's own check in a process with limits, then decoded again at full size."""
+    command = [sys.executable, str(Path(__file__).with_name("picture_child.py")), str(PICTURES)]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, f"crashed with {done.returncode}: {done.stderr[-2000:]}"
+    report = json.loads(done.stdout)
+    print(report)
+    assert report["wrong"] == []
+    assert report["files"] >= PICTURES
+    assert report["taken"] > PICTURES // 50, "mutations that never leave a picture whole try nothing"
+    assert report["refused"] > PICTURES // 3
+    assert report["megabytes"] <= 512
