@@ -143,7 +143,7 @@ def _kohya(facts: SetFacts) -> dict[str, str]:
 
 
 def _hugging_face(facts: SetFacts) -> dict[str, str]:
-    """Tables whose columns become ``input`` (``inputs`` where there are several), ``output`` and ``prompt``."""
+    """Tables whose columns become ``input`` (a list where there are several), ``output`` and ``prompt``."""
     several = facts.controls > 1
     files: dict[str, str] = {}
     for side, prefix in facts.prefixes.items():
@@ -152,7 +152,7 @@ def _hugging_face(facts: SetFacts) -> dict[str, str]:
             files[f"{prefix}{METADATA}"] = _lines([_image_row(row, prefix, several) for row in rows])
     files["diffusers.txt"] = (
         f"--dataset_name {_quoted(facts.place)} --image_column output"
-        f" --cond_image_column {'inputs' if several else 'input'} --caption_column prompt\n"
+        " --cond_image_column input --caption_column prompt\n"
     )
     return files
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
+from PIL import Image
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 
@@ -126,23 +127,20 @@ def load_hugging_face(folder: Path) -> list[Loaded]:
     import datasets
 
     found = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(folder / ".hf"))
-    several = "inputs" in found.column_names
-    plain = found.cast_column("output", datasets.Image(decode=False))
-    column = "inputs" if several else "input"
-    kind = datasets.Image(decode=False)
-    plain = plain.cast_column(column, datasets.List(kind) if several else kind)
     return [
         Loaded(
-            _bytes(row["output"]),
-            tuple(_bytes(one) for one in (row[column] if several else [row[column]])),
+            _encoded(row["output"]),
+            tuple(_encoded(one) for one in (row["input"] if isinstance(row["input"], list) else [row["input"]])),
             row["prompt"],
         )
-        for row in plain
+        for row in found
     ]
 
 
-def _bytes(picture: dict[str, Any]) -> bytes:
-    return picture["bytes"] or Path(picture["path"]).read_bytes()
+def _encoded(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def load_diffsynth(folder: Path) -> list[Loaded]:

@@ -167,7 +167,7 @@ def test_twins_on_both_sides_of_the_split(tmp_path: Path, notebook: Notebook) ->
         sides = split(pairs, rule)
         report = look(pairs, notebook, Wanted(split=rule))
         named = {(f.pair_id, f.other) for f in report.findings if f.kind is FindingKind.SPLIT_TWIN}
-        kept, trained = (("r1", "r2") if sides[0] is Side.VALIDATION else ("r2", "r1"))
+        kept, trained = ("r1", "r2") if sides[0] is Side.VALIDATION else ("r2", "r1")
         assert named == ({(kept, trained)} if sides[0] is not sides[1] else set())
         found.append(bool(named))
     assert any(found)

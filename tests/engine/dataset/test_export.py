@@ -1,0 +1,329 @@
+"""Exported sets: each trainer's own rules find every pair, provenance is whole, and nothing is ever half written."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from PIL import Image
+
+from engine.dataset.captions import CaptionMode, CaptionRule
+from engine.dataset.export import SetPlan, check_place, export_set, stems, wanted_for
+from engine.dataset.findings import FindingKind, Thresholds
+from engine.dataset.layouts import LAYOUTS, Trainer
+from engine.dataset.measure import Measurer
+from engine.dataset.notebook import Notebook
+from engine.dataset.pairs import Pair, Provenance
+from engine.dataset.preflight import check_clean, inspect
+from engine.dataset.split import SplitRule
+from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.errors import Code, InvalidInput, Stopped, StorageFailed
+from tests.support.files import sha256_of
+from tests.support.sets import pair, scene
+from tests.support.trainers import LOADERS
+
+TRAINERS = list(Trainer)
+SEVERAL = [trainer for trainer in TRAINERS if LAYOUTS[trainer].max_controls > 1]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+    """Pairs in three formats each way; one whose name is another's in capitals."""
+    folder = tmp_path_factory.mktemp("pairs")
+    kinds = [("jpg", "png"), ("png", "webp"), ("webp", "jpg"), ("png", "bmp"), ("bmp", "png")]
+    return [
+        pair(folder, number, source_kind=source, target_kind=target, prompt=f"edit {number}\n 夜晚")
+        for number, (source, target) in enumerate(kinds)
+    ]
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+    """Pairs with three source pictures each."""
+    folder = tmp_path_factory.mktemp("several")
+    return [pair(folder, number, references=2) for number in range(3)]
+
+
+def write(pairs: list[Pair], folder: Path, **plan: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    return Path(export_set(pairs, SetPlan(**plan), folder, overlays={}).path)
+
+
+def pixels(data: bytes) -> bytes:
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_every_pair_is_found_by_the_trainers_rules(trainer: Trainer, pairs: list[Pair], tmp_path: Path) -> None:
+    """Target, control and caption of every pair arrive together, pixel for pixel, whatever their formats."""
+    loaded = LOADERS[trainer](write(pairs, tmp_path / "out", trainer=trainer))
+    expected = [
+        (
+            pixels(Path(one.target.path).read_bytes()),
+            (pixels(Path(one.control.path).read_bytes()),),
+            f"edit {number} 夜晚",
+        )
+        for number, one in enumerate(pairs)
+    ]
+    assert [(pixels(o.target), tuple(pixels(c) for c in o.controls), o.caption) for o in loaded] == expected
+
+
+@pytest.mark.parametrize("trainer", SEVERAL)
+def test_several_references_arrive_in_order(trainer: Trainer, several: list[Pair], tmp_path: Path) -> None:
+    """All three source pictures of each pair are found, the edited one first."""
+    loaded = LOADERS[trainer](
+        write(several, tmp_path / "out", trainer=trainer, pictures=PictureRule(format=PictureFormat.PNG))
+    )
+    for one, arrived in zip(several, loaded, strict=True):
+        assert [pixels(data) for data in arrived.controls] == [
+            pixels(Path(control.path).read_bytes()) for control in one.controls
+        ]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_path: Path) -> None:
+    """Training and validation are sets of their own, together all pairs, and the seed decides alone."""
+    folder = write(pairs, tmp_path / "out", trainer=trainer, split=SplitRule(0.4, 3))
+    again = write(pairs, tmp_path / "out", trainer=trainer, split=SplitRule(0.4, 3))
+    archived = trainer is Trainer.FAL
+    root = folder if archived or trainer in (Trainer.SIMPLETUNER, Trainer.HUGGING_FACE) else folder / "train"
+    trained = {one.caption for one in LOADERS[trainer](root)}
+    assert len(trained) == 3
+    if not archived and trainer is not Trainer.SIMPLETUNER:
+        assert {p.name for p in (folder / "validation").rglob("*.*")} == {
+            p.name for p in (again / "validation").rglob("*.*")
+        }
+    if trainer is Trainer.HUGGING_FACE:
+        rows = [json.loads(line) for line in (folder / "validation" / "metadata.jsonl").read_text("utf-8").splitlines()]
+        assert {row["prompt"] for row in rows} | trained == {f"edit {number} 夜晚" for number in range(5)}
+        assert all((folder / "validation" / row["input_file_name"]).is_file() for row in rows)
+    else:
+        rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
+        assert {row["caption"] for row in rows if row["split"] == "train"} == trained
+        assert len(rows) == 5
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("broken", ["no_caption", "source_gone"])
+def test_broken_sets_are_refused(trainer: Trainer, broken: str, tmp_path: Path) -> None:
+    """What the trainer would skip in silence or stumble over is a finding, and refuses the set."""
+    made = [pair(tmp_path, number) for number in range(3)]
+    expected = FindingKind.NO_CAPTION
+    if broken == "no_caption":
+        made[1] = msgspec.structs.replace(made[1], provenance=Provenance(prompt="  "))
+    else:
+        Path(made[1].control.path).unlink()
+        expected = FindingKind.SOURCE_MISSING
+    notebook = Notebook(tmp_path / "notes.db")
+    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(notebook), registered=True)
+    notebook.close()
+    assert [(finding.pair_id, finding.kind) for finding in report.findings] == [("r1", expected)]
+    with pytest.raises(InvalidInput) as refused:
+        check_clean(report)
+    assert refused.value.code is Code.SET_HAS_FINDINGS
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_references_that_do_not_fit_the_trainer_are_refused(trainer: Trainer, tmp_path: Path) -> None:
+    """A trainer that takes one control, or the same number with each pair, gets no set that breaks this."""
+    made = [pair(tmp_path, 0), pair(tmp_path, 1), pair(tmp_path, 2, references=1)]
+    notebook = Notebook(tmp_path / "notes.db")
+    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(notebook), registered=True)
+    notebook.close()
+    layout = LAYOUTS[trainer]
+    expected = (
+        {FindingKind.TOO_MANY_CONTROLS} if layout.max_controls == 1
+        else {FindingKind.UNEVEN_CONTROLS} if layout.even_controls
+        else set()
+    )  # fmt: skip
+    assert {finding.kind for finding in report.findings} == expected
+
+
+def test_provenance_is_whole(pairs: list[Pair], tmp_path: Path) -> None:
+    """Each line names its files, both hashes, prompt, model, parameters and time."""
+    folder = write(pairs, tmp_path / "out")
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
+    for one, row in zip(pairs, rows, strict=True):
+        assert (folder / row["target"]).is_file()
+        assert [sha256_of(Path(one.control.path))] == row["source_sha256"]
+        assert row["target_sha256"] == one.target.hash
+        assert (row["model"], row["parameters"], row["created_at"]) == ("edit-1", {"n": 1}, 1_700_000_000)
+        assert row["prompt"] == one.provenance.prompt
+        assert (folder / row["controls"][0]).is_file()
+
+
+def test_bytes_stay_as_they_came(pairs: list[Pair], tmp_path: Path) -> None:
+    """A picture that needs no change is copied byte for byte; what the trainer cannot read becomes PNG."""
+    folder = write(pairs, tmp_path / "out", trainer=Trainer.AI_TOOLKIT)
+    assert sorted(path.suffix for path in (folder / "target").iterdir() if path.suffix != ".txt") == [
+        ".jpg", ".png", ".png", ".png", ".webp",
+    ]  # fmt: skip
+    assert (folder / "target" / "0001.png").read_bytes() == Path(pairs[0].target.path).read_bytes()
+    assert (folder / "control" / "0001.jpg").read_bytes() == Path(pairs[0].control.path).read_bytes()
+
+
+def test_versions_go_up_and_nothing_is_overwritten(pairs: list[Pair], tmp_path: Path) -> None:
+    """Each export makes a new folder, above those that are there as folder or ZIP, in any case of letters."""
+    out = tmp_path / "out"
+    names = [write(pairs[:1], out, name="夜 set").name, write(pairs[:1], out, name="夜 set", as_zip=True).name]
+    (out / "夜 SET_V003").mkdir()
+    names.append(write(pairs[:1], out, name="夜 set").name)
+    assert names == ["夜 set_v001", "夜 set_v002.zip", "夜 set_v004"]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_zip_holds_the_same_set(pairs: list[Pair], tmp_path: Path) -> None:
+    """The ZIP has the files of the folder, and the same set makes the same ZIP."""
+    folder = write(pairs, tmp_path / "out", trainer=Trainer.DIFFSYNTH)
+    packed = [write(pairs, tmp_path / "out", trainer=Trainer.DIFFSYNTH, as_zip=True) for _ in range(2)]
+    with zipfile.ZipFile(packed[0]) as archive:
+        assert archive.testzip() is None
+        inside = {name: archive.read(name) for name in archive.namelist()}
+    outside = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert inside.keys() == outside.keys()
+    differing = {name for name, data in inside.items() if data != outside[name]}
+    assert differing == {"diffsynth_arguments.txt"}  # it names the folder
+    assert [len(path.read_bytes()) for path in packed] == [packed[0].stat().st_size] * 2
+
+
+def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
+    """Names that are one on some file system, or that a trainer would read as its suffix, get stems of their own."""
+    first = pair(tmp_path, 1)
+    names = ["A.png", "a.PNG", "a:.png", "x_1.png", "x-1.jpg", "001_start.png", "é.png", "e\u0301.png", "CON.png"]
+    made = [msgspec.structs.replace(first, id=f"r{n}", name=name) for n, name in enumerate(names)]
+    chosen = stems(made, "{src_stem}")
+    assert chosen == ["A", "a-2", "a_", "x-1", "x-1-2", "001-start", "é", "e\u0301-2", "_CON"]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+def test_names_of_sources_work_with_every_trainer(trainer: Trainer, tmp_path: Path) -> None:
+    """Stems that end like suffixes of trainers are matched all the same."""
+    first = [pair(tmp_path, number) for number in range(4)]
+    names = ["x.png", "x_1.png", "x_start.png", "X_0.png"]
+    made = [msgspec.structs.replace(one, name=name) for one, name in zip(first, names, strict=True)]
+    loaded = LOADERS[trainer](write(made, tmp_path / "out", trainer=trainer, stem_template="{src_stem}"))
+    assert {(pixels(one.target), pixels(one.controls[0])) for one in loaded} == {
+        (pixels(Path(one.target.path).read_bytes()), pixels(Path(one.control.path).read_bytes())) for one in made
+    }
+
+
+def test_set_inside_the_source_folder_is_refused(tmp_path: Path) -> None:
+    """The folder of the sources, one below it, and a link to it: nothing is made there."""
+    made = [pair(tmp_path, 1)]
+    source = Path(made[0].control.path).parent
+    (tmp_path / "link").symlink_to(source)
+    for place in (source, source / "sets", tmp_path / "link" / "sets"):
+        with pytest.raises(InvalidInput) as refused:
+            check_place(str(place), made)
+        assert refused.value.code is Code.EXPORT_INSIDE_SOURCE
+    assert [path.name for path in source.iterdir()] == [Path(made[0].control.path).name]
+    assert check_place(str(tmp_path / "beside"), made) == tmp_path / "beside"
+
+
+@pytest.mark.parametrize("as_zip", [False, True])
+@pytest.mark.parametrize(
+    ("spoil", "code"),
+    [
+        ("source_changed", Code.SOURCE_CHANGED),
+        ("source_gone", Code.SOURCE_MISSING),
+        ("target_changed", Code.RESULT_CHANGED),
+    ],
+)
+def test_what_changed_meanwhile_leaves_nothing(tmp_path: Path, as_zip: bool, spoil: str, code: Code) -> None:
+    """A picture that is not what it was when it was checked ends the export, and no file stays."""
+    made = [pair(tmp_path, number) for number in range(4)]
+    place = Path(made[2].target.path if spoil == "target_changed" else made[2].control.path)
+    if spoil == "source_gone":
+        place.unlink()
+    else:
+        Image.fromarray(scene(70)).save(place)
+    out = tmp_path / "out"
+    with pytest.raises((InvalidInput, StorageFailed)) as failed:
+        write(made, out, as_zip=as_zip)
+    assert failed.value.code is code
+    assert failed.value.params["path"] == str(place)
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("plan", [{}, {"as_zip": True}, {"trainer": Trainer.FAL}], ids=["folder", "zip", "fal"])
+def test_stop_leaves_nothing(pairs: list[Pair], tmp_path: Path, plan: dict[str, Any]) -> None:
+    """Stopped in the middle, the set goes away again, with its threads."""
+    done = 0
+    before = threading.active_count()
+
+    def progress(number: int) -> None:
+        nonlocal done
+        done = number
+
+    def check() -> None:
+        if done >= 2:
+            raise Stopped
+
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(Stopped):
+        export_set(pairs, SetPlan(**plan), out, overlays={}, check=check, progress=progress)
+    assert list(out.iterdir()) == []
+    assert threading.active_count() == before
+
+
+def test_empty_sets_and_odd_names(pairs: list[Pair], tmp_path: Path) -> None:
+    """No pair is an error; a name with separators stays one folder."""
+    with pytest.raises(InvalidInput) as refused:
+        write([], tmp_path / "out")
+    assert refused.value.code is Code.SET_EMPTY
+    assert write(pairs[:1], tmp_path / "out", name="../../up").parent == tmp_path / "out"
+
+
+def test_captions_by_every_rule(tmp_path: Path) -> None:
+    """Prompt, text beside the source in any encoding, template and trigger word; the trigger stands before the rest."""
+    made = [pair(tmp_path, number, prompt=f"edit\n {number}") for number in range(4)]
+    texts = [
+        "白天变夜晚".encode("gb18030"),
+        "白天变夜晚".encode("utf-16"),
+        "白天变夜晚".encode("utf-8-sig"),
+        "白天变夜晚".encode(),
+    ]
+    for one, data in zip(made, texts, strict=True):
+        Path(one.control.path).with_suffix(".txt").write_bytes(data)
+
+    def captions(rule: CaptionRule) -> list[str]:
+        folder = write(made, tmp_path / "out", captions=rule)
+        return [path.read_text("utf-8") for path in sorted((folder / "target").glob("*.txt"))]
+
+    assert captions(CaptionRule()) == [f"edit {number}" for number in range(4)]
+    assert captions(CaptionRule(CaptionMode.SIDECAR)) == ["白天变夜晚"] * 4
+    assert captions(CaptionRule(CaptionMode.TRIGGER, trigger="nightify")) == ["nightify"] * 4
+    template = CaptionRule(CaptionMode.TEMPLATE, "{trigger}: {caption} ({src_stem}, {global_index:03})", "tok")
+    assert captions(template)[0] == "tok: 白天变夜晚 (000_start, 001)"
+    assert captions(CaptionRule(trigger="tok"))[0] == "tok, edit 0"
+
+
+def test_sizes_of_a_set(tmp_path: Path) -> None:
+    """Targets match their controls, or both are multiples of N, or no longer than an edge; a pair keeps one framing."""
+    small = scene(3, (256, 192))
+    made = [pair(tmp_path, 1, target=small), pair(tmp_path, 2, target=scene(4, (300, 240)))]
+
+    def sizes(rule: PictureRule) -> list[list[tuple[int, int]]]:
+        folder = write(made, tmp_path / "out", pictures=rule)
+        found = []
+        for kind in ("control", "target"):
+            images = [Image.open(path) for path in sorted((folder / kind).iterdir()) if path.suffix != ".txt"]
+            found.append([image.size for image in images])
+        return found
+
+    assert sizes(PictureRule(size=SizeRule.MATCH_CONTROL)) == [[(320, 240)] * 2] * 2
+    multiple = sizes(PictureRule(size=SizeRule.MULTIPLE, size_value=64))
+    assert multiple == [[(256, 192), (320, 192)], [(256, 192), (256, 192)]]
+    assert sizes(PictureRule(size=SizeRule.LONGEST, size_value=160)) == [[(160, 120)] * 2, [(160, 120), (160, 128)]]
+    assert sizes(PictureRule(size=SizeRule.LONGEST, size_value=9999)) == [
+        [(256, 192), (320, 240)],
+        [(256, 192), (300, 240)],
+    ]
