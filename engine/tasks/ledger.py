@@ -177,11 +177,12 @@ class Ledger:
         return self._folder / digest[:2] / f"{digest}.{extension}"
 
     def _link(self, source: Path, target: Path) -> None:
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            os.link(source, target)
+            try:
+                os.link(source, target)
+            except FileNotFoundError:  # the first of its folder
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.link(source, target)
         except FileExistsError:
             return
         except OSError:  # no hard links here, or another file system: a copy does as well

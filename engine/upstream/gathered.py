@@ -177,7 +177,7 @@ class Gathered:
 
 
 def _sample(value: str) -> Hashable:
-    """Something that is quickly hashed and the same for the same value: hashing megabytes takes longer than comparing."""
+    """The same for the same value, and quickly hashed: hashing megabytes takes longer than comparing them."""
     if len(value) < SAMPLED_CHARS:
         return value
     return len(value), value[:SAMPLED_CHARS], value[:: len(value) // 1024], value[-SAMPLED_CHARS:]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import itertools
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from PIL import Image
 
 from bridge.console import Console
 from bridge.opening import load_messages, version
@@ -48,7 +51,13 @@ class Load(msgspec.Struct, frozen=True):
 @contextmanager
 def gateway(load: Load) -> Iterator[int]:
     """A gateway process; gives its port."""
-    program = [sys.executable, str(Path(__file__).with_name("gateway.py")), load.kind, str(load.size), str(load.latency)]
+    program = [
+        sys.executable,
+        str(Path(__file__).with_name("gateway.py")),
+        load.kind,
+        str(load.size),
+        str(load.latency),
+    ]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -67,9 +76,14 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def bare(load: Load, port: int, count: int, folder: Path) -> float:
-    """Seconds for ``count`` pictures: ask, read, split, parse, decode, hash, write to a file of its own, fsync."""
+def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = False) -> float:
+    """Seconds for ``count`` pictures: ask, read, split, parse, decode, hash, write to a file of its own, fsync.
+
+    ``careful``: with the least that keeping what was paid for takes besides: the picture is decoded as a whole, the
+    file gets its name when its bytes are on disk, and its row in an SQLite table is on disk at the end as well.
+    """
     folder.mkdir()
+    table = _table(folder) if careful else None
     numbers = iter(range(count))
     lock = threading.Lock()
     # What is sent is as large as what the engine sends.
@@ -86,11 +100,14 @@ def bare(load: Load, port: int, count: int, folder: Path) -> float:
                 return
             connection.request("POST", load.path, body, {"Content-Type": "application/json"})
             data = _bare_picture(load.kind, connection.getresponse().read(), connection)
+            if table is not None:
+                with Image.open(io.BytesIO(data)) as image:
+                    image.load()
             name = f"{number}-{hashlib.sha256(data).hexdigest()}"
-            with (folder / name).open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(folder / name, data, careful=careful)
+            if table is not None:
+                with lock:
+                    table.execute("INSERT INTO picture VALUES (?)", (name,))
 
     threads = [threading.Thread(target=work) for _ in range(load.at_once)]
     begun = time.perf_counter()
@@ -99,9 +116,32 @@ def bare(load: Load, port: int, count: int, folder: Path) -> float:
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - begun
-    assert len(list(folder.iterdir())) == count
+    assert len(list(folder.glob("[0-9]*-*"))) == count
+    if table is not None:
+        table.close()
     shutil.rmtree(folder)
     return seconds
+
+
+def _table(folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(folder / "table.db", isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE picture (name TEXT PRIMARY KEY)")
+    return connection
+
+
+def _write(path: Path, data: bytes, *, careful: bool) -> None:
+    place = path.with_name(f".{path.name}") if careful else path
+    with place.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if careful:
+        place.rename(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def _bare_picture(kind: str, answer: bytes, connection: http.client.HTTPConnection) -> bytes:
@@ -122,7 +162,7 @@ class Engine:
     """The program as it runs, without a door: a console on a data folder of its own."""
 
     def __init__(self, folder: Path, load: Load, port: int) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.source = folder / "source.png"
         self.source.write_bytes(Picture(10_000, 1).numbered(0))
@@ -133,16 +173,12 @@ class Engine:
             unlock_local_api_url=True,
             unlock_local_download_url=True,
         )
-        self._names = itertools.count()
+        self._numbers = itertools.count()
 
-    def add(self, count: int) -> list[str]:
-        """Ids of new tasks, all with the same source."""
-        return self.console.store.add(
-            [NewTask(str(self.source), f"{next(self._names)}.png", f"f{next(self._names)}") for _ in range(count)]
-        )
-
-    def run(self, ids: list[str]) -> float:
-        """Seconds until all of these are done."""
+    def run(self, count: int) -> float:
+        """Seconds until as many new tasks, all with the same source, are done."""
+        numbers = itertools.islice(self._numbers, count)
+        ids = self.console.store.add([NewTask(str(self.source), f"{n}.png", f"print {n}") for n in numbers])
         store, batch = self.console.store, self.console.batch
         before = store.counts()[TaskStatus.DONE]
         begun = time.perf_counter()
@@ -156,12 +192,3 @@ class Engine:
         """Close all, remove the folder."""
         self.console.close()
         shutil.rmtree(self.folder)
-
-
-def ours(load: Load, port: int, count: int, folder: Path) -> float:
-    """Seconds for ``count`` tasks through the program."""
-    engine = Engine(folder, load, port)
-    try:
-        return engine.run(engine.add(count))
-    finally:
-        engine.close()

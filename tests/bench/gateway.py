@@ -1,6 +1,6 @@
 """A gateway for measuring: a process of its own that answers every edit with another picture, as fast as it can.
 
-Run as ``python gateway.py KIND SIZE LATENCY``; prints its port. KIND: sse, json, url; SIZE in bytes; LATENCY in seconds.
+Run as ``python gateway.py KIND SIZE LATENCY``; prints its port. KIND: sse, json, url; SIZE in bytes; LATENCY: seconds.
 """
 
 from __future__ import annotations
@@ -120,7 +120,11 @@ def _answer(kind: str, text: str, port: int) -> tuple[bytes, bytes]:
     if kind == "sse":
         content = f"![image](data:image/png;base64,{text})"
         delta = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": content}, "finish_reason": "stop"}]}
-        body, mime, mark = f"event: chat.completion.chunk\ndata: {json.dumps(delta)}\n\ndata: [DONE]\n\n", "text/event-stream", _MARK
+        body, mime, mark = (
+            f"event: chat.completion.chunk\ndata: {json.dumps(delta)}\n\ndata: [DONE]\n\n",
+            "text/event-stream",
+            _MARK,
+        )
     else:
         mark = _MARK if kind == "json" else "#" * 7
         data = {"b64_json": text} if kind == "json" else {"url": f"http://127.0.0.1:{port}/{mark}"}

@@ -1,0 +1,151 @@
+"""Rows 1 to 3, 5 and 6: pictures through the program beside a bare loop, latency hidden, memory bounded."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+
+from bridge.allocator import keep_freed_memory
+from engine.config import ApiMode
+from engine.upstream.answer import AnswerReader
+from engine.upstream.extract import decode_base64
+from engine.upstream.sse import EventReader
+from tests.bench.calls import Load, gateway, scratch
+from tests.bench.gateway import Picture
+from tests.bench.measure import Report, Row, median, percent
+from tests.bench.worker import Took, workers
+
+MB = 2**20
+LARGE, SMALL = 2_000_000, 20_000
+_PIECE = 65_536
+
+_LOADS = {
+    "1": ("2 MB, base64 in SSE, 8 at once", Load("sse", LARGE, 8), 80, 0.8),
+    "2a": ("2 MB, JSON `b64_json`, 8 at once", Load("json", LARGE, 8), 80, 0.8),
+    "2b": ("2 MB, URL to download, 8 at once", Load("url", LARGE, 8), 120, 0.8),
+    "3": ("20 KB, JSON, 16 at once", Load("json", SMALL, 16), 1500, 0.5),
+}
+
+
+def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
+    """Program, bare loop and careful bare loop in turn. ``share``: of the usual number of pictures."""
+    work, load, usual, goal = _LOADS[number]
+    count = max(2 * load.at_once, int(usual * share))
+    took: dict[str, list[Took]] = {"bare": [], "careful": [], "ours": []}
+    with (
+        scratch() as folder,
+        gateway(load) as port,
+        workers(load, port, {name: folder / name for name in took}) as crew,
+    ):
+        for name in took:
+            crew.run(name, 2 * load.at_once)
+        for _ in range(rounds):
+            for name, found in took.items():
+                found.append(crew.run(name, count))
+    ratio = _ratio(took["bare"], took["ours"])
+    careful = _ratio(took["careful"], took["ours"])
+    processor = median([b.processor / o.processor for b, o in zip(took["bare"], took["ours"], strict=True)])
+    rows = [
+        Row(
+            number,
+            work,
+            _rate(took["ours"], count),
+            f"bare loop {_rate(took['bare'], count)}",
+            f"≥ {percent(goal)}",
+            ratio >= goal,
+            ratio,
+            f"by processor time {processor:.2f}",
+        ),
+        Row(
+            f"{number}+",
+            "the same",
+            "",
+            f"bare loop that also decodes, renames, notes {_rate(took['careful'], count)}",
+            "",
+            None,
+            careful,
+        ),
+    ]
+    if number == "1":
+        rows.append(_peak(took["ours"][-1], load))
+    return Report(rows)
+
+
+def _ratio(theirs: list[Took], ours: list[Took]) -> float:
+    return median([b.seconds / o.seconds for b, o in zip(theirs, ours, strict=True)])
+
+
+def _rate(found: list[Took], count: int) -> str:
+    rate = median([count / took.seconds for took in found])
+    processor = median([took.processor / count for took in found]) * 1000
+    return f"{rate:.0f}/s, {processor:.1f} ms of processor each"
+
+
+def _peak(took: Took, load: Load) -> Row:
+    bound = 100 * MB + 4 * load.size * load.at_once
+    return Row(
+        "6", "peak memory in row 1", f"{took.peak / MB:.0f} MB", "", f"≤ {bound / MB:.0f} MB", took.peak <= bound
+    )
+
+
+def latency(rounds: int) -> Report:
+    """Row 5: 64 calls at once that each take two seconds."""
+    load = Load("json", SMALL, 64, 2.0)
+    with scratch() as folder, gateway(load) as port, workers(load, port, {"ours": folder / "ours"}) as crew:
+        crew.run("ours", 64)
+        seconds = median([crew.run("ours", 640).seconds for _ in range(rounds)])
+    ideal = 640 / load.at_once * load.latency
+    return Report(
+        [
+            Row(
+                "5",
+                "640 tasks, 64 at once, 2 s latency",
+                f"{seconds:.2f} s",
+                f"latency alone {ideal:.0f} s",
+                "≤ 1.05 ×",
+                seconds <= 1.05 * ideal,
+                ideal / seconds,
+            )
+        ]
+    )
+
+
+def _line_seconds(size: int, rounds: int) -> float:
+    """Reading one event of that many bytes of picture, in pieces as they come from a socket, down to its bytes."""
+    text = base64.b64encode(Picture(size, 1).numbered(1)).decode()
+    delta = {"choices": [{"delta": {"content": f"![image](data:image/png;base64,{text})"}, "finish_reason": "stop"}]}
+    body = f"data: {json.dumps(delta)}\n\ndata: [DONE]\n\n".encode()
+    pieces = [body[start : start + _PIECE] for start in range(0, len(body), _PIECE)]
+
+    def read() -> float:
+        begun = time.perf_counter()
+        events, answer = EventReader(2**30), AnswerReader(ApiMode.CHAT_COMPLETIONS, "http://127.0.0.1/")
+        for piece in pieces:
+            for event in events.feed(piece):
+                answer.feed(event)
+        (ref,) = answer.finish().refs
+        assert len(decode_base64(ref.value)) > size * 0.9
+        return time.perf_counter() - begun
+
+    return median([read() for _ in range(rounds)])
+
+
+def long_line(rounds: int) -> Report:
+    """Row 6: one line of 20 MB of picture."""
+    keep_freed_memory()  # as the program does when it opens a console
+    _line_seconds(20_000_000, 2)
+    whole, double = _line_seconds(20_000_000, rounds), _line_seconds(40_000_000, rounds)
+    return Report(
+        [
+            Row(
+                "6",
+                "one line with a picture of 20 MB",
+                f"{whole * 1000:.0f} ms",
+                f"40 MB {double * 1000:.0f} ms",
+                "≤ 300 ms, linear",
+                whole <= 0.3 and double <= 3 * whole,
+                double / whole / 2,
+            )
+        ]
+    )
