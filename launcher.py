@@ -16,7 +16,7 @@ from bridge.instance import announced
 from bridge.logs import open_log
 from bridge.messages import Messages, pick_language
 from bridge.opening import load_messages, open_console, version
-from bridge.options import chosen_fields, chosen_rule, make_parser
+from bridge.options import chosen_fields, chosen_rule, chosen_sets, make_parser
 from bridge.paths import data_folder
 from bridge.preferences import Preferences
 from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
@@ -77,6 +77,7 @@ def _run(
         variants=arguments.variants,
         references=arguments.references,
         fresh=arguments.fresh,
+        sets=chosen_sets(arguments),
         json=arguments.json,
         language=language,
     )

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bridge.console import Console
 from bridge.demo import demo_config, samples_folder
+from bridge.headless_sets import SetOrder, Teller, check_sets, make_sets
 from bridge.messages import Messages
 from bridge.opening import make_folder, open_console
 from bridge.preferences import Preferences
@@ -59,6 +60,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     resume: bool
     json: bool
     language: str
+    sets: SetOrder = SetOrder()
 
 
 def run_headless(order: Order, folder: Path, settings: Settings, messages: Messages) -> int:
@@ -66,6 +68,7 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     source = order.source or (str(samples_folder()) if order.demo else "")
     if not source:
         raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
+    check_sets(order.sets)
     output = check_output(order.output).absolute()
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
     place = run_folder(folder, source, output, _wish(base, order))
@@ -135,9 +138,16 @@ class _Run:
             report, _ = save_matching(
                 self._console, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True
             )
+            made = self._stopped.is_set() or self._make_sets()
         code = self._exit_code(report, started)
+        code = EXIT_FAILED if code == EXIT_DONE and not made else code
         self._tell_end(report, code)
         return code
+
+    def _make_sets(self) -> bool:
+        order = self._order
+        tell = Teller(_nothing if order.json else self._say, self._emit if order.json else _nothing)
+        return make_sets(self._console, order.sets, str(self._output), order.language, tell)
 
     def _start(self) -> StartAnswer | None:
         caller = Caller(self._order.language)
@@ -175,6 +185,7 @@ class _Run:
             raise KeyboardInterrupt
         self._stopped.set()
         self._console.batch.stop()
+        self._console.jobs.stop()
 
     # --- showing ---
 
@@ -281,3 +292,7 @@ class _Run:
             sys.stdout.buffer.flush()
         except BrokenPipeError:  # nobody reads on; what is under way is paid for and goes on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """Said to nobody."""

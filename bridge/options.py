@@ -9,8 +9,12 @@ from typing import Any
 
 import msgspec
 
+from bridge.headless_sets import SetOrder
 from bridge.messages import Messages
+from bridge.usecases.datasets import ExportParams
 from engine.config import FieldSpec, describe, parse_entered
+from engine.dataset.captions import CaptionMode
+from engine.dataset.layouts import Trainer
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
 from engine.tasks.plan import ReferenceMode
@@ -70,6 +74,7 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
     names.add_argument(
         "--only-first", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.only_first")
     )
+    _add_sets(run.add_argument_group(text("cli.group.sets"), text("cli.group.sets.help")), text)
     fields = run.add_argument_group(text("cli.group.fields"), text("cli.group.fields.help"))
     for spec in describe():
         label = messages.text(language, spec.label)
@@ -79,6 +84,39 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
         else:
             options["metavar"] = "|".join(spec.choices) if spec.choices else spec.type.upper()
         fields.add_argument(f"--{spec.name.replace('_', '-')}", help=label.replace("%", "%%"), **options)
+
+
+def _add_sets(sets: Any, text: Any) -> None:
+    sets.add_argument("--export", choices=list(Trainer), help=text("cli.run.export"))
+    sets.add_argument("--export-to", metavar="FOLDER", default="", help=text("cli.run.export_to"))
+    sets.add_argument("--export-name", metavar="NAME", default="set", help=text("cli.run.export_name"))
+    sets.add_argument("--caption", choices=list(CaptionMode), default="prompt", help=text("cli.run.caption"))
+    sets.add_argument("--caption-template", metavar="TEXT", default="{prompt}", help=text("cli.run.caption_template"))
+    sets.add_argument("--trigger", metavar="WORD", default="", help=text("cli.run.trigger"))
+    sets.add_argument("--validation", metavar="PART", type=float, default=0.0, help=text("cli.run.validation"))
+    sets.add_argument("--seed", metavar="N", type=int, default=0, help=text("cli.run.seed"))
+    sets.add_argument("--zip", action="store_true", help=text("cli.run.zip"))
+    sets.add_argument("--leave-out", action="store_true", help=text("cli.run.leave_out"))
+    sets.add_argument("--report", metavar="FILE", default="", help=text("cli.run.report"))
+
+
+def chosen_sets(arguments: argparse.Namespace) -> SetOrder:
+    """The set and the report to be made of the results."""
+    if arguments.export is None:
+        return SetOrder(report=arguments.report)
+    wish = ExportParams(
+        trainer=arguments.export,
+        output_dir=arguments.export_to,
+        name=arguments.export_name,
+        caption_mode=arguments.caption,
+        caption_template=arguments.caption_template,
+        trigger=arguments.trigger,
+        validation=arguments.validation,
+        seed=arguments.seed,
+        as_zip=arguments.zip,
+        leave_out=arguments.leave_out,
+    )
+    return SetOrder(wish, arguments.report)
 
 
 def chosen_fields(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from engine.dataset.findings import UNITS, Finding
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight
 from engine.dataset.report import ReportData, ShownPair, render
+from engine.dataset.save import check_output
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.files import storage_failure
-from engine.images.discover import clean_path
+from engine.images.discover import clean_path, printable
 from engine.images.thumbnails import make_thumbnail
 from engine.models import TaskMatch, TaskStatus
 
@@ -40,7 +41,8 @@ class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_report_path(text: str) -> Path:
-    """The file to write. Raises InvalidInput: FIELD_REQUIRED, REPORT_NAME, OUTPUT_NOT_FOLDER."""
+    """The file to write; its folder is made where it is missing. Raises InvalidInput: FIELD_REQUIRED, REPORT_NAME,
+    OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE; StorageFailed."""
     cleaned = clean_path(text)
     if not cleaned:
         raise InvalidInput(Code.FIELD_REQUIRED, field="path", name="path")
@@ -48,10 +50,9 @@ def check_report_path(text: str) -> Path:
     try:
         if path.suffix.lower() not in (".html", ".htm") or os.path.lexists(path):
             raise InvalidInput(Code.REPORT_NAME, field="path", path=str(path))
-        if not path.parent.is_dir():
-            raise InvalidInput(Code.OUTPUT_NOT_FOLDER, field="path", path=str(path.parent))
     except (OSError, ValueError) as error:
-        raise InvalidInput(Code.REPORT_NAME, field="path", path=text[:200]) from error
+        raise InvalidInput(Code.REPORT_NAME, field="path", path=printable(text[:200])) from error
+    check_output(str(path.parent))
     return path
 
 

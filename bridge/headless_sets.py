@@ -1,0 +1,88 @@
+"""What ``run`` makes of its results besides files: a set for a trainer, and a report; by the same jobs as the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from bridge.console import Console
+from bridge.jobs import JobState, JobStatus
+from bridge.usecases.common import Caller
+from bridge.usecases.datasets import ExportParams, ReportParams, export_a_set, set_report
+from bridge.usecases.pairs import kinds_of, plan_of, thresholds_of
+from bridge.usecases.set_report import check_report_path
+from bridge.views import Viewer
+from engine.errors import ConsoleError
+
+_LOOK_SECONDS = 0.25
+
+
+class SetOrder(msgspec.Struct, frozen=True):
+    """``export``: the set to write, its folder "" for that of the results; ``report``: the file, "" for none."""
+
+    export: ExportParams | None = None
+    report: str = ""
+
+
+class Teller(msgspec.Struct, frozen=True):
+    """How a run speaks: a text by key with its parameters, and an event with its data; only one of them is heard."""
+
+    say: Callable[..., None]
+    emit: Callable[..., None]
+
+
+def check_sets(order: SetOrder) -> None:
+    """Refuse what can be refused before anything is paid for. Raises InvalidInput."""
+    if order.export is not None:
+        plan_of(order.export)
+        thresholds_of(order.export.thresholds)
+        kinds_of(order.export.allow)
+    if order.report:
+        check_report_path(order.report)
+
+
+def make_sets(console: Console, order: SetOrder, output: str, language: str, tell: Teller) -> bool:
+    """Write set and report; whether all that was ordered came about."""
+    caller = Caller(language)
+    wishes: list[Callable[[], object]] = []
+    export = order.export
+    if export is not None:
+        place = msgspec.structs.replace(export, output_dir=export.output_dir or output)
+        wishes.append(lambda: export_a_set(console, place, caller))
+    if order.report:
+        base: dict[str, Any] = {}
+        if export is not None:
+            base = {name: getattr(export, name) for name in ReportParams.__struct_fields__ if hasattr(export, name)}
+        report = ReportParams(**base | {"path": order.report})
+        wishes.append(lambda: set_report(console, report, caller))
+    view = Viewer(console.messages, language)
+    made = [_one(console, wish, view, tell) for wish in wishes]  # one that fails is no reason against the other
+    return all(made)
+
+
+def _one(console: Console, begin: Callable[[], object], view: Viewer, tell: Teller) -> bool:
+    try:
+        begin()
+    except ConsoleError as error:
+        problem = view.problem(error.problem)
+        tell.say("run.set_failed", message=problem.message)
+        tell.emit("set", status=JobStatus.FAILED, error=problem)
+        return False
+    shown: JobState | None = None
+    while not console.jobs.wait_idle(_LOOK_SECONDS):
+        state = console.jobs.state
+        if state is not None and state != shown:
+            tell.emit("job", job=view.job(state))
+            shown = state
+    state = console.jobs.state
+    assert state is not None
+    tell.emit("job", job=view.job(state))
+    if state.status is not JobStatus.DONE or state.result is None:
+        problem_view = view.maybe(state.problem)
+        tell.say("run.set_failed", message=problem_view.message if problem_view else "")
+        return False
+    tell.say(f"run.{state.kind}_written", path=state.result.path or "", pairs=state.result.pairs,
+             left_out=state.result.left_out, bad=state.result.bad)  # fmt: skip
+    return True
