@@ -96,10 +96,9 @@ class DesktopWindow:
     def close_now(self) -> None:
         """Close without asking: the system or the terminal wants the program to end. Not on the toolkit's thread."""
         self._confirmed = True
-        if self._window is not None:
+        if self._window is not None and self._window.events.shown.wait(_END_SECONDS):
             self._gaps.dismiss_dialogs()
-            with contextlib.suppress(webview.errors.WebViewException):  # it was never shown
-                self._window.destroy()
+            self._window.destroy()
         if not self._gone.wait(_END_SECONDS):
             log.error("the toolkit's loop does not end; leaving without it")
             self._console.close()

@@ -80,11 +80,13 @@ class Machine:
         }  # fmt: skip
         return {name: value for name, value in {**base, **environ}.items() if value}
 
-    def start(self, *arguments: str, prefix: tuple[str, ...] = (), **environ: str) -> Attempt:
+    def start(
+        self, *arguments: str, prefix: tuple[str, ...] = (), launcher: Path = LAUNCHER, **environ: str
+    ) -> Attempt:
         began = time.monotonic()
         with (self.folder / "said.txt").open("w") as said:
             process = subprocess.Popen(
-                [*prefix, sys.executable, str(LAUNCHER), "--demo", *arguments],
+                [*prefix, sys.executable, str(launcher), "--demo", *arguments],
                 env=self.environment(**environ),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -245,6 +247,31 @@ def test_with_a_server_that_runs_already(machine: Machine, second: str) -> None:
     assert first.opened == [url]
     assert not [word for word in TROUBLE if word in done.stderr]
     first.end()
+
+
+STUCK = """
+import runpy, sys
+sys.path.insert(0, ROOT)
+import webview.platforms.gtk
+from bridge import window
+window._SHOWN_SECONDS = window._END_SECONDS = 1.0
+webview.platforms.gtk.BrowserView.on_webview_ready = lambda *_: None
+sys.argv[0] = LAUNCHER
+runpy.run_path(LAUNCHER, run_name="__main__")
+"""
+
+
+def test_a_window_that_never_shows(machine: Machine, screen: Desk) -> None:
+    """The toolkit works and its window does not come: the browser takes over, and a signal still ends everything."""
+    script = machine.folder / "stuck.py"
+    script.write_text(STUCK.replace("ROOT", repr(str(ROOT))).replace("LAUNCHER", repr(str(LAUNCHER))), encoding="utf-8")
+    attempt = machine.start("--gui", "gtk", launcher=script, DISPLAY=screen.display)
+    url = until(lambda: attempt.opened, "the browser is asked")[0]
+    assert listens(url)
+    attempt.process.terminate()
+    assert attempt.process.wait(PATIENCE) == 0
+    assert not listens(url)
+    attempt.is_clean()
 
 
 def test_a_probe_that_hangs_is_ended(tmp_path: Path) -> None:
