@@ -11,7 +11,7 @@ from concurrent.futures import Executor, Future
 
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
-from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
+from engine.models import EditJob, EditLimits, EditOutcome, Task, TaskStatus
 from engine.tasks.breaker import Breaker
 from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
@@ -132,7 +132,7 @@ class Batch:
             self._flights[task_id] = flight
         try:
             before()
-            self._submit(task_id, config, flight)
+            self._submit(self._store.begin([task_id])[0], config, flight)
         except BaseException:
             self._land(task_id)
             raise
@@ -257,28 +257,31 @@ class Batch:
             self._wind_down()
 
     def _next_step(self) -> bool:
-        """Start the next task when there is room; False when all have landed."""
+        """Start the next tasks for which there is room; False when all have landed."""
         with self._changed:
             while not (self._stopping or self._has_room() or self._all_landed()):
                 self._changed.wait(self._breaker_seconds())
             if self._stopping:
                 return False
-            if not self._has_room():
-                return bool(self._queue) or bool(self._batch_flights())
-            task_id = self._queue.popleft()
-            self._queued.discard(task_id)
+            going: dict[str, _Flight] = {}
             config = self._config
-            flight = _Flight(config, single=False)
-            self._flights[task_id] = flight
+            while self._has_room():
+                task_id = self._queue.popleft()
+                self._queued.discard(task_id)
+                going[task_id] = self._flights[task_id] = _Flight(config, single=False)
+            if not going:
+                return bool(self._queue) or bool(self._batch_flights())
         try:
-            self._submit(task_id, config, flight)
+            for task in self._store.begin(list(going)):
+                self._submit(task, config, going.pop(task.id))
         except StorageFailed as error:
-            self._hold(task_id, error)
-        except NotFound:  # deleted meanwhile
-            self._land(task_id)
-        except BaseException:
-            self._land(task_id)
-            raise
+            self._hold(list(going), error)
+            going.clear()
+        except NotFound:
+            pass
+        finally:
+            for task_id in going:  # deleted meanwhile
+                self._land(task_id)
         return True
 
     def _has_room(self) -> bool:
@@ -299,12 +302,13 @@ class Batch:
     def _batch_flights(self) -> int:
         return sum(not flight.single for flight in self._flights.values())
 
-    def _hold(self, task_id: str, error: StorageFailed) -> None:
-        """The state cannot be written (full disk): put the task back and pause until it can."""
+    def _hold(self, ids: Sequence[str], error: StorageFailed) -> None:
+        """The state cannot be written (full disk): put the tasks back and pause until it can."""
         with self._changed:
-            self._flights.pop(task_id, None)
-            self._queue.appendleft(task_id)
-            self._queued.add(task_id)
+            for task_id in reversed(ids):
+                self._flights.pop(task_id, None)
+                self._queue.appendleft(task_id)
+                self._queued.add(task_id)
             self._paused = error.problem
             self._changed.wait_for(lambda: self._stopping, _STORE_RETRY_SECONDS)
             self._paused = None
@@ -328,10 +332,9 @@ class Batch:
 
     # --- in the executor and after ---
 
-    def _submit(self, task_id: str, config: ApiConfig, flight: _Flight) -> None:
-        task = self._store.begin(task_id)
+    def _submit(self, task: Task, config: ApiConfig, flight: _Flight) -> None:
         job = EditJob(
-            task_id,
+            task.id,
             task.source_path,
             config,
             self._limits,
@@ -341,7 +344,7 @@ class Batch:
             task.variant,
         )
         future = self._executor.submit(self._runner, job, self._cancel, flight.log, self._gate)
-        future.add_done_callback(lambda done: self._landed(task_id, flight, done))
+        future.add_done_callback(lambda done: self._landed(task.id, flight, done))
         self._on_change()
 
     def _landed(self, task_id: str, flight: _Flight, future: Future[EditOutcome]) -> None:

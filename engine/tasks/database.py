@@ -6,8 +6,9 @@ import contextlib
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar, cast
 
 from engine.errors import Code, Problem, StorageFailed
 from engine.files import clear_way, keep_copy
@@ -20,6 +21,8 @@ from engine.tasks.salvage import (
     set_database_aside,
     taken_frames,
 )
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 3
 _SCHEMA = """
@@ -88,6 +91,17 @@ INSERT INTO meta VALUES ('revision', 1), ('reset_revision', 0);
 log = logging.getLogger(__name__)
 
 
+class _Wish:
+    """A change that a thread waits for."""
+
+    def __init__(self, change: Callable[[sqlite3.Connection], object], durable: bool) -> None:
+        self.change = change
+        self.durable = durable
+        self.settled = False
+        self.result: object = None
+        self.error: Exception | None = None
+
+
 class Database:
     """One writer connection under a lock, and a reader connection of each thread that asks."""
 
@@ -97,6 +111,8 @@ class Database:
         self._readers: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._local = threading.local()
         self._lock = threading.RLock()
+        self._wishes: list[_Wish] = []
+        self._wishes_lock = threading.Lock()
         self._closed = False
         self._synchronous = ""
         self._writer = self._open_or_set_aside()
@@ -137,6 +153,37 @@ class Database:
                 with contextlib.suppress(sqlite3.Error):
                     if writer.in_transaction:  # a COMMIT that failed, on a full disk for one
                         writer.execute("ROLLBACK")
+
+    def together(self, change: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        """A change in a transaction that it shares with those that others ask for while the disk is busy: one way to
+        disk carries them all. ``change`` may run twice, when another one of them failed; what it raises is raised."""
+        mine = _Wish(change, durable)
+        with self._wishes_lock:
+            self._wishes.append(mine)
+        with self._lock:
+            if not mine.settled:
+                with self._wishes_lock:
+                    wishes, self._wishes = self._wishes, []
+                self._grant(wishes)
+        if mine.error is not None:
+            raise mine.error
+        return cast("T", mine.result)
+
+    def _grant(self, wishes: Sequence[_Wish]) -> None:
+        try:
+            with self.write(durable=any(wish.durable for wish in wishes)) as writer:
+                results = [wish.change(writer) for wish in wishes]
+        except Exception as error:  # noqa: BLE001 - the edge between threads: told to the one whose change it was
+            if len(wishes) == 1:
+                wishes[0].error = error
+                wishes[0].settled = True
+                return
+            for wish in wishes:
+                self._grant([wish])
+            return
+        for wish, result in zip(wishes, results, strict=True):
+            wish.result = result
+            wish.settled = True
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -88,8 +88,13 @@ def matching_ids(reader: sqlite3.Connection, match: TaskMatch) -> list[str]:
 
 def tasks_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
     """The tasks with these ids in task order; unknown ids are left out."""
+    return with_results(reader, rows_by_ids(reader, ids))
+
+
+def rows_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[sqlite3.Row]:
+    """Their rows in task order."""
     rows = list(_in_chunks(reader, "SELECT * FROM task WHERE id IN", ids))
-    return with_results(reader, sorted(rows, key=lambda row: int(row["seq"])))
+    return sorted(rows, key=lambda row: int(row["seq"]))
 
 
 def by_fingerprint(reader: sqlite3.Connection, prints: Sequence[str]) -> dict[str, Task]:

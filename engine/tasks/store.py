@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -16,14 +15,11 @@ from engine.errors import Code, NotFound, Problem
 from engine.models import DebugEntry, EditOutcome, Result, Task, TaskMatch, TaskSort, TaskStatus
 from engine.tasks import query
 from engine.tasks.database import Database
+from engine.tasks.outcomes import COUNTED, encode_problem, new_id, next_revision, write_begun, write_outcome
 from engine.tasks.query import Changes, Page, name_key
 
 Counts = dict[TaskStatus, int]
 _PORTION = 500  # tasks held in memory while all are walked through
-_COUNTED = (
-    "(result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
-    " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0) FROM result WHERE task_id = task.id)"
-)
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -148,9 +144,9 @@ class Store:
 
     def add(self, tasks: Sequence[NewTask]) -> list[str]:
         """Append pending tasks; their ids in the same order."""
-        ids = [task.id or _new_id() for task in tasks]
+        ids = [task.id or new_id() for task in tasks]
         with self._db.write() as writer:
-            revision = _next_revision(writer)
+            revision = next_revision(writer)
             now = int(self._clock())
             writer.executemany(
                 "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, extra_sources, user_prompt,"
@@ -171,9 +167,9 @@ class Store:
     def set_status(self, ids: Sequence[str], status: TaskStatus, error: Problem | None = None) -> int:
         """Move tasks to a state that carries no outcome (pending, processing, stopped); how many moved."""
         moves: Counts = {}
-        text = _encode(error)
+        text = encode_problem(error)
         with self._db.write() as writer:
-            revision = _next_revision(writer)
+            revision = next_revision(writer)
             now = int(self._clock())
             for task_id in ids:
                 row = writer.execute("SELECT status FROM task WHERE id = ?", (task_id,)).fetchone()
@@ -189,56 +185,22 @@ class Store:
             self._moved(before, status, count)
         return sum(moves.values())
 
-    def begin(self, task_id: str) -> Task:
-        """Move one task to processing; what it is to do, without earlier results. NotFound."""
-        with self._db.write() as writer:
-            row = writer.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
-            if row is None:
-                raise NotFound(Code.TASK_UNKNOWN, id=task_id)
-            writer.execute(
-                "UPDATE task SET status = 'processing', error = NULL, warning = NULL, updated_at = ?, revision = ?"
-                " WHERE id = ?",
-                (int(self._clock()), _next_revision(writer), task_id),
-            )
-        self._moved(TaskStatus(row["status"]), TaskStatus.PROCESSING, 1)
-        return query.task_of(row)
+    def begin(self, ids: Sequence[str]) -> list[Task]:
+        """Move tasks to processing; what they are to do, without earlier results. NotFound if none is there."""
+        tasks = self._db.together(lambda writer: write_begun(writer, ids, int(self._clock())), durable=False)
+        for task in tasks:
+            self._moved(task.status, TaskStatus.PROCESSING, 1)
+        return tasks
 
     def finish(self, outcome: EditOutcome, result_ids: Mapping[str, str] = MappingProxyType({})) -> None:
         """Keep an outcome: new results (unique by hash), state, errors, debug log; durable when this returns.
 
         ``result_ids``: ids for results by their hash; made for those that it does not name.
         """
-        with self._db.write(durable=bool(outcome.images)) as writer:
-            row = writer.execute("SELECT status FROM task WHERE id = ?", (outcome.task_id,)).fetchone()
-            if row is None:
-                raise NotFound(Code.TASK_UNKNOWN, id=outcome.task_id)
-            revision = _next_revision(writer)
-            writer.executemany(
-                "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
-                " created_at, source_hash, asked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        result_ids.get(image.hash) or _new_id(), outcome.task_id, image.hash, image.size,
-                        image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-                        int(self._clock()), outcome.source_hash, outcome.asked,
-                    )
-                    for image in outcome.images
-                ],
-            )  # fmt: skip
-            if outcome.log:
-                writer.execute(
-                    "INSERT INTO debug (task_id, entries) VALUES (?, ?)",
-                    (outcome.task_id, msgspec.msgpack.encode(outcome.log)),
-                )
-            writer.execute(
-                "UPDATE task SET status = ?, attempts = attempts + ?, http_status = ?, error = ?, warning = ?,"
-                f" has_debug_log = has_debug_log OR ?, updated_at = ?, revision = ?, {_COUNTED} WHERE id = ?",
-                (
-                    outcome.status, outcome.attempts, outcome.http_status, _encode(outcome.error),
-                    _encode(outcome.warning), bool(outcome.log), int(self._clock()), revision, outcome.task_id,
-                ),
-            )  # fmt: skip
-        self._moved(TaskStatus(row["status"]), outcome.status, 1)
+        before = self._db.together(
+            lambda writer: write_outcome(writer, outcome, int(self._clock()), result_ids), durable=bool(outcome.images)
+        )
+        self._moved(before, outcome.status, 1)
 
     def mark_result(
         self, task_id: str, result_id: str, *, selected: bool | None = None, deleted: bool | None = None
@@ -276,7 +238,7 @@ class Store:
         if not rows:
             return
         with self._db.write() as writer:
-            revision = _next_revision(writer)
+            revision = next_revision(writer)
             writer.executemany("UPDATE result SET saved = ? WHERE id = ?", rows)
             writer.executemany(
                 "UPDATE task SET revision = ? WHERE id = (SELECT task_id FROM result WHERE id = ?)",
@@ -299,7 +261,7 @@ class Store:
     def remove(self, ids: Sequence[str]) -> list[Result]:
         """Delete tasks with results and logs; results whose file no other needs come back."""
         with self._db.write() as writer:
-            revision = _next_revision(writer)
+            revision = next_revision(writer)
             results: list[Result] = []
             gone: Counts = {}
             for task_id in ids:
@@ -322,7 +284,7 @@ class Store:
             rows = writer.execute("SELECT * FROM result GROUP BY hash").fetchall()
             for table in ("debug", "result", "task", "removed"):
                 writer.execute(f"DELETE FROM {table}")
-            revision = _next_revision(writer)
+            revision = next_revision(writer)
             writer.execute("UPDATE meta SET value = ? WHERE key = 'reset_revision'", (revision,))
         with self._counts_lock:
             self._counts = dict.fromkeys(TaskStatus, 0)
@@ -340,15 +302,15 @@ class Store:
                 writer.execute(
                     "UPDATE task SET status = 'stopped', error = ?, updated_at = ?, revision = ?"
                     " WHERE status IN ('pending', 'processing')",
-                    (_encode(Problem(Code.FOUND_UNFINISHED)), int(self._clock()), _next_revision(writer)),
+                    (encode_problem(Problem(Code.FOUND_UNFINISHED)), int(self._clock()), next_revision(writer)),
                 )
         return found
 
     def _touch(self, writer: sqlite3.Connection, ids: Sequence[str]) -> None:
-        revision = _next_revision(writer)
+        revision = next_revision(writer)
         now = int(self._clock())
         writer.executemany(
-            f"UPDATE task SET updated_at = ?, revision = ?, {_COUNTED} WHERE id = ?",
+            f"UPDATE task SET updated_at = ?, revision = ?, {COUNTED} WHERE id = ?",
             [(now, revision, task_id) for task_id in ids],
         )
 
@@ -361,20 +323,11 @@ class Store:
         self._on_change()
 
 
-def _new_id() -> str:
-    return uuid.uuid4().hex[:16]
-
-
 def _count(reader: sqlite3.Connection) -> Counts:
     counts = dict.fromkeys(TaskStatus, 0)
     for status, count in reader.execute("SELECT status, count(*) FROM task GROUP BY status"):
         counts[TaskStatus(status)] = count
     return counts
-
-
-def _next_revision(writer: sqlite3.Connection) -> int:
-    row = writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision' RETURNING value").fetchone()
-    return int(row[0])
 
 
 def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:
@@ -392,7 +345,3 @@ def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
 
 def _exists(reader: sqlite3.Connection, statement: str, value: str) -> bool:
     return reader.execute(statement, (value,)).fetchone() is not None
-
-
-def _encode(problem: Problem | None) -> str | None:
-    return None if problem is None else msgspec.json.encode(problem).decode()
