@@ -26,7 +26,8 @@ class Blanking:
     """Blanks a key out of texts, in whichever way an API may write it back: plain, escaped, encoded, cut off."""
 
     def __init__(self, key: str) -> None:
-        forms = {key, quote(key), quote(key, safe=""), quote_plus(key), html.escape(key), html.escape(key, quote=False)}
+        raw = key.encode("utf-8", "surrogatepass")
+        forms = {key, quote(raw), quote(raw, safe=""), quote_plus(raw), html.escape(key), html.escape(key, quote=False)}
         forms |= {json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1], repr(key)[1:-1]}
         forms |= {form.replace("/", "\\/") for form in forms}
         self._forms = sorted(forms - {""}, key=len, reverse=True)

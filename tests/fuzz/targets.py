@@ -1,0 +1,217 @@
+"""Every reader of what strangers write, as a function of bytes that raises AssertionError where it breaks a promise.
+
+Hypothesis feeds them in test_targets.py, a coverage-guided fuzzer in fuzz.py; both know ``TARGETS``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge.operations import OPERATIONS
+from bridge.params import read_params
+from engine.config import ApiMode, describe, origin, parse_entered, parse_stored
+from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem, text
+from engine.errors import AddressRefused, AnswerUnusable, Code, ConsoleError, InvalidInput, PictureRejected
+from engine.images.picture import MIME_TYPES, check_picture
+from engine.presets import read_preset_file
+from engine.tasks.log import Blanking
+from engine.tasks.prompts import fill, read_table
+from engine.upstream.answer import AnswerReader
+from engine.upstream.netguard import NetPolicy, Purpose, check_host, parse_url
+from engine.upstream.retry import event_failure, status_failure
+from engine.upstream.sse import EventReader, ServerEvent, parse_json
+
+MODES = (ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS)
+BASE = "https://api.invalid/v1/chat/completions"
+RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in "123456789")}
+CLOSED = NetPolicy()
+
+
+def _words(data: bytes, count: int) -> list[str]:
+    # Undecodable bytes become lone surrogates, as in file names; JSON can bring those too.
+    parts = data.decode("utf-8", "surrogateescape").split("\x1f")
+    return (parts + [""] * count)[:count]
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _events(body: bytes, sizes: bytes) -> list[ServerEvent] | Code:
+    reader, found, at, turn = EventReader(1 << 16), [], 0, 0
+    try:
+        while at < len(body):
+            size = 1 + sizes[turn % len(sizes)] if sizes else len(body)
+            found += reader.feed(body[at : at + size])
+            at, turn = at + size, turn + 1
+        return found + reader.close()
+    except AnswerUnusable as error:
+        return error.code
+
+
+def event_stream(data: bytes) -> None:
+    """The same events however it is cut."""
+    sizes, body = data[:4], data[4:]
+    whole = _events(body, b"")
+    assert _events(body, sizes) == whole
+    if isinstance(whole, list):
+        for event in whole:
+            with contextlib.suppress(ValueError):
+                parse_json(event.data)
+
+
+def answers(data: bytes) -> None:
+    """Any body is an answer with references that are whole, or a typed refusal."""
+    mode, body = MODES[data[0] % 3 if data else 0], data[1:]
+    streamed = AnswerReader(mode, BASE)
+    events = _events(body, b"")
+    for event in events if isinstance(events, list) else ():
+        progress = streamed.feed(event)
+        assert progress is None or progress.percent is None or 0 <= progress.percent <= 100
+    read = AnswerReader(mode, BASE)
+    read.document(body)
+    for answer in (streamed.finish(), read.finish()):
+        assert len({(ref.source_type, ref.value) for ref in answer.refs}) == len(answer.refs)
+        assert len(answer.text) <= 2000
+        assert answer.refs or answer.error is not None or answer.refused
+
+
+def failures(data: bytes) -> None:
+    """Any error body becomes short words and a code."""
+    status = 400 + (data[0] if data else 0)
+    error = status_failure(status, {"retry-after": data[1:20].decode("latin-1")}, data[20:], 1e9)
+    assert len(str(error.params.get("message") or "")) <= 2000
+    assert error.retry_after is None or 0 <= error.retry_after < 1e7
+    value = _json(data)
+    event_failure(value)
+
+
+def names(data: bytes) -> None:
+    """Whatever source and template, one safe name in one folder, or a refusal that names the field."""
+    template, caption, source, before, after = _words(data, 5)
+    rule = SaveRule(template, before, after, True, caption)
+    context = name_context(source, "task", "result", 1, 2)
+    _safe(safe_stem(source))
+    try:
+        check_rule(rule)
+    except InvalidInput as error:
+        assert error.field in ("filename_template", "txt_template")
+        return
+    _safe(image_stem(rule, context))
+    text(rule, context, "name.png", "/folder/name.png")
+
+
+def _safe(stem: str) -> None:
+    assert stem
+    assert not set(stem) & set('/\\:*?"<>|\0')
+    assert not {unicodedata.category(letter) for letter in stem} & {"Cc", "Cs", "Zl", "Zp"}
+    assert stem.partition(".")[0].strip().lower() not in RESERVED
+    assert stem not in (".", "..") and stem[-1] not in ". " and stem[0] != " "
+    assert len(f"{stem}_99999.webp".encode()) <= 255
+
+
+def config(data: bytes) -> None:
+    """Any object is a configuration within its ranges, or refused by a field's name; from a file it always is one."""
+    value = _json(data)
+    if not isinstance(value, dict):
+        return
+    try:
+        read = [parse_entered(value)[0]]
+    except InvalidInput as error:
+        assert error.field
+        read = []
+    read.append(parse_stored(value)[0])
+    for found in read:
+        for spec in describe():
+            number = getattr(found, spec.name)
+            if spec.minimum is not None:
+                assert spec.minimum <= number
+            if spec.maximum is not None:
+                assert number <= spec.maximum
+        assert msgspec.convert(msgspec.to_builtins(found), type(found)) == found
+        origin(found.api_url)
+
+
+def presets(data: bytes) -> None:
+    """Any file is an export or refused as none."""
+    try:
+        found, current, _ = read_preset_file(data)
+    except InvalidInput as error:
+        assert error.field
+        return
+    assert found or current is not None
+
+
+def addresses(data: bytes) -> None:
+    """A URL that shares its origin with another leads to the same place; any other is refused or taken apart."""
+    url = data.decode("utf-8", "replace")
+    try:
+        target = parse_url(url)
+        check_host(target, Purpose.API, CLOSED, unlocked=False)
+    except AddressRefused:
+        return
+    assert target.host.isascii() and target.path.isascii() and 0 < target.port < 65536
+    place = origin(url)
+    shown = f"[{target.host}]" if ":" in target.host else target.host
+    if place and place == origin(f"{target.scheme}://api.invalid:{target.port}/"):
+        assert shown == "api.invalid"
+    for host in ("127.0.0.1", "localhost", "::1", "169.254.169.254"):
+        assert target.host != host
+
+
+def parameters(data: bytes) -> None:
+    """Any JSON is parameters of any operation, or refused by a field's name."""
+    operation = OPERATIONS[(data[0] if data else 0) % len(OPERATIONS)]
+    value = _json(data[1:])
+    if isinstance(value, dict):
+        try:
+            assert isinstance(read_params(operation.params, value), operation.params)
+        except InvalidInput as error:
+            assert error.field in operation.params.__struct_fields__
+
+
+def pictures(data: bytes) -> None:
+    """Any bytes are a whole picture or refused."""
+    try:
+        assert check_picture(data, 1 << 22).mime in MIME_TYPES
+    except PictureRejected:
+        return
+
+
+def prompts(data: bytes) -> None:
+    """Any table of prompts is read or refused, and any prompt can be filled in."""
+    kind = (".csv", ".jsonl", ".json", ".txt")[(data[0] if data else 0) % 4]
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / f"table{kind}"
+        path.write_bytes(data[1:])
+        try:
+            rows = read_table(str(path))
+        except ConsoleError:
+            return
+        for row in rows[:20]:
+            fill(row.prompt or "", str(Path(place) / "a.png"))
+
+
+def blanking(data: bytes) -> None:
+    """A key is never left in a text that holds it."""
+    key, before, after = _words(data, 3)
+    if key.strip():
+        assert key.casefold() not in Blanking(key).blank(before + key + after).casefold() or key in "********"
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target
+    for target in (
+        event_stream, answers, failures, names, config, presets, addresses, parameters, pictures, prompts, blanking
+    )
+}  # fmt: skip
