@@ -34,6 +34,12 @@ const OPERATIONS = {
   get_ui: ['GET', '/api/ui'],
   save_ui: ['POST', '/api/ui'],
   list_templates: ['GET', '/api/templates'],
+  list_trainers: ['GET', '/api/dataset/trainers'],
+  preflight: ['POST', '/api/dataset/preflight'],
+  list_findings: ['GET', '/api/dataset/findings'],
+  export_set: ['POST', '/api/dataset/export'],
+  set_report: ['POST', '/api/dataset/report'],
+  stop_job: ['POST', '/api/dataset/stop'],
   get_messages: ['GET', '/api/messages/{language}'],
 };
 

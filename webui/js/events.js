@@ -45,6 +45,7 @@ export function takeFigures(data) {
   store.taskCount.value = data.task_count;
   store.progress.value = data.progress;
   if (data.run) store.run.value = data.run;
+  if ('job' in data) store.job.value = data.job;
 }
 
 /** The part of a state that changes seldom. */

@@ -5,6 +5,7 @@ import { call, openDoor } from './api.js';
 import { connect, refresh, restWhenHidden, takeState } from './events.js';
 import { html, loadIcons } from './html.js';
 import { nearest, problemText, setLanguage } from './i18n.js';
+import { startJobs } from './dataset.js';
 import { startKeys } from './keys.js';
 import { reload } from './list.js';
 import { toast } from './notices.js';
@@ -52,6 +53,7 @@ async function boot() {
   restWhenHidden(runFinished);
   for (const notice of state.notices ?? []) toast(problemText(notice), { kind: 'error' });
   startSignals();
+  startJobs();
   startKeys();
   startWindow();
   startRemembering();

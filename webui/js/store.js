@@ -55,6 +55,18 @@ export const ruleId = signal('');
 export const nameExamples = signal([]);
 export const busy = signal(new Set()); // names of deeds under way
 
+/* training sets */
+export const job = signal(null); // the job that runs, or the last one
+export const datasetOpen = signal(false);
+export const setChoices = signal(null); // trainers, modes, thresholds, kinds of findings
+export const setForm = signal({
+  trainer: 'ai_toolkit', name: 'set', caption_mode: 'prompt', caption_template: '{prompt}', trigger: '', picture_format: 'as_it_came', quality: '95',
+  size_rule: 'as_it_came', size_value: '1024', validation: '0', seed: '0', output_dir: '', only_selected: true, first_only: false, crop_align: false,
+  as_zip: false, leave_out: false, report: '', thresholds: {},
+});
+export const findings = signal(null);
+export const findingKind = signal('');
+
 /* what lies over the page */
 export const review = signal(null); // {index, id, result}
 export const reviewMode = signal('side'); // side, slider, difference, result

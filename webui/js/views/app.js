@@ -1,5 +1,6 @@
 // Owns the arrangement of the page: run bar, settings side, list, and what lies over them.
 import { Banner } from './banner.js';
+import { DatasetDrawer } from './dataset.js';
 import { DebugDrawer } from './debug.js';
 import { Dialogs } from './dialogs.js';
 import { Menu } from './menu.js';
@@ -35,6 +36,7 @@ export function App() {
     </div>
     ${covered && html`<${Review} />`}
     ${store.debugTask.value !== null && html`<${DebugDrawer} key=${store.debugTask.value} />`}
+    ${store.datasetOpen.value && html`<${DatasetDrawer} />`}
     <${Menu} />
     <${Dialogs} />
     <${Toasts} />`;

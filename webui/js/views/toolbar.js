@@ -1,6 +1,7 @@
 // Owns the list's tools: filter, search, sort, picture size; and what can be done with the selection.
 import { useEffect, useRef } from 'preact/hooks';
 import { bulkRetry, deed, saveFiltered, saveSelected } from '../actions.js';
+import { openDataset } from '../dataset.js';
 import { bulkDecide, bulkDelete } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { number, t } from '../i18n.js';
@@ -82,6 +83,7 @@ export function Toolbar() {
     <${IconButton} icon=${desc ? 'arrow-down' : 'arrow-up'} label=${t(desc ? 'page.sort.desc' : 'page.sort.asc')} onClick=${() => setFilter({ desc: !desc })} />
     <label class="size" title=${t('page.size')}><${Icon} name="image" size=${14} /><input type="range" min="80" max="320" step="16" aria-label=${t('page.size')} value=${store.thumbSize.value}
       onInput=${(event) => { store.thumbSize.value = Number(event.currentTarget.value); }} /></label>
+    <${IconButton} icon="list-checks" label=${t('dataset.title')} aria-haspopup="dialog" onClick=${openDataset} />
     <button type="button" class="button small" onClick=${() => openReview(store.focusIndex.peek())} disabled=${!store.total.value}><${Icon} name="eye" size=${14} />${t('page.review')}</button>
   </div>
   ${some && html`<${SelectionBar} />`}`;
