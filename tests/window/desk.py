@@ -158,7 +158,7 @@ class Program:
 
     def environment(self) -> dict[str, str]:
         """What a desktop session gives, and the mark by which every child is found again."""
-        kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_START") if name in os.environ}
+        kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         return {

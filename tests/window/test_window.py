@@ -54,7 +54,9 @@ def used(screen: Desk, tmp_path_factory: pytest.TempPathFactory, request: pytest
     browser.write_text(f'#!/bin/sh\necho "$1" >> "{opened}"\n', encoding="utf-8")
     browser.chmod(0o755)
     opened.touch()
-    program = Program(folder, request.param, screen, {"BROWSER": f"{browser} %s"}).start()
+    shutil.copy(browser, folder / "xdg-open")
+    environ = {"BROWSER": f"{browser} %s", "PATH": f"{folder}:{os.environ['PATH']}"}
+    program = Program(folder, request.param, screen, environ).start()
     try:
         yield Used(program.ready(), screen, opened)
     finally:
@@ -211,6 +213,31 @@ def test_presets_are_exported_into_a_file(used: Used, tmp_path: Path) -> None:
     used.desk.keys("Return")
     until(target.exists, "the file is written")
     until(lambda: "current_config" in json.loads(target.read_text(encoding="utf-8") or "{}"), "the file is whole")
+
+
+def test_files_are_shown_in_their_folder(used: Used) -> None:
+    """A task's picture, a result and the output folder are shown in the file manager; no other path is."""
+    ask = """(window.told = null, pywebview.api.get_state().then(({data}) => {
+      const [task] = data.tasks;
+      return pywebview.api.reveal(PARAMS);
+    }).then(answer => { window.told = answer; }), true)"""
+
+    def reveal(params: str) -> dict[str, object]:
+        used.program.page(ask.replace("PARAMS", params))
+        return dict(used.program.until("window.told"))
+
+    def asked() -> list[str]:
+        return used.opened.read_text(encoding="utf-8").splitlines()
+
+    assert reveal("{task_id: task.id}") == {"ok": True, "data": True}
+    until(lambda: str(SAMPLES) in asked(), "the folder of the source is shown")
+    assert reveal("{task_id: task.id, result_id: task.results[0].id}")["ok"]
+    until(lambda: any("/cache/" in line for line in asked()), "the folder of the result is shown")
+    before = asked()
+    assert not reveal("{path: '/etc'}")["ok"]
+    assert not reveal("{task_id: 'nobody'}")["ok"]
+    time.sleep(0.3)
+    assert asked() == before
 
 
 @pytest.mark.parametrize("target", ["", "_blank"])
