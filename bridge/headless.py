@@ -68,8 +68,8 @@ def run_headless(order: Order, folder: Path, settings: Settings, messages: Messa
     source = order.source or (str(samples_folder()) if order.demo else "")
     if not source:
         raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
-    check_sets(order.sets)
     output = check_output(order.output).absolute()
+    check_sets(order.sets, source, output)
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
     place = run_folder(folder, source, output, _wish(base, order))
     goes_on_with = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from bridge.usecases.datasets import ExportParams, ReportParams, export_a_set, s
 from bridge.usecases.pairs import kinds_of, plan_of, thresholds_of
 from bridge.usecases.set_report import check_report_path
 from bridge.views import Viewer
-from engine.errors import ConsoleError
+from engine.errors import Code, ConsoleError, InvalidInput
+from engine.images.discover import clean_path
 
 _LOOK_SECONDS = 0.25
 
@@ -33,9 +35,14 @@ class Teller(msgspec.Struct, frozen=True):
     emit: Callable[..., None]
 
 
-def check_sets(order: SetOrder) -> None:
+def check_sets(order: SetOrder, source: str, output: Path) -> None:
     """Refuse what can be refused before anything is paid for. Raises InvalidInput."""
     if order.export is not None:
+        place = Path(clean_path(order.export.output_dir) or output).resolve()
+        folder = Path(clean_path(source)).resolve()
+        folder = folder if folder.is_dir() else folder.parent
+        if place.is_relative_to(folder):
+            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="export_to", path=str(place), source=str(folder))
         plan_of(order.export)
         thresholds_of(order.export.thresholds)
         kinds_of(order.export.allow)

@@ -1,0 +1,79 @@
+"""Without the extra the program starts and works; shift, zoom and likeness are left out, and the page says how to add
+them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from tests.support.sets import pair
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = """
+import json, sys
+from pathlib import Path
+from bridge.console import Console
+from bridge.opening import load_messages, version
+from bridge.settings import read_settings
+from bridge.usecases.common import Caller, Nothing
+from bridge.usecases.datasets import list_trainers
+from engine.dataset.measure import Measurer, can_register
+from engine.dataset.notebook import Notebook
+from engine.dataset.pairs import Pair
+from engine.dataset.preflight import Wanted, inspect
+import msgspec
+pairs = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Pair])
+notebook = Notebook(Path(sys.argv[1]) / "notes.db")
+report = inspect(pairs, Wanted(), Measurer(notebook), registered=can_register())
+notebook.close()
+data = Path(sys.argv[1]) / "data"
+data.mkdir()
+with Console(data, read_settings({}), load_messages(), version=version()) as console:
+    extra = list_trainers(console, Nothing(), Caller("en")).extra
+print(json.dumps({
+    "found": [(f.pair_id, f.kind) for f in report.findings], "registered": report.registered,
+    "likeness": [n.likeness for n in report.numbers.values()], "extra": extra.message if extra else None,
+    "loaded": [name for name in ("cv2", "numpy") if name in sys.modules],
+}))
+"""
+
+
+def bare_packages(folder: Path) -> Path:
+    """The installed packages without those of the extra."""
+    folder.mkdir()
+    for path in [Path(entry) for entry in sys.path if entry.endswith("site-packages")]:
+        for package in path.iterdir():
+            if not package.name.lower().startswith(("cv2", "numpy", "opencv")) and package.suffix != ".pth":
+                link = folder / package.name
+                if not link.exists():
+                    link.symlink_to(package)
+    return folder
+
+
+def test_what_pillow_can_tell_is_told(tmp_path: Path) -> None:
+    """Blank and unchanged results are found all the same, others are not judged, and the install line is shown."""
+    good = pair(tmp_path, 1)
+    blank = pair(tmp_path, 2, target=np.zeros((240, 320, 3), np.uint8))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(bare_packages(tmp_path / "packages"))])}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", CODE, str(tmp_path)],
+        input=msgspec.json.encode([good, blank]),
+        capture_output=True,
+        cwd=tmp_path,
+        env=environment,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    told = json.loads(done.stdout)
+    assert told["found"] == [["r2", "blank"]]
+    assert told["registered"] is False
+    assert told["likeness"] == [None, None]
+    assert 'pip install "image-batch-console[dataset]"' in told["extra"]
+    assert told["loaded"] == []
