@@ -118,7 +118,7 @@ class Cache:
         except OSError as error:
             raise storage_failure(error, target) from error
         if hashlib.sha256(data).hexdigest() != digest:
-            raise StorageFailed(Code.FILE_DAMAGED, **damaged(target).params)
+            raise StorageFailed(Code.FILE_DAMAGED, field=None, **damaged(target).params)
         return data
 
     def is_empty(self) -> bool:

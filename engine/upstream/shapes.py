@@ -1,4 +1,4 @@
-"""Owns the shapes of answers, one sample each in tests/samples: each reader takes what it knows out of one JSON object."""
+"""Owns the shapes of answers: each reader takes what it knows out of one JSON object."""
 
 from __future__ import annotations
 

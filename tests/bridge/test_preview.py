@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 from bridge.js_api import make_js_api
 from engine.config import ApiMode
@@ -16,7 +17,7 @@ from tests.support.pictures import picture, source_folder
 def test_a_preview_is_shown_while_the_task_runs(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
     """The live state names the preview's URL; its bytes are those sent; after the end it is gone."""
     preview, final = (base64.b64encode(picture(number)).decode() for number in (1, 2))
-    events = [
+    events: list[dict[str, Any]] = [
         {"type": "image_edit.partial_image", "b64_json": preview, "partial_image_index": 0, "progress": 40},
         {"type": "image_edit.completed", "b64_json": final},
     ]
