@@ -1,0 +1,178 @@
+"""The whole program under any order of operations from two clients, each one sent twice at the same moment.
+
+``STATES=200`` for the full count.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from bridge.console import Console
+from bridge.dispatch import Failure, call
+from bridge.opening import version
+from bridge.operations import BY_NAME
+from bridge.settings import read_settings
+from bridge.usecases.common import Caller
+from engine.config import ApiMode
+from engine.errors import Busy, Code
+from engine.models import TaskMatch, TaskStatus
+from tests.fakes.upstream import FakeUpstream, Received, Script
+from tests.support.doors import MESSAGES, config_for
+from tests.support.pictures import picture, source_folder
+from tests.support.replies import inline
+
+STATES = int(os.environ.get("STATES", "10"))
+SETTINGS = read_settings({})
+ON_A_TASK = ("get_task", "get_task_debug", "retry_task", "retry_task_clear", "delete_task", "source_thumbnail")
+ON_A_RESULT = ("toggle_result", "delete_result", "restore_result", "result_image", "result_thumbnail", "save_result")
+ON_ALL = (
+    *("get_state", "list_tasks", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all", "export_presets"),
+    *("save_preset", "apply_preset", "delete_preset", "preview_names", "describe_config", "get_ui", "list_templates"),
+)
+BULK = ("tick", "untick", "drop", "restore", "retry", "retry_clear", "delete")
+
+
+class OperationStates(RuleBasedStateMachine):
+    """One program, one paid API that answers now well, now badly, now slowly."""
+
+    @initialize()
+    def open(self) -> None:
+        """Five pictures, nothing run yet."""
+        self.folder = Path(tempfile.mkdtemp())
+        self.fake = FakeUpstream().__enter__()
+        chance = random.Random(1)
+
+        def answer(_: Received) -> Script:
+            kind = chance.randrange(6)
+            if kind == 0:
+                return Script.error(400, "refused")
+            if kind == 1:
+                return Script(status=500)
+            number = chance.randrange(8)  # some tasks get the same picture
+            return inline(ApiMode.CHAT_COMPLETIONS, picture(number), picture(number + 1), delay=chance.random() / 30)
+
+        self.fake.answer_with(answer)
+        self.source = source_folder(self.folder / "in", 5)
+        self.config = config_for(self.fake, concurrency_limit=3)
+        self.pool = ThreadPoolExecutor(2)
+        self.console = self.opened()
+
+    def opened(self) -> Console:
+        """The program on its folder."""
+        (self.folder / "data").mkdir(exist_ok=True)
+        return Console(self.folder / "data", SETTINGS, MESSAGES, version=version())
+
+    def teardown(self) -> None:
+        """End everything."""
+        self.pool.shutdown()
+        self.console.close()
+        self.fake.close()
+        shutil.rmtree(self.folder)
+
+    def twice(self, name: str, **params: Any) -> list[Any]:
+        """From two clients at once; neither may meet a fault."""
+        given = {"name": "mine", "output_dir": str(self.folder / "out"), **params}
+        callers = (Caller("en"), Caller("zh-CN", local=False))
+        answers = list(self.pool.map(lambda caller: call(self.console, BY_NAME[name], given, caller), callers))
+        for answer in answers:
+            if isinstance(answer, Failure):
+                assert answer.status < 500, (name, answer.error)
+                assert answer.error.message
+        return answers
+
+    def pick(self, place: int) -> tuple[str, str]:
+        """A task and a result of it, if there are any."""
+        tasks = list(self.console.store.tasks(TaskMatch()))
+        if not tasks:
+            return "none", "none"
+        task = tasks[place % len(tasks)]
+        return task.id, task.results[place % len(task.results)].id if task.results else "none"
+
+    @rule()
+    def start(self) -> None:
+        """Two starts at once: one batch."""
+        before = self.console.store.counts()
+        answers = self.twice("start_batch", input_path=str(self.source), config=self.config)
+        begun = [answer for answer in answers if not isinstance(answer, Failure)]
+        added = sum(answer.new_count for answer in begun if answer.new_count)
+        assert sum(self.console.store.counts().values()) <= sum(before.values()) + added
+
+    @rule(name=st.sampled_from(ON_ALL))
+    def on_all(self, name: str) -> None:
+        """What needs no task."""
+        self.twice(name)
+
+    @rule(name=st.sampled_from(ON_A_TASK), place=st.integers(0, 9))
+    def on_a_task(self, name: str, place: int) -> None:
+        """What is done to one."""
+        self.twice(name, task_id=self.pick(place)[0])
+
+    @rule(name=st.sampled_from(ON_A_RESULT), place=st.integers(0, 9))
+    def on_a_result(self, name: str, place: int) -> None:
+        """What is done to a picture."""
+        task_id, result_id = self.pick(place)
+        self.twice(name, task_id=task_id, result_id=result_id)
+
+    @rule(action=st.sampled_from(BULK), status=st.sampled_from(["", "done", "failed", "stopped,pending"]))
+    def bulk(self, action: str, status: str) -> None:
+        """What is done to many."""
+        self.twice("bulk_tasks", action=action, match={"status": status})
+
+    @rule()
+    def wait(self) -> None:
+        """Until nothing runs; then all must fit together."""
+        assert self.console.batch.wait_idle(30), "stuck"
+        self.fits()
+
+    @rule()
+    def second_program(self) -> None:
+        """Another program on the same folder is refused, and changes nothing."""
+        before = self.console.store.revision()
+        with pytest.raises(Busy) as caught:
+            self.opened()
+        assert caught.value.code is Code.DATA_FOLDER_IN_USE
+        if not self.console.batch.running and not self.console.batch.single_retries:
+            assert self.console.store.revision() == before
+
+    @precondition(lambda self: hasattr(self, "console"))
+    @rule()
+    def start_again(self) -> None:
+        """The program ends in the middle of whatever it does, and comes back."""
+        self.console.close()
+        self.console = self.opened()
+        assert not [problem for problem in self.console.notices if problem.code is Code.FILE_DAMAGED]
+        self.fits()
+
+    def fits(self) -> None:
+        """States, counts, results and files say the same."""
+        tasks = list(self.console.store.tasks(TaskMatch()))
+        counts = self.console.store.counts()
+        assert sum(counts.values()) == len(tasks)
+        for status in TaskStatus:
+            assert counts[status] == sum(task.status is status for task in tasks)
+        assert counts[TaskStatus.PROCESSING] == 0
+        for task in tasks:
+            assert task.result_count == sum(not result.deleted for result in task.results)
+            for result in task.results:
+                assert self.console.cache.has(result.hash, result.extension), "a result without its picture"
+            assert len({result.hash for result in task.results}) == len(task.results)
+
+
+OperationStates.TestCase.settings = settings(
+    max_examples=STATES, stateful_step_count=20, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+)
+
+
+class TestOperationStates(OperationStates.TestCase):  # type: ignore[misc, valid-type] # made by hypothesis
+    """Run by pytest."""
