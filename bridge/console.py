@@ -103,12 +103,16 @@ class Console:
                 on_change=self.changed,
             )
             opened.callback(self.batch.close)
-            self.notebook = Notebook(folder / "measures.db")
-            opened.callback(self.notebook.close)
-            self.preflight: tuple[int, Preflight] | None = None
-            self.jobs = Jobs(on_change=self.changed)
-            opened.callback(self.jobs.close)
+            self._open_sets(opened)
             self._opened = opened.pop_all()
+
+    def _open_sets(self, opened: contextlib.ExitStack) -> None:
+        """What training sets are made with."""
+        self.notebook = Notebook(self.folder / "measures.db")
+        opened.callback(self.notebook.close)
+        self.preflight: tuple[int, Preflight] | None = None
+        self.jobs = Jobs(on_change=self.changed)
+        opened.callback(self.jobs.close)
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""
