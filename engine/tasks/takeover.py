@@ -115,14 +115,12 @@ def _outcome(task_id: str, entry: dict[str, Any], images: list[StoredImage]) -> 
         status = TaskStatus.FAILED
     error = _said(entry, "last_error") if status is TaskStatus.FAILED else None
     warning = _said(entry, "last_warning") if entry.get("last_warning") else None
-    attempts = entry.get("attempts")
-    http_status = entry.get("http_status")
     return EditOutcome(
         task_id=task_id,
         status=status,
         images=images,
-        attempts=attempts if isinstance(attempts, int) else 0,
-        http_status=http_status if isinstance(http_status, int) else None,
+        attempts=_number(entry.get("attempts"), 1_000_000) or 0,
+        http_status=_number(entry.get("http_status"), 999),
         error=error,
         warning=warning,
     )
@@ -149,6 +147,10 @@ def _mark(store: Store, marks: list[tuple[str, str, bool, bool]]) -> None:
         for result in store.task(task_id).results:
             if result.hash == digest:
                 store.mark_result(task_id, result.id, selected=selected, deleted=deleted)
+
+
+def _number(value: Any, most: int) -> int | None:
+    return value if isinstance(value, int) and 0 <= value <= most else None
 
 
 def _list(value: Any) -> list[Any]:
