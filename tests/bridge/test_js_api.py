@@ -118,6 +118,18 @@ CASES = (
     Case("preview_names", BROKEN_RULE, Code.TEMPLATE_VARIABLE),
     Case("save_rule", {"output_dir": "{out}", **FREE_RULE}),
     Case("save_rule", BROKEN_RULE, Code.TEMPLATE_VARIABLE),
+    Case("list_trainers"),
+    Case("preflight", {"match": {"status": "done"}}),
+    Case("preflight", {"thresholds": {"unrelated": 99}}, Code.FIELD_RANGE),
+    Case("preflight", {"trainer": "nobody's"}, Code.FIELD_CHOICE),
+    Case("list_findings", {"limit": 5}, None, (("preflight", {}),)),
+    Case("list_findings", {"kind": "nonsense"}, Code.FIELD_CHOICE),
+    Case("export_set", {"output_dir": "{out}", "name": "night", "leave_out": True}),
+    Case("export_set", {"output_dir": "", "name": "night"}, Code.OUTPUT_REQUIRED),
+    Case("set_report", {"path": "{out}/report.html"}),
+    Case("set_report", {"path": "{out}/report.txt"}, Code.REPORT_NAME),
+    Case("get_job", {}, None, (("preflight", {}),)),
+    Case("stop_job"),
     Case("save_config", {"config": {"user_prompt": "夜", "unheard_of": 1}}),
     Case("save_config", {"config": {"temperature": 9}}, Code.FIELD_RANGE),
     Case("save_config", {}, Code.FIELD_REQUIRED),
@@ -144,7 +156,8 @@ CASES = (
     Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
 )
 CANNOT_FAIL = {
-    "describe_config", "export_presets", "get_ui", "list_save_rules", "list_templates", "retry_failed", "stop",
+    "describe_config", "export_presets", "get_job", "get_ui", "list_save_rules", "list_templates", "list_trainers",
+    "retry_failed", "stop", "stop_job",
 }  # fmt: skip
 
 
@@ -215,6 +228,7 @@ class Door:
             current = msgspec.to_builtins(self._console.preferences.config)
             filled = {**filled, "config": {**current, **filled["config"]}}
         ok, answer = self._ask(name, filled)
+        assert self._console.jobs.wait_idle(60)
         return ok, json.loads(json.dumps(answer).replace(str(self._console.folder), "<folder>"))
 
     def _fill(self, value: Any) -> Any:
@@ -294,9 +308,13 @@ def doors(stock: Stock, tmp_path: Path) -> Iterator[Doors]:
 
 
 def when_settled(answer: Any) -> Any:
-    """Without what depends on the second in which it was asked."""
+    """Without what depends on the second in which it was asked; of a job that still runs only what it is."""
+    if isinstance(answer, dict) and answer.get("status") == "running":
+        return {"kind": answer["kind"], "id": answer["id"]}
     if isinstance(answer, dict):
-        return {key: when_settled(value) for key, value in answer.items() if key not in ("updated_at", "started_at")}
+        return {
+            key: when_settled(value) for key, value in answer.items() if key not in ("updated_at", "started_at", "at")
+        }
     return [when_settled(value) for value in answer] if isinstance(answer, list) else answer
 
 
