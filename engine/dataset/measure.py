@@ -50,6 +50,10 @@ class Measurer:
     def __init__(self, notebook: Notebook) -> None:
         self._notebook = notebook
         self._registers = can_register()
+        if self._registers:
+            import cv2
+
+            cv2.setNumThreads(1)  # each pair has a thread already
         self._room = _Room(_PIXELS_AT_ONCE)
 
     def hash_of(self, path: str) -> str:

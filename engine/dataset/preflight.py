@@ -154,8 +154,9 @@ def _look(pair: Pair, measurer: Measurer) -> _Seen:
     try:
         return _Seen(measurer.measure(pair.control.path, pair.target.path), None)
     except InvalidInput as error:
-        missing = error.params.get("path") == pair.control.path
-        return failed(FindingKind.SOURCE_MISSING if missing else FindingKind.UNREADABLE, error)
+        if error.params.get("path") == pair.control.path:
+            return failed(FindingKind.SOURCE_MISSING, error)
+        return failed(FindingKind.UNREADABLE, InvalidInput(Code.RESULT_FILE_MISSING, path=pair.target.path))
     except PictureRejected as error:
         return failed(FindingKind.UNREADABLE, error)
 

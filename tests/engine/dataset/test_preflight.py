@@ -143,6 +143,17 @@ def test_sources_that_are_gone_or_changed(tmp_path: Path, notebook: Notebook) ->
     ]
 
 
+def test_results_that_are_gone(tmp_path: Path, notebook: Notebook) -> None:
+    """A result whose file is no longer in the cache is named as that, not as a missing source."""
+    gone = pair(tmp_path, 1)
+    Path(gone.target.path).unlink()
+    (finding,) = look([gone], notebook).findings
+    assert (finding.kind, finding.problem and finding.problem.code) == (
+        FindingKind.UNREADABLE,
+        Code.RESULT_FILE_MISSING,
+    )
+
+
 def test_captions_that_are_missing_or_unreadable(tmp_path: Path, notebook: Notebook) -> None:
     """A picture without text beside it lacks a caption; a text in no known encoding is named."""
     pairs = [pair(tmp_path, number) for number in (1, 2, 3)]
