@@ -39,7 +39,7 @@ class CancelToken:
 
     def wait(self, seconds: float) -> None:
         """Sleep for ``seconds``; raise ``Stopped`` as soon as cancelled."""
-        if self._event.wait(max(0.0, seconds)):
+        if self._event.wait(min(max(0.0, seconds), threading.TIMEOUT_MAX)):
             raise Stopped
 
     @contextmanager

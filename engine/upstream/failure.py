@@ -18,6 +18,7 @@ from engine.errors import Code, Param, UpstreamRefused
 from engine.upstream.sse import parse_json, well_formed
 
 _MESSAGE_CHARS = 300
+_LONGEST_WAIT = 86_400.0  # seconds; no clock waits for the year that some servers name
 _READ_BYTES = 16_384
 _DEPTH = 5
 # 52x and 529: a CDN's word for a failed or overloaded origin.
@@ -110,7 +111,7 @@ def event_failure(error: object, http_status: int | None = 200) -> UpstreamRefus
     """
     facts = _Facts()
     _read_value(error, facts)
-    named = next((int(code) for code in facts.codes if code.isdecimal() and 400 <= int(code[:4]) <= 599), None)
+    named = next((int(code) for code in facts.codes if re.fullmatch("[45][0-9][0-9]", code)), None)
     if named is not None:
         code, retryable = _judge_status(named, facts)
         if code is Code.UPSTREAM_STATUS:
@@ -135,6 +136,7 @@ def _refusal(
     status: int | None,
     wait: float | None = None,
 ) -> UpstreamRefused:
+    wait = None if wait is None else min(wait, _LONGEST_WAIT)
     params: dict[str, Param] = {"status": status, "message": facts.message}
     if code is Code.PARAMETER_REFUSED:
         params["parameter"] = facts.parameter

@@ -103,19 +103,19 @@ def test_nothing_gets_out(target: Callable[[bytes], None]) -> None:
 
 
 def test_a_line_of_megabytes_takes_linear_time() -> None:
-    """Sixteen times the length takes at most twenty times as long, also in small pieces."""
+    """Sixteen times the length takes at most twenty times as long, in small pieces; or so short that caches decide."""
 
     def seconds(size: int) -> float:
         line = b'data: {"choices": [{"delta": {"content": "' + b"A" * size + b'"}}]}\n\n'
         best = 1e9
-        for _ in range(3):
-            reader, begun, found = EventReader(1 << 26), time.perf_counter(), 0
+        for _ in range(5):
+            reader, begun, found = EventReader(1 << 26), time.process_time(), 0
             for at in range(0, len(line), 16384):
                 found += len(reader.feed(line[at : at + 16384]))
             assert found + len(reader.close()) == 1
-            best = min(best, time.perf_counter() - begun)
+            best = min(best, time.process_time() - begun)
         return best
 
     small, large = seconds(1_000_000), seconds(16_000_000)
     print(f"1 MB {small * 1000:.1f} ms, 16 MB {large * 1000:.1f} ms, factor {large / small:.1f}")
-    assert large <= 20 * small or large < 0.1
+    assert large <= 20 * small or large < 0.25  # copying all for each piece would take seconds
