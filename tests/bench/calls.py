@@ -34,6 +34,38 @@ from tests.bench.gateway import Picture
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Took(msgspec.Struct, frozen=True):
+    """``seconds`` by the clock and of processor time; bytes: ``peak`` memory so far, ``written`` to files."""
+
+    seconds: float
+    processor: float
+    peak: int
+    written: float
+
+
+class Watch:
+    """Measures this process from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._written = _own_number("io", "wchar")
+        self._processor = time.process_time()
+        self._begun = time.perf_counter()
+
+    def took(self, share: float = 1.0) -> Took:
+        """So far. ``share``: of what was wanted to what was measured."""
+        seconds = time.perf_counter() - self._begun
+        processor = time.process_time() - self._processor
+        written = _own_number("io", "wchar") - self._written
+        return Took(seconds * share, processor * share, _own_number("status", "VmHWM") * 1024, written * share)
+
+
+def _own_number(file: str, name: str) -> int:
+    for line in Path(f"/proc/self/{file}").read_text("ascii").splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise LookupError(name)
+
+
 class Load(msgspec.Struct, frozen=True):
     """``kind``: sse, json or url; ``size`` of a picture in bytes; ``at_once`` calls; ``latency`` in seconds."""
 
@@ -76,8 +108,8 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = False) -> float:
-    """Seconds for ``count`` pictures: ask, read, split, parse, decode, hash, write to a file of its own, fsync.
+def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = False) -> Took:
+    """What ``count`` pictures take: ask, read, split, parse, decode, hash, write to a file of its own, fsync.
 
     ``careful``: with the least that keeping what was paid for takes besides: the picture is decoded as a whole, the
     file gets its name when its bytes are on disk, and its row in an SQLite table is on disk at the end as well.
@@ -110,17 +142,17 @@ def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = Fal
                     table.execute("INSERT INTO picture VALUES (?)", (name,))
 
     threads = [threading.Thread(target=work) for _ in range(load.at_once)]
-    begun = time.perf_counter()
+    watch = Watch()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - begun
+    took = watch.took()
     assert len(list(folder.glob("[0-9]*-*"))) == count
     if table is not None:
         table.close()
     shutil.rmtree(folder)
-    return seconds
+    return took
 
 
 def _table(folder: Path) -> sqlite3.Connection:
@@ -175,18 +207,25 @@ class Engine:
         )
         self._numbers = itertools.count()
 
-    def run(self, count: int) -> float:
-        """Seconds until as many new tasks, all with the same source, are done."""
-        numbers = itertools.islice(self._numbers, count)
+    def run(self, count: int, first: int = 0) -> Took:
+        """What as many new tasks took, all with the same source.
+
+        ``first``: so many more go before the clock starts, for a run spreads its first calls over a moment.
+        """
+        numbers = itertools.islice(self._numbers, first + count)
         ids = self.console.store.add([NewTask(str(self.source), f"{n}.png", f"print {n}") for n in numbers])
         store, batch = self.console.store, self.console.batch
         before = store.counts()[TaskStatus.DONE]
-        begun = time.perf_counter()
+        watch = Watch()
         batch.start(ids, self.config)
+        if first:
+            while store.counts()[TaskStatus.DONE] < before + first:
+                time.sleep(0.002)
+            watch = Watch()
+        left = before + len(ids) - store.counts()[TaskStatus.DONE]
         batch.wait_idle()
-        seconds = time.perf_counter() - begun
         assert store.counts()[TaskStatus.DONE] == before + len(ids), store.counts()
-        return seconds
+        return watch.took(count / left)
 
     def close(self) -> None:
         """Close all, remove the folder."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.bench.calls import Load, gateway, scratch
+from tests.bench.calls import Load, Took, gateway, scratch
 from tests.bench.measure import Curve, Report, Row, median, percent
 from tests.bench.rates import SMALL
 from tests.bench.seed import copy_of
-from tests.bench.worker import Took, workers
+from tests.bench.worker import workers
 
 
 def grown(seeds: dict[int, Path], rounds: int, count: int) -> Report:
@@ -22,7 +22,7 @@ def grown(seeds: dict[int, Path], rounds: int, count: int) -> Report:
                 crew.run(name, 50)
             for _ in range(rounds):
                 for size, found in took.items():
-                    found.append(crew.run(f"ours {size}", count))
+                    found.append(crew.run(f"ours {size}", count, 2 * load.at_once))
     least, most = min(took), max(took)
     rates = {size: median([count / one.seconds for one in found]) for size, found in took.items()}
     written = {size: median([one.written / count for one in found]) / 1000 for size, found in took.items()}

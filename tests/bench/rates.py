@@ -11,20 +11,20 @@ from engine.config import ApiMode
 from engine.upstream.answer import AnswerReader
 from engine.upstream.extract import decode_base64
 from engine.upstream.sse import EventReader
-from tests.bench.calls import Load, gateway, scratch
+from tests.bench.calls import Load, Took, gateway, scratch
 from tests.bench.gateway import Picture
 from tests.bench.measure import Report, Row, median, percent
-from tests.bench.worker import Took, workers
+from tests.bench.worker import workers
 
 MB = 2**20
 LARGE, SMALL = 2_000_000, 20_000
 _PIECE = 65_536
 
 _LOADS = {
-    "1": ("2 MB, base64 in SSE, 8 at once", Load("sse", LARGE, 8), 80, 0.8),
-    "2a": ("2 MB, JSON `b64_json`, 8 at once", Load("json", LARGE, 8), 80, 0.8),
-    "2b": ("2 MB, URL to download, 8 at once", Load("url", LARGE, 8), 120, 0.8),
-    "3": ("20 KB, JSON, 16 at once", Load("json", SMALL, 16), 1500, 0.5),
+    "1": ("2 MB, base64 in SSE, 8 at once", Load("sse", LARGE, 8), 160, 0.8),
+    "2a": ("2 MB, JSON `b64_json`, 8 at once", Load("json", LARGE, 8), 160, 0.8),
+    "2b": ("2 MB, URL to download, 8 at once", Load("url", LARGE, 8), 240, 0.8),
+    "3": ("20 KB, JSON, 16 at once", Load("json", SMALL, 16), 2000, 0.5),
 }
 
 
@@ -42,7 +42,7 @@ def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
             crew.run(name, 2 * load.at_once)
         for _ in range(rounds):
             for name, found in took.items():
-                found.append(crew.run(name, count))
+                found.append(crew.run(name, count, 2 * load.at_once))
     ratio = _ratio(took["bare"], took["ours"])
     careful = _ratio(took["careful"], took["ours"])
     processor = median([b.processor / o.processor for b, o in zip(took["bare"], took["ours"], strict=True)])

@@ -1,4 +1,4 @@
-"""A process that does one kind of work as often as it is told to: each line of its input is a number of pictures.
+"""A process that does one kind of work as often as it is told to: each line of its input names a number.
 
 Run as ``python -m tests.bench.worker bare|careful|ours KIND SIZE AT_ONCE PORT FOLDER``; answers each line with JSON.
 ``ours`` works in FOLDER as it is, with all tasks that are there, or in a new one.
@@ -6,27 +6,16 @@ Run as ``python -m tests.bench.worker bare|careful|ours KIND SIZE AT_ONCE PORT F
 
 from __future__ import annotations
 
-import functools
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from bridge.allocator import keep_freed_memory
-from tests.bench.calls import ROOT, Engine, Load, bare
-
-
-class Took(msgspec.Struct, frozen=True):
-    """``seconds`` by the clock and of processor time; bytes: ``peak`` memory so far, ``written`` to files."""
-
-    seconds: float
-    processor: float
-    peak: int
-    written: int
+from tests.bench.calls import ROOT, Engine, Load, Took, bare
 
 
 class Workers:
@@ -35,12 +24,12 @@ class Workers:
     def __init__(self, processes: dict[str, subprocess.Popen[bytes]]) -> None:
         self._processes = processes
 
-    def run(self, name: str, count: int) -> Took:
-        """Let one of them do ``count`` pictures."""
+    def run(self, name: str, count: int, first: int = 0) -> Took:
+        """Let one of them do ``count`` pictures; the program ``first`` more before its clock starts."""
         process = self._processes[name]
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(b"%d\n" % count)
+        process.stdin.write(b"%d %d\n" % (count, first))
         process.stdin.flush()
         return msgspec.json.decode(process.stdout.readline(), type=Took)
 
@@ -61,38 +50,24 @@ def workers(load: Load, port: int, folders: dict[str, Path]) -> Iterator[Workers
             process.communicate(timeout=60)
 
 
-def _number(file: str, name: str) -> int:
-    for line in Path(f"/proc/self/{file}").read_text("ascii").splitlines():
-        if line.startswith(f"{name}:"):
-            return int(line.split()[1])
-    raise LookupError(name)
-
-
 def main() -> None:
     """Work until the input ends."""
     who, kind, size, at_once, port, place = sys.argv[1:]
     load, folder = Load(kind, int(size), int(at_once)), Path(place)
-    engine: Engine | None = None
-    work: Callable[[int], float]
+    engine = None
     if who == "ours":
         keep_freed_memory()  # as the program does when it opens a console
         engine = Engine(folder, load, int(port))
-        work = engine.run
-    else:
-        work = functools.partial(_bare, load, int(port), folder, careful=who == "careful")
     for line in sys.stdin:
-        written, before = _number("io", "wchar"), time.process_time()
-        seconds = work(int(line))
-        processor = time.process_time() - before
-        took = Took(seconds, processor, _number("status", "VmHWM") * 1024, _number("io", "wchar") - written)
+        count, first = map(int, line.split())
+        if engine is not None:
+            took = engine.run(count, first)
+        else:
+            took = bare(load, int(port), count, folder, careful=who == "careful")
         sys.stdout.buffer.write(msgspec.json.encode(took) + b"\n")
         sys.stdout.flush()
     if engine is not None:
         engine.close()
-
-
-def _bare(load: Load, port: int, folder: Path, count: int, *, careful: bool) -> float:
-    return bare(load, port, count, folder, careful=careful)
 
 
 if __name__ == "__main__":
