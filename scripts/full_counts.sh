@@ -1,0 +1,80 @@
+#!/bin/sh
+# Runs the tests of tests/faults, tests/security and tests/fuzz with the full counts that tests/RESULTS.md shows; some
+# hours on a small machine. Names choose a part: scripts/full_counts.sh kill damage. Output goes to dist/full_counts/.
+# As root on Linux nothing is skipped: small file systems are mounted to be filled.
+set -u
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
+cd "$root" || exit 1
+logs=$root/dist/full_counts
+mkdir -p "$logs"
+wanted=${*:-addresses rebinding key door openapi kill damage hard stop upstream pictures targets states guided}
+failed=
+
+is_wanted() {
+    case " $wanted " in *" $1 "*) ;; *) return 1 ;; esac
+}
+
+# run NAME [VARIABLE=VALUE ...] -- pytest arguments
+run() {
+    name=$1
+    shift
+    is_wanted "$name" || return 0
+    settings=
+    while [ "$1" != -- ]; do
+        settings="$settings $1"
+        shift
+    done
+    shift
+    echo "== $name"
+    # shellcheck disable=SC2086 - several settings
+    if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
+        grep -E '^\{|factor|reply|kinds|passed' "$logs/$name.log" | tail -12
+    else
+        failed="$failed $name"
+        tail -40 "$logs/$name.log"
+    fi
+}
+
+run rebinding -- tests/security/test_addresses_rebinding.py
+run key -- tests/security/test_key.py
+run door -- tests/security/test_door.py tests/security/test_token.py tests/security/test_pictures_served.py \
+    tests/security/test_malformed_requests.py
+run openapi -- tests/security/test_openapi.py
+run kill KILLS=1000 TASKS=500 -- tests/faults/test_kill.py
+run damage MUTATIONS=1000 -- tests/faults/test_damage.py
+run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
+run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
+run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
+run pictures PICTURES=6000 -- tests/fuzz/test_pictures.py
+run targets EXAMPLES=5000 -- tests/fuzz/test_targets.py tests/fuzz/test_old_state.py
+run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
+
+# The same judgement of addresses on every Python that is supported and here.
+for version in 3.11 3.12 3.13; do
+    is_wanted addresses && command -v "python$version" >/dev/null 2>&1 || continue
+    echo "== addresses, Python $version"
+    place=$root/dist/.python$version
+    [ -x "$place/bin/python" ] || "python$version" -m venv "$place" || continue
+    "$place/bin/python" -m pip install -q -r requirements-dev.lock >"$logs/addresses-$version.log" 2>&1
+    "$place/bin/python" -m pytest -q -p no:cacheprovider tests/security/test_addresses.py \
+        tests/engine/upstream/test_netguard.py >>"$logs/addresses-$version.log" 2>&1 || failed="$failed addresses-$version"
+    tail -1 "$logs/addresses-$version.log"
+done
+
+# Guided by coverage, a minute for each target. The fuzzer is no part of the locked environment: Linux alone has it.
+if is_wanted guided; then
+    place=$root/dist/.fuzz
+    if [ ! -x "$place/bin/python" ]; then
+        .venv-test/bin/python -m venv "$place" && "$place/bin/python" -m pip install -q -r requirements.lock atheris==3.0.0
+    fi
+    for target in $(PYTHONPATH=$root "$place/bin/python" -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do
+        echo "== guided, $target"
+        PYTHONPATH=$root "$place/bin/python" tests/fuzz/fuzz.py "$target" -max_total_time="${GUIDED_SECONDS:-60}" \
+            -max_len=4096 -print_final_stats=1 -artifact_prefix="$logs/" >"$logs/guided-$target.log" 2>&1 ||
+            failed="$failed guided-$target"
+        grep -h number_of_executed_units "$logs/guided-$target.log"
+    done
+fi
+
+[ -z "$failed" ] || { echo "== FAILED:$failed (see $logs)"; exit 1; }
+echo "== all held"
