@@ -39,6 +39,11 @@ def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
         yield opened
 
 
+# A source may be another picture by now; a result is the picture of its hash or nothing.
+only_source = pytest.mark.parametrize("shown", ["source"], indirect=True)
+only_result = pytest.mark.parametrize("shown", ["result"], indirect=True)
+
+
 @pytest.fixture(params=["source", "result"])
 def shown(door: Door, request: pytest.FixtureRequest) -> Iterator[tuple[Path, str]]:
     """A picture's file and address; what a test does to the file is mended afterwards."""
@@ -140,6 +145,7 @@ def test_a_swap_between_the_look_and_the_sending_is_refused(
     assert SECRET not in answer.content
 
 
+@only_source
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_type_is_that_of_the_bytes(door: Door, shown: tuple[Path, str], kind: str) -> None:
     """Whatever the name says, and nothing that a browser could take for a page."""
@@ -167,6 +173,7 @@ def test_every_picture_route_is_hardened(door: Door) -> None:
         assert answer.headers["x-frame-options"] == "DENY"
 
 
+@only_source
 def test_a_picture_that_is_a_page_as_well_stays_a_picture(door: Door, shown: tuple[Path, str]) -> None:
     """Bytes that begin as PNG go out as PNG, whatever stands behind; a thumbnail needs a whole picture."""
     path, url = shown
@@ -177,6 +184,15 @@ def test_a_picture_that_is_a_page_as_well_stays_a_picture(door: Door, shown: tup
     assert "sandbox" in answer.headers["content-security-policy"]
 
 
+@only_result
+def test_another_picture_is_not_shown_as_a_result(door: Door, shown: tuple[Path, str]) -> None:
+    """What lies under the hash of other bytes is refused, whole as it may be."""
+    path, url = shown
+    path.write_bytes(picture(78))
+    door.refused(404, "file_damaged", "GET", url)
+
+
+@only_source
 def test_a_known_picture_is_not_sent_twice(door: Door, shown: tuple[Path, str]) -> None:
     """The page may ask whether it changed; a changed one comes anew."""
     path, url = shown
