@@ -68,7 +68,7 @@ def check_pictures(store: Store, cache: Cache, check: Callable[[], None] = lambd
             for problem in cache.check(digest, extension, size):
                 (missing if problem.code is Code.RESULT_FILE_MISSING else problems).append(problem)
     if missing:
-        problems.append(Problem(Code.RESULT_FILES_MISSING, {**missing[0].params, "count": len(missing)}))
+        problems.append(Problem(Code.RESULT_FILES_MISSING, {"path": missing[0].params["path"], "count": len(missing)}))
     return problems
 
 
