@@ -66,6 +66,7 @@ class Console:
         self.settings_revision = 0
         self.sample_path: str | None = None  # where the demo's pictures lie
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
+        self.looked_at: int | None = None  # files, while a folder is looked through
         self._listeners: list[Callable[[], None]] = []
         with contextlib.ExitStack() as opened:
             opened.callback(self._acquire(folder).release)
@@ -132,6 +133,11 @@ class Console:
     def settings_changed(self) -> None:
         """Configuration, presets or save rule are other ones now."""
         self.settings_revision += 1
+        self.changed()
+
+    def looking(self, files: int | None) -> None:
+        """A folder is being looked through and so many files were seen so far; None at its end."""
+        self.looked_at = files
         self.changed()
 
     def changed(self) -> None:

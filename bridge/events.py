@@ -101,7 +101,7 @@ def _aside(change: ChangeView) -> tuple[object, ...]:
     run = change.run
     return (
         change.live, run.paused, run.limit, change.running, change.stop_requested, change.single_retry_count,
-        change.settings_revision, change.job,
+        change.settings_revision, change.job, change.looked_at,
     )  # fmt: skip
 
 

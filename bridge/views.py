@@ -169,7 +169,8 @@ class StateView(StatusView, frozen=True, kw_only=True):
 
 
 class ChangeView(StatusView, frozen=True, kw_only=True):
-    """Data of an event: what changed. ``settings_revision`` grows with configuration, presets and save rule."""
+    """Data of an event: what changed. ``settings_revision`` grows with configuration, presets and save rule;
+    ``looked_at``: files seen so far while a folder is looked through."""
 
     revision: int
     settings_revision: int
@@ -179,6 +180,7 @@ class ChangeView(StatusView, frozen=True, kw_only=True):
     reset: bool
     truncated: bool
     live: dict[str, LiveView]
+    looked_at: int | None
 
 
 class Viewer:

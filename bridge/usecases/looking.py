@@ -14,7 +14,7 @@ from engine.images.browse import Folder, list_folder, roots
 from engine.images.opening import OpenPicture, open_picture
 from engine.images.picture import HEAD_BYTES, sniff
 from engine.models import TaskMatch, TaskSort
-from engine.upstream.extract import decode_base64
+from engine.upstream.base64_text import decode_base64
 
 _ALL = 2**31
 _CHANGED_AT_ONCE = 200
@@ -113,6 +113,7 @@ def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
         reset=changes.reset,
         truncated=changes.truncated,
         live={task_id: live_view(task_id, state) for task_id, state in live.items()},
+        looked_at=console.looked_at,
     )
 
 

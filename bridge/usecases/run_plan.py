@@ -107,7 +107,10 @@ def find(console: Console, path: str) -> Found:
     """The pictures of a path; InvalidInput for ``input_path``."""
     if not path.strip():
         raise InvalidInput(Code.FIELD_REQUIRED, field="input_path", name="input_path")
-    return discover(path, console.settings.limits.max_source_bytes)
+    try:
+        return discover(path, console.settings.limits.max_source_bytes, progress=console.looking)
+    finally:
+        console.looking(None)
 
 
 def _plan_one(console: Console, wish: Wish, config: ApiConfig) -> Planned:

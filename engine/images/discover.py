@@ -112,7 +112,8 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     """
     shown = printable(path)
     try:
-        data = _read_up_to(path, max_bytes + 1)
+        with open(path, "rb", buffering=0) as file:  # few system calls: at each, threads take turns
+            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
     except OSError as error:
@@ -122,20 +123,6 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     except PictureRejected as error:
         raise with_path(error, shown) from error
     return ReadSource(data, info, os.path.basename(path))
-
-
-def _read_up_to(path: str, limit: int) -> bytes:
-    """The file, or the beginning of a larger one. With as few system calls as can be: at each, threads take turns."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-    try:
-        missing = min(os.fstat(descriptor).st_size, limit)
-        pieces = []
-        while missing > 0 and (piece := os.read(descriptor, missing)):
-            pieces.append(piece)
-            missing -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    finally:
-        os.close(descriptor)
 
 
 def clean_path(text: str) -> str:

@@ -29,8 +29,8 @@ from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
 from engine.tasks.plan import Asked, asked, own_config
 from engine.upstream.answer import Answer, AnswerReader
+from engine.upstream.base64_text import decode_base64
 from engine.upstream.cancel import CancelToken
-from engine.upstream.extract import decode_base64
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, status_failure

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import binascii
 import html
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import msgspec
-import pybase64
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
+from engine.upstream.base64_text import clean_base64, has_signature
 from engine.upstream.sse import well_formed
 
 SAMPLE_CHARS = 120
 _URL_CHARS = 8192
 _NEAR_CHARS = 1024
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-_WHITE = b" \t\r\n\f\v"
 _ANY_WHITE = re.compile(r"\s+")
 _THINK = re.compile(r"<(/?)[Tt][Hh][Ii][Nn][Kk](?:[Ii][Nn][Gg])?>")
 _IMG = re.compile(r"<(?:img|IMG)\b[^<>]*?\s[Ss][Rr][Cc]\s*=\s*([\"']?)")
@@ -34,7 +31,6 @@ _IMAGE_PATH = re.compile(r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic)$", re.IG
 _IMAGE_QUERY = re.compile(
     r"(?:^|&)[\w-]{0,40}(?:format|fm|ext|type|rsct)=(?:image(?:/|%2f))?(?:png|jpe?g|webp|gif|bmp)", re.IGNORECASE
 )
-_SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -54,66 +50,6 @@ class Found(msgspec.Struct, frozen=True):
 
 
 # --- values -----------------------------------------------------------------------------------------------------------
-
-
-def decode_base64(text: str) -> bytes:
-    """Bytes of base64 in the standard alphabet, padded and without white space; ValueError if ``text`` is none.
-
-    Decoding megabytes takes a tenth of the time that a check of their alphabet would.
-    """
-    return pybase64.b64decode(text, validate=True)
-
-
-def clean_base64(text: str) -> str | None:
-    """Base64 that `decode_base64` takes; None if ``text`` is none.
-
-    Takes the URL-safe alphabet, missing padding, line breaks and percent or HTML escapes.
-    """
-    if _is_clean(text):
-        return text or None
-    if "%" in text:
-        text = unquote(text)
-    if "&" in text:
-        text = html.unescape(text)
-    try:
-        raw = text.encode("ascii").translate(_STANDARD, _WHITE).rstrip(b"=")
-    except UnicodeEncodeError:
-        return None
-    clean = (raw + b"=" * (-len(raw) % 4)).decode("ascii")
-    return clean if clean and _is_clean(clean) else None
-
-
-def _is_clean(text: str) -> bool:
-    try:
-        decode_base64(text)
-    except ValueError:
-        return False
-    return True
-
-
-def has_signature(text: str) -> bool:
-    """Whether base64 text begins like a picture file."""
-    head = clean_base64(text.lstrip()[:16].rstrip("="))
-    if head is None or len(text) < 24:
-        return False
-    raw = binascii.a2b_base64(head)
-    return raw.startswith(_SIGNATURES) or raw[4:8] == b"ftyp"
-
-
-def is_finished(text: str) -> bool:
-    """Whether base64 text or a data: URL ends as a PNG, JPEG, GIF or WebP file does, so that it was not cut."""
-    clean = clean_base64(text.rpartition(",")[2])
-    if clean is None:
-        return False
-    head, tail = binascii.a2b_base64(clean[:16]), binascii.a2b_base64(clean[-32:])
-    if head.startswith(b"\x89PNG"):
-        return b"IEND\xaeB`\x82" in tail
-    if head.startswith(b"\xff\xd8"):
-        return tail.endswith(b"\xff\xd9")
-    if head.startswith(b"RIFF"):
-        size = len(clean) // 4 * 3 - clean[-2:].count("=")
-        return size >= int.from_bytes(head[4:8], "little") + 8
-    return head.startswith(b"GIF8") and tail.endswith(b";")
 
 
 def make_ref(value: str, where: str, base_url: str, *, inline: bool = False) -> ImageRef | Refused | None:

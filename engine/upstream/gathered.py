@@ -8,7 +8,8 @@ from typing import Any
 
 from engine.errors import Code, EditFailed
 from engine.models import ImageRef
-from engine.upstream.extract import Refused, Words, is_finished, make_ref, pick_image, visible_parts
+from engine.upstream.base64_text import is_finished
+from engine.upstream.extract import Refused, Words, make_ref, pick_image, visible_parts
 from engine.upstream.failure import event_failure
 from engine.upstream.sse import well_formed
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from engine.config import ApiMode
-from engine.upstream.extract import clean_base64
+from engine.upstream.base64_text import clean_base64
 from engine.upstream.gathered import Gathered
 
 _HIDDEN_PARTS = ("thinking", "reasoning", "thought", "redacted", "input_", "audio", "video", "tool", "function")

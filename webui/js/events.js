@@ -46,6 +46,7 @@ export function takeFigures(data) {
   store.progress.value = data.progress;
   if (data.run) store.run.value = data.run;
   if ('job' in data) store.job.value = data.job;
+  if ('looked_at' in data) store.lookedAt.value = data.looked_at;
 }
 
 /** The part of a state that changes seldom. */

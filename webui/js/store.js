@@ -49,6 +49,7 @@ export const recentPaths = signal([]);
 export const recentOutputs = signal([]);
 export const plan = signal({ prompt_table: '', variants: '1', references: 'off', fresh: false });
 export const inspection = signal(null); // null, {busy}, {error}, or the program's answer
+export const lookedAt = signal(null); // files seen so far while a folder is looked through
 export const testResult = signal(null);
 export const rule = signal({});
 export const ruleId = signal('');

@@ -11,16 +11,8 @@ from hypothesis import strategies as st
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
-from engine.upstream.extract import (
-    Refused,
-    Words,
-    clean_base64,
-    has_signature,
-    is_finished,
-    looks_like_image,
-    make_ref,
-    visible_parts,
-)
+from engine.upstream.base64_text import clean_base64, has_signature, is_finished
+from engine.upstream.extract import Refused, Words, looks_like_image, make_ref, visible_parts
 from tests.fakes.answers import JPEG, PNG, WEBP
 
 BASE = "https://api.invalid/v1/images/edits"

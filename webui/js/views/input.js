@@ -38,7 +38,7 @@ function Cost({ calls, reused }) {
 function Found() {
   const found = store.inspection.value;
   if (!found) return null;
-  if (found.busy) return html`<p class="note"><${Icon} name="loader" class="turning" />${t('page.input.looking')}</p>`;
+  if (found.busy) return html`<p class="note"><${Icon} name="loader" class="turning" />${t('page.input.looking')}${store.lookedAt.value ? ` ${t('page.input.lookedAt', { count: store.lookedAt.value })}` : ''}</p>`;
   const formats = Object.entries(found.formats ?? {}).map(([format, count]) => `${format.toUpperCase()} ${number(count)}`).join(', ');
   return html`<div class="found" role="status">
     <p><${Icon} name="image" /><b>${t('page.input.pictures', { count: found.count })}</b>, ${bytes(found.total_bytes)}</p>
