@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,14 +19,13 @@ from engine.dataset.export import check_place, export_set, wanted_for
 from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS
 from engine.dataset.looks import Overlay
-from engine.dataset.measure import EXTRA, Measurer, can_register
+from engine.dataset.measure import EXTRA_PACKAGES, Measurer, can_register
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.transform import PictureFormat, SizeRule
 from engine.errors import Code, InvalidInput, Problem
 from engine.models import TaskMatch
 
-INSTALL = f'pip install "image-batch-console[{EXTRA}]"'
 _MOST_FINDINGS = 500
 _MADE_GOOD_BY_CUTTING = frozenset({FindingKind.SHIFTED, FindingKind.ZOOMED})
 
@@ -149,7 +149,7 @@ class FindingsPage(msgspec.Struct, frozen=True):
 
 def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
     """The trainers that sets are made for, and all choices with them."""
-    missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": INSTALL})
+    missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": install_line()})
     defaults = Thresholds()
     return Trainers(
         trainers=[
@@ -169,6 +169,13 @@ def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
         kinds=[KindView(kind, UNITS.get(kind, ""), kind in NOTES) for kind in FindingKind],
         extra=viewer(console, caller).maybe(missing),
     )  # fmt: skip
+
+
+def install_line() -> str:
+    """What to type for OpenCV: into the environment that runs; a one-file program takes nothing in, so from source."""
+    if getattr(sys, "frozen", False):
+        return 'pip install ".[dataset]" && python launcher.py'
+    return f'"{sys.executable}" -m pip install {" ".join(EXTRA_PACKAGES)}'
 
 
 def preflight(console: Console, params: SetParams, caller: Caller) -> JobAnswer:

@@ -17,8 +17,8 @@ from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import with_path
 
-EXTRA: Final = "dataset"
-"""The extra of this program that brings OpenCV."""
+EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
+"""What the extra ``dataset`` of this program brings."""
 
 _WORK_EDGE: Final = 512
 _PIXELS_AT_ONCE: Final = 120_000_000

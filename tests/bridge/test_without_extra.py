@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from engine.dataset.measure import EXTRA_PACKAGES
 from tests.support.sets import pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,5 +78,7 @@ def test_what_pillow_can_tell_is_told(tmp_path: Path) -> None:
     assert told["found"] == [["r2", "blank"]]
     assert told["registered"] is False
     assert told["likeness"] == [None, None]
-    assert 'pip install "image-batch-console[dataset]"' in told["extra"]
+    assert f'"{sys.executable}" -m pip install numpy opencv-python-headless' in told["extra"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["dataset"]
+    assert [re.match(r"[\w-]+", one)[0] for one in extras] == list(EXTRA_PACKAGES)  # type: ignore[index]
     assert told["loaded"] == []
