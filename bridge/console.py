@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from engine.tasks.gate import CallGate
 from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
-from engine.tasks.recovery import adopt, check_pictures, lost_rows, was_damaged
+from engine.tasks.recovery import Recovered, adopt, check_pictures, lost_rows, was_damaged
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
@@ -91,7 +91,7 @@ class Console:
                 *self.preferences.problems,
                 *self.presets.problems,
                 *self.store.problems,
-                *lost_rows(folder / "tasks.db", recovered, self.store, self.cache),
+                *self._lost_rows(recovered),
                 *self.cache.problems,
                 *self.ledger.problems,
                 *self._take_over(),
@@ -168,6 +168,11 @@ class Console:
         )
         log.info("cache swept: %d files removed", removed)
         return removed
+
+    def _lost_rows(self, recovered: Recovered) -> Sequence[Problem]:
+        if self.preferences.stored.get("tasks"):  # not taken over yet: its pictures are expected
+            return []
+        return lost_rows(self.folder / "tasks.db", recovered, self.store, self.cache)
 
     def _take_over(self) -> list[Problem]:
         """Tasks of the tool that came before, once; its state.json is kept under another name."""
