@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -25,140 +25,13 @@ from bridge.server import Server, bind
 from bridge.settings import read_settings
 from engine.config import ApiConfig
 from engine.errors import Code, NotFound
-
-NO_TASK, NO_RESULT = "no-such-task", "no-such-result"
-SLOW = {"user_prompt": "error slow"}
-Step = tuple[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One call of one operation. ``{done}`` and the like in parameters stand for what the data folder holds."""
-
-    name: str
-    params: Any = field(default_factory=dict)
-    refused: Code | None = None
-    before: tuple[Step, ...] = ()
-
-
-RUNNING: tuple[Step, ...] = (("start_batch", {"input_path": "{sources}", "config": SLOW}),)
-RETRYING: tuple[Step, ...] = (("save_config", {"config": SLOW}), ("retry_task", {"task_id": "{failed}"}))
-RESULT = {"task_id": "{done}", "result_id": "{result}"}
-NOT_A_TASK = {"task_id": NO_TASK}
-NOT_A_RESULT = {"task_id": "{done}", "result_id": NO_RESULT}
-FREE_RULE = {"filename_template": "{src_stem}_{result_index}", "create_txt": True, "txt_template": "{image_name}"}
-BROKEN_RULE = {"filename_template": "{nothing_like_it}"}
-EXPORTED = {"presets": {"new": {"user_prompt": "night"}}, "current_config": {"user_prompt": "snow"}}
-
-ONLY_IN_FLIGHT = {"preview_image"}  # seen succeeding in test_preview.py, while a task runs
-
-CASES = (
-    Case("get_state"),
-    Case("get_state", {"tasks": 0}),
-    Case("get_state", {"since": 2}),
-    Case("get_state", {"since": "yesterday"}, Code.FIELD_TYPE),
-    Case("list_tasks"),
-    Case("list_tasks", {"offset": 1, "limit": 1, "status": "done,failed", "q": "0", "sort": "name", "desc": True}),
-    Case("list_tasks", {"limit": 0}, Code.FIELD_RANGE),
-    Case("list_tasks", {"status": "nonsense"}, Code.FIELD_CHOICE),
-    Case("get_task", {"task_id": "{done}"}),
-    Case("get_task", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("get_task_debug", {"task_id": "{failed}"}),
-    Case("get_task_debug", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("inspect_path", {"input_path": "{sources}"}),
-    Case("inspect_path", {}, Code.FIELD_REQUIRED),
-    Case("inspect_path", {"input_path": ["{sources}"]}, Code.FIELD_TYPE),
-    Case("inspect_path", {"input_path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
-    Case("inspect_path", ["{sources}"], Code.NOT_JSON),
-    Case("start_batch", {"input_path": "{sources}", "config": SLOW}),
-    Case("start_batch", {"input_path": "{sources}", "config": {"concurrency_limit": 99}}, Code.FIELD_RANGE),
-    Case("start_batch", {"input_path": "{sources}", "config": "mine"}, Code.FIELD_TYPE),
-    Case("start_batch", {"input_path": "{sources}"}, Code.BATCH_RUNNING, RUNNING),
-    Case("resume_tasks"),
-    Case("resume_tasks", {}, Code.BATCH_RUNNING, RUNNING),
-    Case("retry_task", {"task_id": "{failed}"}),
-    Case("retry_task", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("retry_task", {"task_id": "{failed}"}, Code.TASK_RUNNING, RETRYING),
-    Case("retry_task_clear", {"task_id": "{done}"}),
-    Case("retry_task_clear", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("retry_failed"),
-    Case("stop"),
-    Case("stop", {}, None, RUNNING),
-    Case("toggle_result", RESULT),
-    Case("toggle_result", NOT_A_RESULT, Code.RESULT_UNKNOWN),
-    Case("delete_result", RESULT),
-    Case("delete_result", NOT_A_RESULT, Code.RESULT_UNKNOWN),
-    Case("restore_result", RESULT, None, (("delete_result", RESULT),)),
-    Case("restore_result", NOT_A_RESULT, Code.RESULT_UNKNOWN),
-    Case("delete_task", {"task_id": "{done}"}),
-    Case("delete_task", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("delete_task", {"task_id": "{done}"}, Code.BATCH_RUNNING, RUNNING),
-    Case("clear_tasks"),
-    Case("clear_tasks", {}, Code.BATCH_RUNNING, RUNNING),
-    Case("bulk_tasks", {"action": "untick", "task_ids": ["{done}"]}),
-    Case("bulk_tasks", {"action": "drop", "match": {"status": "done"}}),
-    Case("bulk_tasks", {"action": "explode", "task_ids": ["{done}"]}, Code.FIELD_CHOICE),
-    Case("bulk_tasks", {"action": "tick"}, Code.FIELD_REQUIRED),
-    Case("save_result", {**RESULT, "output_dir": "{out}", **FREE_RULE}),
-    Case("save_result", {**RESULT, "output_dir": ""}, Code.OUTPUT_REQUIRED),
-    Case("save_result", {**NOT_A_RESULT, "output_dir": "{out}"}, Code.RESULT_UNKNOWN),
-    Case("save_all", {"output_dir": "{out}", "only_selected": False, **FREE_RULE}),
-    Case("save_all", {"output_dir": "{out}", **BROKEN_RULE}, Code.TEMPLATE_VARIABLE),
-    Case("source_image", {"task_id": "{done}"}),
-    Case("source_image", NOT_A_TASK, Code.TASK_UNKNOWN),
-    Case("source_thumbnail", {"task_id": "{done}", "size": 64}),
-    Case("source_thumbnail", {"task_id": "{done}", "size": 99999}, Code.FIELD_RANGE),
-    Case("result_image", RESULT),
-    Case("result_image", NOT_A_RESULT, Code.RESULT_UNKNOWN),
-    Case("preview_image", {"task_id": "{done}"}, Code.NO_PREVIEW),
-    Case("result_thumbnail", {**RESULT, "size": 64}),
-    Case("result_thumbnail", {**RESULT, "size": "big"}, Code.FIELD_TYPE),
-    Case("list_save_rules"),
-    Case("preview_names", {"limit": 2, **FREE_RULE}),
-    Case("preview_names", BROKEN_RULE, Code.TEMPLATE_VARIABLE),
-    Case("save_rule", {"output_dir": "{out}", **FREE_RULE}),
-    Case("save_rule", BROKEN_RULE, Code.TEMPLATE_VARIABLE),
-    Case("list_trainers"),
-    Case("preflight", {"match": {"status": "done"}}),
-    Case("preflight", {"thresholds": {"unrelated": 99}}, Code.FIELD_RANGE),
-    Case("preflight", {"trainer": "nobody's"}, Code.FIELD_CHOICE),
-    Case("list_findings", {"limit": 5}, None, (("preflight", {}),)),
-    Case("list_findings", {"kind": "nonsense"}, Code.FIELD_CHOICE),
-    Case("export_set", {"output_dir": "{out}", "name": "night", "leave_out": True}),
-    Case("export_set", {"output_dir": "", "name": "night"}, Code.OUTPUT_REQUIRED),
-    Case("set_report", {"path": "{out}/report.html"}),
-    Case("set_report", {"path": "{out}/report.txt"}, Code.REPORT_NAME),
-    Case("get_job", {}, None, (("preflight", {}),)),
-    Case("stop_job"),
-    Case("save_config", {"config": {"user_prompt": "夜", "unheard_of": 1}}),
-    Case("save_config", {"config": {"temperature": 9}}, Code.FIELD_RANGE),
-    Case("save_config", {}, Code.FIELD_REQUIRED),
-    Case("describe_config"),
-    Case("test_config"),
-    Case("test_config", {"config": {"api_url": "ftp://example.test/"}}, Code.URL_SCHEME),
-    Case("save_preset", {"name": "another", "config": {"user_prompt": "水墨"}}),
-    Case("save_preset", {"config": {}}, Code.FIELD_REQUIRED),
-    Case("apply_preset", {"name": "我的 / mine"}),
-    Case("apply_preset", {"name": "nobody's"}, Code.PRESET_UNKNOWN),
-    Case("delete_preset", {"name": "我的 / mine"}),
-    Case("delete_preset", {"name": "nobody's"}, Code.PRESET_UNKNOWN),
-    Case("export_presets"),
-    Case("import_presets", EXPORTED),
-    Case("import_presets", ["no presets"], Code.PRESET_FILE_INVALID),
-    Case("import_presets", {"presets": {"big": {"user_prompt": "x" * 2_200_000}}}, Code.BODY_TOO_LARGE),
-    Case("list_templates"),
-    Case("get_ui"),
-    Case("save_ui", {"settings": {"theme": "dark", "nothing": None}}),
-    Case("save_ui", {"settings": {"much": "x" * 300_000}}, Code.FIELD_RANGE),
-    Case("get_messages", {"language": "en"}),
-    Case("get_messages", {"language": "tlh"}, Code.OPERATION_UNKNOWN),
-    Case("browse_folder", {"path": "{sources}"}),
-    Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
+from tests.support.door_cases import (
+    CANNOT_FAIL,
+    CASES,
+    ONLY_IN_FLIGHT,
+    RESULT,
+    Case,
 )
-CANNOT_FAIL = {
-    "describe_config", "export_presets", "get_job", "get_ui", "list_save_rules", "list_templates", "list_trainers",
-    "retry_failed", "stop", "stop_job",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
