@@ -32,6 +32,8 @@ from tests.support.doors import MESSAGES, config_for
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 
+pytestmark = pytest.mark.timeout(3600)
+
 STATES = int(os.environ.get("STATES", "10"))
 SETTINGS = read_settings({})
 ON_A_TASK = ("get_task", "get_task_debug", "retry_task", "retry_task_clear", "delete_task", "source_thumbnail")

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -18,6 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from engine.errors import Code, NotFound, Problem
 from engine.models import EditOutcome, ImageInfo, SourceType, StoredImage, TaskMatch, TaskSort, TaskStatus
 from engine.tasks.store import NewTask, Store
+
+pytestmark = pytest.mark.timeout(3600)
 
 STATES = int(os.environ.get("STATES", "25"))
 PNG = ImageInfo("image/png", "png", 4, 3)
