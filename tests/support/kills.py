@@ -17,10 +17,11 @@ from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import config_for
 from tests.support.pictures import picture, source_folder
-from tests.support.processes import Served, serving
+from tests.support.processes import Served, killed_while_starting, serving
 from tests.support.replies import inline
 
 RESULTS = 10_000  # result pictures are numbered from here on
+STARTS = 0.2  # share of the kills that come while the program is still starting
 SETTLED = {"done", "stopped", "failed", "partial_success"}
 
 
@@ -65,6 +66,7 @@ class KillRun:
         self.data = folder / "data"
         self.count = count
         self.kills = 0
+        self.kills_at_start = 0
         self.ready_seconds: list[float] = []
         self.adopted = 0
         self._random = random.Random(seed)
@@ -78,8 +80,10 @@ class KillRun:
     def play(self, api: PaidApi, kills: int) -> bool:
         """Kill up to ``kills`` times, or until all is done; whether all is done."""
         self.data.mkdir(parents=True, exist_ok=True)
-        for _ in range(kills):
-            if self._once(api, random_kill=True):
+        while self.kills < kills:
+            if self._started and self._random.random() < STARTS:
+                self._kill_while_starting(api)
+            elif self._once(api, random_kill=True):
                 return True
         return self._once(api, random_kill=False)
 
@@ -103,11 +107,22 @@ class KillRun:
                 return True
             served.process.send_signal(signal.SIGKILL)
             served.process.wait(15)
+        self._killed(api)
+        return False
+
+    def _kill_while_starting(self, api: PaidApi) -> None:
+        """In the middle of taking in what the last kill left behind."""
+        killed_while_starting(self.data, 0.05 + self._random.random() * 0.5)
+        self.kills_at_start += 1
+        self._killed(api)
+
+    def _killed(self, api: PaidApi) -> None:
+        """What must be on the disk, whatever the moment."""
         self.kills += 1
         self._check_files()
+        assert set(self._done.values()) <= self._on_disk, "a picture that was reported done has no file"
         for digest in self._on_disk - self._paid.keys():
             self._paid[digest] = api.calls_for(digest)
-        return False
 
     def _go(self, served: Served, api: PaidApi) -> None:
         config = config_for(api.fake, concurrency_limit=16, max_retries=1)

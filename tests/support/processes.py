@@ -83,6 +83,16 @@ def serving(data: Path, *arguments: str, **environ: str) -> Iterator[Served]:
         process.communicate()
 
 
+def killed_while_starting(data: Path, seconds: float) -> None:
+    """``serve``, killed without warning so long after the process was made, ready or not."""
+    with subprocess.Popen(
+        command("serve"), env=environment(data, PORT="0", STATUS_UI="none"), cwd=data.parent,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        time.sleep(seconds)
+        process.kill()
+
+
 def _address(process: subprocess.Popen[str]) -> tuple[str, list[str]]:
     said: list[str] = []
     end = time.monotonic() + START_SECONDS
