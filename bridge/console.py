@@ -178,7 +178,12 @@ class Console:
         """Tasks of the tool that came before, once; its state.json is kept under another name."""
         found = take_over(self.preferences.stored, self.folder, self.store, self.cache, self.settings.limits)
         if found:
-            shutil.copy2(self.folder / "state.json", self.folder / "state.json.before-takeover")
+            kept = self.folder / "state.json.before-takeover"
+            try:
+                shutil.copy2(self.folder / "state.json", kept)
+                kept.chmod(0o600)  # it holds the key
+            except OSError as error:
+                raise storage_failure(error, kept) from error
             self.preferences.rewrite()
         return found
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_file
 
-from bridge.access import MAX_BODY_BYTES, TOKEN_COOKIE, Access, Request, is_local
+from bridge.access import MAX_BODY_BYTES, TOKEN_COOKIE, UPLOAD_PATH_END, Access, Request, is_local
 from bridge.console import Console
 from bridge.dispatch import Failure, call, failure
 from bridge.events import Hub
@@ -28,6 +28,7 @@ from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Prob
 
 _ID = f"re:{TASK_ID_PATTERN}"
 _FILTERS = {"task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
+_CODES = {404: Code.OPERATION_UNKNOWN, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
 _PICTURE_POLICY = "default-src 'none'; sandbox"
 
 
@@ -90,11 +91,18 @@ class HttpApi:
 
     def _error(self, error: HTTPError) -> bytes:
         """Bottle's own errors (no such route, wrong method, a fault) in the shape of ours."""
-        codes = {404: Code.OPERATION_UNKNOWN, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
-        code = codes.get(error.status_code, Code.INTERNAL if error.status_code >= 500 else Code.NOT_JSON)
-        problem = Problem(code, {"name": request.path[:200], "limit": MAX_BODY_BYTES})
-        view = ProblemView(code, self._console.messages.problem(self._caller().language, problem), problem.params)
         response.content_type = "application/json"
+        return self._said(error.status_code, request.path, self._caller().language)
+
+    def unreadable(self, status: int, path: str, headers: Mapping[str, str]) -> bytes:
+        """The body of an answer to a request that never came to be one; see ``unreadable.Words``."""
+        return self._said(status, path, self._language(headers.get("ACCEPT_LANGUAGE", "")))
+
+    def _said(self, status: int, path: str, language: str) -> bytes:
+        code = _CODES.get(status, Code.INTERNAL if status == 500 else Code.REQUEST_MALFORMED)
+        limit = self._console.settings.max_preset_import if path.endswith(UPLOAD_PATH_END) else MAX_BODY_BYTES
+        problem = Problem(code, {"name": path[:200], "limit": limit})
+        view = ProblemView(code, self._console.messages.problem(language, problem), problem.params)
         return self._encoder.encode(_error_body(view))
 
     @staticmethod
@@ -201,8 +209,11 @@ class HttpApi:
         return static_file(path, root=str(self._webui), headers={"Cache-Control": "no-cache"})
 
     def _caller(self) -> Caller:
-        wish = _headers().get("accept-language") or str(self._console.preferences.ui.get("language", ""))
-        return Caller(pick_language(wish), is_local(request.environ.get("REMOTE_ADDR", "")))
+        language = self._language(_headers().get("accept-language", ""))
+        return Caller(language, is_local(request.environ.get("REMOTE_ADDR", "")))
+
+    def _language(self, accepted: str) -> str:
+        return pick_language(accepted or str(self._console.preferences.ui.get("language", "")))
 
 
 def route_of(operation: Operation) -> str:

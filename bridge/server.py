@@ -18,6 +18,7 @@ from bridge.access import MAX_BODY_BYTES, Access
 from bridge.console import Console
 from bridge.events import MAX_STREAMS, Hub
 from bridge.http_api import HttpApi
+from bridge.unreadable import answered_by
 
 THREADS = MAX_STREAMS + 16
 _STOP_SECONDS = 3.0
@@ -53,8 +54,9 @@ class Server:
         self.on_show: Callable[[], bool] = lambda: False
         self._hub = Hub(console)
         self._channels: dict[Any, Any] = {}
+        api = HttpApi(console, Access(settings, self.port, self.token), self._hub, self._show)
         self._server: Any = create_server(
-            HttpApi(console, Access(settings, self.port, self.token), self._hub, self._show).app(),
+            api.app(),
             sockets=[bound],
             map=self._channels,
             threads=THREADS,
@@ -65,6 +67,7 @@ class Server:
             max_request_header_size=64 * 1024,
             clear_untrusted_proxy_headers=True,
         )
+        self._server.channel_class = answered_by(api.unreadable)
         self._host = settings.host
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 

@@ -257,23 +257,28 @@ def origin(url: str) -> str:
     return f"{parts.scheme.lower()}://{parts.hostname.rstrip('.').lower()}:{port}"
 
 
-def shares_origin(config: ApiConfig, other: ApiConfig) -> bool:
-    """Whether the key of one may go to the API of the other."""
-    place = origin(config.api_url)
-    return bool(place) and place == origin(other.api_url)
+def may_lend_key(holder: ApiConfig, sender: ApiConfig) -> bool:
+    """Whether the key of ``holder`` may go where ``sender`` sends it: the same origin, and no proxy that could read it.
+
+    A proxy reads all of a plain http call: then it must be the holder's, or one that the configuration does not name.
+    """
+    place = origin(holder.api_url)
+    if not place or place != origin(sender.api_url):
+        return False
+    return place.startswith("https:") or sender.proxy.strip() in ("", "direct", holder.proxy.strip())
 
 
 def with_stored_key(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
     """Fill in the stored key where ``sent`` has the placeholder or none.
 
-    The first stored configuration of the same origin gives its key. Where keys are stored, but none for this
-    origin, the key must be entered: it never follows to another origin.
+    The first stored configuration that may lend its key gives it. Where keys are stored, but none that may go there,
+    the key must be entered: it never follows to another origin.
     """
     if sent.api_key not in ("", KEY_PLACEHOLDER):
         return sent
     holders = [config for config in stored if config.api_key]
     for config in holders:
-        if shares_origin(config, sent):
+        if may_lend_key(config, sent):
             return msgspec.structs.replace(sent, api_key=config.api_key)
     if holders or sent.api_key:
         raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")

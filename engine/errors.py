@@ -123,6 +123,7 @@ class Code(StrEnum):
     METHOD_NOT_ALLOWED = "method_not_allowed"
     CONTENT_TYPE_REFUSED = "content_type_refused"
     BODY_TOO_LARGE = "body_too_large"
+    REQUEST_MALFORMED = "request_malformed"
     INTERNAL = "internal"
 
 

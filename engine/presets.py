@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER, ApiConfig, loses, parse_stored, shares_origin
+from engine.config import KEY_PLACEHOLDER, ApiConfig, loses, may_lend_key, parse_stored
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import keep_copy, read_json, write_json
 
@@ -98,7 +98,7 @@ def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
     if config.api_key not in ("", KEY_PLACEHOLDER):
         return config
     for other in stored:
-        if other is not None and other.api_key and shares_origin(other, config):
+        if other is not None and other.api_key and may_lend_key(other, config):
             return msgspec.structs.replace(config, api_key=other.api_key)
     return msgspec.structs.replace(config, api_key="")
 

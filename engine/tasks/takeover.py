@@ -6,6 +6,7 @@ import os
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -17,6 +18,9 @@ from engine.tasks.store import NewTask, Store
 
 _KEPT_STATES = (TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS, TaskStatus.FAILED)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_AFTER_NAME = re.compile(r"(_[0-9]{1,4})?(\.[A-Za-z0-9]{1,8})?")
+"""What may follow a hash or id in the name of its file: which picture of several, and what kind of file."""
+_MAX_WORDS = 2000
 _NOT_ASKED_AGAIN = "old-state"  # as a fingerprint: no start ever asks for the same thing
 
 
@@ -26,7 +30,7 @@ def take_over(old: dict[str, Any], folder: Path, store: Store, cache: Cache, lim
     Ids stay what they were. Answers how many came over, and how many result files were missing. A store with tasks of
     its own is left alone; one that an interrupted takeover left half full is filled anew.
     """
-    entries = [entry for entry in _list(old.get("tasks")) if isinstance(entry, dict) and entry.get("source_path")]
+    entries = [entry for entry in _list(old.get("tasks")) if isinstance(entry, dict) and _text(entry, "source_path")]
     if not entries or any(task.fingerprint != _NOT_ASKED_AGAIN for task in store.tasks(TaskMatch())):
         return []
     store.clear()
@@ -46,7 +50,7 @@ def take_over(old: dict[str, Any], folder: Path, store: Store, cache: Cache, lim
                 continue
             images.append(image)
             names[image.hash] = result_ids.take(result)
-            dropped.append((task_id, image.hash, bool(result.get("selected", True)), bool(result.get("deleted"))))
+            dropped.append((task_id, image.hash, _flag(result, "selected", True), _flag(result, "deleted", False)))
         store.finish(_outcome(task_id, entry, images), names)
     _mark(store, dropped)
     return [Problem(Code.OLD_STATE_TAKEN_OVER, {"tasks": len(ids), "missing": lost})]
@@ -76,37 +80,63 @@ class _OldFiles:
         self._cached = sorted((path.name, path) for path in inside)
 
     def of(self, result: dict[str, Any]) -> Iterator[Path]:
-        """Files that an old result may mean: any text in it that names a file in the folder, then its hash or id."""
-        texts = [value for value in result.values() if isinstance(value, str) and 0 < len(value) < 4096]
-        for text in texts:
+        """Files that an old result may mean: any text in it that names a file in the folder, then its hash or id.
+
+        Nothing that is no plain file, and nothing outside of the folder, by whatever link.
+        """
+        for path in self._meant(result):
             try:
-                path = (self._folder / text).resolve()
-                if path.is_relative_to(self._folder) and path.is_file():
-                    yield path
+                real = path.resolve()
+                if real.is_relative_to(self._folder) and real.is_file():
+                    yield real
             except (OSError, ValueError, RuntimeError):
                 continue  # a text that cannot be a path
+
+    def _meant(self, result: dict[str, Any]) -> Iterator[Path]:
+        texts = [value for value in result.values() if isinstance(value, str) and 0 < len(value) < 4096]
+        for text in texts:
+            yield self._folder / text
         for text in texts:  # the folder may have moved since
-            yield from self._starting_with(PureWindowsPath(text).name, whole=True)
+            yield from self._moved(PureWindowsPath(text).parts)
         for key in ("hash", "id"):
             name = result.get(key)
-            if isinstance(name, str) and name.isalnum():
-                yield from self._starting_with(name)
+            if isinstance(name, str) and _ID.fullmatch(name):
+                yield from self._named(name)
+                for start in (name + ".", name + "_"):
+                    yield from (path for found, path in self._from(start) if _AFTER_NAME.fullmatch(found, len(name)))
 
-    def _starting_with(self, name: str, *, whole: bool = False) -> Iterator[Path]:
-        for number in range(bisect_left(self._cached, (name, Path())), len(self._cached)):
-            found, path = self._cached[number]
-            if not found.startswith(name) or (whole and found != name):
+    def _moved(self, parts: tuple[str, ...]) -> Iterator[Path]:
+        """The file that ends like this path; none where several do so equally well."""
+        alike = self._named(parts[-1]) if parts else []
+        if len(alike) > 1:
+            scores = [_common_end(path.parts, parts) for path in alike]
+            alike = [path for path, score in zip(alike, scores, strict=True) if score == max(scores)]
+        if len(alike) == 1:
+            yield alike[0]
+
+    def _named(self, name: str) -> list[Path]:
+        return [path for _, path in takewhile(lambda item: item[0] == name, self._from(name))]
+
+    def _from(self, start: str) -> Iterator[tuple[str, Path]]:
+        """Cached files whose names begin so, in order."""
+        for number in range(bisect_left(self._cached, (start, Path())), len(self._cached)):
+            if not self._cached[number][0].startswith(start):
                 return
-            yield path
+            yield self._cached[number]
+
+
+def _common_end(path: tuple[str, ...], other: tuple[str, ...]) -> int:
+    pairs = zip(reversed(path), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _new_task(entry: dict[str, Any], ids: _Ids) -> NewTask:
-    path = str(entry["source_path"])
-    return NewTask(path, str(entry.get("source_name") or Path(path).name), _NOT_ASKED_AGAIN, ids.take(entry))
+    path = _text(entry, "source_path")
+    return NewTask(path, _text(entry, "source_name") or Path(path).name or path, _NOT_ASKED_AGAIN, ids.take(entry))
 
 
 def _said(entry: dict[str, Any], key: str) -> Problem:
-    return Problem(Code.UPSTREAM_ERROR, {"message": str(entry.get(key) or ""), "status": None})
+    return Problem(Code.UPSTREAM_ERROR, {"message": str(entry.get(key) or "")[:_MAX_WORDS], "status": None})
 
 
 def _outcome(task_id: str, entry: dict[str, Any], images: list[StoredImage]) -> EditOutcome:
@@ -129,6 +159,8 @@ def _outcome(task_id: str, entry: dict[str, Any], images: list[StoredImage]) -> 
 def _take_result(result: dict[str, Any], files: _OldFiles, cache: Cache, limits: EditLimits) -> StoredImage | None:
     for file in files.of(result):
         try:
+            if file.stat().st_size > limits.max_candidate_bytes:
+                continue
             data = file.read_bytes()
             info = check_picture(data, limits.max_candidate_bytes)
             digest = cache.put(data, info.extension)
@@ -149,8 +181,22 @@ def _mark(store: Store, marks: list[tuple[str, str, bool, bool]]) -> None:
                 store.mark_result(task_id, result.id, selected=selected, deleted=deleted)
 
 
+def _text(entry: dict[str, Any], key: str) -> str:
+    value = entry.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _flag(entry: dict[str, Any], key: str, default: bool) -> bool:
+    """Yes or no, also as a number; any other value says nothing."""
+    value = entry.get(key)
+    return bool(value) if isinstance(value, (bool, int, float)) else default
+
+
 def _number(value: Any, most: int) -> int | None:
-    return value if isinstance(value, int) and 0 <= value <= most else None
+    """A whole number from 0 to ``most``, also one that was written as 2.0; a bool is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        return None
+    return int(value) if value == int(value) else None
 
 
 def _list(value: Any) -> list[Any]:

@@ -14,10 +14,10 @@ from engine.config import (
     ApiConfig,
     ApiMode,
     describe,
+    may_lend_key,
     origin,
     parse_entered,
     parse_stored,
-    shares_origin,
     with_stored_key,
 )
 from engine.errors import Code, InvalidInput
@@ -116,7 +116,26 @@ def test_prompts_keep_their_spaces_and_short_fields_do_not() -> None:
 def test_origin(url: str, place: str) -> None:
     """Scheme, host and port in one writing; nothing for what can be read in two ways."""
     assert origin(url) == place
-    assert shares_origin(ApiConfig(api_url=url), ApiConfig(api_url=url)) is bool(place)
+    assert may_lend_key(ApiConfig(api_url=url), ApiConfig(api_url=url)) is bool(place)
+
+
+@pytest.mark.parametrize(
+    ("url", "held", "sent", "lent"),
+    [
+        ("http://a.test/", "", "", True),
+        ("http://a.test/", "", "direct", True),
+        ("http://a.test/", "http://mine:1", "", True),
+        ("http://a.test/", "http://mine:1", " http://mine:1 ", True),
+        ("http://a.test/", "", "http://other:1", False),
+        ("http://a.test/", "http://mine:1", "socks5://other:1", False),
+        ("http://127.0.0.1:8000/", "direct", "http://other:1", False),
+        ("https://a.test/", "", "http://other:1", True),
+    ],
+)
+def test_a_proxy_that_could_read_the_key_does_not_get_it(url: str, held: str, sent: str, lent: bool) -> None:
+    """Plain http through a proxy shows it all: only where the key was entered with this proxy, or none is named."""
+    holder = ApiConfig(api_url=url, api_key="k", proxy=held)
+    assert may_lend_key(holder, ApiConfig(api_url=url, proxy=sent)) is lent
 
 
 def test_stored_keys_are_found_by_origin() -> None:

@@ -65,6 +65,10 @@ def test_any_old_state_is_taken_over(old: dict[str, Any]) -> None:
         take_over(old, folder, store, cache, EditLimits())
         known = {result.hash for task in store.tasks(TaskMatch()) for result in task.results}
         assert all(cache.read(digest, "png") in (picture(1), picture(2)) for digest in known)
+        for task in store.tasks(TaskMatch()):
+            assert 0 <= task.attempts <= 1_000_000
+            assert task.http_status is None or 0 <= task.http_status <= 999
+            assert task.source_name
         assert sum(store.counts().values()) == len(store.ids(TaskMatch()))
         assert (folder / "cache" / "ab.png").read_bytes() == picture(1)
         store.close()

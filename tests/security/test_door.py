@@ -5,7 +5,9 @@ The routes are those that the program has, so that a new one is covered on the d
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import re
 import socket
 from collections.abc import Iterator
@@ -207,19 +209,34 @@ def test_an_oversized_body_is_refused(untouched: Filled) -> None:
         size = most + FORM_OVERHEAD_BYTES + 1 if route.path == IMPORT else MAX_BODY_BYTES + 1
         answer = untouched.door.ask(route.method, route.path, content=b" " * size, headers=headers)
         refused(answer, 413, "body_too_large", route)
-    head = (
-        f"POST /api/tasks/stop HTTP/1.1\r\nHost: 127.0.0.1:{untouched.door.server.port}\r\n"
-        "Content-Type: application/json\r\nContent-Length: 1000000000\r\n\r\n"
-    )
-    assert raw(untouched.door.server.port, head.encode()).startswith(b"HTTP/1.1 413")
+    port = untouched.door.server.port
+    for path, limit, length in (("/api/tasks/stop", MAX_BODY_BYTES, 10**9), (IMPORT, most, 10**18)):
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        answer_head, _, body = raw(port, f"{head}Content-Length: {length}\r\n\r\n".encode()).partition(b"\r\n\r\n")
+        assert answer_head.startswith(b"HTTP/1.1 413"), path
+        assert b"application/json" in answer_head, path
+        told = json.loads(body)
+        assert (told["code"], told["params"]["limit"], told["detail"]) == ("body_too_large", limit, told["message"])
 
 
-def test_a_chunked_body_counts_too(untouched: Filled) -> None:
-    """A length that is not announced is found out."""
-    flood = (b" " * 65536 for _ in range(MAX_BODY_BYTES // 65536 + 1))
-    headers = {"Content-Type": "application/json"}
-    answer = untouched.door.ask("POST", "/api/tasks/stop", content=flood, headers=headers)
-    refused(answer, 413, "body_too_large", Route("POST", "/api/tasks/stop"))
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_chunked_body_counts_too(untouched: Filled, times: int) -> None:
+    """A length that is not announced is found out, also where it is more than the server itself would read."""
+    port = untouched.door.server.port
+    head = f"POST /api/tasks/stop HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+    piece = b"10000\r\n" + b" " * 0x10000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), 30) as client:
+        client.sendall(f"{head}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        with contextlib.suppress(ConnectionError):  # it may stop reading as soon as it is too much
+            for _ in range(times * MAX_BODY_BYTES // 0x10000 + 1):
+                client.sendall(piece)
+            client.sendall(b"0\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while more := client.recv(65536):
+                answer += more
+    assert answer.startswith(b"HTTP/1.1 413") or (times > 1 and not answer)
+    assert not answer or b'"body_too_large"' in answer
 
 
 def test_a_slow_body_does_nothing_and_holds_up_nobody(untouched: Filled) -> None:

@@ -24,6 +24,7 @@ import pytest
 
 from bridge.logs import open_log
 from engine.config import ApiMode
+from tests.fakes.peers import Peer, read_request
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import Door, config_for, open_door, until
 from tests.support.pictures import picture, source_folder
@@ -236,6 +237,34 @@ def test_no_change_takes_the_key_along(two: tuple[Door, FakeUpstream, FakeUpstre
         never_told(theirs)
     told = [request for request in ours.requests if request.headers.get("authorization") == f"Bearer {KEYS['openai']}"]
     assert told, "the first API was asked with its key all the while"
+
+
+@pytest.mark.parametrize("masked", ["", "********"])
+def test_no_change_shows_the_key_to_another_proxy(
+    two: tuple[Door, FakeUpstream, FakeUpstream, Path], masked: str
+) -> None:
+    """A proxy reads a plain http call whole: form, preset and a stranger's file may not put one in between."""
+    door, ours, _, source = two
+    seen: list[bytes] = []
+    with Peer(lambda client: seen.append(read_request(client))) as proxy:
+        config = {**config_for(ours), "api_key": masked, "proxy": f"http://127.0.0.1:{proxy.port}"}
+        exported = {"presets": {"mine": config, "new": config}, "current_config": config}
+        for path, body in (
+            ("/api/config/current", {"config": config}),
+            ("/api/tasks/start", {"input_path": str(source), "config": config}),
+            ("/api/presets/save", {"name": "mine", "config": config}),
+            ("/api/presets/import", exported),
+            ("/api/presets/apply", {"name": "new"}),
+            ("/api/presets/apply", {"name": "mine"}),
+            ("/api/tasks/start", {"input_path": str(source)}),
+            ("/api/tasks/retry_failed", {}),
+        ):
+            door.ask("POST", path, body)
+            door.wait_idle()
+        for request in seen:
+            assert_absent(KEYS["openai"], request, "what the proxy read")
+    told = [request for request in ours.requests if request.headers.get("authorization") == f"Bearer {KEYS['openai']}"]
+    assert told, "the API was asked with its key, past the proxy"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

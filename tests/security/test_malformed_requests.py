@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 import pytest
 
+from engine.errors import Code
 from tests.support.doors import Door, open_door
 from tests.support.wire import raw
 
@@ -72,6 +74,18 @@ def survives(door: Door, method: str, path: str, headers: bytes = b"", body: byt
     host = b"Host: 127.0.0.1:%d\r\nConnection: close\r\n" % door.server.port
     answer = raw(door.server.port, f"{method} {path} HTTP/1.1\r\n".encode() + host + headers + b"\r\n" + body)
     assert re.match(rb"HTTP/1\.[01] ([234]\d\d|501) ", answer), answer[:200]
+    if answer[9:10] in (b"4", b"5") and method != "HEAD":
+        refused_in_json(answer)
+
+
+def refused_in_json(answer: bytes) -> None:
+    """A refusal has one shape, whoever refuses: ours, Bottle, or the server below both."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert re.search(rb"\r\ncontent-type: application/json\r\n", head + b"\r\n", re.IGNORECASE), head
+    assert re.search(rb"\r\nx-content-type-options: nosniff", head, re.IGNORECASE), head
+    told = json.loads(body)
+    assert told["code"] in set(Code), told
+    assert told["message"] == told["detail"] == told["error"]["message"]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -111,5 +125,7 @@ def test_odd_bodies(door: Door, body: bytes) -> None:
 )
 def test_odd_first_lines(door: Door, line: bytes) -> None:
     """Whatever comes back, the next request is answered."""
-    raw(door.server.port, line + b"\r\n\r\n")
+    answer = raw(door.server.port, line + b"\r\n\r\n")
+    if answer.startswith((b"HTTP/1.0 4", b"HTTP/1.1 4")):
+        refused_in_json(answer)
     assert door.ask("GET", "/index.html").status_code == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,100 @@ def test_odd_entries_spoil_nothing(tmp_path: Path, store: Store) -> None:
     assert len({one.id for one in tasks}) == 4
     assert tasks[1].id == "same"
     assert all(one.results == [] for one in tasks), "nothing outside of the folder is taken"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("r10.png", {"id": "r1"}),
+        ("r1b.png", {"id": "r1"}),
+        ("r1-2.png", {"id": "r1"}),
+        ("ab12.png", {"hash": "ab1"}),
+        ("ab1_x.png", {"hash": "ab1"}),
+        ("far.png", {"hash": "f"}),
+        ("r1.png.old.png", {"id": "r1"}),
+    ],
+)
+def test_a_name_that_only_begins_alike_is_anothers(
+    tmp_path: Path, store: Store, name: str, given: dict[str, Any]
+) -> None:
+    """A missing file is not replaced by the picture of another result."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / name).write_bytes(picture(2))
+    tasks, told = taken(tmp_path, store, task({"selected": True, **given}))
+    assert told["missing"] == 1
+    assert tasks[0].results == []
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path, store: Store) -> None:
+    """A folder that moved keeps its order inside; where that does not tell, nothing is guessed."""
+    for folder, number in (("t1", 1), ("t2", 2)):
+        (tmp_path / "cache" / folder).mkdir(parents=True)
+        (tmp_path / "cache" / folder / "0.png").write_bytes(picture(number))
+    tasks, told = taken(
+        tmp_path,
+        store,
+        task({"p": "/old/cache/t1/0.png"}),
+        task({"p": "D:\\old\\cache\\t2\\0.png"}, id="t2"),
+        task({"p": "/elsewhere/0.png"}, id="t3"),
+    )
+    hashes = [[result.hash for result in one.results] for one in tasks]
+    assert hashes == [[hashlib.sha256(picture(1)).hexdigest()], [hashlib.sha256(picture(2)).hexdigest()], []]
+    assert told["missing"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes, and links that anybody may make")
+def test_only_plain_files_of_the_folder_are_read(tmp_path: Path, store: Store) -> None:
+    """A pipe holds nobody up, and no link leads out of the folder."""
+    (tmp_path / "outside.png").write_bytes(picture(1))
+    cache = tmp_path / "data" / "cache"
+    cache.mkdir(parents=True)
+    os.mkfifo(cache / "r1.png")
+    (cache / "r2.png").symlink_to(tmp_path / "outside.png")
+    (cache / "r3.png").symlink_to("/dev/zero")
+    (cache / "r4.png").write_bytes(picture(4) + bytes(EditLimits().max_candidate_bytes))
+    results = [{"id": f"r{number}", "path": f"cache/r{number}.png"} for number in range(1, 5)]
+    tasks, told = taken(tmp_path / "data", store, task(*results))
+    assert (tasks[0].results, told["missing"]) == ([], 4)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "http_status", "kept"),
+    [
+        (2.0, 200.0, (2, 200)),
+        (True, False, (0, None)),
+        (2.5, 200.5, (0, None)),
+        (float("nan"), float("inf"), (0, None)),
+        (-1, -200, (0, None)),
+        (2**200, 10**30, (0, None)),
+        (1e300, -1e300, (0, None)),
+        ("2", "200", (0, None)),
+        ([2], {"a": 1}, (0, None)),
+    ],
+)
+def test_odd_numbers(tmp_path: Path, store: Store, attempts: Any, http_status: Any, kept: tuple[int, int]) -> None:
+    """A number that was written as 2.0 is one; what is none, or makes no sense, counts as not given."""
+    tasks, _ = taken(tmp_path, store, task(attempts=attempts, http_status=http_status))
+    assert (tasks[0].attempts, tasks[0].http_status) == kept
+
+
+def test_odd_marks_and_words(tmp_path: Path, store: Store) -> None:
+    """A mark is yes or no, also as a number; paths and names are texts or not there; words are cut."""
+    (tmp_path / "cache").mkdir()
+    for number in range(1, 6):
+        (tmp_path / "cache" / f"r{number}.png").write_bytes(picture(number))
+    marks: list[tuple[Any, Any]] = [(0, 1), (1.0, 0.0), ("no", "yes"), (None, None), ([], {})]
+    results = [{"id": f"r{number}", "selected": a, "deleted": b} for number, (a, b) in enumerate(marks, 1)]
+    tasks, told = taken(
+        tmp_path, store,
+        task(*results, source_name=["a"], last_warning="w" * 9999, status="partial_success"),
+        *({"source_path": value} for value in (5, True, ["/a"], {"a": 1}, 0.5)),
+    )  # fmt: skip
+    assert told == {"tasks": 1, "missing": 0}
+    assert tasks[0].source_name == "a_start.png"
+    assert [(one.selected, one.deleted) for one in tasks[0].results] == [(False, True)] + [(True, False)] * 4
+    assert tasks[0].warning is not None
+    assert len(str(tasks[0].warning.params["message"])) == 2000
 
 
 def test_a_store_with_tasks_of_its_own_is_left_alone(tmp_path: Path, store: Store) -> None:
