@@ -15,14 +15,17 @@ from engine.errors import (
     Code,
     ConsoleError,
     EditFailed,
+    NetworkFailed,
+    PictureRejected,
     Problem,
     Stopped,
     StorageFailed,
+    UpstreamRefused,
 )
 from engine.images.cache import Cache
 from engine.images.discover import read_source
 from engine.images.picture import check_picture
-from engine.models import EditJob, EditOutcome, ImageRef, SourceType, StoredImage, TaskStatus
+from engine.models import EditJob, EditOutcome, ImageInfo, ImageRef, SourceType, StoredImage, TaskStatus
 from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER
@@ -31,6 +34,7 @@ from engine.tasks.plan import Asked, asked, own_config
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.base64_text import decode_base64
 from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import wait_as_told
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, status_failure
@@ -180,6 +184,8 @@ class _Edit:
         answer = reader.finish()
         if cut is None and not answer.refs:
             cut = answer.error
+            if isinstance(cut, UpstreamRefused):
+                wait_as_told(cut, response.headers, self._tools.now())
         if cut is not None and not answer.refs:
             raise cut
         return answer, cut or answer.error
@@ -188,6 +194,9 @@ class _Edit:
         largest = self._job.limits.max_candidate_bytes * 2 * self._config.result_count + 2**22
         events = EventReader(largest)
         try:
+            if response.headers.get("content-type", "").lower().startswith("image/"):
+                reader.picture(response.read(self._job.limits.max_candidate_bytes))
+                return None
             for chunk in response.chunks():
                 self._take(reader, events.feed(chunk))
             self._take(reader, events.close())
@@ -230,13 +239,20 @@ class _Edit:
             self._warning = Problem(
                 Code.SOME_CANDIDATES_REFUSED, {"refused": len(reasons), "named": named, "reason": reason}
             )
-        elif cut is not None:
+        elif cut is not None and not self._came_after_all(cut):
             self._warning = cut.problem
 
+    def _came_after_all(self, cut: ConsoleError) -> bool:
+        """Whether a line that broke took nothing away: as many pictures as were asked for had come."""
+        return isinstance(cut, NetworkFailed) and len(self._images) >= self._config.result_count
+
     def _keep(self, ref: ImageRef, number: int, of: int) -> None:
-        data = self._download(ref) if ref.source_type is SourceType.URL else decode_base64(ref.value)
+        if ref.source_type is SourceType.URL:
+            data, info = self._download(ref)
+        else:
+            data = decode_base64(ref.value)
+            info = check_picture(data, self._job.limits.max_candidate_bytes)
         self._log.stage = "storing"
-        info = check_picture(data, self._job.limits.max_candidate_bytes)
 
         def announce(digest: str) -> None:
             image = StoredImage(digest, len(data), info, ref.source_type)
@@ -245,18 +261,11 @@ class _Edit:
         digest = self._put(data, info.extension, announce)
         self._images.setdefault(digest, StoredImage(digest, len(data), info, ref.source_type))
 
-    def _download(self, ref: ImageRef) -> bytes:
+    def _download(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
         self._log.stage = "downloading"
         config = self._config
         return call_with_retries(
-            lambda _: self._tools.transport.fetch(
-                ref.value,
-                proxy=config.proxy,
-                unlocked=config.unlock_local_download_url,
-                timeout=config.timeout_seconds,
-                cancel=self._cancel,
-                max_bytes=self._job.limits.max_candidate_bytes,
-            ),
+            lambda _: self._fetch(ref.value),
             max_retries=config.max_retries,
             interval=config.retry_interval,
             wait=self._wait,
@@ -265,6 +274,24 @@ class _Edit:
             ),
             random=self._tools.random,
         )
+
+    def _fetch(self, url: str) -> tuple[bytes, ImageInfo]:
+        """One try of a download. What is no picture, or half of one, may be whole the next time: that costs nothing."""
+        config, limit = self._config, self._job.limits.max_candidate_bytes
+        data = self._tools.transport.fetch(
+            url,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_download_url,
+            timeout=config.timeout_seconds,
+            cancel=self._cancel,
+            max_bytes=limit,
+        )
+        try:
+            return data, check_picture(data, limit)
+        except PictureRejected as error:
+            if error.code not in (Code.PICTURE_BROKEN, Code.PICTURE_NOT_IMAGE):
+                raise
+            raise AnswerUnusable(error.code, retryable=True) from None
 
     def _put(self, data: bytes, extension: str, announce: Callable[[str], None]) -> str:
         """Into the cache; where that fails it is tried again until it works or is stopped: this picture is paid for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import msgspec
 
 from engine.config import ApiMode
@@ -66,6 +68,11 @@ class AnswerReader:
             reader = EventReader(len(body) + 1)
             for event in [*reader.feed(body), *reader.close()]:
                 self.feed(event)
+
+    def picture(self, body: bytes) -> None:
+        """Take a body that is the picture itself, as its content type says."""
+        self._gathered.image(b64encode(body).decode("ascii"), "body")
+        self._gathered.end()
 
     def finish(self) -> Answer:
         """What the answer came to. To be called once, after the last event."""

@@ -9,6 +9,7 @@ import html
 import re
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from math import isfinite
 from typing import Any
 
@@ -54,7 +55,8 @@ _MODEL = re.compile(
 _PARAMETER = re.compile(
     r"(?:unknown|unsupported|unrecognized|unexpected|invalid|extra|missing|additional)(?: required| request)?"
     r" (?:parameter|argument|field|name|key|property|value for)s?(?: supplied| value)?(?: ?: ?[`'\"]?| ?[`'\"])"
-    r"([A-Za-z_][\w.\[\]-]{0,63})",
+    r"([A-Za-z_][\w.\[\]-]{0,63})|"
+    r"(?:argument|parameter|field)s? (?:is )?not supported[^:.]{0,40}: ?[`'\"]?([A-Za-z_]\w{0,63})",  # xAI
     re.IGNORECASE,
 )
 _PASSING = re.compile(
@@ -95,6 +97,7 @@ def status_failure(status: int, headers: Mapping[str, str], body: bytes, now: fl
     """
     facts = _read_body(body)
     code, retryable = _judge_status(status, facts)
+    facts.message = facts.message or _phrase(status)
     wait = None
     if retryable:
         wait = retry_after(headers, now, limited=code is Code.RATE_LIMITED)
@@ -120,6 +123,14 @@ def event_failure(error: object, http_status: int | None = 200) -> UpstreamRefus
         code, retryable = _judge_words(facts)
     wait = facts.retry_after if retryable else None
     return _refusal(code, retryable, facts, http_status=http_status, status=named or http_status, wait=wait)
+
+
+def wait_as_told(failure: UpstreamRefused, headers: Mapping[str, str], now: float) -> None:
+    """Note in a retryable failure inside an answer how long that answer's headers ask to wait, unless it says so."""
+    if failure.retryable and failure.retry_after is None:
+        wait = retry_after(headers, now, limited=failure.code is Code.RATE_LIMITED)
+        if wait is not None:
+            failure.retry_after = failure.params["retry_after"] = min(wait, _LONGEST_WAIT)
 
 
 def content_failure(message: str, http_status: int | None = 200) -> UpstreamRefused:
@@ -188,6 +199,14 @@ def _judge_words(facts: _Facts) -> tuple[Code, bool]:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
+def _phrase(status: int) -> str:
+    """What a status means, for a refusal without a word."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
 def _read_body(body: bytes) -> _Facts:
     text = body.decode("utf-8-sig", "replace")
     facts = _Facts()
@@ -241,7 +260,7 @@ def _read_object(value: dict[str, Any], facts: _Facts, depth: int) -> None:
 
 def _named_parameter(message: str) -> str | None:
     found = _PARAMETER.search(message)
-    return found.group(1).rstrip(".") if found else None
+    return (found.group(1) or found.group(2)).rstrip(".") if found else None
 
 
 def readable(text: str) -> str:
@@ -275,7 +294,7 @@ def retry_after(headers: Mapping[str, str], now: float, *, limited: bool) -> flo
     if milliseconds is not None:
         return milliseconds / 1000
     if asked := lower.get("retry-after"):
-        seconds = _number(asked)
+        seconds = _number(asked.partition(",")[0])  # sent twice, it comes joined
         return seconds if seconds is not None else _until_date(asked, now)
     if not limited:
         return None

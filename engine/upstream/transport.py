@@ -35,7 +35,8 @@ IDLE_SECONDS = 4.0
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SAME_METHOD_REDIRECTS = frozenset({307, 308})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-RETRYABLE_DOWNLOAD = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+# 403 and 404: what storages say of a file that is not there yet. 52x and 529: a CDN's word for a failed origin.
+RETRYABLE_DOWNLOAD = frozenset({403, 404, 408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 
 
 class _Trip(msgspec.Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from engine.upstream.transport import Transport
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import until
 from tests.support.pictures import picture
-from tests.support.replies import inline
+from tests.support.replies import MODES, PATHS, by_url, inline
 
 CHAT = ApiMode.CHAT_COMPLETIONS
 
@@ -135,3 +136,63 @@ def test_previews_are_progress(bench: Bench) -> None:
     bench.cancel.cancel()
     thread.join(10)
     assert (outcomes[0].status, outcomes[0].images) == (TaskStatus.STOPPED, [])
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        Script(b"gone", status=404),
+        Script(b"<Error>AccessDenied</Error>", status=403),
+        Script(b"", status=520),
+        Script(picture(2)[:-30], content_type="image/png", framing="close"),
+        Script(b"<html>one moment</html>", content_type="text/html"),
+        Script(b"", content_type="image/png"),
+    ],
+)
+def test_a_download_that_may_come_is_tried_again(bench: Bench, first: Script) -> None:
+    """A file that is not there yet, half of it or a page in its place: fetched again, and the API is asked once."""
+    bench.fake.answer(by_url(CHAT, bench.fake.url("/late.png")), first, Script(picture(2), content_type="image/png"))
+    outcome = bench.run(max_retries=1)
+    assert (outcome.status, len(outcome.images), outcome.attempts) == (TaskStatus.DONE, 1, 1)
+    assert [request.method for request in bench.fake.requests] == ["POST", "GET", "GET"]
+
+
+def test_a_download_that_stays_broken(bench: Bench) -> None:
+    """The reason is that of the last try; the others count as they did."""
+    url = bench.fake.route("/page", Script(b"<html></html>", content_type="text/html"))
+    bench.fake.answer(by_url(CHAT, url))
+    outcome = bench.run(max_retries=2)
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.params["reason"]) == (Code.CANDIDATES_REFUSED, Code.PICTURE_NOT_IMAGE)
+    assert [request.method for request in bench.fake.requests] == ["POST", "GET", "GET", "GET"]
+
+
+@pytest.mark.parametrize("ending", ["close", "reset"])
+@pytest.mark.parametrize(("count", "status"), [(1, TaskStatus.DONE), (2, TaskStatus.PARTIAL_SUCCESS)])
+def test_a_line_that_breaks_behind_the_picture(bench: Bench, ending: str, count: int, status: TaskStatus) -> None:
+    """When all pictures that were asked for have come, what follows is not missed; else the task says so."""
+    script = inline(CHAT, picture(2), framing="chunked")
+    bench.fake.answer(replace(script, stop_at=script.body.index(b"\n\n") + 2, ending=ending))
+    outcome = bench.run(max_retries=2, result_count=count)
+    assert (outcome.status, len(outcome.images), outcome.attempts) == (status, 1, 1)
+    assert (outcome.warning is None) == (status is TaskStatus.DONE)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_answer_that_is_the_picture(bench: Bench, mode: ApiMode) -> None:
+    """Some APIs send the bytes themselves: paid for like any other, and kept as they came."""
+    bench.fake.answer(Script(picture(2), content_type="image/png", pieces=(7,)))
+    outcome = bench.run(api_url=bench.fake.url(PATHS[mode]))
+    assert outcome.status is TaskStatus.DONE
+    assert bench.cache.read(outcome.images[0].hash, "png") == picture(2)
+
+
+def test_headers_of_an_answer_that_holds_an_error(bench: Bench) -> None:
+    """A limit that is told with status 200 is waited for as its headers say."""
+    error = {"error": {"message": "rate limit", "code": 429}}
+    bench.fake.answer(Script.json(error, headers={"Retry-After": "2"}), inline(CHAT, picture(2)))
+    outcome = bench.run(max_retries=1)
+    assert (outcome.status, outcome.attempts) == (TaskStatus.DONE, 2)
+    delays = [entry.data["delay"] for entry in outcome.log if entry.kind == "retry"]
+    assert delays
+    assert delays[0] >= 2

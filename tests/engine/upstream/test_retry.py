@@ -86,6 +86,7 @@ def test_codes(status: int, body: bytes | str, code: Code) -> None:
         ('{"detail":[{"loc":["body","size"],"msg":"unexpected value"}]}', "size"),
         ('{"error":{"message":"bad value","param":"image[0].url"}}', "image[0].url"),
         ("Unknown parameter: partial_images", "partial_images"),
+        ('{"error":"Argument not supported on this model: presencePenalty"}', "presencePenalty"),
     ],
 )
 def test_refused_parameters_are_named(body: bytes | str, parameter: str) -> None:
@@ -109,7 +110,7 @@ def test_refused_parameters_are_named(body: bytes | str, parameter: str) -> None
         ('"only words"', "only words"),
         ("plain\n  words", "plain words"),
         ("{}", "{}"),
-        ("", ""),
+        ("", "Service Unavailable"),
         (b"\xff\xfe", "\ufffd\ufffd"),
         ('{"error":{"message":"\\ud83d"}}', "\ufffd"),
     ],
@@ -155,6 +156,7 @@ def test_messages_are_short_and_hold_no_key() -> None:
             6,
         ),
         ({"Retry_After": "3", "x_ratelimit_reset_requests": "1h"}, 3),
+        ({"Retry_After": "3, 5"}, 3),
         ({}, None),
     ],
 )
