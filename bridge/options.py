@@ -17,6 +17,7 @@ from engine.dataset.captions import CaptionMode
 from engine.dataset.layouts import Trainer
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
+from engine.files import without_mark
 from engine.tasks.plan import ReferenceMode
 
 ENV_PREFIX = "IBC_"
@@ -160,7 +161,7 @@ def _from_text(spec: FieldSpec, value: Any) -> Any:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        data = msgspec.json.decode(path.read_bytes())
+        data = msgspec.json.decode(without_mark(path.read_bytes()))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "JSON"
         raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason=reason) from error

@@ -268,17 +268,17 @@ def may_lend_key(holder: ApiConfig, sender: ApiConfig) -> bool:
     return place.startswith("https:") or sender.proxy.strip() in ("", "direct", holder.proxy.strip())
 
 
-def with_stored_key(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
+def with_stored_key(sent: ApiConfig, replaced: Iterable[ApiConfig], others: Iterable[ApiConfig] = ()) -> ApiConfig:
     """Fill in the stored key where ``sent`` has the placeholder or none.
 
-    The first stored configuration that may lend its key gives it. Where keys are stored, but none that may go there,
-    the key must be entered: it never follows to another origin.
+    The first stored configuration that may lend its key gives it, ``replaced`` before ``others``. Where ``replaced``
+    holds a key, but none that is stored may go there, it must be entered: a key never follows to another origin.
     """
     if sent.api_key not in ("", KEY_PLACEHOLDER):
         return sent
-    holders = [config for config in stored if config.api_key]
-    for config in holders:
-        if may_lend_key(config, sent):
+    holders = [config for config in replaced if config.api_key]
+    for config in (*holders, *others):
+        if config.api_key and may_lend_key(config, sent):
             return msgspec.structs.replace(sent, api_key=config.api_key)
     if holders or sent.api_key:
         raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")

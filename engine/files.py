@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
@@ -69,12 +70,17 @@ def read_json(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     """The object in the file; ``{}`` where there is none. A damaged file is set aside and named in the problems."""
     problems = clear_way(path)
     try:
-        data = msgspec.json.decode(path.read_bytes())
+        data = msgspec.json.decode(without_mark(path.read_bytes()))
     except FileNotFoundError:
         return {}, problems
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError):
         data = None
     return (data, problems) if isinstance(data, dict) else ({}, [*problems, damaged(path)])
+
+
+def without_mark(data: bytes) -> bytes:
+    """JSON without the byte order mark that editors and shells of Windows put before it."""
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def read_text(path: Path) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER, ApiConfig, loses, may_lend_key, parse_stored
+from engine.config import KEY_PLACEHOLDER, ApiConfig, describe, loses, may_lend_key, parse_stored
 from engine.errors import Code, InvalidInput, NotFound, Problem
-from engine.files import keep_copy, read_json, write_json
+from engine.files import keep_copy, read_json, without_mark, write_json
 
 MAX_NAME = 128
+_JOINERS = "\u200c\u200d"  # within emoji and the words of some languages
 
 
 class PresetBook:
@@ -42,9 +44,7 @@ class PresetBook:
     def get(self, name: str) -> ApiConfig:
         """The preset of that name; NotFound otherwise."""
         with self._lock:
-            if name not in self._presets:
-                raise NotFound(Code.PRESET_UNKNOWN, name=name)
-            return self._presets[name]
+            return self._presets[self._known(name)]
 
     def put(self, name: str, config: ApiConfig) -> None:
         """Add or overwrite."""
@@ -55,9 +55,8 @@ class PresetBook:
     def remove(self, name: str) -> None:
         """Delete; NotFound if there is none."""
         with self._lock:
-            if name not in self._presets:
-                raise NotFound(Code.PRESET_UNKNOWN, name=name)
-            self._write({key: value for key, value in self._presets.items() if key != name})
+            known = self._known(name)
+            self._write({key: value for key, value in self._presets.items() if key != known})
 
     def merge(self, imported: dict[str, ApiConfig], *others: ApiConfig) -> list[str]:
         """Take imported presets in; a masked or empty key is filled in from a stored configuration of the same origin.
@@ -78,6 +77,13 @@ class PresetBook:
             self._write(merged)
         return left
 
+    def _known(self, name: str) -> str:
+        """The name as it is kept: without the blanks around it that `put` takes off; NotFound if there is none."""
+        for kept in (name, name.strip()):
+            if kept in self._presets:
+                return kept
+        raise NotFound(Code.PRESET_UNKNOWN, name=name)
+
     def _write(self, presets: dict[str, ApiConfig]) -> None:
         write_json(self._path, {"presets": presets})
         self._presets = presets
@@ -88,9 +94,13 @@ def check_name(name: str) -> str:
     name = name.strip()
     if not name:
         raise InvalidInput(Code.FIELD_REQUIRED, field="name", name="name")
-    if len(name) > MAX_NAME or not name.isprintable():
+    if len(name) > MAX_NAME or not all(map(_is_printable, name)):
         raise InvalidInput(Code.FIELD_TYPE, field="name", name="name", type="string")
     return name
+
+
+def _is_printable(letter: str) -> bool:
+    return letter.isprintable() or letter in _JOINERS or unicodedata.category(letter) == "Zs"
 
 
 def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
@@ -117,10 +127,7 @@ class PresetFile(msgspec.Struct, frozen=True):
 
 def read_preset_file(data: bytes) -> tuple[dict[str, ApiConfig], ApiConfig | None, list[Problem]]:
     """Presets and current configuration of an exported file, numbers clamped; InvalidInput if it is none."""
-    try:
-        file = msgspec.json.decode(data, type=PresetFile)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
+    file = _decode(data)
     warnings: list[Problem] = []
     presets: dict[str, ApiConfig] = {}
     for name, raw in file.presets.items():
@@ -133,3 +140,18 @@ def read_preset_file(data: bytes) -> tuple[dict[str, ApiConfig], ApiConfig | Non
     if not presets and current is None:
         raise InvalidInput(Code.PRESET_FILE_INVALID, field="file")
     return presets, current, warnings
+
+
+def _decode(data: bytes) -> PresetFile:
+    """An export, or the presets.json of the old tool, which was the bare mapping of names to configurations."""
+    try:
+        raw = msgspec.json.decode(without_mark(data), type=dict[str, Any])
+        if raw.keys() & {"presets", "current_config"}:
+            return msgspec.convert({name: part for name, part in raw.items() if part is not None}, PresetFile)
+        mapping = msgspec.convert(raw, dict[str, dict[str, Any]])
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
+    fields = {spec.name for spec in describe()}
+    if not mapping or not all(config.keys() & fields for config in mapping.values()):
+        raise InvalidInput(Code.PRESET_FILE_INVALID, field="file")
+    return PresetFile(presets=mapping)

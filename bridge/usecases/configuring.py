@@ -137,7 +137,7 @@ def entered_config(console: Console, data: dict[str, Any] | None) -> tuple[ApiCo
         return console.preferences.config, []
     config, warnings = parse_entered(data)
     _check_scheme(config.api_url)
-    return with_stored_key(config, [console.preferences.config]), warnings
+    return with_stored_key(config, [console.preferences.config], console.presets.all().values()), warnings
 
 
 def save_config(console: Console, params: ConfigParams, caller: Caller) -> SavedConfig:
@@ -176,8 +176,9 @@ def save_preset(console: Console, params: PresetParams, caller: Caller) -> Prese
     if params.config is not None:
         config, warnings = parse_entered(params.config)
         _check_scheme(config.api_url)
-        stored = console.presets.all().get(params.name.strip())
-        config = with_stored_key(config, [console.preferences.config, *([stored] if stored else [])])
+        presets = console.presets.all()
+        replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
+        config = with_stored_key(config, [console.preferences.config, *replaced], presets.values())
     console.presets.put(params.name, config)
     console.settings_changed()
     return PresetSaved(params.name.strip(), _worded(console, caller, warnings))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from engine.config import KEY_PLACEHOLDER, describe
+from engine.config import KEY_PLACEHOLDER, ApiMode, describe
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, MESSAGES, Door, config_for, open_door
+from tests.support.pictures import picture, source_folder
+from tests.support.replies import inline
 from tests.support.shapes import CONFIG, OLD_CONFIG, fits
 
 
@@ -219,8 +222,51 @@ def test_import_by_json_body(door: Door) -> None:
     assert door.state()["current_config"]["model_name"] == "now"
 
 
+def test_a_key_of_a_preset_serves_its_own_origin(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """A preset's configuration as the state shows it, key masked, can be saved, started and kept under another name."""
+    with FakeUpstream() as other:
+        other.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(1)))
+        door.post("/api/config/current", {"config": config_for(fake)})
+        door.post("/api/presets/save", {"name": "other", "config": config_for(other, api_key="sk-other-0123456789")})
+        shown = door.state()["presets"]["other"]
+        assert shown["api_key"] == KEY_PLACEHOLDER
+        door.post("/api/presets/save", {"name": "copy", "config": shown})
+        door.run(source_folder(tmp_path / "in", 1), shown)
+        assert other.api_requests[0].headers["authorization"] == "Bearer sk-other-0123456789"
+        door.post("/api/config/current", {"config": {**config_for(fake), "api_key": "sk-again-0123456789"}})
+        door.post("/api/config/current", {"config": {**shown, "api_key": ""}})
+        stored = json.loads((tmp_path / "data" / "state.json").read_text())["current_config"]
+        assert stored["api_key"] == "sk-other-0123456789"
+        third = {**shown, "api_url": "http://localhost:9/v1/chat/completions"}
+        door.refused(400, "api_key_required", "POST", "/api/config/current", {"config": third})
+
+
+def test_preset_names_are_the_same_with_blanks_around(shared: Door) -> None:
+    """What was saved as `` x `` is applied and deleted as `` x `` too; full-width blanks and joined emoji are names."""
+    for name in (" 夜景 ", "夜景\u3000暖色", "👨\u200d👩\u200d👧", "a\u00a0b"):
+        assert shared.post("/api/presets/save", {"name": name, "config": {}})["name"] == name.strip()
+        assert shared.post("/api/presets/apply", {"name": name})["ok"] is True
+        assert shared.delete(f"/api/presets/{quote(name, safe='')}")["ok"] is True
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_import_of_files_of_old(shared: Door, mark: bytes, wrapped: bool) -> None:
+    """The bare mapping that the tool of old kept, and a byte order mark as Windows editors write it, are taken."""
+    mapping = {"of old": {"model_name": "m"}, "another": {"user_prompt": "p"}}
+    content = mark + json.dumps({"presets": mapping, "current_config": None} if wrapped else mapping).encode()
+    for more in (
+        {"files": {"file": ("presets.json", content)}},
+        {"files": {"file": (None, content)}},
+        {"content": content, "headers": {"Content-Type": "application/json"}},
+    ):
+        assert shared.post("/api/presets/import", **more)["imported_presets"] == 2
+        assert shared.state()["presets"]["of old"]["model_name"] == "m"
+        assert shared.delete("/api/presets/of%20old")["ok"] is True
+
+
 @pytest.mark.parametrize("content", [b"", b"no json", b"[]", b"{}", b'{"presets": []}', b'{"presets": {"a": 5}}',
-                                     b"\xff\xfe", b"[" * 100_000])  # fmt: skip
+                                     b'{"package": {"version": "1"}}', b"\xff\xfe", b"[" * 100_000])  # fmt: skip
 def test_import_of_another_file(shared: Door, content: bytes) -> None:
     """What is no export is refused as such, and nothing changes."""
     before = shared.state()
