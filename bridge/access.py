@@ -120,7 +120,13 @@ class Access:
 
 
 def check_content_type(request: Request) -> None:
-    """A body must be JSON (or an upload form where one is due): what a foreign page's form cannot send unasked."""
+    """A body must be JSON (or an upload form where one is due): what a foreign page's form cannot send unasked.
+
+    Plain clients may leave its type out; a browser says where it comes from, and must not.
+    """
+    browser = "origin" in request.headers or "sec-fetch-site" in request.headers
+    if not browser and not request.headers.get("content-type"):
+        return
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     allowed = ("application/json", *(("multipart/form-data",) if request.path.endswith(UPLOAD_PATH_END) else ()))
     if kind not in allowed:

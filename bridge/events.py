@@ -47,18 +47,22 @@ class Hub:
         """Whether no further stream is taken: each one holds a server thread."""
         return self._streams >= MAX_STREAMS
 
-    def stream(self, since: int | None, caller: Caller) -> Iterator[bytes]:
-        """``snapshot``, then ``change`` events, then a heartbeat comment every 15 s while nothing happens."""
+    def stream(self, since: int | None, caller: Caller, most: int | None = None) -> Iterator[bytes]:
+        """``snapshot``, then ``change`` events, and a heartbeat comment every 15 s while nothing happens.
+
+        ``since``: revision that the listener knows; what it missed comes as a ``change`` at once, and no snapshot,
+        unless the list was cleared since. ``most``: see `get_change`.
+        """
         self._enter(1)
         try:
             yield b"retry: 2000\n\n"
             seen = self._count
-            change = get_change(self._console, since or 0, caller)
-            yield _event("snapshot", change)
+            change = get_change(self._console, since, caller, most)
+            yield _event("snapshot" if since is None or change.reset else "change", change)
             spoke = self._monotonic()
             while not self._closed.is_set():
                 seen = self._wait(seen)
-                following = get_change(self._console, change.revision, caller)
+                following = get_change(self._console, change.revision, caller, most)
                 if _differs(change, following):
                     change = following
                     yield _event("change", change)

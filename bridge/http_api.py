@@ -24,7 +24,8 @@ from bridge.paths import program_folder
 from bridge.usecases.common import TASK_ID_PATTERN, Caller
 from bridge.usecases.looking import Picture, open_to_show
 from bridge.views import ErrorBody, ProblemView
-from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Problem, TooLarge
+from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Param, Problem, TooLarge
+from engine.files import without_mark
 
 _ID = f"re:{TASK_ID_PATTERN}"
 _FILTERS = {"task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
@@ -100,8 +101,11 @@ class HttpApi:
 
     def _said(self, status: int, path: str, language: str) -> bytes:
         code = _CODES.get(status, Code.INTERNAL if status == 500 else Code.REQUEST_MALFORMED)
-        limit = self._console.settings.max_preset_import if path.endswith(UPLOAD_PATH_END) else MAX_BODY_BYTES
-        problem = Problem(code, {"name": path[:200], "limit": limit})
+        params: dict[str, Param] = {"name": path[:200]}
+        if code is Code.BODY_TOO_LARGE:
+            settings = self._console.settings
+            params = {"limit": settings.max_preset_import if path.endswith(UPLOAD_PATH_END) else MAX_BODY_BYTES}
+        problem = Problem(code, params)
         view = ProblemView(code, self._console.messages.problem(language, problem), problem.params)
         return self._encoder.encode(_error_body(view))
 
@@ -143,13 +147,13 @@ class HttpApi:
             return _query()
         if operation.kind is Kind.UPLOAD:
             return {"file": base64.b64encode(self._upload()).decode()}
-        body = _read_body(MAX_BODY_BYTES)
-        if not body.strip():
-            return {}
+        body = without_mark(_read_body(MAX_BODY_BYTES))
         try:
-            data = msgspec.json.decode(body)
+            data = msgspec.json.decode(body) if body.strip() else None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(Code.NOT_JSON) from error
+        if data is None:  # clients that have nothing to say send nothing, or null
+            return {}
         if not isinstance(data, dict):
             raise InvalidInput(Code.NOT_JSON)
         return data
@@ -159,12 +163,12 @@ class HttpApi:
         if not (request.content_type or "").startswith("multipart/"):
             return _read_body(limit)
         try:
-            upload = request.files.get("file")
+            upload = request.POST.get("file")
         except ValueError as error:  # part headers that are no UTF-8, or hold control characters
             raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
         if upload is None:
             raise InvalidInput(Code.FIELD_REQUIRED, field="file", name="file")
-        data: bytes = upload.file.read(limit + 1)
+        data: bytes = upload.encode() if isinstance(upload, str) else upload.file.read(limit + 1)
         if len(data) > limit:
             raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
         return data
@@ -178,12 +182,11 @@ class HttpApi:
     def _events(self) -> Any:
         if self._hub.full:
             return self._refusal(failure(self._console, Busy(Code.TOO_MANY_STREAMS), self._caller()))
-        last = _headers().get("last-event-id", "")
-        since = int(last) if last.isascii() and last.isdigit() and len(last) < 19 else None
+        since, most = _natural(_headers().get("last-event-id", "")), _natural(_query().get("limit", ""))
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")
-        return self._hub.stream(since, self._caller())
+        return self._hub.stream(since, self._caller(), most)
 
     def _openapi(self) -> bytes:
         response.content_type = "application/json"
@@ -274,9 +277,14 @@ def _headers() -> Mapping[str, str]:
     return {**found, "content-type": environ.get("CONTENT_TYPE", "")}
 
 
+def _natural(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def _query() -> dict[str, str]:
-    """The last value of each name; what is no UTF-8 shows as replacement characters, and so matches nothing."""
-    return dict(parse_qsl(request.query_string, keep_blank_values=True, errors="replace"))
+    """The last value of each name, blank ones left out; what is no UTF-8 shows as replacement characters, and so
+    matches nothing."""
+    return dict(parse_qsl(request.query_string, errors="replace"))
 
 
 def _request() -> Request:

@@ -122,11 +122,15 @@ def _refusals() -> Schema:
 
 
 def _events() -> Schema:
-    last: Schema = {"type": "integer", "minimum": 0}
+    number: Schema = {"type": "integer", "minimum": 0}
     return {
         "operationId": "events",
-        "summary": "Server-Sent Events: a snapshot, then what changes; the data of each event has this schema.",
-        "parameters": [{"name": "Last-Event-ID", "in": "header", "required": False, "schema": last}],
+        "summary": "Server-Sent Events: a snapshot, then what changes; the data of each event has this schema. After "
+        "`Last-Event-ID` come the changes since; where more than `limit` tasks changed at once, `truncated` says so.",
+        "parameters": [
+            {"name": "Last-Event-ID", "in": "header", "required": False, "schema": number},
+            {"name": "limit", "in": "query", "required": False, "schema": number},
+        ],
         "responses": {
             "200": {"description": "The stream.", "content": _content("text/event-stream", ChangeView)},
             **_refusals(),

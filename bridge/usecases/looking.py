@@ -17,7 +17,6 @@ from engine.models import TaskMatch, TaskSort
 from engine.upstream.base64_text import decode_base64
 
 _ALL = 2**31
-_CHANGED_AT_ONCE = 200
 
 
 class StateParams(msgspec.Struct, frozen=True):
@@ -98,10 +97,13 @@ def get_state(console: Console, params: StateParams, caller: Caller) -> StateVie
     )
 
 
-def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
-    """What one event says: status, and the tasks that changed after ``since``."""
+def get_change(console: Console, since: int | None, caller: Caller, most: int | None = None) -> ChangeView:
+    """What one event says: status, and the tasks that changed after ``since``; everything for None.
+
+    Where more than ``most`` tasks changed, none is told of: ``truncated`` says that the list is to be asked for.
+    """
     view = viewer(console, caller)
-    changes = console.store.changes(since, _CHANGED_AT_ONCE)
+    changes = console.store.changes(since or 0, _ALL if most is None else most)
     live = console.batch.live()
     return ChangeView(
         **view.status(console.batch.info(), console.store.counts(), console.jobs.state),
@@ -109,7 +111,7 @@ def get_change(console: Console, since: int, caller: Caller) -> ChangeView:
         settings_revision=console.settings_revision,
         version=console.version,
         tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
-        removed=changes.removed,
+        removed=changes.removed if since is not None else [],
         reset=changes.reset,
         truncated=changes.truncated,
         live={task_id: live_view(task_id, state) for task_id, state in live.items()},

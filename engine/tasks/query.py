@@ -110,13 +110,18 @@ def changes(reader: sqlite3.Connection, since: int, limit: int) -> Changes:
     """Tasks changed and removed after revision ``since``; at most ``limit`` tasks, oldest change first."""
     revision = meta(reader, "revision")
     reset = since < meta(reader, "reset_revision") or since > revision
-    floor = 0 if reset else since
+    known = since if 0 <= since <= revision else 0
+    floor = 0 if reset else known
     rows = reader.execute(
         "SELECT * FROM task WHERE revision > ? ORDER BY revision, seq LIMIT ?", (floor, limit + 1)
     ).fetchall()
-    removed = [row["id"] for row in reader.execute("SELECT id FROM removed WHERE revision > ?", (floor,))]
+    gone = reader.execute(
+        "SELECT id FROM removed WHERE revision > ? AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = removed.id)",
+        (known,),
+    )
+    removed = [row["id"] for row in gone]
     tasks = with_results(reader, rows[:limit])
-    return Changes(revision, tasks, [] if reset else removed, reset, truncated=len(rows) > limit)
+    return Changes(revision, tasks, removed, reset, truncated=len(rows) > limit)
 
 
 def meta(reader: sqlite3.Connection, key: str) -> int:

@@ -282,9 +282,11 @@ class Store:
         """Delete every task; all their results come back, one for each file."""
         with self._db.write() as writer:
             rows = writer.execute("SELECT * FROM result GROUP BY hash").fetchall()
-            for table in ("debug", "result", "task", "removed"):
-                writer.execute(f"DELETE FROM {table}")
             revision = next_revision(writer)
+            writer.execute("DELETE FROM removed")
+            writer.execute("INSERT INTO removed SELECT ?, id FROM task", (revision,))
+            for table in ("debug", "result", "task"):
+                writer.execute(f"DELETE FROM {table}")
             writer.execute("UPDATE meta SET value = ? WHERE key = 'reset_revision'", (revision,))
         with self._counts_lock:
             self._counts = dict.fromkeys(TaskStatus, 0)

@@ -176,7 +176,7 @@ def _event_bytes(server: Served) -> int:
     """Size of the event that ticking one result sends."""
     (task,) = json.loads(server.ask("/api/tasks?limit=1")[1])["tasks"]
     stream = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    stream.request("GET", "/api/events")
+    stream.request("GET", "/api/events?limit=200")
     answer = stream.getresponse()
     _event(answer, b"snapshot")
     server.ask(f"/api/tasks/{task['id']}/results/{task['results'][0]['id']}/toggle", "POST")
@@ -246,7 +246,7 @@ def _open_page(server: Served) -> Iterator[str]:
         return
     _first_page(server)
     stream = http.client.HTTPConnection("127.0.0.1", server.port)
-    stream.request("GET", "/api/events")
+    stream.request("GET", "/api/events?limit=200")
     stream.getresponse()
     time.sleep(3)
     yield "no browser"

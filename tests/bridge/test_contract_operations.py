@@ -129,8 +129,26 @@ def test_bodies_that_are_no_object(used: Door, operation: Operation) -> None:
     json_type = {"Content-Type": "application/json; charset=utf-8"}
     for content in (b"[]", b"5", b'"x"', b"{", b"\xff", b"[" * 5000, b'{"a": "\\ud800"}x'):
         used.refused(400, code, "POST", path, content=content, headers=json_type)
-    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
         used.refused(400, "content_type_refused", "POST", path, content=b"{}", headers={"Content-Type": kind})
+    page = {"Content-Type": "", "Origin": used.base}
+    used.refused(400, "content_type_refused", "POST", path, content=b"{}", headers=page)
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"{}", b"\xef\xbb\xbf{}", b' {"unknown": 1}'])
+@pytest.mark.parametrize("kind", [None, "application/json", "Application/JSON; charset=utf-8"])
+def test_bodies_of_plain_clients(used: Door, content: bytes, kind: str | None) -> None:
+    """A script may leave out the type of its JSON, send null for nothing, or a byte order mark as PowerShell does."""
+    headers = {"Content-Type": kind} if kind else {}
+    answer = used.ask("POST", "/api/tasks/resume", content=content, headers=headers)
+    assert (answer.status_code, answer.json()) == (200, {"ok": True, "resumed_count": 0})
+    used.refused(400, "field_required", "POST", "/api/tasks/inspect", content=content, headers=headers)
+
+
+def test_blank_values_of_a_query_are_none_at_all(used: Door) -> None:
+    """What a form leaves blank takes its default."""
+    for path in ("/api/state?since=&tasks=", "/api/tasks?offset=&limit=&status=&q=&sort=&desc="):
+        assert len(used.get(path)["tasks"]) == 1
 
 
 @pytest.mark.parametrize(

@@ -214,8 +214,9 @@ def stream(door: Door) -> Iterator[Any]:
     """Opens event streams, closed at the end."""
     opened: list[Any] = []
 
-    def open_stream(**headers: str) -> Stream:
-        context = door.client.stream("GET", "/api/events", headers=headers, timeout=20)
+    def open_stream(limit: str | None = None, **headers: str) -> Stream:
+        path = f"/api/events?limit={limit}" if limit else "/api/events"
+        context = door.client.stream("GET", path, headers=headers, timeout=20)
         response = context.__enter__()
         opened.append(context)
         assert response.status_code == 200
@@ -269,8 +270,48 @@ def test_last_event_id_resumes(filled: Door, stream: Any) -> None:
     assert resumed["reset"] is False
     assert stream(**{"Last-Event-ID": "9" * 18}).next()["data"]["reset"] is True
     assert len(stream(**{"Last-Event-ID": "no number"}).next()["data"]["tasks"]) == 3
+    known = {task["id"] for task in filled.tasks()}
     filled.post("/api/tasks/clear")
-    assert stream(**{"Last-Event-ID": str(revision)}).next()["data"]["reset"] is True
+    cleared = stream(**{"Last-Event-ID": str(revision)}).next()
+    assert (cleared["event"], cleared["data"]["reset"], set(cleared["data"]["removed"])) == ("snapshot", True, known)
+    assert stream().next()["data"]["removed"] == []
+
+
+def test_what_was_missed_comes_as_a_change(filled: Door, stream: Any) -> None:
+    """A listener that takes a snapshot as everything loses nothing when it resumes: it gets a change, at once."""
+    revision = stream().next()["data"]["revision"]
+    assert stream(**{"Last-Event-ID": str(revision)}).next()["event"] == "change"
+    gone = filled.tasks()[0]["id"]
+    filled.delete(f"/api/tasks/{gone}")
+    resumed = stream(**{"Last-Event-ID": str(revision)}).next()
+    assert (resumed["event"], resumed["data"]["removed"]) == ("change", [gone])
+    assert stream(**{"Last-Event-ID": "9" * 18}).next()["event"] == "snapshot"
+
+
+def test_many_changes_at_once_are_told_in_full(fake: FakeUpstream, door: Door, stream: Any, tmp_path: Path) -> None:
+    """A script hears of every task and of every removal; a page that sets a limit is told to ask for its rows."""
+    fake.answer(Script(silent=True))
+    script, page = stream(), stream(limit="200")
+    for events in (script, page):
+        events.next()
+    folder = tmp_path / "in"
+    source_folder(folder, 1)
+    for number in range(2, 252):
+        (folder / f"{number:03}.png").write_bytes(picture(1))
+    door.start(folder, config_for(fake, concurrency_limit=1))
+    seen: set[str] = set()
+    while len(seen) < 251:
+        seen |= {task["id"] for task in script.next()["data"]["tasks"]}
+    first = page.next()["data"]
+    assert (first["truncated"], first["tasks"], first["task_count"]) == (True, [], 251)
+    door.post("/api/tasks/stop")
+    door.wait_idle()
+    door.post("/api/tasks/clear")
+    removed: set[str] = set()
+    while removed != seen:
+        event = script.next()
+        assert event["event"] == "change"
+        removed |= set(event["data"]["removed"])
 
 
 def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:

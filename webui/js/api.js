@@ -45,7 +45,7 @@ const OPERATIONS = {
 
 /** Address of the file that `export_presets` gives. */
 export const EXPORT_URL = '/api/presets/export';
-export const EVENTS_URL = '/api/events';
+export const EVENTS_URL = '/api/events?limit=200'; // beyond that the page asks for the rows it shows
 
 /** A refusal of the program: `code` is stable, `message` is for people, `field` names the control. */
 export class ApiError extends Error {
