@@ -1,6 +1,7 @@
-"""Judges mutated pictures in a process of its own, under limits; one JSON line comes out: python picture_child.py N
+"""Judges mutated pictures in a process of its own, under limits; one JSON line: python picture_child.py N [FOLDER]
 
-Read by test_pictures.py. Counts are of files; ``wrong`` names seeds that show a fault.
+Read by test_pictures.py. The files of the folder are judged as they are, and mutated with our own. Counts are of
+files; ``wrong`` names seeds or files that show a fault.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import resource
 import struct
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from tests.made_pictures import FORMATS, animated, drawn, encoded, png_bomb, png
 MEMORY = 512 * 1024 * 1024
 SECONDS = 2.0
 LIMIT = 20 * 1024 * 1024
+MUTABLE = 200_000
+"""Longest file that is mutated: in a larger one a mutation rarely hits what matters."""
 
 
 def sources() -> list[bytes]:
@@ -91,18 +95,23 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     return bytes(made)
 
 
-def judge(data: bytes) -> bool:
-    """Whether it is taken; raises AssertionError for one that is taken and does not decode completely."""
+def judge(data: bytes) -> tuple[bool, float]:
+    """Whether it is taken, after how many seconds; AssertionError for one that does not decode completely."""
+    begun = time.perf_counter()
     try:
         info = check_picture(data, LIMIT)
     except PictureRejected:
-        return False
+        return False, time.perf_counter() - begun
+    took = time.perf_counter() - begun
     assert info.mime in MIME_TYPES
     with Image.open(io.BytesIO(data)) as image:  # whole, at full size, without the shortcut of the check
-        assert Image.MIME[image.format or ""] == info.mime
+        kind = (
+            "JPEG" if image.format == "MPO" else image.format or ""
+        )  # several JPEGs in a row, of which the first counts
+        assert Image.MIME[kind] == info.mime, kind
         image.load()
-        assert image.size[0] * image.size[1] == info.width * info.height
-    return True
+        assert image.size[0] * image.size[1] == info.width * info.height, (image.size, info)
+    return True, took
 
 
 def memory(name: str) -> int:
@@ -111,32 +120,39 @@ def memory(name: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
 
 
-def main(count: int) -> None:
-    """Judge ``count`` mutated pictures and all the bombs."""
-    made, huge = sources(), bombs()
+def main(count: int, folder: str) -> None:
+    """Judge the files of the folder, ``count`` mutated pictures and all the bombs."""
+    found = [path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()] if folder else []
+    made, huge = sources() + [data for data in found if len(data) <= MUTABLE], bombs()
     Path("/proc/self/clear_refs").write_text("5")  # the peak of what was made so far does not count
     baseline = memory("VmRSS")
     resource.setrlimit(resource.RLIMIT_AS, (baseline + 4 * MEMORY, baseline + 4 * MEMORY))
-    Image.MAX_IMAGE_PIXELS = None  # the second look below is not what is tried
-    report: dict[str, Any] = {"files": 0, "taken": 0, "refused": 0, "slowest": 0.0, "wrong": []}
-    for number in range(count + len(huge)):
+    warnings.simplefilter("ignore")  # of Pillow, about what is broken
+    Image.MAX_IMAGE_PIXELS = None  # the second look is not what is tried
+    report: dict[str, Any] = {
+        "files": 0,
+        "unchanged": len(found),
+        "taken": 0,
+        "refused": 0,
+        "slowest": 0.0,
+        "wrong": [],
+    }
+    for number, data in enumerate((*found, *huge, *(None for _ in range(count)))):
         chance = random.Random(number)
-        data = huge[number - count] if number >= count else mutate(chance.choice(made), chance)
-        begun = time.perf_counter()
         try:
-            taken = judge(data)
+            taken, took = judge(mutate(chance.choice(made), chance) if data is None else data)
         except Exception as error:  # noqa: BLE001 - every type that gets out is what is looked for
             report["wrong"].append([number, repr(error)[:200]])
-            taken = False
-        took = time.perf_counter() - begun
+            taken, took = False, 0.0
         report["slowest"] = max(report["slowest"], took)
         if took > SECONDS:
             report["wrong"].append([number, f"{took:.1f} s"])
         report["files"] += 1
         report["taken" if taken else "refused"] += 1
     report["megabytes"] = round((memory("VmHWM") - baseline) / 1e6)
+    report["slowest"] = round(report["slowest"], 2)
     sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import platform
 import random
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -11,56 +13,10 @@ import pytest
 from engine.errors import AddressRefused, Code
 from engine.upstream.addresses import is_public, parse_address
 from engine.upstream.netguard import NetPolicy, Purpose, check_address, check_host, parse_url, usable_addresses
+from tests.support.special_addresses import NOT_PUBLIC, PUBLIC, samples
 
 CLOSED = NetPolicy()
 PURPOSES = tuple(Purpose)
-
-NOT_PUBLIC = {
-    "this network": ["0.0.0.0/8"],
-    "loopback": ["127.0.0.0/8", "::1/128"],
-    "unspecified": ["0.0.0.0/32", "::/128"],
-    "private": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
-    "link local": ["169.254.0.0/16", "fe80::/10"],
-    "cloud metadata": ["169.254.169.254/32", "100.100.100.200/32", "fd00:ec2::254/128"],
-    "carrier-grade NAT": ["100.64.0.0/10"],
-    "benchmark": ["198.18.0.0/15", "2001:2::/48"],
-    "documentation": ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20"],
-    "protocol assignments": ["192.0.0.0/29", "192.0.0.8/32", "192.0.0.170/31", "2001::/32", "2001:1ff::/32"],
-    "multicast": ["224.0.0.0/4", "ff00::/8"],
-    "reserved": ["240.0.0.0/4", "4000::/3", "8000::/1", "100::/8", "200::/7", "1000::/4", "e000::/4"],
-    "broadcast": ["255.255.255.255/32"],
-    "6to4": ["192.88.99.0/24", "2002::/16", "2002:7f00:1::/48", "2002:808:808::/48"],
-    "Teredo": ["2001::/32"],
-    "ORCHID": ["2001:10::/28", "2001:20::/28", "2001:30::/28"],
-    "site local": ["fec0::/10"],
-    "unique local": ["fc00::/7"],
-    "v4-mapped": ["::ffff:0:0/96", "::ffff:8.8.8.8/128", "::ffff:127.0.0.1/128"],
-    "v4-compatible": ["::/96", "::8.8.8.8/128"],
-    "v4-translated": ["::ffff:0:0:0/96"],
-    "NAT64": ["64:ff9b::/96", "64:ff9b::8.8.8.8/128", "64:ff9b::10.0.0.1/128", "64:ff9b:1::/48"],
-    "ISATAP": ["2606:4700:1:2:0:5efe:a00:1/128", "2606:4700:1:2:200:5efe:808:808/128", "fe80::5efe:7f00:1/128"],
-    "discard-only": ["100::/64", "100:0:0:1::/64"],
-    "SRv6": ["5f00::/16"],
-}
-
-PUBLIC = [
-    *("1.0.0.0", "1.1.1.1", "8.8.8.8", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0"),
-    *("126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "172.15.255.255", "172.32.0.0"),
-    *("191.255.255.255", "192.0.1.0", "192.0.3.0", "192.0.0.9", "192.0.0.10", "192.31.196.1", "192.52.193.1"),
-    *("192.88.98.255", "192.88.100.0", "192.167.255.255", "192.169.0.0", "192.175.48.1", "198.17.255.255"),
-    *("198.20.0.0", "198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0", "223.255.255.255"),
-    *("2000::1", "2001:1::1", "2001:1::2", "2001:1::3", "2001:3::1", "2001:4:112::1", "2001:200::1"),
-    *("2001:4860:4860::8888", "2001:db7:ffff::1", "2001:db9::1", "2003::1", "2400:3200::1", "2606:4700:4700::1111"),
-    *("2620:4f:8000::1", "2a00:1450:4001:82a::200e", "2606:4700:1:2:1:5efe:a00:1", "3ffe:ffff::1", "3fff:1000::1"),
-]
-
-
-def samples(network: str) -> list[str]:
-    """First, last and some addresses between."""
-    block = ip_network(network)
-    chooser = random.Random(network)
-    offsets = {0, block.num_addresses - 1} | {chooser.randrange(block.num_addresses) for _ in range(20)}
-    return [str(block[offset]) for offset in sorted(offsets)]
 
 
 def cases() -> list[tuple[str, str]]:
@@ -105,6 +61,28 @@ def test_random_addresses_are_judged_as_the_blocks_say() -> None:
     for _ in range(2_000):  # 2400:: to 2fff:: is handed out to providers, whole
         assert is_public(IPv6Address((0x24 << 120) + chooser.getrandbits(120) % (0x0C << 120)))
         assert not is_public(IPv6Address((0x6 << 125) + chooser.getrandbits(125)))
+
+
+JUDGED = 220_000
+VERDICTS = "88d684e204f7c943a2732f31cb7d03d0430b629a69e3d8b3e7b4319d87090288"
+"""Of the addresses below, as it came out when each of the tables had been read against its registry."""
+
+
+def test_the_verdicts_are_the_same_on_every_python() -> None:
+    """Over all of IPv4, all of IPv6 and around every border of a block, down to the last one; counted and compared."""
+    chooser = random.Random(20)
+    borders = [ip_network(network) for networks in NOT_PUBLIC.values() for network in networks]
+    edges = [int(end) + step for block in borders for end in (block[0], block[-1]) for step in (-1, 0, 1)]
+    addresses: list[IPv4Address | IPv6Address] = [IPv4Address(edge) for edge in edges if 0 <= edge < 1 << 32]
+    addresses += [IPv6Address(edge) for edge in edges if 0 <= edge < 1 << 128]
+    addresses += [IPv4Address(chooser.getrandbits(32)) for _ in range(JUDGED // 2)]
+    starts = ((0, 128), (0, 112), (0x64FF9B << 96, 96), (1 << 125, 125), (0x2001 << 112, 112), (0x2001 << 112, 105))
+    for _ in range(JUDGED // 2):
+        start, bits = chooser.choice(starts)
+        addresses.append(IPv6Address(start + chooser.getrandbits(bits)))
+    verdicts = bytes(is_public(address) for address in addresses)
+    print(f"{len(addresses)} addresses judged, {sum(verdicts)} of them public, {platform.python_version()}")
+    assert hashlib.sha256(verdicts).hexdigest() == VERDICTS
 
 
 @pytest.mark.parametrize("prefix", ["::ffff:0:0/96", "::/96", "64:ff9b::/96", "2002::/16"])
