@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses rebinding key door openapi kill damage hard stop upstream pictures targets states guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream pictures targets states guided}
 failed=
 
 is_wanted() {
@@ -28,13 +28,14 @@ run() {
     echo "== $name"
     # shellcheck disable=SC2086 - several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
-        grep -E '^\{|factor|reply|kinds|passed' "$logs/$name.log" | tail -12
+        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|passed' "$logs/$name.log" | tail -40
     else
         failed="$failed $name"
         tail -40 "$logs/$name.log"
     fi
 }
 
+run everywhere -- tests/security/test_addresses_everywhere.py
 run rebinding -- tests/security/test_addresses_rebinding.py
 run key -- tests/security/test_key.py
 run door -- tests/security/test_door.py tests/security/test_token.py tests/security/test_pictures_served.py \
@@ -45,20 +46,34 @@ run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
-run pictures PICTURES=6000 -- tests/fuzz/test_pictures.py
+samples=
+# Pillow's own test pictures come with its source; they are no part of this project.
+if is_wanted pictures; then
+    pillow=$(sed -n 's/^pillow==\([0-9.]*\).*/\1/p' requirements.lock)
+    samples=$root/dist/pillow-$pillow
+    if [ ! -d "$samples" ]; then
+        .venv-test/bin/python -m pip download -q --no-deps --no-binary pillow -d "$samples.part" "pillow==$pillow" &&
+            tar -xzf "$samples.part/pillow-$pillow.tar.gz" -C "$samples.part" "pillow-$pillow/Tests/images" &&
+            mv "$samples.part/pillow-$pillow/Tests/images" "$samples"
+        rm -rf "$samples.part"
+    fi
+    [ -d "$samples" ] || { echo "== no test pictures of Pillow"; failed="$failed pillow"; }
+fi
+run pictures PICTURES=20000 PICTURE_FOLDER="$samples" -- tests/fuzz/test_pictures.py
 run targets EXAMPLES=5000 -- tests/fuzz/test_targets.py tests/fuzz/test_old_state.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
 
 # The same judgement of addresses on every Python that is supported and here.
 for version in 3.11 3.12 3.13; do
-    is_wanted addresses && command -v "python$version" >/dev/null 2>&1 || continue
+    is_wanted addresses || continue
     echo "== addresses, Python $version"
+    "python$version" --version >/dev/null 2>&1 || { echo "not here"; failed="$failed addresses-$version"; continue; }
     place=$root/dist/.python$version
     [ -x "$place/bin/python" ] || "python$version" -m venv "$place" || continue
     "$place/bin/python" -m pip install -q -r requirements-dev.lock >"$logs/addresses-$version.log" 2>&1
-    "$place/bin/python" -m pytest -q -p no:cacheprovider tests/security/test_addresses.py \
+    "$place/bin/python" -m pytest -q -s -p no:cacheprovider tests/security/test_addresses.py \
         tests/engine/upstream/test_netguard.py >>"$logs/addresses-$version.log" 2>&1 || failed="$failed addresses-$version"
-    tail -1 "$logs/addresses-$version.log"
+    grep -E 'judged|passed|failed' "$logs/addresses-$version.log"
 done
 
 # Guided by coverage, a minute for each target. The fuzzer is no part of the locked environment: Linux alone has it.

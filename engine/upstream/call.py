@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any, Protocol
 
 from engine.errors import Code, NetworkFailed
 from engine.upstream.cancel import CancelToken
+
+ASLEEP_SECONDS = 2.0
+"""A wait that took so much longer than was asked for shows that the machine or the program was suspended."""
 
 
 class Phase(StrEnum):
@@ -80,6 +84,18 @@ class Call:
                 Code.TIMED_OUT, retryable=True, host=self.host, seconds=round(self.seconds, 1), phase=self.phase.value
             )
         return left
+
+    @contextmanager
+    def waiting(self, seconds: float) -> Iterator[None]:
+        """Around a wait of at most ``seconds``: time for which the machine slept is not the peer's.
+
+        Its answer may have arrived by then; to call it late would be to pay for it twice.
+        """
+        begun = self._clock()
+        yield
+        asleep = self._clock() - begun - seconds
+        if asleep > ASLEEP_SECONDS:
+            self._deadline += asleep
 
     def lost(self, error: OSError | None = None) -> NetworkFailed:
         """The failure for a connection that broke; raises Stopped when it was broken by the token."""

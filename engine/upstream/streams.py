@@ -69,7 +69,7 @@ class SocketStream(httpcore.NetworkStream):
             try:
                 data = self._socket.recv(max(self._piece, max_bytes))
             except (BlockingIOError, InterruptedError):
-                wait_for(self._socket, writing=False, seconds=min(call.remaining(), SLICE))
+                self._wait(call, writing=False)
             except OSError as error:
                 raise call.lost(error) from None
             else:
@@ -102,7 +102,7 @@ class SocketStream(httpcore.NetworkStream):
                 try:
                     rest = rest[self._socket.send(rest[:WRITE_BYTES]) :]
                 except (BlockingIOError, InterruptedError):
-                    wait_for(self._socket, writing=True, seconds=min(call.remaining(), SLICE))
+                    self._wait(call, writing=True)
                 except OSError:
                     call.remaining()
                     call.unsent = True
@@ -133,6 +133,11 @@ class SocketStream(httpcore.NetworkStream):
             with self._lock:
                 return self._closed or wait_for(self._socket, writing=False, seconds=0)
         return self._socket if info == "socket" else None
+
+    def _wait(self, call: Call, *, writing: bool) -> None:
+        seconds = min(call.remaining(), SLICE)
+        with call.waiting(seconds):
+            wait_for(self._socket, writing=writing, seconds=seconds)
 
     @staticmethod
     def _note(data: bytes, call: Call) -> None:
@@ -166,6 +171,7 @@ class TlsStream(httpcore.NetworkStream):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name)
+        self._broken: ssl.SSLError | None = None
 
     def handshake(self, timeout: float | None) -> None:
         """Agree on keys and check the certificate; raises ssl.SSLError."""
@@ -175,10 +181,14 @@ class TlsStream(httpcore.NetworkStream):
         """Decrypted bytes: all that one read of the connection brought, up to ``max_bytes``; empty at the end."""
         pieces = [self._read_one(max_bytes, timeout)]
         size = len(pieces[0])
-        with contextlib.suppress(ssl.SSLError):  # nothing more for now, or a failure that the next read meets again
+        try:
             while 0 < size < max_bytes and (data := self._tls.read(max_bytes - size)):
                 pieces.append(data)
                 size += len(data)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._broken = error  # OpenSSL tells it once: asked again it would speak of an end in good order
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -207,11 +217,14 @@ class TlsStream(httpcore.NetworkStream):
 
     def _read_one(self, max_bytes: int, timeout: float | None) -> bytes:
         try:
+            if self._broken is not None:
+                raise self._broken
             data = self._run(lambda: self._tls.read(max_bytes), timeout)
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             data = b""
         except ssl.SSLError as error:
-            raise _tls_failed(call_of(timeout).host, error) from None
+            # The handshake was in order: what came damaged may come whole the next time.
+            raise _tls_failed(call_of(timeout).host, error, retryable=True) from None
         if not data:
             call_of(timeout).ended = True
         return data
@@ -255,7 +268,7 @@ def start_tls(
     return stream
 
 
-def _tls_failed(host: str, error: Exception | None) -> NetworkFailed:
+def _tls_failed(host: str, error: Exception | None, *, retryable: bool = False) -> NetworkFailed:
     # A certificate stays wrong when asked again; a handshake that was cut may have been bad luck.
     cut = error is None or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, httpcore.WriteError))
     reason = "closed"
@@ -263,7 +276,7 @@ def _tls_failed(host: str, error: Exception | None) -> NetworkFailed:
         reason = error.verify_message
     elif isinstance(error, ssl.SSLError):
         reason = error.reason or type(error).__name__
-    return NetworkFailed(Code.TLS_FAILED, retryable=cut, host=host, reason=reason)
+    return NetworkFailed(Code.TLS_FAILED, retryable=cut or retryable, host=host, reason=reason)
 
 
 def wait_for(sock: socket.socket, *, writing: bool, seconds: float) -> bool:

@@ -185,17 +185,20 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             assert door.ask("GET", task["results"][0]["image_url"]).status_code == 200
 
 
-def test_a_suspended_machine(tmp_path: Path) -> None:
-    """Stopped in the middle of calls and woken again: the batch ends as if nothing had been."""
+@pytest.mark.parametrize(("asleep", "times"), [(2, 2), (7, 1)])
+def test_a_suspended_machine(tmp_path: Path, asleep: float, times: int) -> None:
+    """Stopped in the middle of calls and woken again, also for longer than a call may take: no answer is paid twice."""
     with FakeUpstream() as fake, serving(tmp_path / "data", STATUS_UI="none") as served:
-        calls = paid(fake)
-        start(served, source_folder(tmp_path / "in", TASKS), config_for(fake, concurrency_limit=4))
-        for _ in range(2):
-            until(lambda: len(calls) >= 4)
+        calls = paid(fake, RESULT_BYTES)
+        config = config_for(fake, concurrency_limit=4, timeout_seconds=5, max_retries=2)
+        start(served, source_folder(tmp_path / "in", 2 * TASKS), config)
+        for _ in range(times):
+            seen = len(calls)
+            until(lambda seen=seen: len(calls) >= seen + 4)  # type: ignore[misc]
             served.process.send_signal(signal.SIGSTOP)
-            time.sleep(2)
+            time.sleep(asleep)
             served.process.send_signal(signal.SIGCONT)
-        all_paid_once(wait_idle(served), calls, TASKS)
+        all_paid_once(wait_idle(served), calls, 2 * TASKS)
 
 
 class Line:

@@ -154,3 +154,17 @@ def test_stream_cut_inside_tls(transport: Transport, contexts: Contexts, closing
     with Peer(talk, tls=contexts[0]) as peer:
         error = failure(transport, f"https://api.test:{peer.port}/")
         assert (error.code, error.retryable) == (Code.CONNECTION_LOST, True)
+
+
+@pytest.mark.parametrize("junk", [b"HTTP/1.1 400 no\r\n\r\n" * 9, b"\x17\x03\x03\xff\xff" + bytes(65535)])
+def test_a_broken_record_is_no_end(transport: Transport, contexts: Contexts, junk: bytes) -> None:
+    """What comes with the head in one go, and is no TLS, fails the call: the answer is not taken for a short one."""
+
+    def talk(client: socket.socket) -> None:
+        read_request(client)
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\nshort")
+        socket.socket.sendall(client, junk)
+
+    with Peer(talk, tls=contexts[0]) as peer:
+        error = failure(transport, f"https://api.test:{peer.port}/")
+        assert (error.code, error.retryable) == (Code.TLS_FAILED, True)
