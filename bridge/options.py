@@ -12,7 +12,7 @@ import msgspec
 from bridge.headless_sets import SetOrder
 from bridge.messages import Messages
 from bridge.usecases.datasets import ExportParams
-from engine.config import FieldSpec, describe, parse_entered
+from engine.config import FieldSpec, describe, parse_entered, parse_stored
 from engine.dataset.captions import CaptionMode
 from engine.dataset.layouts import Trainer
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
@@ -121,15 +121,18 @@ def chosen_sets(arguments: argparse.Namespace) -> SetOrder:
 
 
 def chosen_fields(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Config fields from flags, config file and environment: a flag beats the environment, that beats the file."""
-    fields: dict[str, Any] = _read_file(arguments.config) if arguments.config else {}
+    """Config fields from flags, config file and environment: a flag beats the environment, that beats the file.
+
+    A variable that is blank counts as unset. Numbers out of range are clamped in the file, and refused elsewhere.
+    """
+    fields: dict[str, Any] = _clamped(_read_file(arguments.config)) if arguments.config else {}
     for spec in describe():
-        value = environ.get(ENV_PREFIX + spec.name.upper())
+        variable = ENV_PREFIX + spec.name.upper()
         flag = getattr(arguments, f"field_{spec.name}")
         if flag is not None:
-            value = flag
-        if value is not None:
-            fields[spec.name] = _from_text(spec, value)
+            fields[spec.name] = _from_text(spec, flag)
+        elif environ.get(variable, "").strip():
+            fields[spec.name] = _from_variable(spec, variable, environ[variable])
     parse_entered(fields)  # so that a wrong value is named before anything is opened
     return fields
 
@@ -148,6 +151,28 @@ def chosen_rule(arguments: argparse.Namespace, default: SaveRule) -> SaveRule:
     rule = msgspec.structs.replace(rule, **{name: value for name, value in flags.items() if value is not None})
     check_rule(rule)
     return rule
+
+
+def _clamped(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds, its numbers brought into their ranges; what is no number stays, to be refused by name."""
+    config, problems = parse_stored(fields)
+    unread = {problem.field for problem in problems}
+    numbers = [spec.name for spec in describe() if spec.type in ("integer", "number") and spec.name not in unread]
+    return fields | {name: getattr(config, name) for name in numbers if fields.get(name) is not None}
+
+
+def _from_variable(spec: FieldSpec, variable: str, text: str) -> Any:
+    """The value of an environment variable; InvalidInput naming the variable, never showing what may be secret."""
+    try:
+        value = _from_text(spec, text)
+        parse_entered({spec.name: value})
+    except InvalidInput as error:
+        fits = " / ".join(spec.choices) if spec.choices else spec.type
+        if spec.minimum is not None:
+            fits = f"{spec.minimum}.." + ("" if spec.maximum is None else str(spec.maximum))
+        shown = "…" if spec.kind in ("secret", "json") else text[:200]
+        raise InvalidInput(Code.SETTING_INVALID, field=variable, name=variable, value=shown, reason=fits) from error
+    return value
 
 
 def _from_text(spec: FieldSpec, value: Any) -> Any:

@@ -67,7 +67,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         host=env.get("HOST", "127.0.0.1", _host),
         port=env.get("PORT", 12607, _whole(0, 65535)),
         allowed_origins=env.get("ALLOWED_ORIGINS", (), _origins),
-        access_token=env.get("ACCESS_TOKEN", "", str),
+        access_token=env.get("ACCESS_TOKEN", "", _token),
         export_include_secrets=env.get("EXPORT_INCLUDE_SECRETS", False, _switch),
         allow_remote_debug_log=env.get("ALLOW_REMOTE_DEBUG_LOG_API", False, _switch),
         network=NetPolicy(
@@ -161,6 +161,12 @@ def _origins(text: str) -> tuple[str, ...]:
         if scheme not in ("http", "https") or not rest or "/" in rest or "*" in rest:
             raise ValueError("http(s)://host[:port], comma-separated")
     return origins
+
+
+def _token(text: str) -> str:
+    if not text.isascii() or not text.isprintable():  # headers and cookies carry nothing else unchanged
+        raise ValueError("printable ASCII characters")
+    return text
 
 
 def _host(text: str) -> str:
