@@ -27,7 +27,8 @@ class Preferences:
         self._path = path
         self._lock = threading.Lock()
         self.stored, self.problems = read_json(path)
-        parts = {name: self.stored.get(name, {}) for name in ("current_config", "save", "ui")}
+        parts = {name: self.stored.get(name) for name in ("current_config", "save", "ui")}
+        parts = {name: {} if part is None else part for name, part in parts.items()}
         self._config, warnings = parse_stored(_object(parts["current_config"]))
         self.problems = [*self.problems, *warnings]
         plan = _read_plan(_object(parts["save"]))

@@ -146,6 +146,8 @@ def _decode(data: bytes) -> PresetFile:
     """An export, or the presets.json of the old tool, which was the bare mapping of names to configurations."""
     try:
         raw = msgspec.json.decode(without_mark(data), type=dict[str, Any])
+        if raw.keys() == {"file"} and isinstance(raw["file"], str):  # the upload's field, sent as JSON
+            return _decode(raw["file"].encode())
         if raw.keys() & {"presets", "current_config"}:
             return msgspec.convert({name: part for name, part in raw.items() if part is not None}, PresetFile)
         mapping = msgspec.convert(raw, dict[str, dict[str, Any]])

@@ -12,9 +12,12 @@ from bridge.paths import program_folder
 from bridge.usecases.common import Caller, Nothing, Ok, viewer
 from bridge.views import ProblemView
 from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
-from engine.errors import Code, EditFailed, InvalidInput, NotFound, Problem
+from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
+from engine.upstream.netguard import parse_url
+from engine.upstream.proxies import DIRECT, parse_proxy
+from engine.upstream.wire import request_headers
 
 _PROBE_SECONDS = 15.0
 _MAX_UI_BYTES = 256 * 1024
@@ -136,7 +139,7 @@ def entered_config(console: Console, data: dict[str, Any] | None) -> tuple[ApiCo
     if data is None:
         return console.preferences.config, []
     config, warnings = parse_entered(data)
-    _check_scheme(config.api_url)
+    _check_usable(config)
     return with_stored_key(config, [console.preferences.config], console.presets.all().values()), warnings
 
 
@@ -175,7 +178,7 @@ def save_preset(console: Console, params: PresetParams, caller: Caller) -> Prese
     config = console.preferences.config
     if params.config is not None:
         config, warnings = parse_entered(params.config)
-        _check_scheme(config.api_url)
+        _check_usable(config)
         presets = console.presets.all()
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [console.preferences.config, *replaced], presets.values())
@@ -257,9 +260,15 @@ def list_templates(console: Console, _: Nothing, caller: Caller) -> Templates:
     return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
 
 
-def _check_scheme(url: str) -> None:
-    if not url.lower().startswith(("http://", "https://")):
-        raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
+def _check_usable(config: ApiConfig) -> None:
+    """Refuse by its field what no call could be made with."""
+    try:
+        parse_url(config.api_url)
+    except AddressRefused as error:
+        raise InvalidInput(error.code, field="api_url", **error.params) from error
+    if config.proxy not in ("", DIRECT):
+        parse_proxy(config.proxy)
+    request_headers(config.extra_headers, None)
 
 
 def _worded(console: Console, caller: Caller, problems: list[Problem]) -> list[ProblemView]:

@@ -200,4 +200,7 @@ def _number(value: Any, most: int) -> int | None:
 
 
 def _list(value: Any) -> list[Any]:
+    """Entries that were kept in order, or by their id."""
+    if isinstance(value, dict):
+        return [{"id": key, **entry} for key, entry in value.items() if isinstance(entry, dict)]
     return value if isinstance(value, list) else []

@@ -104,6 +104,35 @@ def test_url_must_be_http(shared: Door, url: str, code: str) -> None:
     assert error["field"] == "api_url"
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "code"),
+    [
+        ("api_url", "http://", "url_malformed"),
+        ("api_url", "https://exa mple/v1", "url_malformed"),
+        ("api_url", "http://127.0.0.1:99999/v1", "url_malformed"),
+        ("api_url", "https://me:secret@api.example/v1", "url_credentials"),
+        ("proxy", "ftp://127.0.0.1:21", "proxy_invalid"),
+        ("proxy", "127.0.0.1:7890", "proxy_invalid"),
+        ("extra_headers", {"X Y": "1"}, "field_type"),
+        ("extra_headers", {"X": "1\r\nHost: elsewhere"}, "field_type"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/config/current", "/api/presets/save", "/api/tasks/start"])
+def test_what_no_call_could_be_made_with_is_refused_where_it_is_entered(
+    shared: Door, path: str, field: str, value: Any, code: str
+) -> None:
+    """Not thousands of times, once for each picture."""
+    body = {"name": "p", "input_path": "/", "config": {field: value}}
+    assert shared.refused(400, code, "POST", path, body)["field"] == field
+    assert "secret" not in shared.ask("POST", path, body).text
+
+
+@pytest.mark.parametrize("proxy", ["", "direct", "http://p:1", "https://p", "socks5://u:p@h:1", "socks5h://[::1]:1"])
+def test_proxies(shared: Door, proxy: str) -> None:
+    """Every kind of proxy that the contract names is taken."""
+    assert saved(shared, proxy=proxy)["proxy"] == proxy
+
+
 def test_unknown_fields_are_named(shared: Door) -> None:
     """A field that there is none of is left out, with a warning that names it."""
     answer = shared.post("/api/config/current", {"config": {"modle_name": "typo"}})

@@ -100,6 +100,18 @@ def test_what_a_task_was_stays(tmp_path: Path, store: Store) -> None:
     assert (tasks[2].http_status, tasks[4].attempts, tasks[4].http_status) == (429, 0, None)
 
 
+def test_tasks_and_results_kept_by_their_ids(tmp_path: Path, store: Store) -> None:
+    """An object of ids does as well as a list; the id may stand in the entry or be its key alone."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f"{hashlib.sha256(picture(1)).hexdigest()}.png").write_bytes(picture(1))
+    first = {name: value for name, value in result(1).items() if name != "id"}
+    old = {"tasks": {"t1": task(results={"r1": first}), "t2": {**task(), "id": "own"}, "t3": 5}}
+    assert take_over(old, tmp_path, store, Cache(tmp_path / "kept"), EditLimits())
+    tasks = list(store.tasks(TaskMatch()))
+    assert [one.id for one in tasks] == ["t1", "own"]
+    assert [one.id for one in tasks[0].results] == ["r1"]
+
+
 def test_odd_entries_spoil_nothing(tmp_path: Path, store: Store) -> None:
     """Ids that cannot be kept are made anew, texts that are no paths are no files, and lists may be anything."""
     (tmp_path / "cache").mkdir()
