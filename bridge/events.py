@@ -61,12 +61,12 @@ class Hub:
             yield _event("snapshot" if since is None or change.reset else "change", change)
             spoke = self._monotonic()
             while not self._closed.is_set():
-                seen = self._wait(seen)
+                seen = self._wait(seen, spoke + HEARTBEAT_SECONDS)
                 following = get_change(self._console, change.revision, caller, most)
                 if _differs(change, following):
                     change = following
                     yield _event("change", change)
-                elif self._monotonic() - spoke >= HEARTBEAT_SECONDS:
+                elif self._monotonic() >= spoke + HEARTBEAT_SECONDS:
                     yield b": alive\n\n"
                 else:
                     continue
@@ -79,11 +79,12 @@ class Hub:
             self._streams += number
             self._changed.notify_all()
 
-    def _wait(self, seen: int) -> int:
+    def _wait(self, seen: int, heartbeat: float) -> int:
         """Until something changed or it is time for a heartbeat; the new count of changes."""
         busy = self._console.batch.info().in_flight > 0
         with self._changed:
-            timeout = _PROGRESS_SECONDS if busy else HEARTBEAT_SECONDS
+            left = max(0.0, heartbeat - self._monotonic() - _GATHER_SECONDS)
+            timeout = min(left, _PROGRESS_SECONDS) if busy else left
             self._changed.wait_for(lambda: self._count != seen or self._closed.is_set(), timeout)
         self._closed.wait(_GATHER_SECONDS)
         return self._count

@@ -120,8 +120,8 @@ def _responses(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: 
     body = {"model": config.model_name, "input": messages, "temperature": config.temperature, "stream": streaming}
     body |= _token_limit(config, TokenField.MAX_OUTPUT_TOKENS)
     if _is_openai(config.api_url):
-        body["tools"] = [{"type": "image_generation"}]
-    return body
+        return body | {"tools": [{"type": "image_generation"}]}  # which refuses ``n``
+    return body | ({"n": config.result_count} if config.result_count > 1 else {})
 
 
 def _edits(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> Body:

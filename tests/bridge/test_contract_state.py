@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import msgspec
 import pytest
 from PIL import Image
 
+from bridge.events import Hub
+from bridge.usecases.common import Caller
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, Door, config_for, open_door, until
@@ -320,6 +323,16 @@ def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: p
     events = stream()
     events.next()
     assert events.next().keys() == {"comment"}
+
+
+def test_a_heartbeat_is_not_put_off(door: Door) -> None:
+    """What wakes a stream without telling anything does not start its 15 s anew."""
+    hub = Hub(door.console, iter([0.0, 14.95, 15.1]).__next__)
+    events = hub.stream(None, Caller())
+    began = time.monotonic()
+    assert [next(events), next(events)[:4], next(events)] == [b"retry: 2000\n\n", b"id: ", b": alive\n\n"]
+    assert time.monotonic() - began < 10
+    hub.close()
 
 
 def test_too_many_streams_are_refused_and_places_come_back(

@@ -74,8 +74,8 @@ def test_system_prompt_only_if_there_is_one() -> None:
 
 
 def test_responses_body() -> None:
-    """Input items of their own kind, and the limit under its own name; no ``n`` here."""
-    assert body(RESPONSES, result_count=3) == {
+    """Input items of their own kind, and the limit under its own name."""
+    assert body(RESPONSES) == {
         "model": "m",
         "input": [
             {
@@ -191,9 +191,11 @@ def test_image_tool_of_openai() -> None:
 
 
 def test_result_count() -> None:
-    """``n`` in chat only when more than one is wanted."""
-    assert "n" not in body(CHAT)
-    assert body(CHAT, result_count=4)["n"] == 4
+    """``n`` in chat and responses only when more than one is wanted, and never where it is known to be refused."""
+    for url in (CHAT, RESPONSES):
+        assert "n" not in body(url)
+        assert body(url, result_count=4)["n"] == 4
+    assert "n" not in body("https://api.openai.com/v1/responses", result_count=4)
     assert body(EDITS, result_count=4)["n"] == 4
 
 
