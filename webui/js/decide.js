@@ -27,44 +27,55 @@ function apply(taskId, resultId, change) {
 }
 
 const last = new Map(); // result id → the call under way: one after the other, so that the last wish wins
+const wishes = new Map(); // result id → what it will be once those calls are through
 
 function inTurn(resultId, work) {
   const turn = (last.get(resultId) ?? Promise.resolve()).catch(() => undefined).then(work);
   last.set(resultId, turn);
-  const done = () => last.get(resultId) === turn && last.delete(resultId);
+  const done = () => {
+    if (last.get(resultId) !== turn) return;
+    last.delete(resultId);
+    wishes.delete(resultId);
+  };
   turn.then(done, done);
   return turn;
 }
 
-async function setTicked(taskId, resultId, selected) {
-  const now = store.taskSignal(taskId)?.peek().results.find((one) => one.id === resultId);
-  if (now && now.selected === selected) return;
-  apply(taskId, resultId, { selected });
-  const ids = { task_id: taskId, result_id: resultId };
+/** A result as the last wish will leave it: what is drawn, and what the program says, may be a moment older. */
+function asWished(taskId, result) {
+  const now = store.taskSignal(taskId)?.peek().results.find((one) => one.id === result.id) ?? result;
+  return { ...now, ...wishes.get(result.id) };
+}
+
+async function wish(taskId, resultId, change, before, work) {
+  wishes.set(resultId, { ...wishes.get(resultId), ...change });
+  apply(taskId, resultId, change);
   try {
-    await inTurn(resultId, async () => {
-      const answer = await call('toggle_result', ids);
-      if (answer.selected !== selected) await call('toggle_result', ids); // somebody else was faster
-    });
+    await inTurn(resultId, work);
   } catch (error) {
-    apply(taskId, resultId, { selected: !selected });
+    wishes.delete(resultId);
+    apply(taskId, resultId, before);
     throw error;
   }
 }
 
+async function setTicked(taskId, resultId, selected) {
+  if (asWished(taskId, { id: resultId }).selected === selected) return;
+  const ids = { task_id: taskId, result_id: resultId };
+  await wish(taskId, resultId, { selected }, { selected: !selected }, async () => {
+    const answer = await call('toggle_result', ids);
+    if (answer.selected !== selected) await call('toggle_result', ids); // somebody else was faster
+  });
+}
+
 async function setDropped(taskId, resultId, deleted) {
-  apply(taskId, resultId, { deleted });
-  try {
-    await inTurn(resultId, () => call(deleted ? 'delete_result' : 'restore_result', { task_id: taskId, result_id: resultId }));
-  } catch (error) {
-    apply(taskId, resultId, { deleted: !deleted });
-    throw error;
-  }
+  const ids = { task_id: taskId, result_id: resultId };
+  await wish(taskId, resultId, { deleted }, { deleted: !deleted }, () => call(deleted ? 'delete_result' : 'restore_result', ids));
 }
 
 /** Ticks or unticks one result. */
 export function toggle(task, result) {
-  const want = !result.selected;
+  const want = !asWished(task.id, result).selected;
   markReviewed(task.id);
   return perform({
     label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
@@ -75,7 +86,7 @@ export function toggle(task, result) {
 
 /** Drops one result, or takes a dropped one back. */
 export function drop(task, result) {
-  const want = !result.deleted;
+  const want = !asWished(task.id, result).deleted;
   markReviewed(task.id);
   return perform({
     label: t(want ? 'page.step.drop' : 'page.step.restore', { name: task.source_name }),
@@ -86,7 +97,7 @@ export function drop(task, result) {
 
 /** Ticks or unticks all results of one task. */
 export function toggleAll(task) {
-  const before = kept(task).map((result) => [result.id, result.selected]);
+  const before = kept(task).map((result) => [result.id, asWished(task.id, result).selected]);
   const want = !before.every(([, selected]) => selected);
   markReviewed(task.id);
   return perform({

@@ -1,5 +1,5 @@
 // Owns the drawer of training sets: preflight with its findings, the wishes of a set, export and report.
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { chooseFolder } from '../actions.js';
 import { check, closeDataset, defaultReport, enterSet, enterThreshold, exportSet, showKind, stopJob, untick, writeReport } from '../dataset.js';
 import { html, Icon, IconButton } from '../html.js';
@@ -117,7 +117,7 @@ function Wishes({ choices }) {
 export function DatasetDrawer() {
   const choices = store.setChoices.value;
   const body = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     body.current.focus();
     return () => before?.isConnected && before.focus({ preventScroll: true });

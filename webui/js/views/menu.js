@@ -1,5 +1,5 @@
 // Owns the one menu that opens at a button: its place, its keys, its closing.
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { html, Icon } from '../html.js';
 import * as store from '../store.js';
 
@@ -36,7 +36,7 @@ function onKey(event) {
 export function Menu() {
   const menu = store.menu.value;
   const box = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!menu) return undefined;
     place(box.current, menu.button);
     box.current.querySelector('button')?.focus();

@@ -1,5 +1,5 @@
 // Owns the review view: one pair full screen, its keys, and what stands around the pictures.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { retry, saveResult } from '../actions.js';
 import { decided, drop, toggle, toggleAll } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
@@ -59,7 +59,7 @@ function onKey(event, task, at, setPrompt) {
 function useReviewKeys(task, at, setPrompt) {
   const latest = useRef();
   latest.current = { task, at };
-  useEffect(() => {
+  useLayoutEffect(() => { // not later: a key may come with the first picture
     const down = (event) => latest.current.task && onKey(event, latest.current.task, latest.current.at, setPrompt);
     const up = (event) => { if (event.key.toLowerCase() === 'f') store.flicker.value = false; };
     const blur = () => { store.flicker.value = false; };
@@ -138,7 +138,8 @@ export function Review() {
   const [prompt, setPrompt] = useState(false);
   const box = useRef(null);
   useReviewKeys(task, at, setPrompt);
-  useEffect(() => { box.current.focus(); return () => document.getElementById(`card-${store.focusIndex.peek()}`)?.focus({ preventScroll: true }); }, []);
+  useLayoutEffect(() => box.current.focus(), []);
+  useEffect(() => () => document.getElementById(`card-${store.focusIndex.peek()}`)?.focus({ preventScroll: true }), []);
   if (!task) return html`<div class="review" ref=${box} tabindex="-1"></div>`;
   const result = task.results[Math.min(at, task.results.length - 1)];
   const place = Math.max(0, Math.min(at, task.results.length - 1));

@@ -142,7 +142,7 @@ function HeatPane({ task, result }) {
 
 function Slider({ task, result }) {
   const slider = useRef(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const push = (event) => {
       const by = { '[': -4, ']': 4 }[event.key];
       if (by) slider.current.value = Math.min(100, Math.max(0, Number(slider.current.value) + by));
