@@ -91,6 +91,7 @@ class Console:
                 *self.preferences.problems,
                 *self.presets.problems,
                 *self.store.problems,
+                *self.arrivals.problems,
                 *self._lost_rows(recovered),
                 *self.cache.problems,
                 *self.ledger.problems,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from engine.files import clear_way
+from engine.errors import Problem, StorageFailed
+from engine.files import clear_way, damaged
 from engine.images.cache import Cache
 from engine.models import EditOutcome, StoredImage, TaskStatus
 
@@ -49,8 +50,8 @@ class Arrivals:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._bytes = 0
-        clear_way(path)
-        clear_way(self._before)
+        self.problems: list[Problem] = [*clear_way(path), *clear_way(self._before)]
+        """What was found damaged and was set aside."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -105,12 +106,22 @@ class Arrivals:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
+    def _set_aside(self, path: Path) -> None:
+        """Else it would be deleted when the journal begins anew; a disk that refuses this must not end the start."""
+        try:
+            self.problems.append(damaged(path))
+        except StorageFailed:
+            log.warning("journal not readable", exc_info=True)
+
     def _entries(self) -> Iterator[Begun | Arrived]:
         decoder = msgspec.json.Decoder(Begun | Arrived)
         for path in (self._before, self._path):
             try:
                 lines = path.read_bytes().split(b"\n")
+            except FileNotFoundError:
+                continue
             except OSError:
+                self._set_aside(path)
                 continue
             for line in lines:
                 with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # cut off or damaged

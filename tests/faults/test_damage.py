@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -338,3 +339,30 @@ def test_a_real_start_says_what_happened(real_process: tuple[Path, str]) -> None
         assert named[0]["params"]["kept_as"] in named[0]["message"]
         assert Path(named[0]["params"]["kept_as"]).exists()
         assert served.end() == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions of POSIX")
+@pytest.mark.parametrize(
+    "name", ["tasks.db", "state.json", "presets.json", "arrivals.log", "answers/ledger.db", "a picture"]
+)
+def test_a_file_that_may_not_be_read(base: Base, tmp_path: Path, name: str) -> None:
+    """The program starts and says so; the file stays as it was, under whatever name."""
+    # Root may read everything, unless that power is taken from it.
+    before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    if before and shutil.which(before[0]) is None:
+        pytest.skip("needs setpriv where root runs the tests")
+    place = tmp_path / "data"
+    shutil.copytree(base.folder, place)
+    target = min(pictures_in(place).values()) if name == "a picture" else place / name
+    target.touch()
+    inode = target.stat().st_ino
+    target.chmod(0)
+    with serving(place, before=before, STATUS_UI="none") as served:
+        state = served.state()
+        if name != "a picture":
+            named = [notice for notice in state["notices"] if notice["params"].get("path") == str(target)]
+            assert named, state["notices"]
+            assert named[0]["code"] == "file_damaged"
+            assert named[0]["params"]["kept_as"] in named[0]["message"]
+        assert served.end() == 0
+    assert inode in {path.lstat().st_ino for path in place.rglob("*")}, "the file is gone"

@@ -30,7 +30,15 @@ from engine.upstream.sse import EventReader, ServerEvent, parse_json
 
 MODES = (ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS)
 BASE = "https://api.invalid/v1/chat/completions"
-RESERVED = {"con", "prn", "aux", "nul", *(f"{name}{number}" for name in ("com", "lpt") for number in "123456789")}
+RESERVED = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    "conin$",
+    "conout$",
+    *(f"{a}{b}" for a in ("com", "lpt") for b in "123456789¹²³"),
+}
 CLOSED = NetPolicy()
 
 

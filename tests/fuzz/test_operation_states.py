@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -36,11 +38,19 @@ pytestmark = pytest.mark.timeout(3600)
 
 STATES = int(os.environ.get("STATES", "10"))
 SETTINGS = read_settings({})
-ON_A_TASK = ("get_task", "get_task_debug", "retry_task", "retry_task_clear", "delete_task", "source_thumbnail")
+ON_A_TASK = (
+    *("get_task", "get_task_debug", "retry_task", "retry_task_clear", "delete_task", "source_thumbnail"),
+    *("source_image", "preview_image"),
+)
 ON_A_RESULT = ("toggle_result", "delete_result", "restore_result", "result_image", "result_thumbnail", "save_result")
-ON_ALL = (
-    *("get_state", "list_tasks", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all", "export_presets"),
-    *("save_preset", "apply_preset", "delete_preset", "preview_names", "describe_config", "get_ui", "list_templates"),
+ON_ALL = ("get_state", "list_tasks", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all", "preview_names")
+ON_SETTINGS = (
+    *("save_preset", "apply_preset", "delete_preset", "export_presets", "import_presets", "save_config", "test_config"),
+    *("describe_config", "list_templates", "get_ui", "save_ui", "save_rule", "list_save_rules", "get_messages"),
+)
+ON_SETS = (
+    *("preflight", "list_findings", "export_set", "set_report", "get_job", "stop_job", "list_trainers"),
+    *("inspect_path", "browse_folder"),
 )
 BULK = ("tick", "untick", "drop", "restore", "retry", "retry_clear", "delete")
 
@@ -50,7 +60,7 @@ class OperationStates(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        """Five pictures, nothing run yet."""
+        """Five pictures, run once."""
         self.folder = Path(tempfile.mkdtemp())
         self.fake = FakeUpstream().__enter__()
         chance = random.Random(1)
@@ -67,8 +77,20 @@ class OperationStates(RuleBasedStateMachine):
         self.fake.answer_with(answer)
         self.source = source_folder(self.folder / "in", 5)
         self.config = config_for(self.fake, concurrency_limit=3)
+        exported = msgspec.json.encode({"presets": {"mine": self.config}, "current_config": self.config})
+        self.given: dict[str, dict[str, Any]] = {
+            "inspect_path": {"input_path": str(self.source), "config": self.config},
+            "save_config": {"config": self.config},
+            "import_presets": {"file": base64.b64encode(exported).decode()},
+            "save_ui": {"settings": {"theme": "dark"}},
+            "get_messages": {"language": "en"},
+            "browse_folder": {"path": str(self.folder)},
+            "set_report": {"path": str(self.folder / "report.html")},
+        }
         self.pool = ThreadPoolExecutor(2)
         self.console = self.opened()
+        self.start()
+        assert self.console.batch.wait_idle(30)
 
     def opened(self) -> Console:
         """The program on its folder."""
@@ -84,7 +106,7 @@ class OperationStates(RuleBasedStateMachine):
 
     def twice(self, name: str, **params: Any) -> list[Any]:
         """From two clients at once; neither may meet a fault."""
-        given = {"name": "mine", "output_dir": str(self.folder / "out"), **params}
+        given = {"name": "mine", "output_dir": str(self.folder / "out"), **self.given.get(name, {}), **params}
         callers = (Caller("en"), Caller("zh-CN", local=False))
         answers = list(self.pool.map(lambda caller: call(self.console, BY_NAME[name], given, caller), callers))
         for answer in answers:
@@ -112,7 +134,17 @@ class OperationStates(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(ON_ALL))
     def on_all(self, name: str) -> None:
-        """What needs no task."""
+        """What is done to the list."""
+        self.twice(name)
+
+    @rule(name=st.sampled_from(ON_SETTINGS))
+    def on_settings(self, name: str) -> None:
+        """What the settings side does."""
+        self.twice(name)
+
+    @rule(name=st.sampled_from(ON_SETS))
+    def on_sets(self, name: str) -> None:
+        """What is made of the results."""
         self.twice(name)
 
     @rule(name=st.sampled_from(ON_A_TASK), place=st.integers(0, 9))
@@ -170,6 +202,11 @@ class OperationStates(RuleBasedStateMachine):
             for result in task.results:
                 assert self.console.cache.has(result.hash, result.extension), "a result without its picture"
             assert len({result.hash for result in task.results}) == len(task.results)
+
+
+def test_every_operation_is_among_them() -> None:
+    """Also one that is new today."""
+    assert {*ON_A_TASK, *ON_A_RESULT, *ON_ALL, *ON_SETTINGS, *ON_SETS, "start_batch", "bulk_tasks"} == BY_NAME.keys()
 
 
 OperationStates.TestCase.settings = settings(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +66,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(data: Path, *arguments: str, **environ: str) -> Iterator[Served]:
-    """``serve`` on a free port, until the block ends."""
+def serving(data: Path, *arguments: str, before: Sequence[str] = (), **environ: str) -> Iterator[Served]:
+    """``serve`` on a free port, until the block ends. ``before``: a command that runs it."""
     process = subprocess.Popen(
-        command(*(arguments or ("serve",))), env=environment(data, **{"PORT": "0", **environ}), cwd=data.parent,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8",
+        [*before, *command(*(arguments or ("serve",)))], env=environment(data, **{"PORT": "0", **environ}),
+        cwd=data.parent, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        encoding="utf-8",
     )  # fmt: skip
     try:
         url, said = _address(process)

@@ -345,7 +345,7 @@ TEMPLATES = st.one_of(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=int(os.environ.get("EXAMPLES", "80")), deadline=None)
 @given(st.lists(SOURCES, min_size=1, max_size=6), TEMPLATES, st.booleans(), st.lists(SOURCES, max_size=4))
 def test_nothing_is_overwritten_and_nothing_leaves_the_folder(
     tmp_path_factory: pytest.TempPathFactory, sources: list[str], template: str, with_txt: bool, before: list[str]
