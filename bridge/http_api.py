@@ -247,7 +247,8 @@ def _picture(picture: Picture) -> HTTPResponse:
     headers = {"Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": "private, no-cache"}
     if picture.file is None:
         body = b"" if request.method == "HEAD" else picture.data
-        return HTTPResponse(body, 200, {"Content-Type": picture.mime, **headers})
+        headers |= {"Content-Type": picture.mime, "Content-Length": str(len(picture.data))}
+        return HTTPResponse(body, 200, headers)
     opened = open_to_show(picture.file, picture.missing)
     headers["ETag"] = f'"{opened.modified:x}-{opened.size:x}"'
     known = _headers().get("if-none-match") == headers["ETag"]

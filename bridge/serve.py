@@ -44,7 +44,8 @@ def bind_or_explain(settings: Settings, messages: Messages, language: str, say: 
     if holder.is_this_program:
         url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"  # noqa: S104 - compared
         say(messages.text(language, "serve.port_is_ours", url=url, pid=holder.pid or "?"))
-        open_browser(url)
+        if not open_browser(url):
+            say(messages.text(language, "serve.no_browser", url=url))
     elif holder.pid:
         say(messages.text(language, "serve.port_holder", name=holder.name or "?", pid=holder.pid))
     else:

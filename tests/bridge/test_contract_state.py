@@ -175,6 +175,18 @@ def test_pictures_come_as_they_are(filled: Door) -> None:
         filled.refused(400, "field_type", "GET", f"{url}/thumbnail?size=big")
 
 
+def test_the_head_of_a_picture(filled: Door) -> None:
+    """HEAD tells type and length of what GET would bring, and brings nothing."""
+    task = filled.tasks()[0]
+    result = task["results"][0]
+    for url in (task["source_image_url"], task["source_thumbnail_url"], result["image_url"], result["thumbnail_url"]):
+        head, whole = filled.ask("HEAD", url), filled.ask("GET", url)
+        assert (head.status_code, head.content) == (200, b"")
+        for name in ("content-type", "content-length"):
+            assert head.headers[name] == whole.headers[name]
+        assert int(head.headers["content-length"]) == len(whole.content)
+
+
 def test_pictures_that_are_gone(filled: Door, tmp_path: Path) -> None:
     """A source or result file that was removed is a 404 that says which of the two."""
     task = filled.tasks()[0]

@@ -126,6 +126,8 @@ def test_port_taken_by_this_program(tmp_path: Path) -> None:
         assert str(served.process.pid) in done.stderr
         until(opened.exists)
         assert opened.read_text().split() == [f"http://127.0.0.1:{port}/"]
+        without = run(tmp_path / "second", "serve", PORT=str(port))
+        assert (without.returncode, "No browser could be opened" in without.stderr) == (2, True)
         assert served.state()["task_count"] == 0
 
 
