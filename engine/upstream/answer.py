@@ -9,7 +9,7 @@ import msgspec
 from engine.config import ApiMode
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import ImageRef
-from engine.upstream.extract import Refused, shorten
+from engine.upstream.extract import SAMPLE_CHARS, Refused, shorten
 from engine.upstream.failure import content_failure, event_failure, readable
 from engine.upstream.gathered import TEXT_CHARS, Gathered
 from engine.upstream.shapes import Progress, read_object
@@ -45,10 +45,14 @@ class AnswerReader:
         self._events = 0
         self._broken = 0
         self._stray = ""
+        self._first = ""
 
     def feed(self, event: ServerEvent) -> Progress | None:
         """Take one event; gives what it says of progress. Previews are progress, never results."""
         data = event.data.strip()
+        while data.startswith("data:"):  # a proxy put its own before the one that was there
+            data = data[5:].lstrip()
+        self._first = self._first or data[:SAMPLE_CHARS]
         try:
             return self._value(parse_json(data), event.name)
         except ValueError:
@@ -62,8 +66,10 @@ class AnswerReader:
 
     def document(self, body: bytes) -> None:
         """Take a whole body: one JSON value, several, or an event stream after all."""
+        text = body.decode("utf-8-sig", "replace")
+        self._first = self._first or text[:SAMPLE_CHARS]
         try:
-            self._value(parse_json(body.decode("utf-8-sig", "replace")), "")
+            self._value(parse_json(text), "")
         except ValueError:
             reader = EventReader(len(body) + 1)
             for event in [*reader.feed(body), *reader.close()]:
@@ -99,7 +105,7 @@ class AnswerReader:
             return AnswerUnusable(Code.STREAM_CUT, retryable=True, events=self._events)
         if not text and not self._events:
             return AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
-        return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text))
+        return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text or well_formed(self._first)))
 
     def _value(self, value: object, name: str) -> Progress | None:
         progress = None

@@ -9,9 +9,10 @@ from typing import Any
 from engine.errors import Code, EditFailed
 from engine.models import ImageRef
 from engine.upstream.base64_text import is_finished
-from engine.upstream.extract import Refused, Words, make_ref, pick_image, visible_parts
+from engine.upstream.extract import Refused, make_ref, pick_image
 from engine.upstream.failure import event_failure
 from engine.upstream.sse import well_formed
+from engine.upstream.words import Words, visible_parts
 
 TEXT_CHARS = 2000
 SAMPLED_CHARS = 4096
@@ -64,6 +65,7 @@ class Gathered:
         self._base_url = base_url
         self._moment = 0
         self._entries: list[Entry] = []
+        self._spare: list[Entry] = []
         self._texts: dict[Hashable, Text] = {}
         self._ended = False
         self._open: set[Hashable] = set()
@@ -80,6 +82,10 @@ class Gathered:
         """The answer is over."""
         self._ended = True
         self._open.clear()
+
+    def end_unless_open(self) -> None:
+        """The answer is over, unless a choice that began has still to end."""
+        self._ended = True
 
     def note_choice(self, choice: Hashable, reason: object, *, whole: bool = False) -> None:
         """One choice went on, or ended for ``reason``."""
@@ -134,6 +140,18 @@ class Gathered:
             else:
                 self.image(item, place)
 
+    def spare_image(self, text: str, where: str) -> None:
+        """What may be a picture, at a place that no known shape names: it counts where nothing else does."""
+        ref = make_ref(text, where, self._base_url)
+        if isinstance(ref, ImageRef):
+            self._moment += 1
+            self._spare.append((self._moment, 0, ref))
+
+    @property
+    def count(self) -> tuple[int, int]:
+        """How many pictures were named so far beside the words, and how often anything was said or named."""
+        return len(self._entries), self._moment
+
     def _enter(self, item: ImageRef | Refused) -> None:
         self._moment += 1
         self._entries.append((self._moment, 0, item))
@@ -146,6 +164,8 @@ class Gathered:
             for version, moment in text.versions():
                 for part in self._read(text, well_formed(version), moment, entries):
                     said.setdefault(part)
+        if not any(isinstance(item, ImageRef) for _, _, item in entries):
+            entries += self._spare
         refs: list[ImageRef] = []
         known: dict[Hashable, list[str]] = {}
         refused: dict[tuple[str, str, str], Refused] = {}

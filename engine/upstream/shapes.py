@@ -9,9 +9,9 @@ import msgspec
 
 from engine.config import ApiMode
 from engine.upstream.base64_text import clean_base64
+from engine.upstream.elsewhere import HIDDEN_PARTS, look
 from engine.upstream.gathered import Gathered
 
-_HIDDEN_PARTS = ("thinking", "reasoning", "thought", "redacted", "input_", "audio", "video", "tool", "function")
 _INLINE_KEYS = ("b64_json", "base64", "b64", "image_base64", "inlineData", "inline_data", "result")
 _IMAGE_KEYS = (*_INLINE_KEYS, "url", "image_url", "image", "source")
 _LIST_KEYS = ("images", "image_urls", "image_base64", "data")
@@ -33,15 +33,29 @@ def read_object(into: Gathered, value: Json, name: str, mode: ApiMode) -> Progre
     kind = _string(value.get("type")) or name
     if _is_only_error(into, value, kind):
         return None
-    if kind.endswith("partial_image") or "partial_image_b64" in value:
+    if (kind or _string(value.get("object"))).endswith("partial_image") or "partial_image_b64" in value:
         return _preview(value)
+    percent = _percent(value)
+    before = into.count
     chat, gemini = _read_choices(into, value), _read_candidates(into, value)
     if kind.startswith("response."):
         _read_response_event(into, value, kind)
-    elif not chat and not gemini and not _read_output(into, value) and not _read_data(into, value):
-        _read_rest(into, value, kind, mode)
-    percent = _percent(value)
+    elif not chat and not gemini:
+        if not _read_output(into, value) and not _read_data(into, value):
+            _read_rest(into, value, kind, mode)
+        if not kind and percent is None:
+            into.end_unless_open()  # a document: what it does not hold, no more of it would bring
+    nothing = into.count == before
+    if not kind.startswith("response.") and (nothing or (into.count[0] == before[0] and not _is_piece(value))):
+        pictorial = mode is ApiMode.IMAGES_EDITS or (nothing and not (chat or gemini or into.complaint))
+        _read_elsewhere(into, value, words=nothing, pictorial=pictorial)
     return None if percent is None else Progress(percent)
+
+
+def _is_piece(value: Json) -> bool:
+    """Whether a chat completion comes in pieces: a token is looked at quickly."""
+    choices = value.get("choices")
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict) and "delta" in choices[0]
 
 
 def _string(value: object) -> str:
@@ -96,7 +110,7 @@ def _read_choices(into: Gathered, value: Json) -> bool:
                 _read_message(into, choice[part], index, part)
         if choice.get("error"):  # OpenRouter
             into.fail(choice["error"])
-        into.note_choice(index, choice.get("finish_reason"), whole=isinstance(choice.get("message"), dict))
+        into.note_choice(index, choice.get("finish_reason"), whole=choice.get("message") is not None)
     return True
 
 
@@ -120,7 +134,7 @@ def _read_content(into: Gathered, content: Any, where: str, key: Hashable, *, pi
 
 
 def _read_part(into: Gathered, part: Json, where: str, texts: list[str]) -> None:
-    if part.get("thought") or _string(part.get("type")).startswith(_HIDDEN_PARTS):
+    if part.get("thought") or _string(part.get("type")).startswith(HIDDEN_PARTS):
         return  # thinking, our own picture sent back, or what is no picture
     into.refuse(part.get("refusal"))
     if isinstance(part.get("text"), str):
@@ -199,7 +213,7 @@ def _read_item(into: Gathered, item: Any, number: int) -> None:
     if not isinstance(item, dict):
         return
     kind = _string(item.get("type"))
-    if kind.startswith(_HIDDEN_PARTS) or (kind.endswith("_call") and "image" not in kind):
+    if kind.startswith(HIDDEN_PARTS) or (kind.endswith("_call") and "image" not in kind):
         return
     if "content" in item:
         key = ("item", _string(item.get("id")) or number)
@@ -243,3 +257,15 @@ def _read_rest(into: Gathered, value: Json, kind: str, mode: ApiMode) -> None:
         into.end()
     elif not kind and any(isinstance(value.get(key), str | list) for key in _COMPLAINT_KEYS):
         into.complaint = into.complaint or value
+
+
+# --- anything else ----------------------------------------------------------------------------------------------------
+
+
+def _read_elsewhere(into: Gathered, value: Json, *, words: bool, pictorial: bool) -> None:
+    """What stands where no known shape has it."""
+    for spot in look(value, pictorial=pictorial):
+        if not spot.words:
+            into.spare_image(spot.text, spot.where)
+        elif words:
+            into.say(("elsewhere", spot.where), spot.where, spot.text, piece=True)

@@ -134,13 +134,16 @@ def test_answer_that_ends_with_a_reset_is_whole(fake: FakeUpstream, door: Door, 
 
 
 def test_a_picture_that_came_before_the_cut_is_kept(fake: FakeUpstream, door: Door, source: Path) -> None:
-    """What arrived whole is stored; that the answer was cut is said as a warning."""
+    """What arrived whole is stored; where more was asked for, a warning says that the answer was cut."""
     whole = inline(CHAT, picture(1))
     end = whole.body.index(b"\n\n") + 2
     fake.answer(inline(CHAT, picture(1), stop_at=end, claim=len(whole.body), ending="reset"))
-    task = door.run(source, config_for(fake))[0]
+    task = door.run(source, config_for(fake, result_count=2))[0]
     assert (task["status"], task["result_count"]) == ("partial_success", 1)
     assert task["warning"]["code"] == "connection_lost"
+    door.post("/api/tasks/clear")
+    task = door.run(source, config_for(fake, user_prompt="one will do"))[0]
+    assert (task["status"], task["result_count"], task["warning"]) == ("done", 1, None)
 
 
 def test_concurrency_is_bounded_and_used(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:

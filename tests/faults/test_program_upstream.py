@@ -111,7 +111,7 @@ KINDS = {
     "closes at once": Kind(lambda _: None, {"connection_lost"}, retried=True),
     "resets at once": Kind(reset, {"connection_lost"}, retried=True),
     "resets in the stream": Kind(after_a_bit, {"connection_lost", "stream_cut"}, retried=True),
-    "promises more than it sends": Kind(say(HEAD + b"Content-Length: 99999\r\n\r\n" + GOOD), {"partial_success"}),
+    "promises more than it sends": Kind(say(HEAD + b"Content-Length: 99999\r\n\r\n" + GOOD), {"done"}),
     "promises less than it sends": Kind(say(HEAD + b"Content-Length: 9\r\n\r\n" + GOOD), {"stream_cut"}, True),
     "two lengths": Kind(say(HEAD + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n{}{}{}"), NETWORK),
     "negative length": Kind(say(HEAD + b"Content-Length: -1\r\n\r\n{}"), NETWORK),
@@ -129,8 +129,8 @@ KINDS = {
     "deeply nested": Kind(say(ok(DEEP)), {"answer_no_picture", "stream_cut", "answer_empty"}, True),
     "a page": Kind(say(ok(b"<html>Login</html>", Content_Type="text/html")), {"answer_no_picture", "answer_empty"}),
     "not HTTP": Kind(say(b"SSH-2.0-OpenSSH_9.6\r\n"), NETWORK, True),
-    "redirects for ever": Kind(
-        say(ok(b"", "307 Temporary Redirect", Location="/v1/chat/completions")), {"redirect_limit"}
+    "redirects for ever": Kind(  # its second hop may meet a connection that another kind is about to close
+        say(ok(b"", "307 Temporary Redirect", Location="/v1/chat/completions")), {"redirect_limit", "connection_lost"}
     ),
     "empty": Kind(say(ok(b"")), {"answer_empty", "answer_no_picture"}, True),
     "answers well": Kind(say(ok(GOOD)), {"done"}),

@@ -136,6 +136,9 @@ def test_nonsense_percentages(progress: object) -> None:
         "<THINKING>http://h.invalid/a.png</Thinking>![b](http://h.invalid/b.png)",
         "![b](http://h.invalid/b.png)<think>and now http://h.invalid/a.png",
         "<think>1</think><think>![a](http://h.invalid/a.png)</think>![b](http://h.invalid/b.png)</think>",
+        "<reasoning>http://h.invalid/a.png</reasoning>![b](http://h.invalid/b.png)",
+        '<think time="3">http://h.invalid/a.png</think>![b](http://h.invalid/b.png)',
+        "<seed:think>http://h.invalid/a.png</seed:think>![b](http://h.invalid/b.png)",
     ],
 )
 def test_thinking_is_cut_out(text: str) -> None:
@@ -215,6 +218,17 @@ def test_stream_without_end_mark() -> None:
     assert not cut.complete
     assert isinstance(cut.error, AnswerUnusable)
     assert (cut.error.code, cut.error.retryable, cut.error.params) == (Code.STREAM_CUT, True, {"events": 1})
+
+
+@pytest.mark.parametrize("value", [{"task_id": "a1", "status": "queued"}, {"data": []}, {"created": 1, "data": [None]}])
+def test_document_without_picture(value: object) -> None:
+    """A whole document was not cut: asking again would be paid again. It is told as it is."""
+    reader = AnswerReader(ApiMode.IMAGES_EDITS, BASE)
+    reader.document(json.dumps(value).encode())
+    error = reader.finish().error
+    assert error is not None
+    assert (error.code, error.retryable) == (Code.ANSWER_NO_PICTURE, False)
+    assert error.params["text"] == json.dumps(value)
 
 
 @pytest.mark.parametrize("text", ["http://h.invalid/a.png", "![a](http://h.invalid/a", "<img src='http://h.invalid/a"])

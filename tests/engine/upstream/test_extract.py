@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
 from engine.upstream.base64_text import clean_base64, has_signature, is_finished
-from engine.upstream.extract import Refused, Words, looks_like_image, make_ref, visible_parts
+from engine.upstream.extract import Refused, looks_like_image, make_ref
+from engine.upstream.words import Words, visible_parts
 from tests.fakes.answers import JPEG, PNG, WEBP
 
 BASE = "https://api.invalid/v1/images/edits"
@@ -98,6 +100,7 @@ def test_urls(value: str, inline: bool, expected: str) -> None:
         (PNG, SourceType.BASE64, PNG),
         (JPEG, SourceType.BASE64, JPEG),  # begins with a slash
         (WEBP.rstrip("="), SourceType.BASE64, WEBP),
+        (f"data:image/png,{quote(b64decode(PNG), safe='')}", SourceType.DATA_URL, PNG),
     ],
 )
 def test_inline_pictures(value: str, kind: SourceType, expected: str) -> None:
@@ -106,6 +109,14 @@ def test_inline_pictures(value: str, kind: SourceType, expected: str) -> None:
         ref = make_ref(value, "here", BASE, inline=inline)
         assert isinstance(ref, ImageRef)
         assert (ref.source_type, ref.value) == (kind, expected)
+
+
+@pytest.mark.parametrize("head", ["base64,", "image/png;base64,", ";base64,"])
+def test_base64_behind_half_a_prefix(head: str) -> None:
+    """Gateways cut data: URLs at many places."""
+    ref = make_ref(head + PNG, "here", BASE, inline=True)
+    assert isinstance(ref, ImageRef)
+    assert (ref.source_type, ref.value) == (SourceType.BASE64, PNG)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +156,7 @@ def test_values_that_are_refused(value: str, code: Code) -> None:
         ("Wow![1] see [this](http://h.invalid/page)", []),
         ("[link](http://h.invalid/page) [picture](http://h.invalid/a.png)", ["http://h.invalid/a.png"]),
         ("![a]()![b](x)", ["x"]),
+        ("![a](\n  http://h.invalid/x\n)", ["http://h.invalid/x"]),
         (f"![a](data:image/png;base64,{PNG[:40]}\n{PNG[40:]})!", [f"data:image/png;base64,{PNG[:40]}\n{PNG[40:]}"]),
         (f'![a](data:image/png;base64,{PNG} "title")', [f"data:image/png;base64,{PNG} "]),
         (f"![a](<data:image/png;base64,{PNG}>)", [f"data:image/png;base64,{PNG}"]),
@@ -166,6 +178,7 @@ def test_markdown(text: str, expected: list[str]) -> None:
         ("<image src='no'> <img> src='no'", []),
         (f'<img src="data:image/png;base64,{PNG}" alt="data:">', [f"data:image/png;base64,{PNG}"]),
         ("<p><img alt='![a](b)' src='x'></p>", ["x"]),
+        ("&lt;img src=&quot;http://h.invalid/x.png&quot;&gt;", ["http://h.invalid/x.png"]),
     ],
 )
 def test_image_tags(text: str, expected: list[str]) -> None:
@@ -184,14 +197,39 @@ def test_image_tags(text: str, expected: list[str]) -> None:
         ("https://h.invalid/blob?rsct=image/png&sig=1", ["https://h.invalid/blob?rsct=image/png&sig=1"]),
         ("https://h.invalid/get?format=webp", ["https://h.invalid/get?format=webp"]),
         ("https://h.invalid/page https://h.invalid/a.png.html http:// ftp://h.invalid/a.png ://x.png", []),
-        ("https://h.invalid/?q=a.png", []),
+        ("see https://h.invalid/?q=a.png", []),
+        ("[https://h.invalid/a.png](https://h.invalid/a.png)", ["https://h.invalid/a.png"] * 2),
+        ("[img]https://h.invalid/a.png[/img]", ["https://h.invalid/a.png"]),
+        ("https://h.invalid/a.png,https://h.invalid/b.png", ["https://h.invalid/a.png", "https://h.invalid/b.png"]),
+        ("\n https://h.invalid/x?sig=1 \n", ["https://h.invalid/x?sig=1"]),  # nothing but a URL is no prose
+        ("https://h.invalid/x https://h.invalid/y", []),
+        (f"DATA:IMAGE/PNG;BASE64,{PNG} and more", [f"DATA:IMAGE/PNG;BASE64,{PNG}"]),
         (f"Here: data:image/png;base64,{PNG}, done", [f"data:image/png;base64,{PNG}"]),
         ("data:text/plain, data: image", []),
         (PNG, [PNG]),
+        (f"```\n{PNG}\n```", [PNG]),
     ],
 )
 def test_prose(text: str, expected: list[str]) -> None:
     """Bare URLs count only when they look like a picture; inline pictures always do."""
+    assert found(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"url":"https://h.invalid/x"}', ["https://h.invalid/x"]),
+        ('```json\n{"images": [\n {"url" : "/x?a=1"}\n]}\n```', ["/x?a=1"]),
+        ('{"image_url":{"url":"https:\\/\\/h.invalid\\/x\\u0026y"}}', ["https://h.invalid/x&y"]),
+        ('Here {"image_url": "https://h.invalid/x"} is', ["https://h.invalid/x"]),
+        ('{"b64_json":"' + PNG + '"}', [PNG]),
+        ('![a](https://h.invalid/x) {"url":"https://h.invalid/page"}', ["https://h.invalid/x"]),
+        ('{"url":"https://h.invalid/page"} ![a](https://h.invalid/x)', ["https://h.invalid/x"]),
+        ('{"curl":"https://h.invalid/x", "url": 5, "url": "words", "url"', []),
+    ],
+)
+def test_json_among_the_words(text: str, expected: list[str]) -> None:
+    """A model that answers in JSON names its pictures there; pages named so do not count beside surer pictures."""
     assert found(text) == expected
 
 
@@ -213,7 +251,28 @@ def test_words_between() -> None:
 
 
 MARKS = [
-    *("![", "](", ")", "(", "<img", " src=", "'", '"', ">", "data:", "://", "http", "a", "\n", "[", "]", "\\"),
+    *(
+        "![",
+        "](",
+        ")",
+        "(",
+        "<img",
+        'url"',
+        'b64_json"',
+        '":"',
+        " src=",
+        "'",
+        '"',
+        ">",
+        "data:",
+        "://",
+        "http",
+        "a",
+        "\n",
+        "[",
+        "]",
+        "\\",
+    ),
     *("<think>", "</think>", "image/png;base64,", "iVBORw0KGgoAAAANSUhEUgAA"),
 ]
 
@@ -234,6 +293,7 @@ def test_any_words_are_read(text: str) -> None:
     [
         *("![", "![](", "](", "<img ", '<img src="', "data:", "data:image/png;base64,", "://", "![[[", "![a](b"),
         *("<think>", "</think>", "![a](<", "http://a/(", "<img src ", "![x](iVBORw0KGgoAAAANSUhEUgAA"),
+        *('"url":"', '"url":"http://', '"b64_json":"iVBORw0KGgoAAAANSUhEUgAA', "![a](\n\n", '"image_url"'),
     ],
 )
 def test_no_mark_makes_it_slow(mark: str) -> None:

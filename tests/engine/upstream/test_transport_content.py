@@ -85,7 +85,7 @@ def test_head_takes_the_beginning_only(transport: Transport) -> None:
 
 @pytest.mark.parametrize(
     ("status", "retryable"),
-    [("404 Not Found", False), ("403 Forbidden", False), ("429 Slow", True), ("503 Busy", True)],
+    [("410 Gone", False), ("401 No", False), ("404 Not Found", True), ("403 Forbidden", True), ("503 Busy", True)],
 )
 def test_download_status(transport: Transport, status: str, retryable: bool) -> None:
     """An error status of a download is told with its number, and whether asking again may help."""
