@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import http.client
 import io
 import itertools
 import json
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import msgspec
 from PIL import Image
 
@@ -111,8 +111,8 @@ def scratch() -> Iterator[Path]:
 def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = False) -> Took:
     """What ``count`` pictures take: ask, read, split, parse, decode, hash, write to a file of its own, fsync.
 
-    ``careful``: with the least that keeping what was paid for takes besides: the picture is decoded as a whole, the
-    file gets its name when its bytes are on disk, and its row in an SQLite table is on disk at the end as well.
+    ``careful``: with the least that keeping what was paid for takes besides: the file gets its name when its bytes are
+    on disk, and its row in an SQLite table is on disk at the end as well.
     """
     folder.mkdir()
     table = _table(folder) if careful else None
@@ -123,18 +123,16 @@ def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = Fal
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": picture}]}).encode()
 
     def work() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Content-Type": "application/json"})
         while True:
             with lock:
                 number = next(numbers, None)
             if number is None:
-                connection.close()
+                client.close()
                 return
-            connection.request("POST", load.path, body, {"Content-Type": "application/json"})
-            data = _bare_picture(load.kind, connection.getresponse().read(), connection)
-            if table is not None:
-                with Image.open(io.BytesIO(data)) as image:
-                    image.load()
+            data = _bare_picture(load.kind, client.post(load.path, content=body).content, client)
+            with Image.open(io.BytesIO(data)) as image:
+                image.load()
             name = f"{number}-{hashlib.sha256(data).hexdigest()}"
             _write(folder / name, data, careful=careful)
             if table is not None:
@@ -176,7 +174,7 @@ def _write(path: Path, data: bytes, *, careful: bool) -> None:
         os.close(folder)
 
 
-def _bare_picture(kind: str, answer: bytes, connection: http.client.HTTPConnection) -> bytes:
+def _bare_picture(kind: str, answer: bytes, client: httpx.Client) -> bytes:
     if kind == "sse":
         for line in answer.split(b"\n"):
             if line.startswith(b"data: {"):
@@ -186,8 +184,7 @@ def _bare_picture(kind: str, answer: bytes, connection: http.client.HTTPConnecti
     named = json.loads(answer)["data"][0]
     if kind == "json":
         return base64.b64decode(named["b64_json"])
-    connection.request("GET", "/" + named["url"].rpartition("/")[2])
-    return connection.getresponse().read()
+    return client.get("/" + named["url"].rpartition("/")[2]).content
 
 
 class Engine:

@@ -61,7 +61,7 @@ def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
             f"{number}+",
             "the same",
             "",
-            f"bare loop that also decodes, renames, notes {_rate(took['careful'], count)}",
+            f"bare loop that also renames and notes {_rate(took['careful'], count)}",
             "",
             None,
             careful,
