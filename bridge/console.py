@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.settings import Settings
 from engine.config import ApiConfig
+from engine.dataset.findings import FindingKind
 from engine.dataset.notebook import Notebook
 from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, Problem
@@ -113,6 +114,7 @@ class Console:
         self.notebook = Notebook(self.folder / "measures.db")
         opened.callback(self.notebook.close)
         self.preflight: tuple[int, Preflight] | None = None
+        self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
         self.jobs = Jobs(on_change=self.changed)
         opened.callback(self.jobs.close)
 
@@ -149,6 +151,7 @@ class Console:
     def found(self, report: Preflight) -> None:
         """Keep the findings of a preflight until the next."""
         self.preflight = int(time.time()), report
+        self.found_kinds = report.by_pair
         self.changed()
 
     def sweep(self, check: Callable[[], None] = lambda: None) -> int:

@@ -238,7 +238,10 @@ class _Run:
         if self._order.json:
             self._emit("start", task_count=started.task_count, new_count=started.new_count,
                        reused_count=started.reused_count, unreadable=started.unreadable,
-                       warnings=started.warnings)  # fmt: skip
+                       warnings=started.warnings, rows_without_file=started.rows_without_file,
+                       rows_without_file_count=started.rows_without_file_count,
+                       files_without_row=started.files_without_row,
+                       files_without_row_count=started.files_without_row_count)  # fmt: skip
             return
         for warning in started.warnings:
             self._print(warning.message)
@@ -247,6 +250,12 @@ class _Run:
         self._say("run.started", total=started.task_count, new=started.new_count, reused=started.reused_count)
         for file in started.unreadable:
             self._say("run.unreadable", path=file.path, message=file.message)
+        for key, count, names in (
+            ("run.rows_without_file", started.rows_without_file_count, started.rows_without_file),
+            ("run.files_without_row", started.files_without_row_count, started.files_without_row),
+        ):
+            if count:
+                self._say(key, count=count, names=", ".join(names) + (" …" if count > len(names) else ""))
 
     def _tell_end(self, report: SaveReport, code: int) -> None:
         if self._order.json:

@@ -12,7 +12,7 @@ from bridge.console import Console
 from bridge.jobs import JobState, JobStatus
 from bridge.usecases.common import Caller
 from bridge.usecases.datasets import ExportParams, ReportParams, export_a_set, set_report
-from bridge.usecases.pairs import kinds_of, plan_of, thresholds_of
+from bridge.usecases.pairs import SetParams, kinds_of, plan_of, thresholds_of
 from bridge.usecases.set_report import check_report_path
 from bridge.views import Viewer
 from engine.errors import Code, ConsoleError, InvalidInput
@@ -22,10 +22,12 @@ _LOOK_SECONDS = 0.25
 
 
 class SetOrder(msgspec.Struct, frozen=True):
-    """``export``: the set to write, its folder "" for that of the results; ``report``: the file, "" for none."""
+    """``wish``: the set as it is to be, its folder "" for that of the results; ``report``: the file, "" for none;
+    ``export``: whether the set is to be written."""
 
-    export: ExportParams | None = None
+    wish: ExportParams = ExportParams()
     report: str = ""
+    export: bool = False
 
 
 class Teller(msgspec.Struct, frozen=True):
@@ -37,15 +39,17 @@ class Teller(msgspec.Struct, frozen=True):
 
 def check_sets(order: SetOrder, source: str, output: Path) -> None:
     """Refuse what can be refused before anything is paid for. Raises InvalidInput."""
-    if order.export is not None:
-        place = Path(clean_path(order.export.output_dir) or output).resolve()
+    wish = order.wish
+    if order.export:
+        place = Path(clean_path(wish.output_dir) or output).resolve()
         folder = Path(clean_path(source)).resolve()
         folder = folder if folder.is_dir() else folder.parent
         if place.is_relative_to(folder):
             raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="export_to", path=str(place), source=str(folder))
-        plan_of(order.export)
-        thresholds_of(order.export.thresholds)
-        kinds_of(order.export.allow)
+    if order.export or order.report:
+        plan_of(wish)
+        thresholds_of(wish.thresholds)
+        kinds_of(wish.allow)
     if order.report:
         check_report_path(order.report)
 
@@ -54,15 +58,13 @@ def make_sets(console: Console, order: SetOrder, output: str, language: str, tel
     """Write set and report; whether all that was ordered came about."""
     caller = Caller(language)
     wishes: list[Callable[[], object]] = []
-    export = order.export
-    if export is not None:
-        place = msgspec.structs.replace(export, output_dir=export.output_dir or output)
+    wish = order.wish
+    if order.export:
+        place = msgspec.structs.replace(wish, output_dir=wish.output_dir or output)
         wishes.append(lambda: export_a_set(console, place, caller))
     if order.report:
-        base: dict[str, Any] = {}
-        if export is not None:
-            base = {name: getattr(export, name) for name in ReportParams.__struct_fields__ if hasattr(export, name)}
-        report = ReportParams(**base | {"path": order.report})
+        base: dict[str, Any] = {name: getattr(wish, name) for name in SetParams.__struct_fields__}
+        report = ReportParams(**base, path=order.report)
         wishes.append(lambda: set_report(console, report, caller))
     view = Viewer(console.messages, language)
     made = [_one(console, wish, view, tell) for wish in wishes]  # one that fails is no reason against the other

@@ -40,6 +40,9 @@ class Messages:
         cause_key = f"cause.{params.get('cause')}"
         if cause_key in self.catalogue(language):
             params["cause"] = self.text(language, cause_key)
+        if "kinds" in params:  # codes of findings
+            kinds = [self.text(language, f"finding.{kind}") for kind in str(params["kinds"]).split(", ")]
+            params["kinds"] = self.text(language, "finding.separator").join(kinds)
         label_key = f"config.{params.get('name')}.label"
         if label_key in self.catalogue(language):  # a field is called as the form calls it
             params["name"] = self.text(language, label_key)

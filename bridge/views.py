@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -48,7 +50,7 @@ class LiveView(msgspec.Struct, frozen=True):
 
 
 class ResultView(msgspec.Struct, frozen=True):
-    """One result picture."""
+    """One result picture. ``findings``: kinds of what the last preflight found."""
 
     id: str
     selected: bool
@@ -62,6 +64,7 @@ class ResultView(msgspec.Struct, frozen=True):
     size: int
     mime: str
     saved: str | None
+    findings: Sequence[str] = ()
 
 
 class TaskView(msgspec.Struct, frozen=True):
@@ -186,9 +189,13 @@ class ChangeView(StatusView, frozen=True, kw_only=True):
 class Viewer:
     """Turns engine data into answers in one language."""
 
-    def __init__(self, messages: Messages, language: str) -> None:
+    def __init__(
+        self, messages: Messages, language: str, found: Mapping[str, Sequence[str]] = MappingProxyType({})
+    ) -> None:
+        """``found``: kinds of findings by result id."""
         self._messages = messages
         self._language = language
+        self._found = found
 
     def problem(self, problem: Problem) -> ProblemView:
         """A failure with its words."""
@@ -222,7 +229,7 @@ class Viewer:
             source_thumbnail_url=f"{base}/source/thumbnail",
             result_count=task.result_count,
             selected_count=task.selected_count,
-            results=[result_view(result) for result in task.results],
+            results=[result_view(result, self._found.get(result.id, ())) for result in task.results],
             live=live_view(task.id, live) if live else None,
         )
 
@@ -271,7 +278,7 @@ class Viewer:
         }
 
 
-def result_view(result: Result) -> ResultView:
+def result_view(result: Result, findings: Sequence[str] = ()) -> ResultView:
     """One result; its picture lies behind ``image_url``."""
     url = f"/api/tasks/{result.task_id}/results/{result.id}"
     return ResultView(
@@ -287,6 +294,7 @@ def result_view(result: Result) -> ResultView:
         size=result.size,
         mime=result.mime,
         saved=result.saved,
+        findings=findings,
     )
 
 

@@ -27,6 +27,7 @@ class Code(StrEnum):
     PRESET_FILE_INVALID = "preset_file_invalid"
     CAPTION_MISSING = "caption_missing"
     TEXT_ENCODING = "text_encoding"
+    TEXT_TOO_LARGE = "text_too_large"
     TABLE_UNREADABLE = "table_unreadable"
     TABLE_COLUMNS = "table_columns"
     TABLE_NO_MATCH = "table_no_match"

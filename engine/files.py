@@ -16,6 +16,8 @@ import msgspec
 
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
 
+MAX_TEXT_BYTES = 1024 * 1024
+_LEAST_COMMON = 0.6  # of the characters; texts full of rare names keep to it, Big5, Shift-JIS and Latin-1 do not
 DAMAGED = "damaged"
 """Part of the names of files that were set aside."""
 
@@ -83,18 +85,31 @@ def without_mark(data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def read_text(path: Path) -> str:
-    """A person's text file: UTF-8, UTF-16 with a mark, else GB 18030; InvalidInput for none of them, OSError."""
-    data = path.read_bytes()
+def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
+    """A person's text file: UTF-8, UTF-16 with a mark, else GB 18030. InvalidInput (TEXT_ENCODING for none of them,
+    TEXT_TOO_LARGE for more than ``limit`` bytes), OSError."""
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise InvalidInput(Code.TEXT_TOO_LARGE, path=str(path), limit=limit)
     encodings = ["utf-16"] if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ["utf-8-sig", "gb18030"]
     for encoding in encodings:
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text:
+        if "\0" not in text and (encoding != "gb18030" or _is_chinese(text)):
             return text
     raise InvalidInput(Code.TEXT_ENCODING, path=str(path))
+
+
+def _is_chinese(text: str) -> bool:
+    """Whether what was read as GB 18030 is that. Other encodings decode as well, but to characters that nobody writes:
+    those in use are nearly all of GB 2312's signs and its first level, 3,755 characters by frequency."""
+    codes = [code for char in text if not char.isascii() and len(code := char.encode("gb18030")) > 1]
+    common = sum(len(code) == 2 and code[1] >= 0xA1 and (0xA1 <= code[0] <= 0xA3 or 0xB0 <= code[0] <= 0xD7)
+                 for code in codes)  # fmt: skip
+    return common >= _LEAST_COMMON * len(codes)
 
 
 def write_json(path: Path, data: object) -> None:

@@ -143,12 +143,16 @@ class TaskFilter(StrEnum):
 
 
 class TaskMatch(msgspec.Struct, frozen=True):
-    """Which tasks are meant: all when empty. ``q`` is looked for in names and errors; ``ids`` wins where given."""
+    """Which tasks are meant: all when empty. ``q`` is looked for in names and errors; ``ids`` wins where given.
+
+    ``results``: only tasks that have one of these, not dropped; None for no such condition.
+    """
 
     status: frozenset[TaskStatus] = frozenset()
     only: frozenset[TaskFilter] = frozenset()
     q: str = ""
     ids: tuple[str, ...] | None = None
+    results: tuple[str, ...] | None = None
 
 
 class DebugEntry(msgspec.Struct, frozen=True):
@@ -185,7 +189,8 @@ class EditJob(msgspec.Struct, frozen=True):
 
 
 class EditOutcome(msgspec.Struct, frozen=True):
-    """What one edit came to; picklable. ``attempts``: calls made to the API."""
+    """What one edit came to; picklable. ``attempts``: calls made to the API. ``at``: when its pictures came, Unix
+    seconds; 0 for now."""
 
     task_id: str
     status: TaskStatus
@@ -198,3 +203,4 @@ class EditOutcome(msgspec.Struct, frozen=True):
     source_hash: str = ""
     source_size: int = 0
     asked: str = ""
+    at: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Literal, TypeVar
 
@@ -10,9 +11,11 @@ import msgspec
 from bridge.console import Console
 from bridge.messages import DEFAULT_LANGUAGE
 from bridge.views import Viewer
+from engine.dataset.findings import NOTES, FindingKind
 from engine.errors import Code, InvalidInput
 from engine.models import TaskFilter, TaskMatch, TaskStatus
 
+ANY_FINDING = "any"
 TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -49,20 +52,24 @@ class Ok(msgspec.Struct, frozen=True):
 
 
 class MatchParams(msgspec.Struct, frozen=True):
-    """A filter as the page sends it: comma-separated states and properties, and words to look for."""
+    """A filter as the page sends it: comma-separated states and properties, and words to look for.
+
+    ``finding``: comma-separated kinds of findings of the last preflight; ``any`` for all but notes.
+    """
 
     status: str = ""
     only: str = ""
     q: str = ""
+    finding: str = ""
 
 
 def viewer(console: Console, caller: Caller) -> Viewer:
     """Answers in the caller's language."""
-    return Viewer(console.messages, caller.language)
+    return Viewer(console.messages, caller.language, console.found_kinds)
 
 
-def match_of(params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
-    """The engine's filter; InvalidInput for a name that is no state or property."""
+def match_of(console: Console, params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
+    """The engine's filter; InvalidInput for a name that is no state, property or finding."""
     if ids is not None:
         return TaskMatch(ids=tuple(ids))
     params = params or MatchParams()
@@ -70,7 +77,22 @@ def match_of(params: MatchParams | None, ids: list[str] | None = None) -> TaskMa
         status=frozenset(one_of(TaskStatus, "status", name) for name in _names(params.status)),
         only=frozenset(one_of(TaskFilter, "only", name) for name in _names(params.only)),
         q=params.q.strip(),
+        results=_with_finding(console, _names(params.finding)),
     )
+
+
+def is_wanted(kinds: Iterable[FindingKind], names: Collection[str]) -> bool:
+    """Whether one of the kinds is named; `ANY_FINDING` names all but notes."""
+    return any(kind in names or (ANY_FINDING in names and kind not in NOTES) for kind in kinds)
+
+
+def _with_finding(console: Console, names: list[str]) -> tuple[str, ...] | None:
+    if not names:
+        return None
+    for name in names:
+        if name != ANY_FINDING:
+            one_of(FindingKind, "finding", name)
+    return tuple(pair_id for pair_id, kinds in console.found_kinds.items() if is_wanted(kinds, names))
 
 
 def one_of(kind: type[Choice], field: str, name: str) -> Choice:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,7 +12,7 @@ import msgspec
 
 from bridge.console import Console
 from bridge.jobs import Job, JobKind, JobResult, Work
-from bridge.usecases.common import Caller, Nothing, one_of, viewer
+from bridge.usecases.common import ANY_FINDING, Caller, Nothing, one_of, viewer
 from bridge.usecases.pairs import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
 from bridge.usecases.set_report import ReportWish, check_report_path, write_report
 from bridge.views import JobView, ProblemView
@@ -40,9 +42,10 @@ class ExportParams(SetParams, frozen=True, kw_only=True):
 
 
 class ReportParams(SetParams, frozen=True, kw_only=True):
-    """``path``: the HTML file to write; it may not exist yet."""
+    """``path``: the HTML file to write; it may not exist yet. ``price_per_call``: that of the configuration if null."""
 
     path: str = ""
+    price_per_call: float | None = None
 
 
 class FindingsParams(msgspec.Struct, frozen=True):
@@ -136,7 +139,8 @@ class FindingView(msgspec.Struct, frozen=True):
 
 class FindingsPage(msgspec.Struct, frozen=True):
     """Findings of the last preflight. ``total`` counts those that match, ``counts`` all by kind, ``bad`` the pairs that
-    have more against them than notes; ``at`` in Unix seconds, null before the first preflight."""
+    have more against them than notes; ``at`` in Unix seconds, null before the first preflight. ``tasks`` counts what
+    the list shows for each kind, and for ``any``."""
 
     at: int | None
     pairs: int
@@ -145,6 +149,7 @@ class FindingsPage(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     total: int
     findings: list[FindingView]
+    tasks: dict[str, int] = {}
 
 
 def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
@@ -221,12 +226,17 @@ def export_a_set(console: Console, params: ExportParams, caller: Caller) -> JobA
 def set_report(console: Console, params: ReportParams, caller: Caller) -> JobAnswer:
     """Write the report of a set, one HTML file that needs nothing else; a job."""
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
+    price = console.preferences.config.price_per_call if params.price_per_call is None else params.price_per_call
+    if not 0 <= price < math.inf:
+        raise InvalidInput(Code.FIELD_RANGE, field="price_per_call", name="price_per_call", minimum=0, maximum=None,
+                           value=price)  # fmt: skip
     path = check_report_path(params.path)
     pairs = pairs_of(console, params)
 
     def work(job: Job) -> JobResult:
         report = _look(console, pairs, wanted_for(plan, thresholds), job)
-        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=caller.language)
+        console.found(report)
+        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=caller.language, price=price)
         write_report(console, wish, pairs, report, job)
         return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
 
@@ -263,7 +273,20 @@ def list_findings(console: Console, params: FindingsParams, caller: Caller) -> F
         counts={str(one): count for one, count in report.counts.items()},
         total=len(matching),
         findings=_shown(console, page, report, caller),
+        tasks=_listed(console),
     )
+
+
+def _listed(console: Console) -> dict[str, int]:
+    """Tasks by kind, and those with any but notes; results that were dropped since do not count."""
+    found = console.found_kinds
+    tasks: dict[str, set[str]] = defaultdict(set)
+    for result_id, task_id in console.store.tasks_of_results(found).items():
+        for kind in found.get(result_id, ()):
+            tasks[kind].add(task_id)
+            if kind not in NOTES:
+                tasks[ANY_FINDING].add(task_id)
+    return {name: len(ids) for name, ids in tasks.items()}
 
 
 def _started(console: Console, kind: JobKind, work: Work, caller: Caller) -> JobAnswer:
@@ -289,9 +312,11 @@ def _kept(
     console: Console, pairs: list[Pair], wanted: Wanted, allowed: frozenset[FindingKind], leave_out: bool, job: Job
 ) -> tuple[list[Pair], Preflight]:
     """The pairs that pass. Leaving some out may move others across the split: the rest is looked at again."""
+    first: Preflight | None = None
     while True:
         report = _look(console, pairs, wanted, job)
-        console.found(report)
+        first = report if first is None else _joined(first, report)
+        console.found(first)
         passed = msgspec.structs.replace(
             report, findings=[finding for finding in report.findings if finding.kind not in allowed]
         )
@@ -303,6 +328,13 @@ def _kept(
         pairs = [pair for pair in pairs if pair.id not in bad]
         if not pairs:
             raise InvalidInput(Code.SET_EMPTY)
+
+
+def _joined(first: Preflight, later: Preflight) -> Preflight:
+    """What was found among all pairs, and what only showed when some had been left out."""
+    known = {(finding.pair_id, finding.kind) for finding in first.findings}
+    new = [finding for finding in later.findings if (finding.pair_id, finding.kind) not in known]
+    return msgspec.structs.replace(first, findings=[*first.findings, *new])
 
 
 def _overlays(console: Console, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:

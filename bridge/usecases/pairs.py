@@ -90,7 +90,7 @@ def pairs_of(console: Console, params: SetParams) -> list[Pair]:
 
 
 def _pairs(console: Console, params: SetParams) -> Iterator[Pair]:
-    for task in console.store.tasks(match_of(params.match, params.task_ids)):
+    for task in console.store.tasks(match_of(console, params.match, params.task_ids)):
         for place, result in enumerate(task.results, 1):
             if result.deleted or (params.only_selected and not result.selected):
                 continue

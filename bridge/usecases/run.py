@@ -85,7 +85,10 @@ class InspectAnswer(msgspec.Struct, frozen=True):
 
 
 class StartAnswer(msgspec.Struct, frozen=True):
-    """``task_count`` pictures are in the batch; ``reused_count`` of them had been answered already."""
+    """``task_count`` pictures are in the batch; ``reused_count`` of them had been answered already.
+
+    Rows and files without a partner as in `InspectAnswer`.
+    """
 
     task_count: int
     new_count: int
@@ -93,6 +96,10 @@ class StartAnswer(msgspec.Struct, frozen=True):
     unreadable_count: int
     unreadable: list[UnreadableView]
     warnings: list[ProblemView]
+    rows_without_file: list[str] = []
+    rows_without_file_count: int = 0
+    files_without_row: list[str] = []
+    files_without_row_count: int = 0
     ok: Literal[True] = True
 
 
@@ -140,11 +147,10 @@ def inspect_path(console: Console, params: StartParams, caller: Caller) -> Inspe
     """Count pictures, calls and answers that are there already, before a start; nothing is sent."""
     config, _ = entered_config(console, params.config)
     plan = _plan(console, params, config)
-    found, matched = plan.found, plan.matched
+    found = plan.found
     console.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
     unreadable = _unreadable(console, found, caller)
-    lonely_rows = [row.file for row in matched.rows_without_file] if matched else []
-    lonely_files = [picture.name for picture in matched.files_without_row] if matched else []
+    lonely_rows, lonely_files = _lonely(plan)
     return InspectAnswer(
         path=found.root,
         count=len(found.pictures),
@@ -176,6 +182,7 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         if ids:
             console.batch.start(ids, config)
     unreadable = _unreadable(console, plan.found, caller)
+    lonely_rows, lonely_files = _lonely(plan)
     return StartAnswer(
         task_count=len(plan.items),
         new_count=len(ids),
@@ -183,6 +190,10 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
         warnings=[viewer(console, caller).problem(warning) for warning in warnings],
+        rows_without_file=lonely_rows[:_LONELY_SHOWN],
+        rows_without_file_count=len(lonely_rows),
+        files_without_row=lonely_files[:_LONELY_SHOWN],
+        files_without_row_count=len(lonely_files),
     )
 
 
@@ -270,6 +281,14 @@ def _checked_config(console: Console) -> ApiConfig:
 def _unreadable(console: Console, found: Found, caller: Caller) -> list[UnreadableView]:
     view = viewer(console, caller)
     return [UnreadableView(file.path, file.problem.code, view.problem(file.problem).message) for file in found.rejected]
+
+
+def _lonely(plan: Plan) -> tuple[list[str], list[str]]:
+    """What found no partner in the prompt table: files of rows, and names of pictures."""
+    if plan.matched is None:
+        return [], []
+    rows = [row.file for row in plan.matched.rows_without_file]
+    return rows, [picture.name for picture in plan.matched.files_without_row]
 
 
 def _plan(console: Console, params: StartParams, config: ApiConfig) -> Plan:

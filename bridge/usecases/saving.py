@@ -140,7 +140,7 @@ def save_result(console: Console, params: SaveOneParams, caller: Caller) -> Save
 
 def save_all_results(console: Console, params: SaveAllParams, caller: Caller) -> SavedAll:
     """Save all results, or those that are ticked; a failure does not end the rest."""
-    match = match_of(params.match, params.task_ids)
+    match = match_of(console, params.match, params.task_ids)
     report, folder = save_matching(console, match, _rule(params), params.output_dir)
     view = viewer(console, caller)
 

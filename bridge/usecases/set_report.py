@@ -32,12 +32,13 @@ _REFUSED = frozenset({Code.CONTENT_REFUSED})
 
 
 class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
-    """What report to write, and where."""
+    """What report to write, and where; ``price`` of one call, 0 for unknown."""
 
     path: Path
     name: str
     captions: CaptionRule
     language: str
+    price: float = 0.0
 
 
 def check_report_path(text: str) -> Path:
@@ -92,7 +93,7 @@ def _data(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Pre
         refused=sum(task.error is not None and task.error.code in _REFUSED for task in failed),
         failed=len(failed),
         seconds=float(times[-1] - times[0]) if times else 0.0,
-        price=console.preferences.config.price_per_call,
+        price=wish.price,
         registered=report.registered,
         findings=report.counts,
         failures=reasons.most_common(_FAILURES),

@@ -21,7 +21,7 @@ MAX_PAGE = 500
 
 
 class ListParams(msgspec.Struct, frozen=True):
-    """A page of the list. ``limit`` 1..500; ``desc`` turns the order round."""
+    """A page of the list. ``limit`` 1..500; ``desc`` turns the order round; the filter is that of `MatchParams`."""
 
     offset: int = 0
     limit: int = 100
@@ -30,6 +30,7 @@ class ListParams(msgspec.Struct, frozen=True):
     q: str = ""
     sort: str = "order"
     desc: bool = False
+    finding: str = ""
 
 
 class TaskPage(msgspec.Struct, frozen=True):
@@ -124,7 +125,7 @@ def list_tasks(console: Console, params: ListParams, caller: Caller) -> TaskPage
         raise _range("limit", 1, MAX_PAGE, params.limit)
     if not 0 <= params.offset < 2**53:
         raise _range("offset", 0, 2**53, params.offset)
-    match = match_of(MatchParams(params.status, params.only, params.q))
+    match = match_of(console, MatchParams(params.status, params.only, params.q, params.finding))
     revision = console.store.revision()
     sort = one_of(TaskSort, "sort", params.sort)
     page = console.store.page(match, sort, params.desc, params.offset, params.limit)
@@ -194,7 +195,7 @@ def bulk_tasks(console: Console, params: BulkParams, caller: Caller) -> BulkAnsw
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
     action = one_of(BulkAction, "action", params.action)
-    ids = console.store.ids(match_of(params.match, params.task_ids))
+    ids = console.store.ids(match_of(console, params.match, params.task_ids))
     return BulkAnswer(_BULK[action](console, ids, caller))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
@@ -82,6 +83,11 @@ def change_between(control: Image.Image, target: Image.Image) -> float:
 def finger_distance(one: int, other: int) -> int:
     """How many of 64 bits differ; unrelated pictures differ in about 32."""
     return (one ^ other).bit_count()
+
+
+def near_fingers(finger: int, others: Sequence[int], most: float) -> list[int]:
+    """Places of those that differ in at most ``most`` bits; this loop runs once for each pair of pictures."""
+    return [place for place, other in enumerate(others) if (finger ^ other).bit_count() <= most]
 
 
 def tint_distance(one: bytes, other: bytes) -> float:

@@ -8,8 +8,10 @@ from html import escape
 
 import msgspec
 
-_WIDTH, _ROW, _LABEL, _NUMBER = 520, 24, 190, 64
-_HEIGHT, _AXIS = 150, 22
+# In pixels of the page as it is mostly seen, so that letters keep their size.
+_BARS, _ROW, _LABEL, _NUMBER = 640, 24, 290, 64
+_WIDTH, _HEIGHT, _AXIS, _ABOVE = 350, 120, 20, 16
+_SINGLE = 1 / 16  # of the width: the bar of values that are all alike
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -25,7 +27,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
     if not rows:
         return ""
     most = max(value for _, value in rows) or 1
-    room = _WIDTH - _LABEL - _NUMBER
+    room = _BARS - _LABEL - _NUMBER
     parts = []
     for number, (label, value) in enumerate(rows):
         y, long = number * _ROW, room * value / most
@@ -34,7 +36,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
             f'<rect class="bar" x="{_LABEL}" y="{y + 4}" width="{max(1.0, long):.1f}" height="15" rx="2"/>'
             f'<text x="{_LABEL + long + 8:.1f}" y="{y + 16}">{_shown(value)}</text>'
         )
-    return _svg(title, len(rows) * _ROW + 6, "".join(parts))
+    return _svg(title, _BARS, len(rows) * _ROW + 6, "".join(parts))
 
 
 def histogram(title: str, values: Sequence[float], unit: str = "", count: int = 16) -> str:
@@ -43,19 +45,27 @@ def histogram(title: str, values: Sequence[float], unit: str = "", count: int = 
     if not bins:
         return ""
     most = max(one.count for one in bins)
-    wide = _WIDTH / len(bins)
-    parts = []
+    wide = _WIDTH / len(bins) if len(bins) > 1 else _WIDTH * _SINGLE
+    first = (_WIDTH - wide * len(bins)) / 2
+    highest = next(number for number, one in enumerate(bins) if one.count == most)
+    middle = first + (highest + 0.5) * wide
+    anchor = "start" if middle < 30 else "end" if middle > _WIDTH - 30 else "middle"
+    at = {"start": 0.0, "end": float(_WIDTH)}.get(anchor, middle)
+    parts = [f'<text class="most" x="{at:.1f}" y="{_ABOVE - 4}" text-anchor="{anchor}">{most}</text>']
     for number, one in enumerate(bins):
-        tall = (_HEIGHT - 12) * one.count / most
+        tall = (_HEIGHT - _ABOVE) * one.count / most
         range_shown = f"{_shown(one.low)}–{_shown(one.high)}{escape(unit)}"
         parts.append(
-            f'<rect class="bar" x="{number * wide + 1:.1f}" y="{_HEIGHT - tall:.1f}" width="{wide - 2:.1f}"'
+            f'<rect class="bar" x="{first + number * wide + 1:.1f}" y="{_HEIGHT - tall:.1f}" width="{wide - 2:.1f}"'
             f' height="{tall:.1f}"><title>{range_shown}: {one.count}</title></rect>'
         )
     parts.append(f'<line class="axis" x1="0" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}"/>')
-    for at, anchor, value in ((0, "start", bins[0].low), (_WIDTH, "end", bins[-1].high)):
+    ends: tuple[tuple[float, str, float], ...] = ((_WIDTH / 2, "middle", bins[0].low),)
+    if len(bins) > 1:
+        ends = ((0, "start", bins[0].low), (_WIDTH, "end", bins[-1].high))
+    for at, anchor, value in ends:
         parts.append(f'<text x="{at}" y="{_HEIGHT + 16}" text-anchor="{anchor}">{_shown(value)}{escape(unit)}</text>')
-    return _svg(title, _HEIGHT + _AXIS, "".join(parts))
+    return _svg(title, _WIDTH, _HEIGHT + _AXIS, "".join(parts))
 
 
 def binned(values: Sequence[float], count: int) -> list[Bin]:
@@ -73,9 +83,9 @@ def binned(values: Sequence[float], count: int) -> list[Bin]:
     return [Bin(low + number * step, low + (number + 1) * step, found) for number, found in enumerate(counts)]
 
 
-def _svg(title: str, height: float, inner: str) -> str:
+def _svg(title: str, width: int, height: float, inner: str) -> str:
     return (
-        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img"'
+        f'<figure><figcaption>{escape(title)}</figcaption><svg viewBox="0 0 {width} {height:.0f}" role="img"'
         f' aria-label="{escape(title)}">{inner}</svg></figure>'
     )
 

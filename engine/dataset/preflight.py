@@ -12,7 +12,7 @@ import msgspec
 
 from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.findings import NOTES, Finding, FindingKind, Shape, Thresholds, judge, place_of, shape_between
-from engine.dataset.looks import Look, finger_distance, tint_distance
+from engine.dataset.looks import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.measure import Measured, Measurer
 from engine.dataset.pairs import Pair
 from engine.dataset.split import Side, SplitRule, source_key, split
@@ -56,6 +56,14 @@ class Preflight(msgspec.Struct, frozen=True):
     def counts(self) -> dict[FindingKind, int]:
         """How many pairs have each kind."""
         return dict(Counter(finding.kind for finding in self.findings))
+
+    @property
+    def by_pair(self) -> dict[str, list[FindingKind]]:
+        """Kinds by pair id, for pairs that have any."""
+        found: dict[str, list[FindingKind]] = {}
+        for finding in self.findings:
+            found.setdefault(finding.pair_id, []).append(finding.kind)
+        return found
 
     @property
     def bad(self) -> set[str]:
@@ -200,20 +208,24 @@ def _split_twins(
     for pair, side, one in zip(pairs, sides, seen, strict=True):
         if side is Side.TRAIN and one.measured:
             trained.setdefault(one.measured.control.hash, (one.measured.control, pair.id))
+    looks = list(trained.values())
+    fingers = [look.finger for look, _ in looks]
+    nearest: dict[str, tuple[int, str] | None] = {}  # by hash: several results of one source need one search
     findings = []
     for pair, side, one in zip(pairs, sides, seen, strict=True):
         if side is not Side.VALIDATION or not one.measured:
             continue
         check()
         look = one.measured.control
-        near = [
-            (distance, pair_id)
-            for other, pair_id in trained.values()
-            if (distance := finger_distance(look.finger, other.finger)) <= most
-            and tint_distance(look.tint, other.tint) <= _TWIN_TINT
-        ]
-        if near:
-            distance, other_id = min(near)
+        if look.hash not in nearest:
+            near = [
+                (finger_distance(look.finger, looks[place][0].finger), looks[place][1])
+                for place in near_fingers(look.finger, fingers, most)
+                if tint_distance(look.tint, looks[place][0].tint) <= _TWIN_TINT
+            ]
+            nearest[look.hash] = min(near, default=None)
+        if (found := nearest[look.hash]) is not None:
+            distance, other_id = found
             findings.append(Finding(pair.id, pair.task_id, FindingKind.SPLIT_TWIN, distance, most, other=other_id))
     return findings
 

@@ -33,7 +33,8 @@ dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:
 dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums}dt{font-size:.85rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.5rem}
 figure{margin:0}svg{width:100%;height:auto;font-size:12px}
-svg text{fill:var(--ink)}.bar{fill:var(--bar)}.axis{stroke:var(--line)}
+.kinds{max-width:40rem}svg text{fill:var(--ink)}svg .most{fill:var(--soft)}
+.bar{fill:var(--bar)}.axis{stroke:var(--line)}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:1rem}
 .pair{border:1px solid var(--line);border-radius:6px;padding:.5rem;break-inside:avoid}
 .pair div{display:grid;grid-template-columns:1fr 1fr;gap:.35rem}
@@ -86,7 +87,7 @@ def render(data: ReportData, words: Words, language: str) -> str:
     body = (
         f"<h1>{escape(data.title)}</h1><p>{escape(data.made)}</p>"
         f"<h2>{escape(say('numbers'))}</h2>{_figures(data, say)}"
-        f"<h2>{escape(say('findings'))}</h2>{note}<div class=plots>{_finding_bars(data, words)}</div>"
+        f"<h2>{escape(say('findings'))}</h2>{note}<div class=kinds>{_finding_bars(data, words)}</div>"
         f"<h2>{escape(say('pictures'))}</h2><div class=plots>{_distributions(data, say)}</div>"
         f"{_failures(data, say)}"
         f"<h2>{escape(say('sheet'))}</h2><div class=sheet>{''.join(_pair(pair) for pair in data.sheet)}</div>"

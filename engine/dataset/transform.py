@@ -65,17 +65,20 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class _Work(msgspec.Struct, frozen=True):
-    """A picture to be made: its bytes, what they are, the part to take (pixels), and the size to bring it to."""
+    """A picture to be made: its bytes, what they are (``whole``: size in pixels), the part to take, and the size to
+    bring it to."""
 
     data: bytes
     extension: str
     turned: bool
+    whole: tuple[int, int]
     box: Box
     size: tuple[int, int]
 
     @property
     def untouched(self) -> bool:
-        return not self.turned and self.box == (0.0, 0.0, float(self.size[0]), float(self.size[1]))
+        everything = (0.0, 0.0, float(self.whole[0]), float(self.whole[1]))
+        return not self.turned and self.box == everything and self.size == self.whole
 
 
 def check_pictures(rule: PictureRule) -> None:
@@ -116,7 +119,8 @@ def prepare(
 
 def _work(data: bytes) -> _Work:
     mime, width, height, turned = shape_of(data)
-    return _Work(data, _EXTENSIONS[mime], turned, (0.0, 0.0, float(width), float(height)), (width, height))
+    size = (width, height)
+    return _Work(data, _EXTENSIONS[mime], turned, size, (0.0, 0.0, float(width), float(height)), size)
 
 
 def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:

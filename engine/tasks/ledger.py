@@ -16,6 +16,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from engine.errors import Code, StorageFailed
 from engine.files import clear_way, storage_failure
 from engine.images.cache import Cache
@@ -34,6 +36,15 @@ CREATE TABLE IF NOT EXISTS source (path TEXT PRIMARY KEY, size INTEGER, modified
 _INSERT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _BLOCK = 1 << 20
 log = logging.getLogger(__name__)
+
+
+class PaidAnswer(msgspec.Struct, frozen=True):
+    """Results that are there. ``sources``: sha256 of each picture, space between; ``at``: when they came, Unix
+    seconds."""
+
+    images: list[StoredImage]
+    sources: str
+    at: float
 
 
 class Ledger:
@@ -79,8 +90,8 @@ class Ledger:
         except (OSError, sqlite3.Error):
             log.exception("answer not noted in the ledger")
 
-    def find(self, wish: str, pictures: Sequence[SourceImage]) -> list[StoredImage]:
-        """The results that ``wish`` brought for these pictures, whatever their names now; empty if not all are here.
+    def find(self, wish: str, pictures: Sequence[SourceImage]) -> PaidAnswer | None:
+        """What ``wish`` brought for these pictures, whatever their names now; None if not all of it is here.
 
         The bytes of a picture are read only if one of its size was asked for in the same way.
         """
@@ -90,22 +101,23 @@ class Ledger:
                     "SELECT 1 FROM answer WHERE wish = ? AND source_size = ? LIMIT 1", (wish, pictures[0].size)
                 ).fetchone()
             if known is None:
-                return []
+                return None
             sources = " ".join(self.source_hash(picture) for picture in pictures)
             with self._lock:
                 rows = self._connection.execute(
-                    "SELECT hash, size, mime, extension, width, height, source_type FROM answer"
+                    "SELECT hash, size, mime, extension, width, height, source_type, at FROM answer"
                     " WHERE wish = ? AND sources = ? ORDER BY at, seq",
                     (wish, sources),
                 ).fetchall()
         except (OSError, sqlite3.Error):
             log.exception("ledger not read")
-            return []
+            return None
         try:
             images = [StoredImage(r[0], r[1], ImageInfo(r[2], r[3], r[4], r[5]), SourceType(r[6])) for r in rows]
         except ValueError:  # a row that was damaged
-            return []
-        return images if all(self._has(image) for image in images) else []
+            return None
+        whole = images and all(self._has(image) for image in images)
+        return PaidAnswer(images, sources, max(row[7] for row in rows)) if whole else None
 
     def give(self, images: Sequence[StoredImage], cache: Cache) -> None:
         """Put the files of found results back into a cache; OSError if that fails."""

@@ -64,7 +64,7 @@ def write_outcome(
             (
                 result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
                 image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-                now, outcome.source_hash, outcome.asked,
+                outcome.at or now, outcome.source_hash, outcome.asked,
             )
             for image in outcome.images
         ],

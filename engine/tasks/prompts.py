@@ -72,7 +72,7 @@ def read_table(path: str) -> list[PromptRow]:
     try:
         if place.stat().st_size > MAX_TABLE_BYTES:
             raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason="> 64 MiB")
-        text = read_text(place)
+        text = read_text(place, MAX_TABLE_BYTES)
     except OSError as error:
         reason = error.strerror or ""
         raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason=reason) from error

@@ -26,6 +26,7 @@ _ONLY = {
     TaskFilter.DROPPED: "dropped_count > 0",
     TaskFilter.WARNING: "warning IS NOT NULL",
 }
+_AMONG = "deleted = 0 AND id IN (SELECT value FROM json_each(?))"
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -62,7 +63,21 @@ def condition(match: TaskMatch) -> tuple[str, list[Any]]:
         needle = "%" + re.sub(r"([%_\\])", r"\\\1", match.q) + "%"
         clauses.append("(source_name LIKE ? ESCAPE '\\' OR error LIKE ? ESCAPE '\\' OR warning LIKE ? ESCAPE '\\')")
         params += [needle] * 3
+    if match.results is not None:
+        clauses.append(f"id IN (SELECT task_id FROM result WHERE {_AMONG})")
+        params.append(_listed(match.results))
     return (" WHERE " + " AND ".join(clauses) if clauses else ""), params
+
+
+def tasks_of_results(reader: sqlite3.Connection, results: Iterable[str]) -> dict[str, str]:
+    """Task ids by result id; dropped and unknown results are left out."""
+    rows = reader.execute(f"SELECT id, task_id FROM result WHERE {_AMONG}", (_listed(results),))
+    return {row["id"]: row["task_id"] for row in rows}
+
+
+def _listed(ids: Iterable[str]) -> str:
+    """Many ids as the one value of `_AMONG`."""
+    return msgspec.json.encode(list(ids)).decode()
 
 
 def page(

@@ -102,6 +102,11 @@ class Store:
                 portion = query.tasks_by_ids(reader, ids[start : start + _PORTION])
             yield from portion
 
+    def tasks_of_results(self, results: Iterable[str]) -> dict[str, str]:
+        """Task ids by result id; dropped and unknown results are left out."""
+        with self._db.read() as reader:
+            return query.tasks_of_results(reader, results)
+
     def changes(self, since: int, limit: int) -> Changes:
         """What happened after revision ``since``."""
         with self._db.read() as reader:

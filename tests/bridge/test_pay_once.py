@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from engine.config import ApiMode
+from engine.models import TaskMatch, TaskStatus
 from tests.fakes.upstream import FakeUpstream
-from tests.support.doors import Door, config_for, until
+from tests.support.doors import Door, config_for, open_door, open_door_on, until
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 
 EDITS = ApiMode.IMAGES_EDITS
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def plan(door: Door, source: Path, config: dict[str, object], **more: object) -> tuple[int, int, int]:
@@ -58,6 +68,55 @@ def test_renamed_moved_and_after_a_clear(fake: FakeUpstream, door: Door, paid: P
     }  # fmt: skip
     results = [task["results"][0] for task in door.tasks()]
     assert {door.ask("GET", result["image_url"]).content for result in results} == {picture(77)}
+
+
+def test_what_was_paid_earlier_keeps_its_provenance(fake: FakeUpstream, door: Door, paid: Path, tmp_path: Path) -> None:
+    """Results taken from the ledger know their prompt, model and time, so a set made of them has captions."""
+    times = [result.created_at for task in door.console.store.tasks(TaskMatch()) for result in task.results]
+    door.post("/api/tasks/clear")
+    until(lambda: time.time() > max(times) + 1)
+    door.run(paid, config_for(fake, EDITS))
+    assert len(fake.api_requests) == 3
+    answer = door.post(
+        "/api/dataset/export",
+        {"output_dir": str(tmp_path / "sets"), "allow": ["unrelated", "same_target", "blank", "aspect"]},
+    )
+    assert door.console.jobs.wait_idle(60)
+    job = door.get("/api/dataset/job")["job"]
+    assert (job["id"], job["status"]) == (answer["job"]["id"], "done"), job["error"]
+    rows = [json.loads(line) for line in (tmp_path / "sets/set_v001/metadata.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["caption"], row["model"]) for row in rows] == [("make it evening", "grok-imagine-1.0-edit")] * 3
+    assert [row["created_at"] for row in rows] == times
+
+
+def test_answers_that_another_list_paid_for(fake: FakeUpstream, tmp_path: Path) -> None:
+    """A task that waits here and was answered elsewhere meanwhile is not asked again."""
+    source, config = source_folder(tmp_path / "in", 3), config_for(fake, EDITS)
+    fake.answer(inline(EDITS, picture(77)))
+    shared = tmp_path / "answers"
+    with open_door_on(tmp_path / "one", shared, {}) as one:
+        one.start(source, config)
+        one.post("/api/tasks/stop")
+        one.wait_idle()
+        before, done = len(fake.api_requests), one.state()["progress"]["done"]
+        with open_door_on(tmp_path / "two", shared, {}) as two:
+            two.run(source, config)
+        assert len(fake.api_requests) == before + 3 - done
+        assert plan(one, source, config) == (3, 3, 0)
+        one.run(source, config)
+        assert one.state()["progress"]["done"] == 3
+        assert len(fake.api_requests) == before + 3 - done
+
+
+def test_a_result_that_was_cleared_does_not_come_back(fake: FakeUpstream, door: Door, paid: Path) -> None:
+    """Whoever cleared a result wanted another one: a retry that was stopped after that is asked at the next start."""
+    task = door.tasks()[0]
+    until(lambda: time.time() > task["updated_at"] + 1)
+    door.console.store.drop_results(task["id"])
+    door.console.store.set_status([task["id"]], TaskStatus.STOPPED)
+    assert plan(door, paid, config_for(fake, EDITS)) == (3, 2, 1)
+    door.run(paid, config_for(fake, EDITS))
+    assert len(fake.api_requests) == 4
 
 
 def test_another_wish_is_another_call(fake: FakeUpstream, door: Door, paid: Path) -> None:
@@ -109,3 +168,50 @@ def test_exactly_the_missing_calls_are_made(fake: FakeUpstream, door: Door, tmp_
     door.run(source, config)
     assert len(fake.api_requests) - before == 1100 - done
     assert door.state()["progress"]["done"] == 1100
+
+
+def run_process(source: Path, place: Path, config: dict[str, object], *arguments: str) -> subprocess.Popen[bytes]:
+    """``run`` with this configuration and the data folder ``place``/data; results go to ``place``/out."""
+    settings = place / "config.json"
+    settings.write_text(json.dumps(config))
+    return subprocess.Popen(
+        [
+            sys.executable, str(ROOT / "launcher.py"), "run", str(source), "-o", str(place / "out"), "--json",
+            "--config", str(settings), *arguments,
+        ],
+        env={**os.environ, "APP_DATA_DIR": str(place / "data"), "LC_ALL": "en_US.UTF-8"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def events_of(process: subprocess.Popen[bytes], code: int) -> list[dict[str, Any]]:
+    """What a run said until its end."""
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == code, err.decode()
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.mark.slow
+def test_exactly_the_missing_calls_on_the_command_line(fake: FakeUpstream, tmp_path: Path) -> None:
+    """The same with ``run``: interrupted at 40 %, a third renamed, 100 added, its tasks cleared, started again."""
+    source, config = source_folder(tmp_path / "in", 1000), config_for(fake, EDITS, concurrency_limit=8)
+    fake.answer(inline(EDITS, picture(5)))
+    process = run_process(source, tmp_path, config)
+    until(lambda: len(fake.api_requests) >= 400, 60)
+    process.send_signal(signal.SIGINT)
+    done = events_of(process, 130)[-1]["progress"]["done"]
+    assert 380 <= done < 1000
+    for number, path in enumerate(sorted(source.iterdir())):
+        if number % 3 == 0:
+            path.rename(source / f"renamed-{number}.png")
+    for number in range(2000, 2100):
+        (source / f"new-{number}.png").write_bytes(picture(number))
+    shutil.rmtree(tmp_path / "data" / "runs")
+    before = len(fake.api_requests)
+    events = events_of(run_process(source, tmp_path, config), 0)
+    assert (events[0]["task_count"], events[0]["reused_count"], events[0]["new_count"]) == (1100, done, 1100 - done)
+    assert len(fake.api_requests) - before == 1100 - done
+    assert events[-1]["progress"]["done"] == 1100
+    with open_door(tmp_path / "data") as page:
+        assert plan(page, source, config) == (1100, 1100, 0)  # the page knows what ``run`` paid for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +93,22 @@ def _good(answer: httpx.Response) -> Any:
     return answer.json()
 
 
-@contextlib.contextmanager
-def open_door(folder: Path, **environ: str) -> Iterator[Door]:
+def open_door(folder: Path, **environ: str) -> contextlib.AbstractContextManager[Door]:
     """The program on a data folder, with these environment variables."""
+    return open_door_on(folder, None, environ)
+
+
+@contextlib.contextmanager
+def open_door_on(folder: Path, ledger_folder: Path | None, environ: Mapping[str, str]) -> Iterator[Door]:
+    """The same with a ledger that lies elsewhere."""
     settings = read_settings({"PORT": "0", **environ})
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         bound = bind(settings.host, settings.port)
         stack.callback(bound.close)
-        console = stack.enter_context(Console(folder, settings, MESSAGES, version=version()))
+        console = stack.enter_context(
+            Console(folder, settings, MESSAGES, version=version(), ledger_folder=ledger_folder)
+        )
         server = Server(console, bound)
         stack.callback(server.close)
         server.start()

@@ -18,7 +18,7 @@ from tests.bench.scenes import make_scene
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import config_for
 from tests.support.replies import inline
-from tests.webui.driver import AXE, Seen, Site, open_page, running
+from tests.webui.driver import AXE, Seen, Site, open_page, running, shown, until
 
 SIZE = (320, 240)
 
@@ -105,3 +105,88 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
     drawer.get_by_label("Caption template").fill("{nobody}")
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator("text=which is no variable").wait_for()
+
+
+def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
+    """The filter menu counts each kind and shows only its pairs, which say what is wrong; a drop takes one away."""
+    open_page(page, site)
+    filters = page.locator(".toolbar").get_by_role("button", name="Filter", exact=True)
+    filters.click()
+    menu = page.locator(".menu")
+    menu.get_by_text("Check pairs").wait_for()
+    assert menu.get_by_role("menuitemcheckbox").count() == 10  # nothing was looked for yet
+    menu.get_by_text("Check pairs").click()
+    drawer = page.get_by_role("dialog", name="Training set")
+    drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
+    drawer.locator(".kinds .chip", has_text="shifted").click()
+    drawer.get_by_role("button", name="Show in the list").click()
+    drawer.wait_for(state="detached")
+    page.locator(".chip", has_text="shifted").wait_for()
+    until(lambda: page.locator(".card:not(.empty)").count() == 1)
+    assert "002_start.jpg" in shown(page.locator(".card"))
+    assert shown(page.locator(".card footer")) == "shifted"
+    assert shown(page.locator(".list-count")) == "1 of 4"
+
+    filters.click()
+    menu.get_by_text("Check pairs again").wait_for()
+    counts = {shown(one) for one in menu.get_by_role("menuitemcheckbox").all()[10:]}
+    assert counts == {"Any finding 2", "Shifted 1", "Little in common with the source 1"}
+    assert menu.get_by_role("menuitemcheckbox", name="Shifted").get_attribute("aria-checked") == "true"
+    menu.get_by_text("Any finding").click()
+    until(lambda: page.locator(".card:not(.empty)").count() == 2)
+    page.locator(".card .picture").first.click()
+    page.locator(".found-wrong", has_text="shifted").wait_for()
+    page.keyboard.press("x")
+    page.keyboard.press("Escape")
+    until(lambda: page.locator(".card:not(.empty)").count() == 1, why="the dropped pair is still shown")
+    assert "003_start.jpg" in shown(page.locator(".card"))
+    page.evaluate(AXE.read_text("utf-8"))
+    filters.click()
+    menu.wait_for()
+    found = page.evaluate("""async () => (await axe.run({ resultTypes: ['violations'] })).violations
+      .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target}`))""")
+    assert found == []
+
+
+def test_shifted_pairs_can_be_cut(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """Beside a shifted pair stands the offer to cut it, with what would be left; the set then holds it, cut."""
+    open_page(page, site)
+    page.get_by_role("button", name="Training set").click()
+    drawer = page.get_by_role("dialog", name="Training set")
+    drawer.get_by_role("button", name="Check pairs").click()
+    drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
+    drawer.locator(".kinds .chip", has_text="little in common").click()
+    assert drawer.locator(".offer").count() == 0
+    drawer.get_by_role("button", name="Untick these 1").click()
+    page.get_by_text("1 results unticked").wait_for()
+    drawer.locator(".kinds .chip", has_text="shifted").click()
+    drawer.locator(".finding", has_text="of the source would be left").wait_for()
+    drawer.locator(".offer").get_by_label("cut shifted or zoomed pairs").check()
+    drawer.locator(".finding", has_text="will be cut to").wait_for()
+    drawer.get_by_label("Folder for sets").fill(str(tmp_path / "sets"))
+    drawer.get_by_role("button", name="Export the set").click()
+    drawer.locator(".note.good", has_text="set_v001").wait_for()
+    folder = tmp_path / "sets" / "set_v001"
+    with (
+        Image.open(folder / "target" / "0003.png") as target,
+        Image.open(next(folder.glob("control/0003.*"))) as control,
+    ):
+        assert target.size == control.size
+        assert target.width < SIZE[0]
+        assert target.height < SIZE[1]
+
+
+def test_price_for_the_report(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """The price of a call is entered beside the report; one that cannot be is refused at its field."""
+    seen.allowed.append("400")
+    open_page(page, site)
+    page.get_by_role("button", name="Training set").click()
+    drawer = page.get_by_role("dialog", name="Training set")
+    drawer.get_by_label("Report file").fill(str(tmp_path / "report.html"))
+    drawer.get_by_label("Price per call").fill("-1")
+    drawer.get_by_role("button", name="Write report").click()
+    drawer.locator("#error-report_price, .field-error", has_text="out of range").wait_for()
+    drawer.get_by_label("Price per call").fill("0.5")
+    drawer.get_by_role("button", name="Write report").click()
+    drawer.locator(".note.good", has_text="report.html").wait_for()
+    assert "<dd>2.00</dd>" in (tmp_path / "report.html").read_text("utf-8")

@@ -4,6 +4,7 @@ import { deed } from './actions.js';
 import { call } from './api.js';
 import { toast, toastError } from './notices.js';
 import { problemText, t } from './i18n.js';
+import { catchUp, match, setFilter } from './list.js';
 import * as store from './store.js';
 
 const SHOWN = 200; // findings asked for at once
@@ -15,6 +16,12 @@ export function openDataset() {
     store.setChoices.value ??= await call('list_trainers');
     await loadFindings();
   });
+}
+
+/** Opens the drawer and begins a check. */
+export async function openAndCheck() {
+  await openDataset();
+  if (store.job.peek()?.status !== 'running') await check();
 }
 
 export function closeDataset() {
@@ -43,6 +50,7 @@ function wishes() {
     validation: (Number(form.validation) || 0) / 100,
     seed: Number(form.seed) || 0,
     output_dir: form.output_dir || store.outputDir.peek(),
+    match: form.only_filtered && store.filtered.peek() ? match() : null,
   };
 }
 
@@ -51,14 +59,20 @@ const begin = (operation, more = {}) => deed(`dataset ${operation}`, async () =>
     const { job } = await call(operation, { ...wishes(), ...more });
     store.job.value = job;
   } catch (error) {
-    if (error.field === 'output_dir') error.field = 'set_output_dir'; // the side has a field of that name
+    error.field = { output_dir: 'set_output_dir', price_per_call: 'report_price' }[error.field] ?? error.field; // the side has fields of these names
     throw error;
   }
 });
 
 export const check = () => begin('preflight');
 export const exportSet = () => begin('export_set');
-export const writeReport = () => begin('set_report', { path: store.setForm.peek().report || defaultReport() });
+export const writeReport = () => begin('set_report', { path: store.setForm.peek().report || defaultReport(), price_per_call: reportPrice() });
+
+function reportPrice() {
+  const entered = store.setForm.peek().report_price;
+  return entered === '' ? null : Number(entered);
+}
+
 export const stopJob = () => deed('dataset stop', () => call('stop_job'));
 
 /** Where a report goes that nobody named. */
@@ -69,6 +83,26 @@ export function defaultReport() {
 
 export async function loadFindings() {
   store.findings.value = await call('list_findings', { kind: store.findingKind.peek(), limit: SHOWN });
+  store.foundTasks.value = store.findings.peek().at ? store.findings.peek().tasks : null;
+}
+
+/** How many tasks the list shows for each kind of finding. */
+export const loadFound = () => deed('dataset found', async () => {
+  const { at, tasks } = await call('list_findings', { limit: 0 });
+  store.foundTasks.value = at ? tasks : null;
+});
+
+/** Kinds to choose from in the list, `any` first: those that were found, and those that are chosen already. */
+export function foundKinds(found, chosen) {
+  const kinds = [...new Set([...Object.keys(found ?? {}), ...chosen])].filter((one) => one !== 'any');
+  const some = kinds.length > 0 && (found?.any > 0 || chosen.includes('any'));
+  return [...(some ? ['any'] : []), ...kinds.sort((a, b) => (found?.[b] ?? 0) - (found?.[a] ?? 0))];
+}
+
+/** Shows the pairs with this finding, or with any, in the list. */
+export function showInList(kind) {
+  closeDataset();
+  return setFilter({ status: [], only: [], finding: [kind || 'any'], q: '' });
 }
 
 export function showKind(kind) {
@@ -102,7 +136,9 @@ export function startJobs() {
 }
 
 function finished(job) {
+  catchUp(true); // the list shows what was found
   if (store.datasetOpen.peek()) loadFindings().catch(toastError); // the drawer tells how it ended
   else if (job.status === 'failed') toastError({ ...job.error, message: problemText(job.error) });
+  else if (job.status === 'done' && job.kind === 'preflight') toast(t('dataset.checked', job.result));
   else toast(t(`dataset.job.${job.status}`));
 }

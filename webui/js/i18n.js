@@ -58,6 +58,7 @@ export function problemText(problem) {
   if (!has(key)) return problem.message || problem.code;
   const params = { ...(problem.params ?? {}) };
   if (has(`reason.${params.reason}`)) params.reason = t(`reason.${params.reason}`);
+  if (typeof params.kinds === 'string') params.kinds = params.kinds.split(', ').map((kind) => t(`finding.${kind}`)).join(t('finding.separator'));
   const text = t(key, params);
   return /\{\w+\}/.test(text) && problem.message ? problem.message : text;
 }

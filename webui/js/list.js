@@ -16,10 +16,11 @@ let catchUpTimer = 0;
 
 /** Parameters of the present filter, as list_tasks and `match` take them. */
 export function match() {
-  const { status, only, q } = store.filter.value;
+  const { status, only, finding, q } = store.filter.value;
   const params = {};
   if (status.length) params.status = status.join(',');
   if (only.length) params.only = only.join(',');
+  if (finding.length) params.finding = finding.join(',');
   if (q) params.q = q;
   return params;
 }

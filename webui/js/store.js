@@ -23,7 +23,7 @@ export const templateVariables = signal({ name: [], text: [] });
 export const tasks = new Map();
 export const pages = signal(new Map());
 export const total = signal(null); // null until the first answer
-export const filter = signal({ status: [], only: [], q: '', sort: 'order', desc: false });
+export const filter = signal({ status: [], only: [], finding: [], q: '', sort: 'order', desc: false });
 export const listError = signal(null);
 export const shift = signal({ by: 0, at: 0 }); // rows moved under the reader: the list scrolls along
 export const thumbSize = signal(144);
@@ -63,9 +63,10 @@ export const setChoices = signal(null); // trainers, modes, thresholds, kinds of
 export const setForm = signal({
   trainer: 'ai_toolkit', name: 'set', caption_mode: 'prompt', caption_template: '{prompt}', trigger: '', picture_format: 'as_it_came', quality: '95',
   size_rule: 'as_it_came', size_value: '1024', validation: '0', seed: '0', output_dir: '', only_selected: true, first_only: false, crop_align: false,
-  as_zip: false, leave_out: false, report: '', thresholds: {},
+  as_zip: false, leave_out: false, only_filtered: false, report: '', report_price: '', thresholds: {},
 });
 export const findings = signal(null);
+export const foundTasks = signal(null); // tasks by kind of finding, as the list would show them; null before a check
 export const findingKind = signal('');
 
 /* what lies over the page */
@@ -94,7 +95,7 @@ export const working = computed(() => running.value || singleRetries.value > 0);
 /** True where the list shows less than everything. */
 export const filtered = computed(() => {
   const now = filter.value;
-  return now.status.length > 0 || now.only.length > 0 || now.q !== '';
+  return now.status.length > 0 || now.only.length > 0 || now.finding.length > 0 || now.q !== '';
 });
 
 /** The signal of a task's data, or undefined where it is not loaded. */

@@ -97,9 +97,14 @@ function Results({ task, index, current }) {
     ${rest > 0 && room > 1 && html`<button type="button" class="tile more" tabindex=${current ? 0 : -1} onClick=${() => openReview(index)}>${t('page.result.more', { count: rest })}</button>`}`;
 }
 
+/** What the last check found wrong with these results, in words. */
+export const findingsOf = (results) => [...new Set(results.flatMap((one) => one.findings ?? []))].map((kind) => t(`finding.${kind}`)).join(t('finding.separator'));
+
 function foot(task) {
   if (task.error && task.results.length) return html`<${Icon} name="circle-x" size=${13} /><span dir="auto" title=${problemText(task.error)}>${problemText(task.error)}</span>`;
   if (task.warning) return html`<${Icon} name="triangle-alert" size=${13} /><span dir="auto" title=${problemText(task.warning)}>${problemText(task.warning)}</span>`;
+  const found = findingsOf(kept(task));
+  if (found) return html`<${Icon} name="list-checks" size=${13} /><span title=${found}>${found}</span>`;
   const first = kept(task)[0];
   if (!first) return null;
   return html`<span class="muted">${first.width}×${first.height}${task.results.length > 1 ? ` · ${t('page.result.ticked', { count: task.selected_count })}` : ''}${task.results.some((one) => one.saved) ? ` · ${t('page.saved')}` : ''}</span>`;
@@ -122,6 +127,6 @@ export function Card({ index, count }) {
     <div class="pictures"><div class="tile source"><button type="button" class="picture" tabindex=${current ? 0 : -1} aria-label=${t('page.source.open')} onClick=${() => openReview(index)}>
         <${Thumb} key=${task.source_thumbnail_url} url=${thumbUrl(task.source_thumbnail_url)} alt="" /></button></div>
       <${Results} task=${task} index=${index} current=${current} /></div>
-    <footer class=${task.error ? 'bad' : task.warning ? 'warn' : ''}>${foot(task)}</footer>
+    <footer class=${task.error ? 'bad' : task.warning || findingsOf(kept(task)) ? 'warn' : ''}>${foot(task)}</footer>
   </div>`;
 }

@@ -1,7 +1,7 @@
 // Owns the drawer of training sets: preflight with its findings, the wishes of a set, export and report.
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { chooseFolder } from '../actions.js';
-import { check, closeDataset, defaultReport, enterSet, enterThreshold, exportSet, showKind, stopJob, untick, writeReport } from '../dataset.js';
+import { check, closeDataset, defaultReport, enterSet, enterThreshold, exportSet, showInList, showKind, stopJob, untick, writeReport } from '../dataset.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
 import * as store from '../store.js';
@@ -9,6 +9,7 @@ import { errorProps, FieldError } from './field.js';
 import { PathField } from './input.js';
 
 const running = () => store.job.value?.status === 'running';
+const CUTTABLE = ['shifted', 'zoomed'];
 /* a button that turned disabled would lose the focus to nowhere */
 const unlessRunning = (run) => () => { if (!running()) run(); };
 
@@ -28,8 +29,8 @@ function Choice({ name, choices, text = (one) => t(`dataset.${name}.${one}`) }) 
     ${choices.map((one) => html`<option key=${one} value=${one} selected=${one === now}>${text(one)}</option>`)}</select><//>`;
 }
 
-function Check({ name }) {
-  return html`<div class="field check"><label><input type="checkbox" id=${`field-${name}`} checked=${store.setForm.value[name]} onChange=${(event) => enterSet(name, event.currentTarget.checked)} /> ${t(`dataset.${name}`)}</label></div>`;
+function Check({ name, id = `field-${name}` }) {
+  return html`<div class="field check"><label><input type="checkbox" id=${id} checked=${store.setForm.value[name]} onChange=${(event) => enterSet(name, event.currentTarget.checked)} /> ${t(`dataset.${name}`)}</label></div>`;
 }
 
 function Job() {
@@ -57,6 +58,13 @@ function amount(finding) {
   return t('dataset.amount', { number: `${say(finding.number)}${pixels}`, limit: say(finding.threshold) });
 }
 
+/** What cutting would do for a shifted or zoomed pair. */
+function cutText({ kind, box }) {
+  if (!box || !CUTTABLE.includes(kind)) return '';
+  const share = Math.round((box[2] - box[0]) * (box[3] - box[1]) * 100);
+  return ` · ${t(store.setForm.value.crop_align ? 'dataset.willBeCut' : 'dataset.couldBeCut', { share })}`;
+}
+
 function Shown({ url, label, box }) {
   const at = box && { left: `${box[0] * 100}%`, top: `${box[1] * 100}%`, width: `${(box[2] - box[0]) * 100}%`, height: `${(box[3] - box[1]) * 100}%` };
   return html`<figure><span class="shown"><img src=${`${url}?size=256`} alt=${label} loading="lazy" />${at && html`<i class="cut" style=${at} title=${t('dataset.cut')}></i>`}</span><figcaption>${label}</figcaption></figure>`;
@@ -65,7 +73,7 @@ function Shown({ url, label, box }) {
 function Finding({ finding }) {
   return html`<li class="finding"><div class="finding-head"><b>${t(`finding.${finding.kind}`)}</b><bdi class="muted">${finding.source_name}</bdi>
       <button type="button" class="button small plain" onClick=${() => untick([finding])}>${t('dataset.untick')}</button></div>
-    <p class="muted">${amount(finding)}</p>
+    <p class="muted">${amount(finding)}${cutText(finding)}</p>
     <div class="finding-pictures"><${Shown} url=${finding.source_thumbnail_url} label=${t('dataset.source')} box=${finding.box} /><${Shown} url=${finding.result_thumbnail_url} label=${t('dataset.result')} />
       ${finding.other_source_url && html`<${Shown} url=${finding.other_source_url} label=${finding.other_name ?? t('dataset.source')} /><${Shown} url=${finding.other_result_url} label=${t('dataset.otherResult')} />`}</div></li>`;
 }
@@ -80,7 +88,9 @@ function Findings() {
       <button type="button" class="chip" aria-pressed=${kind === ''} onClick=${() => showKind('')}>${t('dataset.allKinds')}</button>
       ${kinds.map(([one, count]) => html`<button type="button" class="chip" key=${one} aria-pressed=${kind === one} onClick=${() => showKind(one)}>${t(`finding.${one}`)} ${number(count)}</button>`)}</div>
     <p class="finding-deeds"><span class="muted">${t('dataset.badPairs', { bad: page.bad, pairs: page.pairs })}</span>
-      <button type="button" class="button small" onClick=${() => untick(page.findings)}>${t('dataset.untickShown', { count: page.findings.length })}</button></p>
+      <span class="finding-buttons"><button type="button" class="button small" onClick=${() => showInList(kind)}>${t('dataset.showInList')}</button>
+      <button type="button" class="button small" onClick=${() => untick(page.findings)}>${t('dataset.untickShown', { count: page.findings.length })}</button></span></p>
+    ${CUTTABLE.some((one) => page.counts[one] && (kind === '' || kind === one)) && html`<div class="offer"><${Check} name="crop_align" id="offer-crop_align" /></div>`}
     <ul class="findings">${page.findings.map((one) => html`<${Finding} key=${`${one.result_id} ${one.kind}`} finding=${one} />`)}</ul>
     ${page.total > page.findings.length && html`<p class="muted">${t('page.andMore', { count: page.total - page.findings.length })}</p>`}`;
 }
@@ -110,7 +120,7 @@ function Wishes({ choices }) {
       ${['multiple', 'longest'].includes(form.size_rule) && html`<${Text} name="size_value" type="number" min="2" max="16384" />`}
       <${Text} name="validation" type="number" min="0" max="90" /><${Text} name="seed" type="number" /></div>
     <${PathField} name="set_output_dir" label=${t('dataset.output')} value=${form.output_dir} onInput=${(path) => enterSet('output_dir', path)} recent=${store.recentOutputs.value} choose=${choose} />
-    <${Check} name="only_selected" /><${Check} name="first_only" /><${Check} name="crop_align" /><${Check} name="as_zip" /><${Check} name="leave_out" />
+    ${store.filtered.value && html`<${Check} name="only_filtered" />`}<${Check} name="only_selected" /><${Check} name="first_only" /><${Check} name="crop_align" /><${Check} name="as_zip" /><${Check} name="leave_out" />
     <button type="button" class="button primary" aria-disabled=${running()} onClick=${unlessRunning(exportSet)}><${Icon} name="save-all" />${t('dataset.export')}</button>`;
 }
 
@@ -133,6 +143,7 @@ export function DatasetDrawer() {
       <section><h3>${t('dataset.set')}</h3><${Wishes} choices=${choices} /></section>
       <section><h3>${t('dataset.report')}</h3>
         <${Field} name="path" label="reportFile"><input id="field-path" type="text" dir="auto" spellcheck="false" autocomplete="off" placeholder=${defaultReport()} value=${store.setForm.value.report} ...${errorProps('path')} onInput=${(event) => enterSet('report', event.currentTarget.value)} /><//>
+        <div class="grid"><${Text} name="report_price" type="number" min="0" step="any" placeholder=${store.config.value.price_per_call ?? 0} /></div>
         <button type="button" class="button" aria-disabled=${running()} onClick=${unlessRunning(writeReport)}><${Icon} name="file-text" />${t('dataset.writeReport')}</button></section>`}
     </div></div>`;
 }

@@ -9,7 +9,7 @@ import { factsOf, preload } from '../preload.js';
 import { accept, chooseResult, closeReview, goTo, nextUndecided, setZoom, step, zoomBy } from '../reviewing.js';
 import * as store from '../store.js';
 import { redo, undo } from '../undo.js';
-import { STATUS_ICON } from './card.js';
+import { findingsOf, STATUS_ICON } from './card.js';
 import { originalZoom, Stage } from './stage.js';
 
 const MODES = [['side', 'columns-2', 'V'], ['slider', 'square-split-horizontal', 'B'], ['difference', 'flame', 'D'], ['result', 'image', 'G']];
@@ -108,7 +108,8 @@ function Facts({ task, result }) {
   const sides = [];
   if (source) sides.push(`${t('page.source')} ${source.width}×${source.height}${source.bytes ? ` · ${bytes(source.bytes)}` : ''}`);
   if (result) sides.push(`${t('page.result')} ${result.width}×${result.height} · ${bytes(result.size)} · ${(result.mime ?? '').replace('image/', '').toUpperCase()}`);
-  return html`<p class="facts">${sides.map((text, at) => html`<span key=${at}>${text}</span>`)}</p>`;
+  const found = result && findingsOf([result]);
+  return html`<p class="facts">${sides.map((text, at) => html`<span key=${at}>${text}</span>`)}${found && html`<span class="found-wrong"><${Icon} name="list-checks" size=${13} />${found}</span>`}</p>`;
 }
 
 function Strip({ task, at }) {

@@ -28,7 +28,7 @@ function Bar() {
 
 function Count({ status, count, icon }) {
   return html`<button type="button" class=${`count ${status}`} title=${t('page.filter.only', { what: t(`page.status.${status}`) })}
-    onClick=${() => setFilter({ status: [status], only: [], q: '' })}>
+    onClick=${() => setFilter({ status: [status], only: [], finding: [], q: '' })}>
     <${Icon} name=${icon} size=${14} /><span class="count-label">${t(`page.status.${status}`)}</span> <b>${number(count)}</b></button>`;
 }
 

@@ -1,7 +1,7 @@
 // Owns the list's tools: filter, search, sort, picture size; and what can be done with the selection.
 import { useEffect, useRef } from 'preact/hooks';
 import { bulkRetry, deed, saveFiltered, saveSelected } from '../actions.js';
-import { openDataset } from '../dataset.js';
+import { foundKinds, loadFound, openAndCheck, openDataset } from '../dataset.js';
 import { bulkDecide, bulkDelete } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { number, t } from '../i18n.js';
@@ -17,11 +17,20 @@ const SORTS = ['order', 'name', 'updated', 'status'];
 
 const flip = (list, one) => (list.includes(one) ? list.filter((other) => other !== one) : [...list, one]);
 
-function filterMenu(event) {
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+async function filterMenu(event) {
+  const button = event.currentTarget;
+  await loadFound();
   const now = store.filter.peek();
-  openMenu(event.currentTarget, t('page.filter'), [
-    ...STATES.map((one) => ({ label: t(`page.status.${one}`), checked: now.status.includes(one), run: () => setFilter({ status: flip(now.status, one) }) })), null,
-    ...ONLY.map((one) => ({ label: t(`page.only.${one}`), checked: now.only.includes(one), run: () => setFilter({ only: flip(now.only, one) }) })),
+  const choice = (part, one, label, count) => ({ label, count, many: true, checked: now[part].includes(one), run: () => setFilter({ [part]: flip(now[part], one) }) });
+  const found = store.foundTasks.peek();
+  const kinds = foundKinds(found, now.finding);
+  openMenu(button, t('page.filter'), [
+    ...STATES.map((one) => choice('status', one, t(`page.status.${one}`))), null,
+    ...ONLY.map((one) => choice('only', one, t(`page.only.${one}`))), kinds.length > 0 && null,
+    ...kinds.map((one) => choice('finding', one, capital(t(`finding.${one}`)), found?.[one] ?? 0)),
+    null, { icon: 'list-checks', label: t(found ? 'dataset.checkAgain' : 'dataset.check'), run: openAndCheck },
   ]);
 }
 
@@ -38,10 +47,11 @@ function Search() {
 }
 
 function Chips() {
-  const { status, only } = store.filter.value;
+  const { status, only, finding } = store.filter.value;
   const chip = (key, label, part) => html`<button type="button" class="chip" key=${key} title=${t('page.filter.remove')} onClick=${() => setFilter(part)}>${label}<${Icon} name="x" size=${12} /></button>`;
   return html`${status.map((one) => chip(one, t(`page.status.${one}`), { status: flip(status, one) }))}
-    ${only.map((one) => chip(one, t(`page.only.${one}`), { only: flip(only, one) }))}`;
+    ${only.map((one) => chip(one, t(`page.only.${one}`), { only: flip(only, one) }))}
+    ${finding.map((one) => chip(`finding ${one}`, t(`finding.${one}`), { finding: flip(finding, one) }))}`;
 }
 
 function SelectionBar() {
