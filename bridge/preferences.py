@@ -12,6 +12,9 @@ from engine.config import ApiConfig, loses, parse_stored
 from engine.dataset.naming import SaveRule
 from engine.files import keep_copy, read_json, write_json
 
+_FOLDERS = "source_folders"
+_FOLDERS_KEPT = 200
+
 
 class SavePlan(msgspec.Struct, frozen=True):
     """The save rule that the person uses, and where to."""
@@ -70,6 +73,17 @@ class Preferences:
             merged = {key: value for key, value in {**self._ui, **settings}.items() if value is not None}
             if merged != self._ui:
                 self._write(self._config, self._plan, merged)
+
+    @property
+    def source_folders(self) -> list[str]:
+        """Folders that were sent, the latest first: a set in one of them would be sent as well."""
+        kept = self._ui.get(_FOLDERS, [])
+        return [one for one in kept if isinstance(one, str)] if isinstance(kept, list) else []
+
+    def note_source_folder(self, folder: str) -> None:
+        """Remember a folder that is sent."""
+        kept = [folder, *(one for one in self.source_folders if one != folder)]
+        self.merge_ui({_FOLDERS: kept[:_FOLDERS_KEPT]})
 
     def rewrite(self) -> None:
         """Write the file anew with nothing but what this program keeps."""

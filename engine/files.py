@@ -6,6 +6,7 @@ import codecs
 import contextlib
 import errno
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -18,6 +19,8 @@ from engine.errors import Code, InvalidInput, Problem, StorageFailed
 
 MAX_TEXT_BYTES = 1024 * 1024
 _LEAST_COMMON = 0.6  # of the characters; texts full of rare names keep to it, Big5, Shift-JIS and Latin-1 do not
+_CONTROL = re.compile(r"[\0-\x08\x0e-\x1f]")  # in no text but one of another encoding
+_DOS_END = "\x1a"
 DAMAGED = "damaged"
 """Part of the names of files that were set aside."""
 
@@ -95,10 +98,10 @@ def read_text(path: Path, limit: int = MAX_TEXT_BYTES) -> str:
     encodings = ["utf-16"] if data.startswith((b"\xff\xfe", b"\xfe\xff")) else ["utf-8-sig", "gb18030"]
     for encoding in encodings:
         try:
-            text = data.decode(encoding)
+            text = data.decode(encoding).removesuffix(_DOS_END)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text and (encoding != "gb18030" or _is_chinese(text)):
+        if not _CONTROL.search(text) and (encoding != "gb18030" or _is_chinese(text)):
             return text
     raise InvalidInput(Code.TEXT_ENCODING, path=str(path))
 

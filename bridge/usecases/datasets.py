@@ -202,7 +202,7 @@ def export_a_set(console: Console, params: ExportParams, caller: Caller) -> JobA
     pairs = pairs_of(console, params)
     if not pairs:
         raise InvalidInput(Code.SET_EMPTY)
-    folder = check_place(params.output_dir, pairs)
+    folder = check_place(params.output_dir, pairs, console.preferences.source_folders)
     if plan.pictures.crop_align:
         allowed |= _MADE_GOOD_BY_CUTTING
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
-from engine.images.discover import Found
+from engine.images.discover import Found, printable
 from engine.models import TaskMatch, TaskStatus
 from engine.tasks.plan import ReferenceMode
 from engine.upstream.netguard import Purpose, check_host, check_url
@@ -177,6 +178,8 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         check_api_url(console, config)
         plan = _plan(console, params, config)
         console.preferences.set_config(config)
+        if Path(plan.found.root).is_dir():
+            console.preferences.note_source_folder(printable(plan.found.root))
         console.settings_changed()
         ids = carry_out(console, plan)
         if ids:

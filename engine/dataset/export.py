@@ -81,13 +81,16 @@ def wanted_for(plan: SetPlan, thresholds: Thresholds) -> Wanted:
     return Wanted(thresholds, plan.captions, plan.split, layout.max_controls, layout.even_controls)
 
 
-def check_place(folder: str, pairs: Sequence[Pair]) -> Path:
+def check_place(folder: str, pairs: Sequence[Pair], sent: Sequence[str] = ()) -> Path:
     """The folder to write into, made where it is missing. Raises what `check_output` raises, and InvalidInput
-    (EXPORT_INSIDE_SOURCE) for one that lies in a folder of sources: a later start would send the set itself."""
+    (EXPORT_INSIDE_SOURCE) for one that lies in a folder of sources, or in one of those that were ``sent`` with all
+    below: a later start would send the set itself."""
     wanted = Path(os.path.expanduser(folder.strip().strip("\"'"))).resolve() if folder.strip() else None  # noqa: PTH111 - text as people paste it
-    for parent in {Path(control.path).parent.resolve() for pair in pairs for control in pair.controls}:
-        if wanted is not None and (wanted == parent or wanted.is_relative_to(parent)):
-            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="output_dir", path=str(wanted), source=str(parent))
+    parents = {Path(control.path).parent.resolve() for pair in pairs for control in pair.controls}
+    roots = {root for root in (Path(one).resolve() for one in sent) if any(p.is_relative_to(root) for p in parents)}
+    for source in (*roots, *parents):
+        if wanted is not None and wanted.is_relative_to(source):
+            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="output_dir", path=str(wanted), source=str(source))
     return check_output(folder).absolute()
 
 

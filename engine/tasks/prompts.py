@@ -73,6 +73,8 @@ def read_table(path: str) -> list[PromptRow]:
         if place.stat().st_size > MAX_TABLE_BYTES:
             raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason="> 64 MiB")
         text = read_text(place, MAX_TABLE_BYTES)
+    except InvalidInput as error:  # its encoding
+        raise InvalidInput(error.code, field="prompt_table", **error.params) from error
     except OSError as error:
         reason = error.strerror or ""
         raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason=reason) from error

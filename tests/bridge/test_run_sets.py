@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.support.trainers import LOADERS
 
@@ -60,9 +61,42 @@ def test_set_and_report_at_the_end(tmp_path: Path) -> None:
     assert taken.returncode == 2
 
 
+def test_every_wish_of_a_set_has_a_flag(tmp_path: Path) -> None:
+    """Format, size, names, caption, split, ZIP, thresholds and kinds that are allowed reach the set; lonely rows of the
+    prompt table are named."""
+    table = tmp_path / "prompts.csv"
+    table.write_text("file,prompt\n001_start,rain\n001_start,snow\n003_start,fog\n009_start,gone\n")
+    done = run(
+        tmp_path, "--prompts", str(table), "--variants", "2", "--export", "diffsynth", "--picture-format", "webp",
+        "--quality", "80", "--size-rule", "multiple", "--size-value", "64", "--crop-align", "--first-result",
+        "--stem-template", "{src_stem}", "--caption", "template", "--caption-template", "{trigger}: {prompt}",
+        "--trigger", "wc", "--validation", "0.5", "--seed", "4", "--threshold", "aspect=90", "--threshold", "size=900",
+        "--allow", "same_target", "--allow", "hardly_changed", "--allow", "no_change", "--report",
+        str(tmp_path / "report.html"), "--price-per-call", "0.5",
+    )  # fmt: skip
+    said = done.stderr.decode()
+    assert done.returncode == 0, said
+    assert "without a picture: 1 (009_start)" in said
+    assert "not sent: 1 (006_start.jpg)" in said
+    (folder,) = (tmp_path / "out").glob("set_v*")
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(row["caption"] for row in rows) == [
+        f"wc: {word}" for word in ("fog", "fog", "rain", "rain", "snow", "snow")
+    ]
+    assert {row["split"] for row in rows} == {"train", "validation"}
+    for row in rows:
+        with Image.open(folder / row["target"]) as picture:
+            assert (picture.format, picture.width % 64, picture.height % 64) == ("WEBP", 0, 0)
+        assert Path(row["target"]).name.startswith(("001-start", "003-start"))
+    assert "<dd>3.00</dd>" in (tmp_path / "report.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["--threshold", "shifted=much"], "shifted=much"),
+        (["--threshold", "nobody=1"], "nobody"),
+        (["--size-rule", "longest", "--size-value", "1"], "size_value"),
         (["--caption", "trigger"], "trigger"),
         (["--caption", "template", "--caption-template", "{nobody}"], "nobody"),
         (["--validation", "2"], "validation"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Code, StorageFailed
-from engine.files import read_json, set_aside, storage_failure, write_bytes, write_json
+from engine.errors import Code, InvalidInput, StorageFailed
+from engine.files import read_json, read_text, set_aside, storage_failure, write_bytes, write_json
 
 
 def test_written_whole_and_private(tmp_path: Path) -> None:
@@ -61,3 +61,27 @@ def test_what_failed_is_told_apart(number: int, code: Code) -> None:
     failure = storage_failure(OSError(number, "reason"), "place")
     assert (failure.code, failure.params) == (code, {"path": "place", "reason": "reason"})
     assert storage_failure(OSError("odd"), "place").params["reason"] == "OSError"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
+@pytest.mark.parametrize(
+    "text", ["夜晚", "把白天变成夜晚，窗户里亮起灯光", "讓天空下雪，窗戶亮燈", "骆驼商队穿过戈壁🌙", "plain", ""]
+)
+def test_texts_are_read_as_they_were_written(tmp_path: Path, text: str, encoding: str) -> None:
+    """Unicode with or without a mark, and what Chinese systems write, in both scripts and with a final Ctrl-Z."""
+    path = tmp_path / "001.txt"
+    path.write_text(text, encoding)
+    assert read_text(path) == text
+    path.write_text(f"{text}\n\x1a", encoding)
+    assert read_text(path).rstrip("\r\n") == text
+
+
+def test_texts_have_a_bound(tmp_path: Path) -> None:
+    """One byte more than the bound is refused by name, with the bound."""
+    path = tmp_path / "001.txt"
+    path.write_bytes(b"x" * 100)
+    assert len(read_text(path, 100)) == 100
+    with pytest.raises(InvalidInput) as refused:
+        read_text(path, 99)
+    assert refused.value.code is Code.TEXT_TOO_LARGE
+    assert refused.value.params == {"path": str(path), "limit": 99}

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import yaml
 from PIL import Image
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
@@ -32,11 +33,9 @@ def _pictures(folder: Path, *, walk: bool = False) -> list[Path]:
 
 def load_ai_toolkit(folder: Path) -> list[Loaded]:
     """Targets are walked recursively; a control has the same stem in each control folder; a missing one is skipped."""
-    text = (folder / "ai_toolkit.yaml").read_text("utf-8")
-    targets = Path(json.loads(_field(text, "folder_path")))
-    listed = json.loads(_field(text, "control_path"))
+    (config,) = yaml.safe_load((folder / "ai_toolkit.yaml").read_text("utf-8"))["datasets"]
+    targets, listed, extension = Path(config["folder_path"]), config["control_path"], config["caption_ext"]
     controls = [Path(one) for one in ([listed] if isinstance(listed, str) else listed)]
-    extension = json.loads(_field(text, "caption_ext"))
     loaded = []
     for path in _pictures(targets, walk=True):
         found = tuple(
@@ -48,13 +47,6 @@ def load_ai_toolkit(folder: Path) -> list[Loaded]:
         caption = path.with_suffix(f".{extension}")
         loaded.append(Loaded(path.read_bytes(), found, caption.read_text("utf-8") if caption.exists() else ""))
     return loaded
-
-
-def _field(yaml: str, name: str) -> str:
-    """A scalar of the snippet; what JSON reads, YAML reads the same."""
-    found = re.search(rf"^[ -]+{name}: (.+)$", yaml, re.MULTILINE)
-    assert found, f"{name} is not in the snippet"
-    return found[1]
 
 
 def load_fal(folder: Path) -> list[Loaded]:
@@ -122,11 +114,11 @@ def load_kohya(folder: Path) -> list[Loaded]:
     return loaded
 
 
-def load_hugging_face(folder: Path) -> list[Loaded]:
+def load_hugging_face(folder: Path, split: str = "train") -> list[Loaded]:
     """With the library itself, as ``load_dataset(folder)`` does in the diffusers example."""
     import datasets
 
-    found = datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(folder / ".hf"))
+    found = datasets.load_dataset("imagefolder", data_dir=str(folder), split=split, cache_dir=str(folder / ".hf"))
     return [
         Loaded(
             _encoded(row["output"]),
