@@ -96,7 +96,7 @@ export const loadFound = () => deed('dataset found', async () => {
 export function foundKinds(found, chosen) {
   const kinds = [...new Set([...Object.keys(found ?? {}), ...chosen])].filter((one) => one !== 'any');
   const some = kinds.length > 0 && (found?.any > 0 || chosen.includes('any'));
-  return [...(some ? ['any'] : []), ...kinds.sort((a, b) => (found?.[b] ?? 0) - (found?.[a] ?? 0))];
+  return [...(some ? ['any'] : []), ...kinds.sort((a, b) => (found?.[b] ?? 0) - (found?.[a] ?? 0) || a.localeCompare(b))];
 }
 
 /** Shows the pairs with this finding, or with any, in the list. */
