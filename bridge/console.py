@@ -83,9 +83,7 @@ class Console:
             opened.callback(self.store.close)
             self.arrivals = Arrivals(folder / "arrivals.log")
             opened.callback(self.arrivals.close)
-            recovered = adopt(self.arrivals, self.store, self.cache)
-            for outcome in recovered.outcomes:
-                self._enter(outcome)
+            recovered = self._recover()
             self.transport = Transport(settings.network, max_redirects=settings.max_redirects)
             opened.callback(self.transport.close)
             self.notices: list[Problem] = [
@@ -172,6 +170,13 @@ class Console:
         )
         log.info("cache swept: %d files removed", removed)
         return removed
+
+    def _recover(self) -> Recovered:
+        """Take in what arrived before an earlier program was killed."""
+        recovered = adopt(self.arrivals, self.store, self.cache)
+        for outcome in recovered.outcomes:
+            self._enter(outcome)
+        return recovered
 
     def _lost_rows(self, recovered: Recovered) -> Sequence[Problem]:
         if self.preferences.stored.get("tasks"):  # not taken over yet: its pictures are expected
