@@ -58,7 +58,7 @@ class Hub:
             yield b"retry: 2000\n\n"
             seen = self._count
             change = get_change(self._console, since, caller, most)
-            yield _event("snapshot" if since is None or change.reset else "change", change)
+            yield _event("snapshot" if not since or change.reset else "change", change)
             spoke = self._monotonic()
             while not self._closed.is_set():
                 seen = self._wait(seen, spoke + HEARTBEAT_SECONDS)

@@ -139,8 +139,10 @@ def entered_config(console: Console, data: dict[str, Any] | None) -> tuple[ApiCo
     if data is None:
         return console.preferences.config, []
     config, warnings = parse_entered(data)
+    _check_scheme(config.api_url)
+    config = with_stored_key(config, [console.preferences.config], console.presets.all().values())
     _check_usable(config)
-    return with_stored_key(config, [console.preferences.config], console.presets.all().values()), warnings
+    return config, warnings
 
 
 def save_config(console: Console, params: ConfigParams, caller: Caller) -> SavedConfig:
@@ -178,10 +180,11 @@ def save_preset(console: Console, params: PresetParams, caller: Caller) -> Prese
     config = console.preferences.config
     if params.config is not None:
         config, warnings = parse_entered(params.config)
-        _check_usable(config)
+        _check_scheme(config.api_url)
         presets = console.presets.all()
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [console.preferences.config, *replaced], presets.values())
+        _check_usable(config)
     console.presets.put(params.name, config)
     console.settings_changed()
     return PresetSaved(params.name.strip(), _worded(console, caller, warnings))
@@ -258,6 +261,11 @@ def get_messages(console: Console, params: LanguageName, caller: Caller) -> Cata
 def list_templates(console: Console, _: Nothing, caller: Caller) -> Templates:
     """Starting points for a configuration."""
     return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
+
+
+def _check_scheme(url: str) -> None:
+    if not url.lower().startswith(("http://", "https://")):
+        raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
 
 
 def _check_usable(config: ApiConfig) -> None:

@@ -288,6 +288,7 @@ def test_import_of_files_of_old(shared: Door, mark: bytes, wrapped: bool) -> Non
         {"files": {"file": ("presets.json", content)}},
         {"files": {"file": (None, content)}},
         {"content": content, "headers": {"Content-Type": "application/json"}},
+        {"body": {"file": content.decode("utf-8-sig")}},
     ):
         assert shared.post("/api/presets/import", **more)["imported_presets"] == 2
         assert shared.state()["presets"]["of old"]["model_name"] == "m"
