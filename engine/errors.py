@@ -70,6 +70,7 @@ class Code(StrEnum):
     MODEL_UNKNOWN = "model_unknown"
     ENDPOINT_UNKNOWN = "endpoint_unknown"
     PARAMETER_REFUSED = "parameter_refused"
+    REQUEST_TOO_LARGE = "request_too_large"
     CONTENT_REFUSED = "content_refused"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXHAUSTED = "quota_exhausted"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from engine.config import ApiConfig
+from engine.config import ApiConfig, ApiMode
 from engine.errors import (
     AnswerUnusable,
     Code,
@@ -34,7 +34,7 @@ from engine.tasks.plan import Asked, asked, own_config
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.base64_text import decode_base64
 from engine.upstream.cancel import CancelToken
-from engine.upstream.failure import wait_as_told
+from engine.upstream.failure import wait_as_told, wants_other_form
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, status_failure
@@ -80,6 +80,9 @@ class _Edit:
         self._source_size = 0
         self._asked: Asked | None = None
         self._ended = False
+        self._other_form = False
+        self._form_changed = False
+        self._request = HttpRequest("", "", {}, b"")
 
     @property
     def _config(self) -> ApiConfig:
@@ -87,9 +90,9 @@ class _Edit:
 
     def run(self) -> EditOutcome:
         try:
-            request = self._prepare()
+            self._request = self._prepare()
             call_with_retries(
-                lambda _: self._attempt(request),
+                lambda _: self._attempt(),
                 max_retries=self._config.max_retries,
                 interval=self._config.retry_interval,
                 wait=self._wait,
@@ -120,10 +123,17 @@ class _Edit:
         provenance = msgspec.json.encode(self._asked).decode()
         self._tools.note(Begun(job.task_id, self._source_hash, self._source_size, provenance))
         pictures = [SourcePicture(source.data, source.info.mime, source.name) for source in sources]
-        return build_request(config, pictures)
+        self._other_form = config.api_url in self._tools.gate.other_forms
+        return build_request(config, pictures, other_form=self._other_form)
 
-    def _attempt(self, request: HttpRequest) -> None:
-        answer, cut = self._ask_in_turn(request)
+    def _attempt(self) -> None:
+        try:
+            answer, cut = self._ask_in_turn(self._request)
+        except UpstreamRefused as error:
+            if self._form_changed or self._config.mode is not ApiMode.IMAGES_EDITS or not wants_other_form(error):
+                raise
+            self._change_form(error)
+            answer, cut = self._ask_in_turn(self._request)
         self._log.add(
             "extracted",
             pictures=[{"type": ref.source_type, "where": ref.where, "length": len(ref.value)} for ref in answer.refs],
@@ -131,6 +141,17 @@ class _Edit:
             complete=answer.complete,
         )
         self._collect(answer, cut)
+
+    def _change_form(self, error: UpstreamRefused) -> None:
+        """Make the request JSON instead of multipart, or the other way; the rest of the run begins with it."""
+        self._form_changed = True
+        self._log.add("retry", code=error.code, params=error.params, what="form")
+        forms, url = self._tools.gate.other_forms, self._config.api_url
+        if self._other_form:
+            forms.discard(url)
+        else:
+            forms.add(url)
+        self._request = self._prepare()
 
     def _ask_in_turn(self, request: HttpRequest) -> tuple[Answer, ConsoleError | None]:
         """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through.

@@ -33,6 +33,8 @@ class CallGate:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._taken = 0
+        self.other_forms: set[str] = set()
+        """API URLs that turned out to take the form of a request which is not usual for them."""
 
     def enter(self, cancel: CancelToken) -> Ticket:
         """Wait for a turn; raises Stopped as soon as cancelled."""

@@ -59,6 +59,7 @@ _PARAMETER = re.compile(
     r"(?:argument|parameter|field)s? (?:is )?not supported[^:.]{0,40}: ?[`'\"]?([A-Za-z_]\w{0,63})",  # xAI
     re.IGNORECASE,
 )
+_FORM = re.compile(r"multipart|form.?data|content.?type|application/json", re.IGNORECASE)
 _PASSING = re.compile(
     r"overload|timeout|timed out|server.?error|internal|unavailable|try again|\b50[0234]\b", re.IGNORECASE
 )
@@ -133,6 +134,12 @@ def wait_as_told(failure: UpstreamRefused, headers: Mapping[str, str], now: floa
             failure.retry_after = failure.params["retry_after"] = min(wait, _LONGEST_WAIT)
 
 
+def wants_other_form(failure: UpstreamRefused) -> bool:
+    """Whether the form of the request's body was refused, JSON or multipart, and not what stood in it."""
+    named = bool(_FORM.search(str(failure.params["message"])))
+    return failure.http_status == 415 or (failure.http_status in (400, 406, 422, 500) and named)
+
+
 def content_failure(message: str, http_status: int | None = 200) -> UpstreamRefused:
     """The model, or a filter behind it, refused the picture or the prompt."""
     return _refusal(Code.CONTENT_REFUSED, False, _Facts(_tidy(message)), http_status=http_status, status=http_status)
@@ -172,6 +179,8 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
         return Code.ACCESS_REFUSED, False
     if status in (400, 404, 422) and (_MODEL.search(words) or (status == 404 and facts.parameter == "model")):
         return Code.MODEL_UNKNOWN, False
+    if status == 413:
+        return Code.REQUEST_TOO_LARGE, False
     if status in (404, 405):
         return Code.ENDPOINT_UNKNOWN, False
     if status in (400, 422) and facts.parameter:

@@ -79,12 +79,16 @@ class SourcePicture(msgspec.Struct, frozen=True):
 Body = dict[str, Any]
 
 
-def build_request(config: ApiConfig, pictures: Sequence[SourcePicture]) -> HttpRequest:
+def build_request(config: ApiConfig, pictures: Sequence[SourcePicture], *, other_form: bool = False) -> HttpRequest:
     """The request for one edit. ``extra_body`` is merged last (null removes a field); the key goes into Authorization
-    only. Header values are checked by the transport, which knows what HTTP can carry."""
+    only. Header values are checked by the transport, which knows what HTTP can carry.
+
+    ``other_form``: for images_edits, multipart where JSON is usual and JSON where multipart is. OpenAI's relays take
+    only the one, xAI and its like only the other, and no address tells which.
+    """
     mode = config.mode
     streaming = _streams(config, mode)
-    if mode is ApiMode.IMAGES_EDITS and _is_openai(config.api_url):
+    if mode is ApiMode.IMAGES_EDITS and _is_openai(config.api_url) is not other_form:
         body, content_type = _edits_form(config, pictures, streaming)
     else:
         fields = _BUILDERS[mode](config, pictures, streaming)

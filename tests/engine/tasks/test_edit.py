@@ -22,7 +22,7 @@ from engine.tasks.log import MAX_EVENTS, EditLog
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 from engine.upstream.transport import Transport
-from tests.fakes.upstream import FakeUpstream, Script
+from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import until
 from tests.support.pictures import picture
 from tests.support.replies import MODES, PATHS, by_url, inline
@@ -54,6 +54,7 @@ class Bench:
         self.log = EditLog("secret-key")
         self.cache: Cache = Cache(folder / "cache")
         self.transport = Transport(NetPolicy())
+        self.gate = CallGate(2, 0.1)
         (folder / "a.png").write_bytes(picture(1))
 
     def run(self, **config: Any) -> EditOutcome:
@@ -61,7 +62,7 @@ class Bench:
         fields = {"api_url": self.fake.url(), "api_key": "secret-key", "max_retries": 0, "retry_interval": 0.1}
         unlocked = {"unlock_local_api_url": True, "unlock_local_download_url": True}
         job = EditJob("t", str(self.folder / "a.png"), ApiConfig(**{**fields, **unlocked, **config}), EditLimits())
-        tools = EditTools(self.transport, self.cache, CallGate(2, 0.1))
+        tools = EditTools(self.transport, self.cache, self.gate)
         return run_edit(job, tools, self.cancel, self.log)
 
 
@@ -196,3 +197,47 @@ def test_headers_of_an_answer_that_holds_an_error(bench: Bench) -> None:
     delays = [entry.data["delay"] for entry in outcome.log if entry.kind == "retry"]
     assert delays
     assert delays[0] >= 2
+
+
+FORM_REFUSALS = [
+    Script.error(415, "Unsupported Media Type"),
+    Script.error(400, "Unsupported content type: 'application/json'. This method only accepts 'multipart/form-data'."),
+    Script.error(500, "convert_request_failed: request Content-Type isn't multipart/form-data"),
+]
+
+
+@pytest.mark.parametrize("refusal", FORM_REFUSALS)
+def test_a_relay_that_takes_forms_only(bench: Bench, refusal: Script) -> None:
+    """OpenAI's relays want multipart at any address: found out once in a run, and no retry is spent on it."""
+
+    def answering(request: Received) -> Script:
+        if "multipart/form-data" not in request.headers["content-type"]:
+            return refusal
+        return inline(ApiMode.IMAGES_EDITS, picture(2)) if len(bench.fake.requests) > 2 else Script(status=503)
+
+    bench.fake.answer_with(answering)
+    url = bench.fake.url(PATHS[ApiMode.IMAGES_EDITS])
+    first = bench.run(api_url=url, max_retries=1)
+    assert (first.status, first.attempts) == (TaskStatus.DONE, 3)
+    (part,) = [part for part in bench.fake.requests[-1].form if part.name == "image[]"]
+    assert (part.content_type, part.data) == ("image/png", picture(1))
+    assert (bench.run(api_url=url).status, len(bench.fake.requests)) == (TaskStatus.DONE, 4)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_form_that_is_refused_both_ways(bench: Bench, mode: ApiMode) -> None:
+    """Tried the other way once, and only where there is one; the refusal is told."""
+    bench.fake.answer(Script.error(415, "no"))
+    outcome = bench.run(api_url=bench.fake.url(PATHS[mode]), max_retries=3)
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.http_status) == (Code.UPSTREAM_STATUS, 415)
+    assert len(bench.fake.requests) == (2 if mode is ApiMode.IMAGES_EDITS else 1)
+
+
+def test_other_refusals_keep_the_form(bench: Bench) -> None:
+    """What stands in a request, or a server in trouble, is no reason to say it in another form."""
+    for refusal in (Script.error(400, "Unknown parameter: 'size'"), Script.error(422, "bad image"), Script(status=500)):
+        bench.fake.answer(refusal)
+        before = len(bench.fake.requests)
+        assert bench.run(api_url=bench.fake.url(PATHS[ApiMode.IMAGES_EDITS])).status is TaskStatus.FAILED
+        assert len(bench.fake.requests) == before + 1

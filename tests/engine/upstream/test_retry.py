@@ -54,6 +54,7 @@ ERRORS = [
     (404, '{"error":{"code":"model_not_found","message":"x"}}', Code.MODEL_UNKNOWN),
     (400, '{"error":{"message":"The model `x` does not exist"}}', Code.MODEL_UNKNOWN),
     (404, "<html><title>404 Not Found</title></html>", Code.ENDPOINT_UNKNOWN),
+    (413, "<html><title>413 Request Entity Too Large</title></html>", Code.REQUEST_TOO_LARGE),
     (405, '{"detail":"Method Not Allowed"}', Code.ENDPOINT_UNKNOWN),
     (400, sample("error_400_content.json"), Code.CONTENT_REFUSED),
     (500, '{"error":{"message":"Generated image rejected by content moderation."}}', Code.CONTENT_REFUSED),
