@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -50,6 +51,7 @@ task = st.fixed_dictionaries(
 states = st.fixed_dictionaries({"tasks": st.lists(task | odd, max_size=5) | odd})
 
 
+@pytest.mark.timeout(3600)
 @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(old=states)
 def test_any_old_state_is_taken_over(old: dict[str, Any]) -> None:

@@ -156,7 +156,7 @@ def test_every_way_to_every_kind_is_closed(ways: Ways, kind: str) -> None:
 def test_every_way_to_the_public_ones_is_open(ways: Ways) -> None:
     """In each writing, and to no other address than the one that is written."""
     count = 0
-    for address in PUBLIC:
+    for address in PUBLIC if FULL else PUBLIC[::4]:
         ways.answer = address
         for way in WAYS:
             for host in ("name.test", *written(address)):
