@@ -43,6 +43,7 @@ from engine.upstream.transport import Transport
 
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
+_AFTER_END_SECONDS = 1.0
 _DISK_WAIT_SECONDS = 2.0
 _OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
@@ -220,6 +221,8 @@ class _Edit:
                 return None
             for chunk in response.chunks():
                 self._take(reader, events.feed(chunk))
+                if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
+                    response.end_within(_AFTER_END_SECONDS)
             self._take(reader, events.close())
         except (EditFailed, Stopped) as error:
             # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.

@@ -85,6 +85,10 @@ class Call:
             )
         return left
 
+    def end_within(self, seconds: float) -> None:
+        """Move the deadline nearer."""
+        self._deadline = min(self._deadline, self._clock() + seconds)
+
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:
         """Around a wait of at most ``seconds``: time for which the machine slept is not the peer's.

@@ -75,6 +75,10 @@ class HttpResponse:
                 break
         return b"".join(pieces)
 
+    def end_within(self, seconds: float) -> None:
+        """Wait no longer than that for the rest: what is needed of the answer is there."""
+        self._call.end_within(seconds)
+
     def close(self) -> None:
         """End the call. A connection whose answer was read to the end is kept, any other is closed."""
         self._call.release()

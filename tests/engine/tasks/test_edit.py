@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_a_line_that_breaks_behind_the_picture(bench: Bench, ending: str, count:
     outcome = bench.run(max_retries=2, result_count=count)
     assert (outcome.status, len(outcome.images), outcome.attempts) == (status, 1, 1)
     assert (outcome.warning is None) == (status is TaskStatus.DONE)
+
+
+def test_a_line_that_stays_open_behind_the_end(bench: Bench) -> None:
+    """After the end mark there is nothing to wait for, though the server forgets to close."""
+    script = inline(CHAT, picture(2))
+    bench.fake.answer(replace(script, framing="chunked", stop_at=len(script.body), ending="hang"))
+    started = time.monotonic()
+    outcome = bench.run(timeout_seconds=120)
+    assert (outcome.status, outcome.warning) == (TaskStatus.DONE, None)
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("mode", MODES)
