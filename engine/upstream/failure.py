@@ -31,7 +31,7 @@ _INNER_KEYS = ("error", "errors", "detail", "details", "base_resp", "last_error"
 _RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|resource.?exhausted", re.IGNORECASE)
 _QUOTA = re.compile(
     r"insufficient\w*.{0,10}(?:quota|balance|credit|funds)|billing.?hard.?limit|exceeded your current quota|"
-    r"quota.?exhausted|out of credits|payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
+    r"quota.?exhausted|out of credits|used all (?:\w+ )?credits|spending limit|payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
     re.IGNORECASE,
 )
 _CONTENT = re.compile(
@@ -258,13 +258,26 @@ def _read_object(value: dict[str, Any], facts: _Facts, depth: int) -> None:
     if not isinstance(value.get("error"), dict):
         for key in _MESSAGE_KEYS:
             if isinstance(value.get(key), str):
-                facts.message = facts.message or _tidy(readable(value[key]))
+                _note_message(value[key], facts, depth)
     for key in _INNER_KEYS:
         if isinstance(value.get(key), (dict, list)) or key == "error":
             _read_value(value.get(key), facts, depth + 1)
     for key in _MESSAGE_KEYS:
         if isinstance(value.get(key), str):
-            facts.message = facts.message or _tidy(readable(value[key]))
+            _note_message(value[key], facts, depth)
+
+
+def _note_message(text: str, facts: _Facts, depth: int) -> None:
+    """The first message counts; a gateway may hand on what it was told as JSON inside a string."""
+    if facts.message:
+        return
+    if text.lstrip().startswith("{") and depth < _DEPTH:
+        try:
+            inner = parse_json(text)
+        except ValueError:
+            inner = None
+        _read_value(inner, facts, depth + 1)
+    facts.message = facts.message or _tidy(readable(text))
 
 
 def _named_parameter(message: str) -> str | None:

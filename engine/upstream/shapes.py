@@ -79,7 +79,7 @@ def _percent(value: Json) -> int | None:
 
 def _is_only_error(into: Gathered, value: Json, kind: str) -> bool:
     """Note an error in the object; True if there is nothing else in it."""
-    error = value.get("error")
+    error = value.get("error") or value.get("errors")
     base = value.get("base_resp")  # MiniMax
     if error:
         into.fail(error if isinstance(error, dict) else value)

@@ -291,6 +291,7 @@ def test_refusals_of_content(value: object) -> None:
     ("value", "code"),
     [
         ({"error": "boom"}, Code.UPSTREAM_ERROR),
+        ({"errors": [{"message": "Rate limit"}]}, Code.RATE_LIMITED),
         ({"error": {"message": "Rate limit", "code": 429}}, Code.RATE_LIMITED),
         (
             {"choices": [{"delta": {}, "error": {"code": 502, "message": "bad"}, "finish_reason": "error"}]},
@@ -326,6 +327,7 @@ def test_null_errors_are_none() -> None:
     """``"error": null`` and ``"status_code": 0`` say that all is well."""
     value = {
         "error": None,
+        "errors": [],
         "base_resp": {"status_code": 0, "status_msg": "success"},
         "data": {"image_urls": [f"{HOST}/1"]},
     }

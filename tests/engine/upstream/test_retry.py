@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -45,11 +46,14 @@ ERRORS = [
     (403, '{"error":"forbidden"}', Code.ACCESS_REFUSED),
     (403, '{"error":{"code":"insufficient_user_quota","message":"x"}}', Code.QUOTA_EXHAUSTED),
     (402, "", Code.QUOTA_EXHAUSTED),
+    (403, '{"error":"Your team has either used all available credits or reached its limit."}', Code.QUOTA_EXHAUSTED),
+    (403, '{"error":"You reached your monthly spending limit"}', Code.QUOTA_EXHAUSTED),
     (429, '{"error":{"code":"insufficient_quota","message":"You exceeded your current quota"}}', Code.QUOTA_EXHAUSTED),
     (429, '{"error":{"message":"slow down"}}', Code.RATE_LIMITED),
     (500, sample("error_500_hidden_limit.json"), Code.RATE_LIMITED),
     (502, '{"error":{"message":"upstream returned 429"}}', Code.RATE_LIMITED),
     (500, '{"detail":"Rate limit exceeded"}', Code.RATE_LIMITED),
+    (500, json.dumps({"message": json.dumps({"error": {"code": "rate_limit_exceeded"}})}), Code.RATE_LIMITED),
     (500, '{"error":{"message":"request 429001 failed"}}', Code.UPSTREAM_STATUS),
     (404, '{"error":{"code":"model_not_found","message":"x"}}', Code.MODEL_UNKNOWN),
     (400, '{"error":{"message":"The model `x` does not exist"}}', Code.MODEL_UNKNOWN),
@@ -108,6 +112,8 @@ def test_refused_parameters_are_named(body: bytes | str, parameter: str) -> None
         ('{"detail":[{"loc":["body"],"msg":"why"}]}', "why"),
         ('{"base_resp":{"status_code":1000,"status_msg":"unknown error"}}', "unknown error"),
         ('data: {"error":{"message":"streamed"}}\n\n', "streamed"),
+        (json.dumps({"error": {"message": json.dumps({"error": {"message": "handed on"}})}}), "handed on"),
+        ('{"error":{"message":"{not JSON"}}', "{not JSON"),
         ('"only words"', "only words"),
         ("plain\n  words", "plain words"),
         ("{}", "{}"),
