@@ -31,7 +31,8 @@ _INNER_KEYS = ("error", "errors", "detail", "details", "base_resp", "last_error"
 _RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|resource.?exhausted", re.IGNORECASE)
 _QUOTA = re.compile(
     r"insufficient\w*.{0,10}(?:quota|balance|credit|funds)|billing.?hard.?limit|exceeded your current quota|"
-    r"quota.?exhausted|out of credits|used all (?:\w+ )?credits|spending limit|payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
+    r"quota.?exhausted|out of credits|used all (?:\w+ )?credits|spending limit|"
+    r"payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
     re.IGNORECASE,
 )
 _CONTENT = re.compile(
