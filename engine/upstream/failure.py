@@ -270,9 +270,7 @@ def _read_object(value: dict[str, Any], facts: _Facts, depth: int) -> None:
 
 def _note_message(text: str, facts: _Facts, depth: int) -> None:
     """The first message counts; a gateway may hand on what it was told as JSON inside a string."""
-    if facts.message:
-        return
-    if text.lstrip().startswith("{") and depth < _DEPTH:
+    if not facts.message and text.lstrip().startswith("{") and depth < _DEPTH:
         try:
             inner = parse_json(text)
         except ValueError:

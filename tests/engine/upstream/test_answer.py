@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from typing import Any
 
 import pytest
 
@@ -325,7 +326,7 @@ def test_error_event_in_words() -> None:
 
 def test_null_errors_are_none() -> None:
     """``"error": null`` and ``"status_code": 0`` say that all is well."""
-    value = {
+    value: dict[str, Any] = {
         "error": None,
         "errors": [],
         "base_resp": {"status_code": 0, "status_msg": "success"},
