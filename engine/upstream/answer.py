@@ -86,6 +86,8 @@ class AnswerReader:
         refs, refused, text = gathered.result()
         text = text or self._stray[:TEXT_CHARS]
         error = gathered.error or (None if refs else self._reason(refused, text))
+        if error is None and gathered.lacks(len(refs)):
+            error = content_failure(gathered.filtered)
         return Answer(refs, refused, error, text, gathered.ended or bool(refs))
 
     def _reason(self, refused: list[Refused], text: str) -> EditFailed:

@@ -97,6 +97,10 @@ class Gathered:
         elif choice not in self._shut:
             self._open.add(choice)
 
+    def lacks(self, pictures: int) -> bool:
+        """Whether a choice was filtered out, and that many pictures are fewer than there were choices."""
+        return bool(self.filtered) and pictures < len(self._shut)
+
     def note_filter(self, reason: object) -> None:
         """Remember a reason that means: refused for its content."""
         if isinstance(reason, str) and reason.lower() in FILTERED:

@@ -288,6 +288,17 @@ def test_refusals_of_content(value: object) -> None:
     assert (error.code, error.retryable) == (Code.CONTENT_REFUSED, False)
 
 
+def test_one_of_several_choices_refused() -> None:
+    """The picture is kept, and what became of the other choice is told; a filter behind a single picture is nothing."""
+    picture = {"index": 0, "delta": {"content": f"![a]({HOST}/1)"}, "finish_reason": "stop"}
+    filtered = {"index": 1, "delta": {}, "finish_reason": "content_filter"}
+    answer = read_values({"choices": [picture]}, {"choices": [filtered]})
+    assert values(answer) == [f"{HOST}/1"]
+    assert answer.error is not None
+    assert answer.error.code is Code.CONTENT_REFUSED
+    assert read_values({"choices": [{**picture, "finish_reason": "content_filter"}]}).error is None
+
+
 @pytest.mark.parametrize(
     ("value", "code"),
     [
