@@ -40,6 +40,12 @@ export function enterThreshold(name, text) {
   enterSet('thresholds', text === '' ? others : { ...others, [name]: Number(text) });
 }
 
+/** Takes pairs with this kind of finding all the same, or no longer. */
+export function enterAllowed(kind, allowed) {
+  const others = store.setForm.peek().allow.filter((one) => one !== kind);
+  enterSet('allow', allowed ? [...others, kind] : others);
+}
+
 /** The form as the operations take it. */
 function wishes() {
   const form = store.setForm.peek();
@@ -59,7 +65,7 @@ const begin = (operation, more = {}) => deed(`dataset ${operation}`, async () =>
     const { job } = await call(operation, { ...wishes(), ...more });
     store.job.value = job;
   } catch (error) {
-    error.field = { output_dir: 'set_output_dir', price_per_call: 'report_price' }[error.field] ?? error.field; // the side has fields of these names
+    error.field = { output_dir: 'set_output_dir', filename_template: 'stem_template', price_per_call: 'report_price' }[error.field] ?? error.field; // the side has fields of these names
     throw error;
   }
 });

@@ -157,6 +157,7 @@ function snapshot() {
     rule_id: store.ruleId.value,
     preset: store.presetName.value,
     notify: store.notify.value,
+    set_form: { ...store.setForm.value, report: '', only_filtered: false },
     review_mode: store.reviewMode.value,
     reviewed: [...store.reviewed.value].slice(-REVIEWED),
     draft: draft(),
@@ -181,6 +182,7 @@ export function remember(settings) {
   put(store.ruleId, settings.rule_id);
   put(store.presetName, settings.preset);
   put(store.notify, settings.notify);
+  if (settings.set_form) store.setForm.value = { ...store.setForm.peek(), ...settings.set_form };
   put(store.reviewMode, settings.review_mode);
   store.reviewed.value = new Set(settings.reviewed ?? []);
 }

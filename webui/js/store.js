@@ -63,7 +63,7 @@ export const setChoices = signal(null); // trainers, modes, thresholds, kinds of
 export const setForm = signal({
   trainer: 'ai_toolkit', name: 'set', caption_mode: 'prompt', caption_template: '{prompt}', trigger: '', picture_format: 'as_it_came', quality: '95',
   size_rule: 'as_it_came', size_value: '1024', validation: '0', seed: '0', output_dir: '', only_selected: true, first_only: false, crop_align: false,
-  as_zip: false, leave_out: false, only_filtered: false, report: '', report_price: '', thresholds: {},
+  as_zip: false, stem_template: '{global_index:04}', leave_out: false, only_filtered: false, report: '', report_price: '', thresholds: {}, allow: [],
 });
 export const findings = signal(null);
 export const foundTasks = signal(null); // tasks by kind of finding, as the list would show them; null before a check

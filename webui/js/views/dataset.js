@@ -1,7 +1,7 @@
 // Owns the drawer of training sets: preflight with its findings, the wishes of a set, export and report.
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { chooseFolder } from '../actions.js';
-import { check, closeDataset, defaultReport, enterSet, enterThreshold, exportSet, showInList, showKind, stopJob, untick, writeReport } from '../dataset.js';
+import { check, closeDataset, defaultReport, enterAllowed, enterSet, enterThreshold, exportSet, showInList, showKind, stopJob, untick, writeReport } from '../dataset.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
 import * as store from '../store.js';
@@ -103,6 +103,16 @@ function Thresholds({ choices }) {
       <p class="help" id=${`help-${one.name}`} hidden></p><${FieldError} name=${one.name} /></div>`)}</div></details>`;
 }
 
+/** Kinds of findings that are no reason to refuse a pair: those that were found, and those that are chosen already. */
+function Allowed({ choices }) {
+  const { allow } = store.setForm.value;
+  const found = store.findings.value?.counts ?? {};
+  const kinds = choices.kinds.filter((one) => !one.note && (found[one.id] || allow.includes(one.id)));
+  if (!kinds.length) return null;
+  return html`<fieldset class="allowed"><legend>${t('dataset.allow')}</legend>${kinds.map(({ id }) => html`<label key=${id}>
+    <input type="checkbox" checked=${allow.includes(id)} onChange=${(event) => enterAllowed(id, event.currentTarget.checked)} /> ${t(`finding.${id}`)} ${found[id] ? number(found[id]) : ''}</label>`)}</fieldset>`;
+}
+
 function Wishes({ choices }) {
   const form = store.setForm.value;
   const choose = async () => {
@@ -118,9 +128,9 @@ function Wishes({ choices }) {
       ${['jpeg', 'webp'].includes(form.picture_format) && html`<${Text} name="quality" type="number" min="1" max="100" />`}
       <${Choice} name="size_rule" choices=${choices.size_rules} />
       ${['multiple', 'longest'].includes(form.size_rule) && html`<${Text} name="size_value" type="number" min="2" max="16384" />`}
-      <${Text} name="validation" type="number" min="0" max="90" /><${Text} name="seed" type="number" /></div>
+      <${Text} name="stem_template" /><${Text} name="validation" type="number" min="0" max="90" /><${Text} name="seed" type="number" /></div>
     <${PathField} name="set_output_dir" label=${t('dataset.output')} value=${form.output_dir} onInput=${(path) => enterSet('output_dir', path)} recent=${store.recentOutputs.value} choose=${choose} />
-    ${store.filtered.value && html`<${Check} name="only_filtered" />`}<${Check} name="only_selected" /><${Check} name="first_only" /><${Check} name="crop_align" /><${Check} name="as_zip" /><${Check} name="leave_out" />
+    ${store.filtered.value && html`<${Check} name="only_filtered" />`}<${Check} name="only_selected" /><${Check} name="first_only" /><${Check} name="crop_align" /><${Check} name="as_zip" /><${Check} name="leave_out" /><${Allowed} choices=${choices} />
     <button type="button" class="button primary" aria-disabled=${running()} onClick=${unlessRunning(exportSet)}><${Icon} name="save-all" />${t('dataset.export')}</button>`;
 }
 
