@@ -28,7 +28,7 @@ run() {
     echo "== $name"
     # shellcheck disable=SC2086 - several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
-        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|passed' "$logs/$name.log" | tail -40
+        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|made up|searched|passed' "$logs/$name.log" | tail -70
     else
         failed="$failed $name"
         tail -40 "$logs/$name.log"

@@ -210,6 +210,7 @@ def test_the_program_starts_and_nothing_is_lost_unsaid(base: Base, tmp_path: Pat
         except Exception as error:
             raise AssertionError(label) from error
         shutil.rmtree(place)
+    print(f"{len(range(part, MUTATIONS, 8))} mutations")
 
 
 def examine(base: Base, place: Path, target: Path, before: bytes | None, label: str) -> None:

@@ -166,4 +166,5 @@ def test_no_fault_and_no_answer_outside_its_schema(
         case.call_and_validate(base_url=place.door.base, checks=CHECKS, timeout=30)
 
     run()
+    print(f"{operation.name}: {tried} requests made up")
     assert tried >= 1
