@@ -152,8 +152,8 @@ class _Run:
     def _start(self) -> StartAnswer | None:
         caller = Caller(self._order.language)
         config = msgspec.to_builtins(self._console.preferences.config) | self._order.fields
-        if "api_key" not in self._order.fields and "api_url" in self._order.fields:
-            config["api_key"] = ""  # the stored key goes along only to the origin that it was entered for
+        if "api_key" not in self._order.fields and {"api_url", "proxy"} & self._order.fields.keys():
+            config["api_key"] = ""  # the stored key goes along only where it may: see may_lend_key
         if not self._order.resume:
             return start_batch(
                 self._console,
