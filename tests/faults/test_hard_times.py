@@ -35,8 +35,9 @@ AWAY_SECONDS = 180 if os.environ.get("FULL") == "1" else 0
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="mounts, signals and limits of Linux")
 
 
-def paid(fake: FakeUpstream, size: int = 0) -> list[Received]:
-    """The fake answers every call with another picture; the calls it was paid for."""
+def paid(fake: FakeUpstream, size: int = 0, held: threading.Event | None = None) -> list[Received]:
+    """The fake answers every call with another picture; the calls it was paid for. From the fifth on it waits for
+    ``held``."""
     calls: list[Received] = []
     lock = threading.Lock()
 
@@ -44,6 +45,8 @@ def paid(fake: FakeUpstream, size: int = 0) -> list[Received]:
         with lock:
             calls.append(request)
             number = len(calls)
+        if held is not None and number > 4:
+            held.wait(60)
         return inline(ApiMode.CHAT_COMPLETIONS, noise(number, size) if size else picture(5000 + number), delay=0.02)
 
     fake.answer_with(answer)
@@ -103,10 +106,12 @@ def test_a_full_disk_pauses_the_batch(disk: Path, tmp_path: Path) -> None:
 def test_a_folder_that_turns_read_only(disk: Path, tmp_path: Path) -> None:
     """The same when the data folder cannot be written for a while."""
     with FakeUpstream() as fake, open_door(disk / "data") as door:
-        calls = paid(fake)
+        held = threading.Event()
+        calls = paid(fake, held=held)
         door.start(source_folder(tmp_path / "in", TASKS), config_for(fake, concurrency_limit=2))
-        until(lambda: len(calls) >= 4)
+        until(lambda: len(calls) > 4)
         assert mount("-o", "remount,ro", str(disk)).returncode == 0 or make_unwritable(disk / "data")
+        held.set()
         until(lambda: "storage_failed" in stages(door) or door.state()["run"]["paused"])
         seen = len(calls)
         time.sleep(1)

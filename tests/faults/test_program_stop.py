@@ -21,7 +21,7 @@ from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 
 CALLS = 64
-SLACK = 1.0 if os.environ.get("FULL") == "1" else 5.0
+SLACK = 1.0 if os.environ.get("FULL") == "1" else 15.0
 REPLY, CLOSED, NEXT = 0.2 * SLACK, 1.0 * SLACK, 1.0 * SLACK
 STREAM_HEAD = b'data: {"choices": [{"index": 0, "delta": {"content": "thinking"}}]}\n\n'
 
