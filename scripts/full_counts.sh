@@ -80,8 +80,9 @@ done
 # Guided by coverage, a minute for each target. The fuzzer is no part of the locked environment: Linux alone has it.
 if is_wanted guided; then
     place=$root/dist/.fuzz
-    if [ ! -x "$place/bin/python" ]; then
-        .venv-test/bin/python -m venv "$place" && "$place/bin/python" -m pip install -q -r requirements.lock atheris==3.0.0
+    if ! "$place/bin/python" -c 'import atheris, msgspec' 2>/dev/null; then
+        .venv-test/bin/python -m venv --clear "$place" && "$place/bin/python" -m pip install -q -r requirements.lock &&
+            "$place/bin/python" -m pip install -q atheris==3.0.0 || failed="$failed guided-environment"
     fi
     for target in $(PYTHONPATH=$root "$place/bin/python" -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do
         echo "== guided, $target"
