@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
@@ -49,7 +50,8 @@ class Made(msgspec.Struct, frozen=True):
 def make_set(folder: Path, count: int) -> list[Made]:
     """``count`` pairs in ``folder``, every fourth with a fault, the kinds in turn."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(2) as pool:
+    # Spawned: OpenCV and pytest have threads, and a fork of a process with threads may wait for ever for their locks.
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         made = list(pool.map(_make, [folder] * count, range(count), chunksize=8))
     return _twins(made, folder)
 

@@ -246,8 +246,11 @@ def test_stop_ends_it_in_the_middle(tmp_path: Path, notebook: Notebook) -> None:
 
 @pytest.mark.slow
 def test_planted_faults_are_found(tmp_path: Path, notebook: Notebook) -> None:
-    """On a made set with faults in a quarter, nearly all are found and hardly any good pair is blamed."""
-    made = make_set(tmp_path / "set", 60)  # so that two pairs share an answer
+    """On a made set with faults in a quarter, nearly all are found and hardly any good pair is blamed.
+
+    A small one, in which two pairs share an answer; BENCHMARKS.md has the figures of a large one.
+    """
+    made = make_set(tmp_path / "set", 60)
     report = look([one.pair for one in made], notebook, Wanted(split=SPLIT))
     for kind, planted, found, good, blamed in score(made, report):
         assert found >= planted - planted // 20, kind
