@@ -22,7 +22,7 @@ from bridge.preferences import Preferences
 from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
 from bridge.server import Server
 from bridge.settings import Settings, read_settings
-from bridge.toolkits import PROBE_COMMAND, ToolkitSearch, probe
+from bridge.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
 from bridge.upkeep import looked_after
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import ConsoleError

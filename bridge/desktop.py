@@ -10,7 +10,7 @@ from bridge.instance import call_on_running
 from bridge.messages import Messages
 from bridge.serve import Say, ending_signals, open_browser, serve
 from bridge.server import Server
-from bridge.toolkits import Choice, ToolkitSearch
+from bridge.toolkits.choice import Choice, ToolkitSearch
 
 
 def show_running(folder: Path, own_version: str, messages: Messages, language: str, say: Say) -> bool:

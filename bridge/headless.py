@@ -16,7 +16,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.console import Console
-from bridge.demo import demo_config, samples_folder
+from bridge.demo.endpoint import demo_config, samples_folder
 from bridge.headless_sets import SetOrder, Teller, check_sets, make_sets
 from bridge.messages import Messages
 from bridge.opening import make_folder, open_console

@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.allocator import keep_freed_memory
 from bridge.console import Console
-from bridge.demo import DemoEndpoint, demo_config, samples_folder
+from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
 from bridge.messages import Messages
 from bridge.paths import program_folder
 from bridge.settings import Settings

@@ -20,7 +20,7 @@ from bridge.port_holder import find_holder
 from bridge.server import Server, bind
 from bridge.settings import Settings, StatusUi
 from bridge.status_panel import LogTail, StatusPanel, has_terminal
-from bridge.toolkits import has_display
+from bridge.toolkits.choice import has_display
 
 EXIT_PORT_TAKEN = 2
 _BROWSER_SECONDS = 3.0

@@ -17,10 +17,10 @@ import webview
 from bridge.console import Console
 from bridge.js_api import make_js_api
 from bridge.paths import program_folder
-from bridge.pywebview_gaps import Gaps
 from bridge.serve import open_browser
 from bridge.server import Server
-from bridge.toolkits import Toolkit, toolkit_environment
+from bridge.toolkits.choice import Toolkit, toolkit_environment
+from bridge.toolkits.gaps import Gaps
 from bridge.window_menu import make_menu
 from bridge.window_requests import WindowRequests
 
@@ -226,11 +226,11 @@ class DesktopWindow:
 
 def _gaps_of(toolkit: Toolkit) -> type[Gaps]:
     if toolkit is Toolkit.GTK:
-        from bridge.gtk_gaps import GtkGaps
+        from bridge.toolkits.gtk import GtkGaps
 
         return GtkGaps
     if toolkit is Toolkit.QT:
-        from bridge.qt_gaps import QtGaps
+        from bridge.toolkits.qt import QtGaps
 
         return QtGaps
     return Gaps

@@ -12,7 +12,7 @@ import webview
 from bridge.console import Console
 from bridge.js_api import Extra
 from bridge.native import show_in_folder
-from bridge.pywebview_gaps import Gaps
+from bridge.toolkits.gaps import Gaps
 from engine.errors import Code, InvalidInput, NotFound
 
 _PICTURES = "*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.gif;*.tif;*.tiff;*.avif"

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
-from bridge.demo import DEMO_PROMPT, DemoEndpoint, demo_config, samples_folder
+from bridge.demo.endpoint import DEMO_PROMPT, DemoEndpoint, demo_config, samples_folder
 from engine.config import ApiMode
 
 LAKE = (samples_folder() / "001_start.jpg").read_bytes()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bridge.demo import DemoEndpoint, demo_config, samples_folder
+from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
 from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice
 from engine.errors import Code
 from engine.images.cache import Cache

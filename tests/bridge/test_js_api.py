@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from bridge.console import Console
-from bridge.demo import DemoEndpoint, demo_config, samples_folder
+from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
 from bridge.js_api import Extra, make_js_api
 from bridge.opening import load_messages
 from bridge.operations import BY_NAME, OPERATIONS, Kind

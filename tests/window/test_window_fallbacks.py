@@ -283,7 +283,7 @@ def test_a_probe_that_hangs_is_ended(tmp_path: Path) -> None:
     """A toolkit that neither works nor fails costs at most 14 seconds, and its processes go with it."""
     slept = """
 import os, sys, time
-from bridge import toolkits
+from bridge.toolkits import choice as toolkits
 toolkits._CHILD = "import time; time.sleep(600)"
 began = time.monotonic()
 clock = iter([0.0] + [13.5] * 99)

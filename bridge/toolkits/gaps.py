@@ -1,6 +1,6 @@
 """What pywebview leaves open: answers under a strict policy, dropped paths, place and size, links that lead away.
 
-With gtk_gaps and qt_gaps the only place that reaches behind its public functions.
+With gtk and qt the only place that reaches behind its public functions.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from bridge.demo_pictures import Painted
-from bridge.demo_requests import EditOrder
+from bridge.demo.orders import EditOrder
+from bridge.demo.painter import Painted
 from engine.config import ApiMode
 
 MODEL = "demo-edit"

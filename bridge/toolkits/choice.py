@@ -18,7 +18,10 @@ import msgspec
 PROBE_COMMAND = "probe-window"
 _SEARCH_SECONDS = 14.0
 _PROBE_SECONDS = 10
-_CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from bridge.toolkits import probe; sys.exit(probe(sys.argv[2]))"
+_CHILD = """import sys
+sys.path.insert(0, sys.argv[1])
+from bridge.toolkits.choice import probe
+sys.exit(probe(sys.argv[2]))"""
 
 
 class Toolkit(StrEnum):
@@ -136,7 +139,7 @@ def _choose_native() -> Choice:
 
 
 def _start_probe(toolkit: Toolkit) -> subprocess.Popen[bytes] | None:
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     # From source a short child: the launcher would load the whole program first.
     own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, root]
     try:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from qtpy.QtCore import QStandardPaths, QTimer
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
-from bridge.pywebview_gaps import RELOADS, Gaps, GoesOutside, Placed
+from bridge.toolkits.gaps import RELOADS, Gaps, GoesOutside, Placed
 
 
 class QtGaps(Gaps):

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.demo_answers import (
+from bridge.demo.answers import (
     MODEL,
     Picture,
     document,
@@ -26,8 +26,8 @@ from bridge.demo_answers import (
     results,
     text_document,
 )
-from bridge.demo_pictures import Painted, paint
-from bridge.demo_requests import PATHS, EditOrder, Fault, OrderRefused, Trouble, fault_in, mode_of, read_order
+from bridge.demo.orders import PATHS, EditOrder, Fault, OrderRefused, Trouble, fault_in, mode_of, read_order
+from bridge.demo.painter import Painted, paint
 
 _MAX_BODY = 40 * 1024 * 1024
 _MAX_FILES_BYTES = 64 * 1024 * 1024

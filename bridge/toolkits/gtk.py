@@ -12,7 +12,7 @@ from webview.platforms.gtk import BrowserView  # asks for the right versions of 
 # isort: split
 from gi.repository import GLib, Gtk, WebKit2
 
-from bridge.pywebview_gaps import APP_ID, RELOADS, Gaps, GoesOutside, Placed
+from bridge.toolkits.gaps import APP_ID, RELOADS, Gaps, GoesOutside, Placed
 
 
 class GtkGaps(Gaps):

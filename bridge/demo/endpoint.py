@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from bridge.demo_answers import MODEL
-from bridge.demo_http import DemoServer, DemoState
-from bridge.demo_requests import PATHS
+from bridge.demo.answers import MODEL
+from bridge.demo.orders import PATHS
+from bridge.demo.serving import DemoServer, DemoState
 from bridge.paths import data_folder, program_folder
 from engine.config import ApiConfig, ApiMode, StreamChoice
 from engine.files import storage_failure, write_bytes
