@@ -40,6 +40,7 @@ def test_killed_at_random_moments(tmp_path: Path, record_testsuite_property: Cal
         # Each kill may catch as many answers on their way as calls were under way.
         assert run.asked_twice(api) <= 16 * run.kills
     ready.sort()
+    nearly_all = ready[int(len(ready) * 0.99)]
     figures = {
         "kills": kills,
         "of them while starting": at_start,
@@ -47,10 +48,10 @@ def test_killed_at_random_moments(tmp_path: Path, record_testsuite_property: Cal
         "adopted at a start": adopted,
         "asked again, answer not arrived": asked_twice,
         "ready, median seconds": round(statistics.median(ready), 2),
-        "ready, 99 % within": round(ready[int(len(ready) * 0.99)], 2),
+        "ready, 99 % within": round(nearly_all, 2),
         "ready, longest": round(ready[-1], 2),
     }
     print(figures)
     for name, figure in figures.items():
         record_testsuite_property(f"kill: {name}", figure)
-    assert statistics.median(ready) <= READY_SECONDS
+    assert nearly_all <= READY_SECONDS
