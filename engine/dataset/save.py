@@ -27,7 +27,7 @@ FIELD: Final = "output_dir"
 
 _TEMPORARY: Final = ".saving-"
 _LEFTOVER_SECONDS: Final = 24 * 3600
-_AHEAD: Final = 16
+_AHEAD: Final = 64  # fewer leave the disk idle at times, more make it wait for memory
 _COPY_BYTES: Final = 1 << 20
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -121,7 +121,7 @@ def save_all(
     under_way: deque[tuple[SaveItem, Future[Saved]]] = deque()
 
     def settle(at_most: int) -> None:
-        while len(under_way) > at_most:
+        while len(under_way) > at_most or (under_way and under_way[0][1].done()):
             item, future = under_way.popleft()
             try:
                 report.saved.append((item.context.result_id, future.result()))

@@ -50,9 +50,10 @@ def _chart(curve: Curve) -> str:
         parts.append(_line("goal", _LEFT, y(curve.limit), _WIDTH - _RIGHT, y(curve.limit)))
     path = " ".join(f"{x(count):.1f},{y(value):.1f}" for count, value in curve.points)
     parts.append(f'<polyline class="line" points="{path}"/>')
-    for count, value in curve.points:
+    for place, (count, value) in enumerate(curve.points):
+        anchor = "start" if place == 0 else "end" if place == len(curve.points) - 1 else "middle"
         parts.append(f'<circle class="dot" cx="{x(count):.1f}" cy="{y(value):.1f}" r="3.5"/>')
-        parts.append(f'<text text-anchor="middle" x="{x(count):.1f}" y="{y(value) - 8:.1f}">{_short(value)}</text>')
+        parts.append(f'<text text-anchor="{anchor}" x="{x(count):.1f}" y="{y(value) - 8:.1f}">{_short(value)}</text>')
         parts.append(f'<text text-anchor="middle" x="{x(count):.1f}" y="{_HEIGHT - 14}">{count:,}</text>')
     return "".join(parts)
 
