@@ -85,14 +85,13 @@ def test_fifty_thousand(crowd: Site, browser: Browser, size: tuple[int, int], re
     until(lambda: page.evaluate("window.firstRows !== undefined"))
     first = page.evaluate("window.firstRows")
     figures = page.evaluate(SCROLL)
+    until(lambda: page.locator(".card").last.get_attribute("aria-posinset") == str(MANY))
     until(lambda: page.locator(".card:not(.empty)").count() == page.locator(".card").count() > 0)
-    last = page.locator(".card").last.get_attribute("aria-posinset")
     page.close()
     print(f"{size}: first rows {first:.0f} ms, {figures['nodes']} nodes, worst frame {figures['worst']:.0f} ms")
     record_property("first_rows_ms", round(first))
     record_property("nodes", figures["nodes"])
     record_property("worst_frame_ms", round(figures["worst"]))
-    assert last == str(MANY)
     assert figures["nodes"] < 3000
     assert first < 5000  # under 1000 on an idle machine
     assert figures["worst"] < 500  # under 50 on an idle machine
@@ -112,15 +111,15 @@ def test_findings_of_fifty_thousand(crowd: Site, page: Page, record_property: No
     page.locator(".menu").get_by_text("Check pairs again").wait_for()
     opened = time.monotonic() - begun
     shifted = sum(kind is FindingKind.SHIFTED for kind in kinds.values())
-    assert f"Shifted {shifted:,}" in {shown(one) for one in page.locator(".menu button").all()}
+    until(lambda: f"Shifted {shifted:,}" in {shown(one) for one in page.locator(".menu button").all()})
     begun = time.monotonic()
     page.locator(".menu").get_by_text("Any finding").click()
     count(page, f"{len(kinds):,} of 50,000")
     page.locator(".card:not(.empty) footer", has_text="shifted").first.wait_for()
     filtered = time.monotonic() - begun
     page.locator(".list").press("End")
+    until(lambda: page.locator(".card").last.get_attribute("aria-posinset") == str(len(kinds)))
     until(lambda: page.locator(".card:not(.empty)").count() == page.locator(".card").count() > 0)
-    assert page.locator(".card").last.get_attribute("aria-posinset") == str(len(kinds))
     print(f"menu after {opened * 1000:.0f} ms, filtered list after {filtered * 1000:.0f} ms")
     record_property("menu_ms", round(opened * 1000))
     record_property("filtered_ms", round(filtered * 1000))
