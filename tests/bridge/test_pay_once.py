@@ -145,6 +145,15 @@ def test_a_retry_is_always_a_new_call(fake: FakeUpstream, door: Door, paid: Path
     assert len(fake.api_requests) == 4
 
 
+def rename_a_third_and_add(source: Path, more: int) -> None:
+    """What a person may do to a folder between two runs."""
+    for number, path in enumerate(sorted(source.iterdir())):
+        if number % 3 == 0:
+            path.rename(source / f"renamed-{number}.png")
+    for number in range(2000, 2000 + more):
+        (source / f"new-{number}.png").write_bytes(picture(number))
+
+
 def test_exactly_the_missing_calls_are_made(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
     """Of 1,000 pictures stopped at 40 %, a third renamed, 100 added, the list cleared: the rest is asked, no more."""
     source, config = source_folder(tmp_path / "in", 1000), config_for(fake, EDITS, concurrency_limit=8)
@@ -157,11 +166,7 @@ def test_exactly_the_missing_calls_are_made(fake: FakeUpstream, door: Door, tmp_
     with answered:
         done = door.state()["progress"]["done"]
     assert 400 <= done < 1000
-    for number, path in enumerate(sorted(source.iterdir())):
-        if number % 3 == 0:
-            path.rename(source / f"renamed-{number}.png")
-    for number in range(2000, 2100):
-        (source / f"new-{number}.png").write_bytes(picture(number))
+    rename_a_third_and_add(source, 100)
     door.post("/api/tasks/clear")
     before = len(fake.api_requests)
     assert plan(door, source, config) == (1100, done, 1100 - done)
@@ -202,11 +207,7 @@ def test_exactly_the_missing_calls_on_the_command_line(fake: FakeUpstream, tmp_p
     process.send_signal(signal.SIGINT)
     done = events_of(process, 130)[-1]["progress"]["done"]
     assert 380 <= done < 1000
-    for number, path in enumerate(sorted(source.iterdir())):
-        if number % 3 == 0:
-            path.rename(source / f"renamed-{number}.png")
-    for number in range(2000, 2100):
-        (source / f"new-{number}.png").write_bytes(picture(number))
+    rename_a_third_and_add(source, 100)
     shutil.rmtree(tmp_path / "data" / "runs")
     before = len(fake.api_requests)
     events = events_of(run_process(source, tmp_path, config), 0)
