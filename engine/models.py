@@ -98,7 +98,8 @@ class Result(msgspec.Struct):
 class Task(msgspec.Struct):
     """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds.
 
-    ``references``: further source pictures. Prompts that are None are those of the configuration.
+    ``references``: further source pictures. Prompts that are None are those of the configuration. ``judged``: the
+    person has looked at the results, and said so or ticked or dropped one of them.
     """
 
     id: str
@@ -121,7 +122,13 @@ class Task(msgspec.Struct):
     result_count: int = 0
     selected_count: int = 0
     dropped_count: int = 0
+    judged: bool = False
     results: list[Result] = []
+
+    @property
+    def decided(self) -> bool:
+        """Whether the person has decided about the results; `TaskFilter` says the same."""
+        return self.judged or self.dropped_count > 0 or self.selected_count < self.result_count
 
 
 class TaskSort(StrEnum):
@@ -140,6 +147,8 @@ class TaskFilter(StrEnum):
     UNTICKED = "unticked"
     DROPPED = "dropped"
     WARNING = "warning"
+    DECIDED = "decided"
+    UNDECIDED = "undecided"
 
 
 class TaskMatch(msgspec.Struct, frozen=True):

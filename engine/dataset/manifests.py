@@ -184,7 +184,8 @@ def _diffsynth(facts: SetFacts) -> dict[str, str]:
                     {"image": row.placed.target.removeprefix(prefix), "prompt": row.caption, "edit_image": edit}
                 )
         if table:
-            files[f"{prefix}diffsynth.json"] = json.dumps(table, ensure_ascii=False, indent=0) + "\n"
+            # ASCII: DiffSynth opens it in the system's encoding, which is not UTF-8 on Windows.
+            files[f"{prefix}diffsynth.json"] = json.dumps(table, indent=0) + "\n"
             base = facts.path(side, "")
             files[f"{prefix}diffsynth_arguments.txt"] = (
                 f"--dataset_base_path {_quoted(base)} --dataset_metadata_path {_quoted(base + '/diffsynth.json')}"
@@ -195,14 +196,19 @@ def _diffsynth(facts: SetFacts) -> dict[str, str]:
 
 
 def _simpletuner(facts: SetFacts) -> dict[str, str]:
-    """All data sets of both sides, each with a control set for every place."""
+    """All data sets of both sides, each with a control set for every place, and the arguments that go with them.
+
+    The validation side is no ``eval`` set, since those get no controls: it is one that is never drawn for training
+    (probability 0, from SimpleTuner 4.0 on), and the only one that validation pictures are made of.
+    """
     backends: list[dict[str, Any]] = []
     for side in facts.prefixes:
         names = [f"{facts.name}-{side}-{control_folder(number)}" for number in range(facts.controls)]
         backends.append(
             _backend(facts, side, "target", f"{facts.name}-{side}")
-            | {"dataset_type": "image" if side is Side.TRAIN else "eval"}
-            | {"caption_strategy": "textfile", "conditioning_data": names}
+            | {"dataset_type": "image", "caption_strategy": "textfile", "conditioning_data": names}
+            | ({"probability": 0.0} if side is Side.VALIDATION else {})
+            | ({"disable_validation": True} if side is Side.TRAIN and len(facts.prefixes) > 1 else {})
         )
         backends += [
             _backend(facts, side, control_folder(number), name)
@@ -216,7 +222,13 @@ def _simpletuner(facts: SetFacts) -> dict[str, str]:
         "default": True,
         "cache_dir": f"cache/text/{facts.name}",
     }
-    return {"multidatabackend.json": json.dumps([*backends, text_cache], ensure_ascii=False, indent=1) + "\n"}
+    arguments = f"--data_backend_config {_quoted(facts.place + '/multidatabackend.json')}"
+    if facts.controls > 1:  # by itself it draws one of them for each picture
+        arguments += " --conditioning_multidataset_sampling combined"
+    return {
+        "multidatabackend.json": json.dumps([*backends, text_cache], ensure_ascii=False, indent=1) + "\n",
+        "simpletuner_arguments.txt": arguments + "\n",
+    }
 
 
 def _backend(facts: SetFacts, side: Side, folder: str, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Results as files in a folder that a person chose: never over another file, never outside, durable when it returns."""
+"""Results as files in a folder that a person chose: never over another file, never outside, whole under their names."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import time
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from engine.dataset.flush import sync_names
 from engine.dataset.naming import NameContext, SaveRule, check_rule, image_stem, text
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
 from engine.files import storage_failure
-from engine.images.cache import sync_folder, write_all
+from engine.images.cache import write_all
 from engine.images.discover import clean_path, printable
 
 FIELD: Final = "output_dir"
 
 _TEMPORARY: Final = ".saving-"
 _LEFTOVER_SECONDS: Final = 24 * 3600
-_AHEAD: Final = 64  # fewer leave the disk idle at times, more make it wait for memory
+_COPIERS: Final = 2  # one waits for memory or for the disk while the other copies; more bring nothing
+_AHEAD: Final = 4 * _COPIERS
 _COPY_BYTES: Final = 1 << 20
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-# Network shares that cannot sync a folder, folders that may be written but not read, and one that somebody removed.
-_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.ENOENT})
 _NO_KERNEL_COPY: Final = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 )
@@ -67,6 +67,11 @@ class SaveReport(msgspec.Struct, frozen=True):
     saved: list[tuple[str, Saved]]
     errors: list[SaveError]
 
+    @property
+    def files(self) -> list[str]:
+        """Every path that was written."""
+        return [path for _, saved in self.saved for path in (saved.image, saved.txt) if path is not None]
+
 
 def check_output(folder: str) -> Path:
     """The folder to save to, made where it is missing, tried by writing to it.
@@ -92,13 +97,12 @@ def check_output(folder: str) -> Path:
 
 
 def save_one(item: SaveItem, rule: SaveRule, folder: Path) -> Saved:
-    """Save one result. Raises InvalidInput (TEMPLATE_…) or StorageFailed (RESULT_FILE_MISSING, DISK_FULL,
-    OUTPUT_NOT_WRITABLE, STORAGE_FAILED)."""
+    """Save one result; it is on disk when this returns. Raises InvalidInput (TEMPLATE_…) or StorageFailed
+    (RESULT_FILE_MISSING, DISK_FULL, OUTPUT_NOT_WRITABLE, STORAGE_FAILED)."""
     check_rule(rule)
-    saver = _Saver(rule, folder)
+    saver = _Saver(rule, folder, durable=True)
     saved = saver.finish(saver.copy(item))
-    if failure := saver.sync():
-        raise failure
+    sync_names(folder)
     return saved
 
 
@@ -111,40 +115,42 @@ def save_all(
 ) -> SaveReport:
     """Save many results; what fails is listed and does not end the rest.
 
+    Files are whole and have their names when this returns, as ``cp`` leaves them: a `Flusher` makes them durable.
     ``check`` is called before each and may raise; what was begun is then finished first and stays. ``progress`` gets
     the number of items dealt with. With ``only_first_if_multiple`` only the first item of each task is taken. Raises
     InvalidInput (TEMPLATE_…).
     """
     check_rule(rule)
-    saver = _Saver(rule, folder)
+    saver = _Saver(rule, folder, durable=False)
     report = SaveReport([], [])
-    under_way: deque[tuple[SaveItem, Future[Saved]]] = deque()
+    under_way: deque[tuple[SaveItem, Future[_Copy]]] = deque()
+
+    def copied(item: SaveItem, copying: Future[_Copy]) -> _Copy:
+        try:
+            return copying.result()
+        except StorageFailed as error:
+            if error.code is not Code.DISK_FULL:
+                raise
+        wait(others for _, others in under_way)  # a larger one that failed as well had taken the room
+        return saver.copy(item)
 
     def settle(at_most: int) -> None:
-        while len(under_way) > at_most or (under_way and under_way[0][1].done()):
-            item, future = under_way.popleft()
+        while len(under_way) > at_most:
+            item, copying = under_way.popleft()
             try:
-                report.saved.append((item.context.result_id, future.result()))
+                report.saved.append((item.context.result_id, saver.finish(copied(item, copying))))
             except StorageFailed as error:
                 report.errors.append(SaveError(item.context.result_id, item.context.src_name, error.problem))
             progress(len(report.saved) + len(report.errors))
 
-    # One thread copies while the other waits for the disk and gives names: each file has its name only when its bytes
-    # are durable, names go in order, and the whole takes no longer than copying and writing back side by side.
-    with ThreadPoolExecutor(1, "save") as finisher:
+    with ThreadPoolExecutor(_COPIERS, "save") as copiers:  # names are given here, in order
         try:
             for item in _wanted(items, rule):
                 check()
-                under_way.append((item, _begin(saver, item, finisher)))
+                under_way.append((item, copiers.submit(saver.copy, item)))
                 settle(_AHEAD)
         finally:
             settle(0)
-            failure = saver.sync()
-    if failure:
-        report.errors.extend(
-            SaveError(result, Path(saved.image).name, failure.problem) for result, saved in report.saved
-        )
-        report.saved.clear()
     return report
 
 
@@ -157,29 +163,20 @@ def _wanted(items: Iterable[SaveItem], rule: SaveRule) -> Iterator[SaveItem]:
         yield item
 
 
-def _begin(saver: _Saver, item: SaveItem, finisher: ThreadPoolExecutor) -> Future[Saved]:
-    try:
-        return finisher.submit(saver.finish, saver.copy(item))
-    except StorageFailed as error:
-        failed: Future[Saved] = Future()
-        failed.set_exception(error)
-        return failed
-
-
 class _Copy(msgspec.Struct, frozen=True):
-    """A result copied to a hidden file of the output folder, still open."""
+    """A result copied to a hidden file of the output folder."""
 
     item: SaveItem
     temporary: Path
-    descriptor: int
 
 
 class _Saver:
-    """One save into one folder. `copy` and `finish` may run in two threads, each in one only."""
+    """One save into one folder. `copy` may run in many threads at once, `finish` in one."""
 
-    def __init__(self, rule: SaveRule, folder: Path) -> None:
+    def __init__(self, rule: SaveRule, folder: Path, *, durable: bool) -> None:
         self._rule = rule
         self._folder = folder
+        self._durable = durable
         self._taken: set[str] = set()
         self._next_number: dict[tuple[str, str], int] = {}
         # Names are compared as Windows and macOS do, wherever the set may be copied to later.
@@ -199,38 +196,32 @@ class _Saver:
             raise storage_failure(error, printable(str(item.file))) from error
         try:
             with self._failures():
-                temporary, descriptor = _create_temporary(self._folder)
-                try:
-                    _copy_bytes(source, descriptor)
-                    _begin_writing(descriptor)
-                except BaseException:
-                    os.close(descriptor)
-                    _unlink(temporary)
-                    raise
+                return _Copy(item, self._write(lambda target: _copy_bytes(source, target)))
         finally:
             os.close(source)
-        return _Copy(item, temporary, descriptor)
 
     def finish(self, copy: _Copy) -> Saved:
-        """Make the bytes durable and give them the first free name, the caption with them."""
+        """Give the bytes the first free name, the caption with them."""
         try:
             with self._failures():
-                try:
-                    os.fsync(copy.descriptor)
-                finally:
-                    os.close(copy.descriptor)
                 return self._name(copy)
         finally:
             _unlink(copy.temporary)
 
-    def sync(self) -> StorageFailed | None:
-        """Make the names durable, as far as the file system has a way to; the failure when it could not."""
+    def _write(self, fill: Callable[[int], None]) -> Path:
+        """A new hidden file with what ``fill`` writes to its descriptor, closed."""
+        temporary, descriptor = _create_temporary(self._folder)
         try:
-            sync_folder(self._folder)
-        except OSError as error:
-            if error.errno not in _NO_SYNC:
-                return storage_failure(error, printable(str(self._folder)))
-        return None
+            try:
+                fill(descriptor)
+                if self._durable:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        return temporary
 
     def _name(self, copy: _Copy) -> Saved:
         item = copy.item
@@ -266,13 +257,8 @@ class _Saver:
 
     def _write_txt(self, context: NameContext, image: Path, txt: Path) -> None:
         content = text(self._rule, context, image.name, str(image)).encode("utf-8", "backslashreplace")
-        temporary, descriptor = _create_temporary(self._folder)
+        temporary = self._write(lambda target: write_all(target, content))
         try:
-            try:
-                write_all(descriptor, content)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
             _name_exclusively(temporary, txt)
         finally:
             _unlink(temporary)
@@ -337,13 +323,6 @@ def _copy_bytes(source: int, target: int) -> None:
         if left <= 0:
             return
     raise OSError(errno.EIO, "file became shorter while it was copied")
-
-
-def _begin_writing(descriptor: int) -> None:
-    """Let the disk begin at once: of many files begun, one fsync then carries several to the journal."""
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _copy_steps() -> Iterator[Callable[[int, int, int], int]]:

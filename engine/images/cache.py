@@ -4,9 +4,9 @@ size. One process at a time owns the folder."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -60,6 +60,7 @@ class Cache:
         """
         self._folder = folder
         self._incoming = folder / _INCOMING
+        self._numbers = itertools.count()
         self.problems = clear_way(folder, folder=True) + clear_way(self._incoming, folder=True)
         try:
             self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -184,7 +185,7 @@ class Cache:
         return True
 
     def _write(self, chunks: Iterable[bytes], target: Callable[[], Path]) -> None:
-        temporary = self._incoming / secrets.token_hex(16)
+        temporary = self._incoming / str(next(self._numbers))
         try:
             try:
                 self._write_file(temporary, chunks)

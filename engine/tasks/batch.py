@@ -249,28 +249,31 @@ class Batch:
 
     def _coordinate(self) -> None:
         try:
-            while self._next_step():
-                pass
+            while self._wait_for_room():
+                self._start_next()
         except Exception:  # the thread's outermost edge
             log.exception("batch ended by a fault")
         finally:
             self._wind_down()
 
-    def _next_step(self) -> bool:
-        """Start the next tasks for which there is room; False when all have landed."""
+    def _wait_for_room(self) -> bool:
+        """Block until more tasks can start; False when all have landed, or the run is to end."""
         with self._changed:
-            while not (self._stopping or self._has_room() or self._all_landed()):
+            while not (self._stopping or self._has_room()) and (self._queue or self._batch_flights()):
                 self._changed.wait(self._breaker_seconds())
-            if self._stopping:
-                return False
-            going: dict[str, _Flight] = {}
+            return self._has_room() and not self._stopping
+
+    def _start_next(self) -> None:
+        """Start the tasks for which there is room. By the coordinator, or by the thread of a task that has landed."""
+        going: dict[str, _Flight] = {}
+        with self._changed:
             config = self._config
-            while self._has_room():
+            while self._has_room() and not self._stopping:
                 task_id = self._queue.popleft()
                 self._queued.discard(task_id)
                 going[task_id] = self._flights[task_id] = _Flight(config, single=False)
-            if not going:
-                return bool(self._queue) or bool(self._batch_flights())
+        if not going:
+            return
         try:
             for task in self._store.begin(list(going)):
                 self._submit(task, config, going.pop(task.id))
@@ -282,22 +285,16 @@ class Batch:
         finally:
             for task_id in going:  # deleted meanwhile
                 self._land(task_id)
-        return True
 
     def _has_room(self) -> bool:
         in_flight = self._batch_flights()
-        if not self._queue or in_flight >= self._config.concurrency_limit:
-            return False
-        return self._breaker.wait(self._monotonic(), in_flight) == 0.0
+        room = bool(self._queue) and in_flight < self._config.concurrency_limit
+        return room and self._breaker.wait(self._monotonic(), in_flight) == 0.0
 
     def _breaker_seconds(self) -> float | None:
         """How long the coordinator may sleep: until a paused run tries again, else until it is woken."""
-        if not self._breaker.is_open or not self._queue:
-            return None
-        return self._breaker.wait(self._monotonic(), self._batch_flights())
-
-    def _all_landed(self) -> bool:
-        return not self._queue and not self._batch_flights()
+        paused = self._breaker.is_open and self._queue
+        return self._breaker.wait(self._monotonic(), self._batch_flights()) if paused else None
 
     def _batch_flights(self) -> int:
         return sum(not flight.single for flight in self._flights.values())
@@ -312,6 +309,7 @@ class Batch:
             self._paused = error.problem
             self._changed.wait_for(lambda: self._stopping, _STORE_RETRY_SECONDS)
             self._paused = None
+            self._changed.notify_all()
 
     def _wind_down(self) -> None:
         with self._changed:
@@ -360,7 +358,8 @@ class Batch:
             )
             self._keep(failed)
         finally:
-            self._land(task_id)
+            self._land(task_id, goes_on=True)
+            self._start_next()
 
     def _heed(self, outcome: EditOutcome) -> None:
         """Let the breaker know; a task that failed only because the run cannot go on waits for its turn again."""
@@ -388,10 +387,14 @@ class Batch:
                 if self._closing.wait(_STORE_RETRY_SECONDS):
                     raise
 
-    def _land(self, task_id: str) -> None:
+    def _land(self, task_id: str, *, goes_on: bool = False) -> None:
+        """The task is in flight no more. ``goes_on``: the caller starts what comes next, which costs less than waking
+        the coordinator for it."""
         with self._changed:
             flight = self._flights.pop(task_id, None)
             if flight is not None and not flight.single and self._meter and task_id not in self._queued:
                 self._meter.landed(self._monotonic())
-            self._changed.notify_all()
+            midst = self._queue and self._batch_flights() and not (self._stopping or self._breaker.is_open)
+            if not (goes_on and midst) or flight is None or flight.single:
+                self._changed.notify_all()
         self._on_change()

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from engine.errors import Code, Problem, StorageFailed
 from engine.files import clear_way, keep_copy
@@ -22,9 +22,11 @@ from engine.tasks.salvage import (
     taken_frames,
 )
 
-T = TypeVar("T")
+C = TypeVar("C")
+R = TypeVar("R")
+Write = Callable[[sqlite3.Connection, Sequence[C]], Sequence[R]]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _SCHEMA = """
 CREATE TABLE task (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -46,6 +48,7 @@ CREATE TABLE task (
   result_count INTEGER NOT NULL DEFAULT 0,
   selected_count INTEGER NOT NULL DEFAULT 0,
   dropped_count INTEGER NOT NULL DEFAULT 0,
+  judged INTEGER NOT NULL DEFAULT 0,
   updated_at INTEGER NOT NULL,
   revision INTEGER NOT NULL
 );
@@ -86,6 +89,8 @@ CREATE INDEX removed_revision ON removed (revision);
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO meta VALUES ('revision', 1), ('reset_revision', 0);
 """
+_UPGRADES = {3: "ALTER TABLE task ADD COLUMN judged INTEGER NOT NULL DEFAULT 0;"}
+"""By the version that they begin with: what makes the next one of it."""
 
 
 log = logging.getLogger(__name__)
@@ -94,7 +99,8 @@ log = logging.getLogger(__name__)
 class _Wish:
     """A change that a thread waits for."""
 
-    def __init__(self, change: Callable[[sqlite3.Connection], object], durable: bool) -> None:
+    def __init__(self, write: Write[Any, Any], change: object, durable: bool) -> None:
+        self.write = write
         self.change = change
         self.durable = durable
         self.settled = False
@@ -154,10 +160,11 @@ class Database:
                     if writer.in_transaction:  # a COMMIT that failed, on a full disk for one
                         writer.execute("ROLLBACK")
 
-    def together(self, change: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
-        """A change in a transaction that it shares with those that others ask for while the disk is busy: one way to
-        disk carries them all. ``change`` may run twice, when another one of them failed; what it raises is raised."""
-        mine = _Wish(change, durable)
+    def together(self, write: Write[C, R], change: C, *, durable: bool) -> R:
+        """Write a change in a transaction that it shares with those that others ask for while the disk is busy: one way
+        to disk carries them all. ``write`` gets those that are its own at once and gives a result for each; where it
+        raises, each is tried alone, and what it raises then is raised to the one whose change it was."""
+        mine = _Wish(write, change, durable)
         with self._wishes_lock:
             self._wishes.append(mine)
         with self._lock:
@@ -167,12 +174,15 @@ class Database:
                 self._grant(wishes)
         if mine.error is not None:
             raise mine.error
-        return cast("T", mine.result)
+        return cast("R", mine.result)
 
     def _grant(self, wishes: Sequence[_Wish]) -> None:
         try:
             with self.write(durable=any(wish.durable for wish in wishes)) as writer:
-                results = [wish.change(writer) for wish in wishes]
+                for write in dict.fromkeys(wish.write for wish in wishes):
+                    alike = [wish for wish in wishes if wish.write is write]
+                    for wish, result in zip(alike, write(writer, [wish.change for wish in alike]), strict=True):
+                        wish.result = result
         except Exception as error:  # noqa: BLE001 - the edge between threads: told to the one whose change it was
             if len(wishes) == 1:
                 wishes[0].error = error
@@ -181,8 +191,7 @@ class Database:
             for wish in wishes:
                 self._grant([wish])
             return
-        for wish, result in zip(wishes, results, strict=True):
-            wish.result = result
+        for wish in wishes:
             wish.settled = True
 
     @contextlib.contextmanager
@@ -269,7 +278,7 @@ class Database:
             return
         reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
         with contextlib.closing(reader):
-            if reader.execute("PRAGMA user_version").fetchone()[0] != SCHEMA_VERSION:
+            if reader.execute("PRAGMA user_version").fetchone()[0] not in (*_UPGRADES, SCHEMA_VERSION):
                 raise sqlite3.DatabaseError("made by another version")
             if reader.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check")
@@ -302,8 +311,12 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         # Every index changes with every task: folding the log in less often writes the same pages less often.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
-        if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
             connection.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}PRAGMA user_version={SCHEMA_VERSION};COMMIT;")
+        while upgrade := _UPGRADES.get(version):
+            version += 1
+            connection.executescript(f"BEGIN IMMEDIATE;{upgrade}PRAGMA user_version={version};COMMIT;")
 
 
 def _failure(error: sqlite3.Error, path: Path) -> StorageFailed:

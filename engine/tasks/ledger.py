@@ -33,7 +33,7 @@ CREATE TABLE IF NOT EXISTS answer (
 CREATE INDEX IF NOT EXISTS answer_size ON answer (wish, source_size);
 CREATE TABLE IF NOT EXISTS source (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, hash TEXT) WITHOUT ROWID;
 """
-_INSERT = "INSERT OR REPLACE INTO answer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE = 100  # rows a statement
 _BLOCK = 1 << 20
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,8 @@ class Ledger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lock = threading.Lock()
+        self._rows: list[tuple[object, ...]] = []
+        self._rows_lock = threading.Lock()
         self.problems = clear_way(folder, folder=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,10 +87,20 @@ class Ledger:
                 )
                 for number, image in enumerate(images)
             ]  # fmt: skip
-            with self._lock:
-                self._connection.executemany(_INSERT, rows)
+            with self._rows_lock:
+                self._rows += rows
+            with self._lock:  # whoever comes first writes what others have brought meanwhile
+                with self._rows_lock:
+                    together, self._rows = self._rows, []
+                for start in range(0, len(together), _AT_ONCE):
+                    self._insert(together[start : start + _AT_ONCE])
         except (OSError, sqlite3.Error):
             log.exception("answer not noted in the ledger")
+
+    def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
+        places = ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+        values = [value for row in rows for value in row]
+        self._connection.execute(f"INSERT OR REPLACE INTO answer VALUES {places}", values)  # noqa: S608 - only marks
 
     def find(self, wish: str, pictures: Sequence[SourceImage]) -> PaidAnswer | None:
         """What ``wish`` brought for these pictures, whatever their names now; None if not all of it is here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -18,6 +18,9 @@ COUNTED: Final = (
     " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0) FROM result WHERE task_id = task.id)"
 )
 """For an UPDATE of task: its numbers of results."""
+
+
+_ROWS: Final = 100  # a statement, far below what SQLite takes
 
 
 def new_id() -> str:
@@ -36,48 +39,100 @@ def encode_problem(problem: Problem | None) -> str | None:
     return None if problem is None else msgspec.json.encode(problem).decode()
 
 
-def write_begun(writer: sqlite3.Connection, ids: Sequence[str], now: int) -> list[Task]:
-    """Move tasks to processing; they come back as they were, without earlier results. NotFound if none is there."""
-    tasks = [task_of(row) for row in rows_by_ids(writer, ids)]
-    if not tasks:
-        raise NotFound(Code.TASK_UNKNOWN, id=ids[0])
-    revision = next_revision(writer)
-    writer.executemany(
-        "UPDATE task SET status = 'processing', error = NULL, warning = NULL, updated_at = ?, revision = ?"
-        " WHERE id = ?",
-        [(now, revision, task.id) for task in tasks],
-    )
-    return tasks
+class Start(msgspec.Struct, frozen=True):
+    """Tasks that begin ``now`` (Unix seconds)."""
+
+    ids: Sequence[str]
+    now: int
 
 
-def write_outcome(
-    writer: sqlite3.Connection, outcome: EditOutcome, now: int, result_ids: Mapping[str, str]
-) -> TaskStatus:
-    """Keep an outcome: new results (unique by hash), state, errors, debug log; the state before. NotFound."""
-    row = writer.execute("SELECT status FROM task WHERE id = ?", (outcome.task_id,)).fetchone()
-    if row is None:
-        raise NotFound(Code.TASK_UNKNOWN, id=outcome.task_id)
-    writer.executemany(
-        "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
-        " created_at, source_hash, asked) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
-                image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-                outcome.at or now, outcome.source_hash, outcome.asked,
-            )
-            for image in outcome.images
-        ],
-    )  # fmt: skip
-    if outcome.log:
-        log = msgspec.msgpack.encode(outcome.log)
-        writer.execute("INSERT INTO debug (task_id, entries) VALUES (?, ?)", (outcome.task_id, log))
-    writer.execute(
-        "UPDATE task SET status = ?, attempts = attempts + ?, http_status = ?, error = ?, warning = ?,"
-        f" has_debug_log = has_debug_log OR ?, updated_at = ?, revision = ?, {COUNTED} WHERE id = ?",
+class Landing(msgspec.Struct, frozen=True):
+    """What a task came to ``now`` (Unix seconds); ids for its results by their hash, made where it names none."""
+
+    outcome: EditOutcome
+    result_ids: Mapping[str, str]
+    now: int
+
+
+# Each statement below carries all that wait at the same time: the interpreter lets go of its lock some seven times for
+# each statement, and taking it back costs more than the statement while other threads want it.
+
+
+def write_starts(writer: sqlite3.Connection, starts: Sequence[Start]) -> list[list[Task]]:
+    """Move tasks to processing; those of each start come back as they were, without earlier results.
+
+    NotFound where a start has none that is there.
+    """
+    rows = rows_by_ids(writer, [task_id for start in starts for task_id in start.ids])
+    tasks = {row["id"]: task_of(row) for row in rows}
+    found = [[task for task_id, task in tasks.items() if task_id in start.ids] for start in starts]
+    for start, begun in zip(starts, found, strict=True):
+        if not begun:
+            raise NotFound(Code.TASK_UNKNOWN, id=start.ids[0])
+    for part, marks in _parts([(task_id,) for task_id in tasks]):
+        writer.execute(
+            "UPDATE task SET status = 'processing', error = NULL, warning = NULL, updated_at = ?, revision = ?"
+            f" WHERE id IN (VALUES {marks})",
+            (starts[-1].now, next_revision(writer), *part),
+        )
+    return found
+
+
+def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> list[TaskStatus]:
+    """Keep outcomes, of one task each: new results (unique by hash), state, errors, debug log; the states before.
+
+    NotFound where a task is not there.
+    """
+    ids = [landing.outcome.task_id for landing in landings]
+    before = {row["id"]: TaskStatus(row["status"]) for row in rows_by_ids(writer, ids, "id, seq, status")}
+    for task_id in ids:
+        if task_id not in before:
+            raise NotFound(Code.TASK_UNKNOWN, id=task_id)
+    for part, marks in _parts([row for landing in landings for row in _result_rows(landing)]):
+        writer.execute(
+            "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
+            f" created_at, source_hash, asked) VALUES {marks}",
+            part,
+        )
+    outcomes = [landing.outcome for landing in landings]
+    logs = [(outcome.task_id, msgspec.msgpack.encode(outcome.log)) for outcome in outcomes if outcome.log]
+    for part, marks in _parts(logs):
+        writer.execute(f"INSERT INTO debug (task_id, entries) VALUES {marks}", part)
+    for part, marks in _parts([_task_row(landing) for landing in landings]):
+        writer.execute(
+            f"WITH new (id, status, attempts, http_status, error, warning, logged, pictures, now) AS (VALUES {marks})"
+            " UPDATE task SET status = new.status, attempts = task.attempts + new.attempts,"
+            " http_status = new.http_status, error = new.error, warning = new.warning,"
+            " has_debug_log = has_debug_log OR new.logged, judged = judged AND NOT new.pictures,"
+            f" updated_at = new.now, revision = ?, {COUNTED} FROM new WHERE task.id = new.id",
+            (*part, next_revision(writer)),
+        )
+    return [before[task_id] for task_id in ids]
+
+
+def _result_rows(landing: Landing) -> list[tuple[object, ...]]:
+    outcome = landing.outcome
+    return [
         (
-            outcome.status, outcome.attempts, outcome.http_status, encode_problem(outcome.error),
-            encode_problem(outcome.warning), bool(outcome.log), now, next_revision(writer), outcome.task_id,
-        ),
+            landing.result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
+            image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
+            outcome.at or landing.now, outcome.source_hash, outcome.asked,
+        )
+        for image in outcome.images
+    ]  # fmt: skip
+
+
+def _task_row(landing: Landing) -> tuple[object, ...]:
+    outcome = landing.outcome
+    return (
+        outcome.task_id, outcome.status, outcome.attempts, outcome.http_status, encode_problem(outcome.error),
+        encode_problem(outcome.warning), bool(outcome.log), bool(outcome.images), landing.now,
     )  # fmt: skip
-    return TaskStatus(row["status"])
+
+
+def _parts(rows: Sequence[tuple[object, ...]]) -> Iterator[tuple[list[object], str]]:
+    """Rows as values and their places in a statement, a part of them at a time."""
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        marks = f"({', '.join('?' * len(part[0]))})"
+        yield [value for row in part for value in row], ", ".join([marks] * len(part))

@@ -20,11 +20,14 @@ _ORDER_BY = {
     TaskSort.STATUS: "status {0}, seq",
     TaskSort.UPDATED: "updated_at {0}, seq",
 }
+_DECIDED = "judged OR dropped_count > 0 OR selected_count < result_count"
 _ONLY = {
     TaskFilter.TICKED: "selected_count > 0",
     TaskFilter.UNTICKED: "result_count > 0 AND selected_count = 0",
     TaskFilter.DROPPED: "dropped_count > 0",
     TaskFilter.WARNING: "warning IS NOT NULL",
+    TaskFilter.DECIDED: _DECIDED,
+    TaskFilter.UNDECIDED: f"result_count > 0 AND NOT ({_DECIDED})",
 }
 _AMONG = "deleted = 0 AND id IN (SELECT value FROM json_each(?))"
 
@@ -34,6 +37,14 @@ class Page(msgspec.Struct, frozen=True):
 
     total: int
     tasks: list[Task]
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """A filtered list as ids in its order. ``undecided``: places in it, 0-based, of tasks whose results wait for a
+    decision."""
+
+    ids: list[str]
+    undecided: list[int]
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -86,10 +97,23 @@ def page(
     """``limit`` tasks from ``offset`` of the filtered, sorted list."""
     where, params = condition(match)
     total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
-    direction = "DESC" if descending else "ASC"
-    order = f"{_ORDER_BY[sort].format(direction)} {direction}"
+    order = _order(sort, descending)
     rows = reader.execute(f"SELECT * FROM task{where} ORDER BY {order} LIMIT ? OFFSET ?", [*params, limit, offset])
     return Page(total, with_results(reader, rows.fetchall()))
+
+
+def outline(reader: sqlite3.Connection, match: TaskMatch, sort: TaskSort, descending: bool) -> Outline:
+    """The whole of the filtered, sorted list."""
+    where, params = condition(match)
+    order = _order(sort, descending)
+    waits = _ONLY[TaskFilter.UNDECIDED]
+    rows = reader.execute(f"SELECT id, {waits} FROM task{where} ORDER BY {order}", params).fetchall()
+    return Outline([row[0] for row in rows], [place for place, row in enumerate(rows) if row[1]])
+
+
+def _order(sort: TaskSort, descending: bool) -> str:
+    direction = "DESC" if descending else "ASC"
+    return f"{_ORDER_BY[sort].format(direction)} {direction}"
 
 
 def matching_ids(reader: sqlite3.Connection, match: TaskMatch) -> list[str]:
@@ -106,9 +130,9 @@ def tasks_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[Task]:
     return with_results(reader, rows_by_ids(reader, ids))
 
 
-def rows_by_ids(reader: sqlite3.Connection, ids: Sequence[str]) -> list[sqlite3.Row]:
-    """Their rows in task order."""
-    rows = list(_in_chunks(reader, "SELECT * FROM task WHERE id IN", ids))
+def rows_by_ids(reader: sqlite3.Connection, ids: Sequence[str], columns: str = "*") -> list[sqlite3.Row]:
+    """Their rows in task order; ``columns`` with ``seq`` among them."""
+    rows = list(_in_chunks(reader, f"SELECT {columns} FROM task WHERE id IN", ids))
     return sorted(rows, key=lambda row: int(row["seq"]))
 
 
@@ -194,6 +218,7 @@ def task_of(row: sqlite3.Row) -> Task:
         result_count=row["result_count"],
         selected_count=row["selected_count"],
         dropped_count=row["dropped_count"],
+        judged=bool(row["judged"]),
         results=[],
     )
 

@@ -36,7 +36,7 @@ def _all_of(kind: str, *columns: str) -> str:
 _IS_ID: Final = "(typeof({0}) = 'text' AND length({0}) BETWEEN 1 AND 128 AND {0} NOT GLOB '*[^A-Za-z0-9_-]*')"
 _TASK_NUMBERS: Final = (
     *("seq", "variant", "attempts", "has_debug_log", "result_count", "selected_count", "dropped_count"),
-    *("updated_at", "revision"),
+    *("updated_at", "revision", "judged"),
 )
 _RESULT_NUMBERS: Final = ("seq", "size", "width", "height", "selected", "deleted", "created_at")
 # What can be mended in a row without losing it: column, what it must be, what it becomes.
@@ -85,7 +85,8 @@ def set_database_aside(path: Path) -> Problem:
 def check_rows(connection: sqlite3.Connection) -> None:
     """Raise sqlite3.DatabaseError unless every row can be read as what it should be."""
     for table, sound in _SOUND.items():
-        wanted = [sound, *(condition for of, _, condition, _ in _MENDED if of == table)]
+        there = {str(row[1]) for row in connection.execute(f"PRAGMA table_info({table})")}  # fewer in an older version
+        wanted = [sound, *(condition for of, name, condition, _ in _MENDED if of == table and name in there)]
         bad = f"SELECT 1 FROM {table} WHERE NOT coalesce({' AND '.join(wanted)}, 0) LIMIT 1"
         if connection.execute(bad).fetchone() is not None:
             raise sqlite3.DatabaseError(f"unreadable row in {table}")

@@ -15,8 +15,17 @@ from engine.errors import Code, NotFound, Problem
 from engine.models import DebugEntry, EditOutcome, Result, Task, TaskMatch, TaskSort, TaskStatus
 from engine.tasks import query
 from engine.tasks.database import Database
-from engine.tasks.outcomes import COUNTED, encode_problem, new_id, next_revision, write_begun, write_outcome
-from engine.tasks.query import Changes, Page, name_key
+from engine.tasks.outcomes import (
+    COUNTED,
+    Landing,
+    Start,
+    encode_problem,
+    new_id,
+    next_revision,
+    write_landings,
+    write_starts,
+)
+from engine.tasks.query import Changes, Outline, Page, name_key
 
 Counts = dict[TaskStatus, int]
 _PORTION = 500  # tasks held in memory while all are walked through
@@ -88,6 +97,11 @@ class Store:
         """A part of the filtered, sorted list."""
         with self._db.read() as reader:
             return query.page(reader, match, sort, descending, offset, limit)
+
+    def outline(self, match: TaskMatch, sort: TaskSort, descending: bool) -> Outline:
+        """The whole filtered, sorted list as ids."""
+        with self._db.read() as reader:
+            return query.outline(reader, match, sort, descending)
 
     def ids(self, match: TaskMatch) -> list[str]:
         """Ids of the matching tasks in task order."""
@@ -192,7 +206,7 @@ class Store:
 
     def begin(self, ids: Sequence[str]) -> list[Task]:
         """Move tasks to processing; what they are to do, without earlier results. NotFound if none is there."""
-        tasks = self._db.together(lambda writer: write_begun(writer, ids, int(self._clock())), durable=False)
+        tasks = self._db.together(write_starts, Start(ids, int(self._clock())), durable=False)
         for task in tasks:
             self._moved(task.status, TaskStatus.PROCESSING, 1)
         return tasks
@@ -202,9 +216,8 @@ class Store:
 
         ``result_ids``: ids for results by their hash; made for those that it does not name.
         """
-        before = self._db.together(
-            lambda writer: write_outcome(writer, outcome, int(self._clock()), result_ids), durable=bool(outcome.images)
-        )
+        landing = Landing(outcome, result_ids, int(self._clock()))
+        before = self._db.together(write_landings, landing, durable=bool(outcome.images))
         self._moved(before, outcome.status, 1)
 
     def mark_result(
@@ -220,6 +233,7 @@ class Store:
             writer.execute(
                 "UPDATE result SET selected = ?, deleted = ? WHERE id = ?", (result.selected, result.deleted, result.id)
             )
+            writer.execute("UPDATE task SET judged = 1 WHERE id = ?", (task_id,))
             self._touch(writer, [task_id])
         self._on_change()
         return result
@@ -237,6 +251,18 @@ class Store:
         self._on_change()
         return changed
 
+    def judge(self, ids: Sequence[str], judged: bool) -> int:
+        """Note that the person has looked at the results of these tasks, or has not; how many tasks changed."""
+        changed = 0
+        with self._db.write() as writer:
+            for task_id in ids:
+                changed += writer.execute(
+                    "UPDATE task SET judged = ? WHERE id = ? AND judged <> ?", (judged, task_id, judged)
+                ).rowcount
+            self._touch(writer, ids)
+        self._on_change()
+        return changed
+
     def note_saved(self, saved: Iterable[tuple[str, str]]) -> None:
         """Remember under which path a result was saved: pairs of result id and path."""
         rows = [(path, result_id) for result_id, path in saved]
@@ -249,6 +275,16 @@ class Store:
                 "UPDATE task SET revision = ? WHERE id = (SELECT task_id FROM result WHERE id = ?)",
                 [(revision, result_id) for _, result_id in rows],
             )
+        self._on_change()
+
+    def forget_saved(self, paths: Iterable[str]) -> None:
+        """These files did not come to be: results that were saved under such a path count as not saved."""
+        gone = frozenset(paths)
+        with self._db.write() as writer:
+            rows = writer.execute("SELECT id, task_id, saved FROM result WHERE saved IS NOT NULL").fetchall()
+            lost = [(result_id, task_id) for result_id, task_id, saved in rows if saved in gone]
+            writer.executemany("UPDATE result SET saved = NULL WHERE id = ?", [(result_id,) for result_id, _ in lost])
+            self._touch(writer, [task_id for _, task_id in lost])
         self._on_change()
 
     def drop_results(self, task_id: str) -> list[Result]:

@@ -128,10 +128,10 @@ class SocketStream(httpcore.NetworkStream):
             self._socket.close()
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks: whether an idle connection has something to read, which means that it was closed."""
+        """What httpcore asks. Whether an idle connection was closed it asks of all of them at each request; we look at
+        the one that is taken, when it is taken."""
         if info == "is_readable":
-            with self._lock:
-                return self._closed or wait_for(self._socket, writing=False, seconds=0)
+            return self._closed
         return self._socket if info == "socket" else None
 
     def _wait(self, call: Call, *, writing: bool) -> None:
@@ -152,6 +152,9 @@ class SocketStream(httpcore.NetworkStream):
             self._call = timeout.call
             self._call.reused = True
             self._call.take(self)
+            if wait_for(self._socket, writing=False, seconds=0):  # an answer before the question: it was closed
+                self._call.unsent = True
+                raise self._call.lost()
         return self._call
 
     def _keep_alive(self) -> None:

@@ -5,6 +5,7 @@ Uses httpcore's pools below httpx's client, which would keep cookies, and log ev
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import socket
 import ssl
@@ -68,7 +69,7 @@ class _PoolKey(msgspec.Struct, frozen=True):
 
 
 class _Stale(Exception):
-    """A kept connection turned out to be closed, and its request was certainly not acted upon."""
+    """A kept connection turned out to be closed, and its request was certainly not acted upon; it is gone now."""
 
 
 class Transport:
@@ -196,13 +197,12 @@ class Transport:
         """A download goes wherever the address rules let it."""
 
     def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
-        """One request and the head of its answer; once more if a kept connection had been closed meanwhile."""
+        """One request and the head of its answer; again for each kept connection that had been closed meanwhile."""
         proxy = choose_proxy(trip.proxy, target, self._environment() if not trip.proxy.strip() else {})
         pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, target.scheme == "https"))
-        try:
-            return self._once(pool, target, message, trip, proxy)
-        except _Stale:
-            return self._once(pool, target, message, trip, proxy, again=True)
+        while True:
+            with contextlib.suppress(_Stale):  # not for ever: a new connection is not stale, and the deadline stays
+                return self._once(pool, target, message, trip, proxy)
 
     def _once(
         self,
@@ -211,8 +211,6 @@ class Transport:
         message: _Message,
         trip: _Trip,
         proxy: ProxyServer | None,
-        *,
-        again: bool = False,
     ) -> HttpResponse:
         call = Call(target.host, trip.timeout, trip.deadline, (trip.cancel, self._closing), self._clock)
         with ExitStack() as stack:
@@ -222,7 +220,7 @@ class Transport:
                     answer = pool.handle_request(_core_request(target, message, call, proxy))
             except NetworkFailed as error:
                 safe = message.method in SAFE_METHODS or call.unsent
-                if error.code is Code.CONNECTION_LOST and call.reused and not call.received and safe and not again:
+                if error.code is Code.CONNECTION_LOST and call.reused and not call.received and safe:
                     raise _Stale from None
                 raise
             response = HttpResponse(target.url, answer, call, self._max_answer_bytes, stack.pop_all().close)

@@ -71,19 +71,20 @@ def fill(disk: Path, left: int) -> None:
 def test_a_full_disk_fails_what_does_not_fit_and_saves_the_rest(
     disk: Path, make_item: Callable[[str, int], SaveItem]
 ) -> None:
-    """Each file that does not fit is an error of its own, smaller ones after it are saved, no half file stays."""
+    """Each file that does not fit is an error of its own, smaller ones beside it are saved, no half file stays."""
     items = [
         make_item(*pair) for pair in (("a.png", 600_000), ("b.png", 600_000), ("c.png", 100_000), ("d.png", 900_000))
     ]
     out = check_output(str(disk / "out"))
     report = save_all(items, PLAIN, out)
-    assert [result for result, _ in report.saved] == ["a.png", "c.png"]
-    assert [(error.result_id, error.problem.code) for error in report.errors] == [
-        ("b.png", Code.DISK_FULL),
-        ("d.png", Code.DISK_FULL),
-    ]
-    assert everything(out) == ["a.png", "c.png"]
-    assert (out / "c.png").read_bytes() == b"c" * 100_000
+    saved = [result for result, _ in report.saved]
+    assert saved in (["a.png", "c.png"], ["b.png", "c.png"], ["c.png", "d.png"])  # two are copied at a time
+    assert {error.problem.code for error in report.errors} == {Code.DISK_FULL}
+    assert len(report.errors) == 2
+    assert everything(out) == saved
+    for item in items:
+        path = out / item.context.src_name
+        assert not path.exists() or path.read_bytes() == item.file.read_bytes()
     assert report.errors[0].problem.params["path"] == str(out)
 
 
@@ -151,8 +152,8 @@ def test_a_folder_that_goes_away_fails_its_items_only(disk: Path, make_item: Cal
     items = [make_item(f"{number}.png", 10) for number in range(60)]
 
     def remove_after(count: int) -> None:
-        if count == 5:
-            shutil.rmtree(out, ignore_errors=True)
+        if count == 5:  # renamed first: a folder that others still write into cannot be removed
+            shutil.rmtree(out.rename(disk / "going"), ignore_errors=True)
 
     report = save_all(items, PLAIN, out, progress=remove_after)
     assert len(report.saved) + len(report.errors) == 60

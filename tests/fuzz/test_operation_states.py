@@ -43,7 +43,10 @@ ON_A_TASK = (
     *("source_image", "preview_image"),
 )
 ON_A_RESULT = ("toggle_result", "delete_result", "restore_result", "result_image", "result_thumbnail", "save_result")
-ON_ALL = ("get_state", "list_tasks", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all", "preview_names")
+ON_ALL = (
+    *("get_state", "list_tasks", "list_ids", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all"),
+    "preview_names",
+)
 ON_SETTINGS = (
     *("save_preset", "apply_preset", "delete_preset", "export_presets", "import_presets", "save_config", "test_config"),
     *("describe_config", "list_templates", "get_ui", "save_ui", "save_rule", "list_save_rules", "get_messages"),

@@ -26,7 +26,7 @@ from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
 from tests.support.files import sha256_of
 from tests.support.sets import pair, scene
-from tests.support.trainers import LOADERS, load_hugging_face
+from tests.support.trainers import LOADERS, load_hugging_face, load_simpletuner
 
 TRAINERS = list(Trainer)
 SEVERAL = [trainer for trainer in TRAINERS if LAYOUTS[trainer].max_controls > 1]
@@ -108,6 +108,19 @@ def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_pat
         rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
         assert {row["caption"] for row in rows if row["split"] == "train"} == trained
         assert len(rows) == 5
+
+
+def test_simpletuner_looks_at_the_held_out_pairs(pairs: list[Pair], tmp_path: Path) -> None:
+    """Its validation side keeps its controls, and pictures that validate come from there alone."""
+    folder = write(pairs, tmp_path / "out", trainer=Trainer.SIMPLETUNER, split=SplitRule(0.4, 3))
+    trained, kept = load_simpletuner(folder), load_simpletuner(folder, trained=False)
+    assert (len(trained), len(kept)) == (3, 2)
+    assert all(len(one.controls) == 1 for one in kept)
+    assert {one.caption for one in (*trained, *kept)} == {f"edit {number} 夜晚" for number in range(5)}
+    backends = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
+    shown = [one["probability"] for one in backends if one["dataset_type"] == "image" and "probability" in one]
+    hidden = [one["id"] for one in backends if one.get("disable_validation")]
+    assert (shown, hidden) == ([0.0], [f"{folder.name}-train"])
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)

@@ -262,6 +262,21 @@ def test_a_task_is_not_begun_while_its_state_cannot_be_written(
     assert states(store) == ["done", "done"]
 
 
+def test_a_disk_that_comes_and_goes(store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever thread meets it, each task is asked once, and the run gets to its end."""
+    monkeypatch.setattr(batch_module, "_STORE_RETRY_SECONDS", 0.01)
+    ids = add(store, 400)
+    writer: Any = store._db._writer
+    batch.start(ids, ApiConfig(concurrency_limit=8))
+    for turn in range(60):
+        with store._db._lock:
+            writer.execute(f"PRAGMA query_only={'OFF' if turn % 2 else 'ON'}")
+        time.sleep(0.005)
+    assert batch.wait_idle(30)
+    assert states(store) == ["done"] * 400
+    assert sorted(edits.started) == sorted(ids)
+
+
 def test_stop_while_the_disk_is_full(store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that waits for the disk can be stopped; what could not be marked is found at the next start."""
     monkeypatch.setattr(batch_module, "_STORE_RETRY_SECONDS", 0.05)

@@ -209,6 +209,52 @@ def test_a_database_of_another_version_is_set_aside(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_database_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Nothing is set aside; what the earlier version did not know has its plain value."""
+    store = Store(tmp_path / "tasks.db")
+    ids = add(store, "a.png", "b.png")
+    store.finish(done(ids[0], 1))
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as earlier:
+        earlier.executescript("ALTER TABLE task DROP COLUMN judged; PRAGMA user_version=3;")
+    (tmp_path / "tasks.db.closed").unlink()
+    store = Store(tmp_path / "tasks.db")
+    assert store.problems == []
+    assert [(task.source_name, len(task.results), task.decided) for task in store.tasks(TaskMatch())] == [
+        ("a.png", 1, False), ("b.png", 0, False),
+    ]  # fmt: skip
+    assert store.judge(ids, True) == 2
+    store.close()
+
+
+def test_what_a_person_decided_lasts_until_there_is_more_to_decide(store: Store) -> None:
+    """A word, a tick or a drop decides about a task; new results wait for a decision again."""
+    said, ticked, untouched, bare = add(store, "a", "b", "c", "d")
+    for number, task_id in enumerate((said, ticked, untouched)):
+        store.finish(done(task_id, number))
+    (result,) = store.task(ticked).results
+    store.mark_result(ticked, result.id)
+    store.mark_result(ticked, result.id)
+    before = store.revision()
+    assert store.judge([said, "unknown"], True) == 1
+    assert store.judge([said], True) == 0
+    assert store.revision() > before
+
+    def filtered(only: TaskFilter) -> list[str]:
+        return store.ids(TaskMatch(only=frozenset({only})))
+
+    assert filtered(TaskFilter.DECIDED) == [said, ticked]
+    assert filtered(TaskFilter.UNDECIDED) == [untouched]
+    outline = store.outline(TaskMatch(), TaskSort.NAME, True)
+    assert (outline.ids, outline.undecided) == ([bare, untouched, ticked, said], [1])
+    store.finish(done(said, 0, 9))
+    assert filtered(TaskFilter.UNDECIDED) == [said, untouched]
+    store.judge([said], True)
+    store.finish(done(said, status=TaskStatus.FAILED))
+    store.judge([ticked], False)
+    assert filtered(TaskFilter.DECIDED) == [said]
+
+
 def test_a_folder_in_the_way_is_set_aside(tmp_path: Path) -> None:
     """What is in it stays, under another name."""
     (tmp_path / "tasks.db").mkdir()
@@ -270,7 +316,9 @@ def test_many_threads_write_at_once(store: Store) -> None:
         thread.join()
     assert store.counts()[TaskStatus.DONE] == 40
     assert {task.status for task in store.tasks(TaskMatch())} == {TaskStatus.DONE}
-    assert len({task.revision for task in store.tasks(TaskMatch())}) == 40
+    revisions = {task.revision for task in store.tasks(TaskMatch())}  # those that were written together share one
+    assert max(revisions) == store.revision()
+    assert all(task.result_count == len(task.results) == 1 for task in store.tasks(TaskMatch()))
 
 
 def test_a_file_closed_in_good_order_is_examined_only_when_something_wrote_to_it(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,12 +24,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
         yield made
 
 
-def remove(writer: sqlite3.Connection, number: int) -> int:
-    """Note one removal, and what the transaction has seen so far."""
-    if number < 0:
-        raise NotFound(Code.TASK_UNKNOWN, id=str(number))
-    writer.execute("INSERT INTO removed VALUES (?, ?)", (number, str(number)))
-    return int(writer.execute("SELECT count(*) FROM removed").fetchone()[0])
+def remove(writer: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
+    """Note removals, and what the transaction has seen so far."""
+    seen = []
+    for number in numbers:
+        if number < 0:
+            raise NotFound(Code.TASK_UNKNOWN, id=str(number))
+        writer.execute("INSERT INTO removed VALUES (?, ?)", (number, str(number)))
+        seen.append(int(writer.execute("SELECT count(*) FROM removed").fetchone()[0]))
+    return seen
 
 
 def crowd(database: Database, numbers: list[int]) -> list[int | Exception | None]:
@@ -43,7 +46,7 @@ def crowd(database: Database, numbers: list[int]) -> list[int | Exception | None
 
 
 def _ask(database: Database, number: int) -> int:
-    return database.together(lambda writer: remove(writer, number), durable=True)
+    return database.together(remove, number, durable=True)
 
 
 def test_changes_that_wait_are_committed_together(database: Database, tmp_path: Path) -> None:

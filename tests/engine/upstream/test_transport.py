@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -138,6 +139,26 @@ def test_connection_closed_while_idle_is_replaced(transport: Transport) -> None:
             assert call(transport, peer.url())[0] == 200
             assert peer.wait_for_none(5)
         assert peer.accepted == 3
+
+
+def test_many_connections_closed_while_idle_are_replaced(transport: Transport) -> None:
+    """However many kept connections were closed, no call fails for it, and each that is met is given up."""
+    together = threading.Barrier(16)
+
+    def talk(client: socket.socket) -> None:
+        if read_request(client):
+            if peer.accepted <= 16:
+                together.wait(10)
+            client.sendall(ok())
+
+    with Peer(talk) as peer, ThreadPoolExecutor(16) as pool:
+        first = [pool.submit(call, transport, peer.url()) for _ in range(16)]
+        assert {one.result() for one in first} == {(200, b"{}")}
+        assert peer.wait_for_none(5)
+        for _ in range(3):
+            assert call(transport, peer.url()) == (200, b"{}")
+            assert peer.wait_for_none(5)
+        assert peer.accepted == 19
 
 
 def closing_second(count: list[int], how: Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
