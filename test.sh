@@ -1,13 +1,14 @@
 #!/bin/sh
-# Checks everything: style, types, import rules, tests with coverage. Sets itself up, on Debian as root with the
-# system packages too. Arguments go to pytest, and then only pytest runs: ./test.sh tests/engine -k sse
+# Checks everything: style, types, import rules, quick benchmarks, all other tests with coverage. Sets itself up, on
+# Debian as root with the system packages too. Arguments go to pytest, and then only pytest runs, in one process:
+# ./test.sh tests/engine -k sse
 # CI=true: nothing may be skipped.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
 . scripts/find_python.sh
 
-packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium fonts-wqy-microhei xvfb xauth xdotool openbox'
+packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei xvfb xauth xdotool openbox'
 missing=
 if command -v dpkg-query >/dev/null 2>&1; then
     for package in $packages; do
@@ -48,9 +49,14 @@ check mypy
 echo "== lint-imports"
 PYTHONPATH=$root "$venv/bin/python" -c 'from importlinter.cli import lint_imports_command as run; run()' ||
     failed="$failed lint-imports"
+check pytest -q tests/bench # alone, since it compares times
 [ -z "$failed" ] || echo "== FAILED:$failed (see above)"
 
-"$venv/bin/python" -m pytest --cov --cov-report=term --cov-fail-under=80
+# As many processes as processors; a file's tests stay together, with what they share. Where a test hangs is told before
+# its time limit ends the run, since those processes have nowhere to print what the limit finds.
+"$venv/bin/python" -m pytest -n logical --maxprocesses=4 --max-worker-restart=0 --dist=loadfile \
+    --no-loadscope-reorder --ignore=tests/bench -o faulthandler_timeout=110 \
+    --cov --cov-report=term --cov-fail-under=80
 status=$?
 [ -z "$failed" ] || exit 1
 exit $status

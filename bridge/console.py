@@ -19,9 +19,10 @@ from bridge.preferences import Preferences
 from bridge.settings import Settings
 from engine.config import ApiConfig
 from engine.dataset.findings import FindingKind
+from engine.dataset.flush import Flusher
 from engine.dataset.notebook import Notebook
 from engine.dataset.preflight import Preflight
-from engine.errors import Busy, Code, Problem
+from engine.errors import Busy, Code, Problem, StorageFailed
 from engine.files import clear_way, storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
@@ -108,7 +109,9 @@ class Console:
             self._opened = opened.pop_all()
 
     def _open_sets(self, opened: contextlib.ExitStack) -> None:
-        """What training sets are made with."""
+        """What saves and training sets are made with."""
+        self.flusher = Flusher(self._not_on_disk)
+        opened.callback(self.flusher.close)
         self.notebook = Notebook(self.folder / "measures.db")
         opened.callback(self.notebook.close)
         self.preflight: tuple[int, Preflight] | None = None
@@ -131,8 +134,14 @@ class Console:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
+    def notify(self, problems: Sequence[Problem]) -> None:
+        """Tell the person what came up beside what they asked for."""
+        if problems:
+            self.notices += problems
+            self.settings_changed()  # pages then ask for the state, which has the notices
+
     def settings_changed(self) -> None:
-        """Configuration, presets or save rule are other ones now."""
+        """Configuration, presets, save rule or notices are other ones now."""
         self.settings_revision += 1
         self.changed()
 
@@ -155,7 +164,7 @@ class Console:
     def sweep(self, check: Callable[[], None] = lambda: None) -> int:
         """Look after the cached pictures: tell what is missing, remove those that no task names and that are old, or
         too many; how many. ``check`` is called often and may raise."""
-        self.notices += check_pictures(self.store, self.cache, check)
+        self.notify(check_pictures(self.store, self.cache, check))
         keep_all = was_damaged(self.folder / "tasks.db")  # files without a task may still be somebody's
 
         def keep(digest: str) -> bool:
@@ -170,6 +179,11 @@ class Console:
         )
         log.info("cache swept: %d files removed", removed)
         return removed
+
+    def _not_on_disk(self, failure: StorageFailed, files: Sequence[str]) -> None:
+        log.warning("%d saved files may not be on disk: %s", len(files), failure)
+        self.store.forget_saved(files)
+        self.notify([failure.problem])
 
     def _recover(self) -> Recovered:
         """Take in what arrived before an earlier program was killed."""

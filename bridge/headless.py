@@ -32,7 +32,7 @@ from bridge.views import Viewer, progress_view
 from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
-from engine.errors import Code, InvalidInput, Problem
+from engine.errors import Code, InvalidInput, Problem, StorageFailed
 from engine.models import FINISHED, TaskMatch, TaskStatus
 from engine.presets import PresetBook
 from engine.tasks.plan import asked, wish_key
@@ -139,10 +139,19 @@ class _Run:
                 self._console, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True
             )
             made = self._stopped.is_set() or self._make_sets()
+            made &= self._is_on_disk()
         code = self._exit_code(report, started)
         code = EXIT_FAILED if code == EXIT_DONE and not made else code
         self._tell_end(report, code)
         return code
+
+    def _is_on_disk(self) -> bool:
+        try:
+            self._console.flusher.wait()
+        except StorageFailed as failure:
+            self._tell_problems([failure.problem])
+            return False
+        return True
 
     def _make_sets(self) -> bool:
         order = self._order

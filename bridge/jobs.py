@@ -91,7 +91,7 @@ class Jobs:
 
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may stop the job while its thread starts it
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._state: JobState | None = None

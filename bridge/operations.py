@@ -51,6 +51,7 @@ _RESULT = _TASK + "/results/{result_id}"
 OPERATIONS: tuple[Operation, ...] = (
     Operation("get_state", "GET", "/api/state", looking.StateParams, StateView, looking.get_state),
     Operation("list_tasks", "GET", "/api/tasks", tasks.ListParams, tasks.TaskPage, tasks.list_tasks),
+    Operation("list_ids", "GET", "/api/tasks/ids", tasks.OutlineParams, tasks.OutlineAnswer, tasks.list_ids),
     Operation("inspect_path", "POST", "/api/tasks/inspect", run.StartParams, run.InspectAnswer, run.inspect_path),
     Operation("start_batch", "POST", "/api/tasks/start", run.StartParams, run.StartAnswer, run.start_batch),
     Operation("resume_tasks", "POST", "/api/tasks/resume", Nothing, run.ResumeAnswer, run.resume_tasks),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import queue
 import signal
 import socket
 import sys
 import threading
+import time
 import webbrowser
 from collections.abc import Callable, Iterator
 
@@ -24,6 +26,7 @@ from bridge.toolkits.choice import has_display
 
 EXIT_PORT_TAKEN = 2
 _BROWSER_SECONDS = 3.0
+_LOOK_SECONDS = 0.25
 _TAKEN = frozenset({errno.EADDRINUSE, 10048, 10013})  # Windows: in use; held exclusively
 log = logging.getLogger(__name__)
 Say = Callable[[str], None]
@@ -77,7 +80,11 @@ def serve(console: Console, server: Server, language: str, say: Say) -> int:
 
 
 class Ending:
-    """Like an Event, but safe to set from a signal handler: an Event's lock may be held by the code it interrupts."""
+    """Like an Event, but safe to set from a signal handler: an Event's lock may be held by the code it interrupts.
+
+    The wait looks up a few times a second: Python calls a handler only between two instructions, and a signal that
+    comes just before the wait sleeps, or on Windows at any time, does not wake it.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -86,14 +93,19 @@ class Ending:
         """It is time to end."""
         self._queue.put(None)
 
-    def wait(self, seconds: float | None = None) -> bool:
+    def wait(self, seconds: float = math.inf) -> bool:
         """Until it is time to end; False when so many seconds passed first."""
-        try:
-            self._queue.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        self._queue.put(None)
-        return True
+        end = time.monotonic() + seconds
+        while True:
+            left = end - time.monotonic()
+            try:
+                self._queue.get(timeout=min(max(left, 0), _LOOK_SECONDS))
+            except queue.Empty:
+                if left <= _LOOK_SECONDS:
+                    return False
+            else:
+                self._queue.put(None)
+                return True
 
 
 @contextlib.contextmanager

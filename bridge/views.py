@@ -88,6 +88,7 @@ class TaskView(msgspec.Struct, frozen=True):
     source_thumbnail_url: str
     result_count: int
     selected_count: int
+    decided: bool
     results: list[ResultView]
     live: LiveView | None = None
 
@@ -136,7 +137,8 @@ class JobView(msgspec.Struct, frozen=True):
 
 
 class StatusView(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the program as a whole, without tasks."""
+    """What is true of the program as a whole, without tasks. ``settings_revision`` grows with configuration, presets,
+    save rule and notices."""
 
     running: bool
     stop_requested: bool
@@ -146,6 +148,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     progress: ProgressView
     run: RunView
     job: JobView | None
+    settings_revision: int
 
 
 class SavePlanView(SaveRule, frozen=True):
@@ -172,11 +175,9 @@ class StateView(StatusView, frozen=True, kw_only=True):
 
 
 class ChangeView(StatusView, frozen=True, kw_only=True):
-    """Data of an event: what changed. ``settings_revision`` grows with configuration, presets and save rule;
-    ``looked_at``: files seen so far while a folder is looked through."""
+    """Data of an event: what changed. ``looked_at``: files seen so far while a folder is looked through."""
 
     revision: int
-    settings_revision: int
     version: str
     tasks: list[TaskView]
     removed: list[str]
@@ -229,6 +230,7 @@ class Viewer:
             source_thumbnail_url=f"{base}/source/thumbnail",
             result_count=task.result_count,
             selected_count=task.selected_count,
+            decided=task.decided,
             results=[result_view(result, self._found.get(result.id, ())) for result in task.results],
             live=live_view(task.id, live) if live else None,
         )

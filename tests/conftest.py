@@ -8,26 +8,41 @@ import subprocess
 import sys
 from collections.abc import Generator
 from functools import cache
+from pathlib import Path
 
 import pytest
 
+from tests.support.browser import CHROMIUM
+
+ROOT = Path(__file__).parent
+LONG = ("packaging", "test_start.py", "window", "webui")
+"""What takes longest. Processes that share the tests begin with it, so that none is left with it at the end."""
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
 
 @cache
 def _missing_for(marker: str) -> str:
     """What a marker's tests need and this machine lacks; empty when they can run."""
-    programs = {"browser": ("chromium",), "window": ("Xvfb", "xdotool")}.get(marker, ())
-    lacking = [name for name in programs if shutil.which(name) is None]
-    if marker == "window" and not lacking:
+    if marker == "browser":
+        return "" if CHROMIUM else "chromium-headless-shell"
+    lacking = [name for name in ("Xvfb", "xdotool") if shutil.which(name) is None]
+    if not lacking:
         code = "import gi; gi.require_version('WebKit2', '4.1')"
         if subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode:
             lacking.append("python3-gi with gir1.2-webkit2-4.1")
     return ", ".join(lacking)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what cannot run, saying what is missing."""
+def _turn(item: pytest.Item) -> int:
+    """Place in ``LONG`` of the folder or file that a test is in, or the number after."""
+    part = item.path.relative_to(ROOT).parts[0]
+    return LONG.index(part) if part in LONG else len(LONG)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what cannot run, saying what is missing; put what takes longest first where processes share the tests."""
+    if hasattr(config, "workerinput"):  # pytest-xdist's
+        items.sort(key=_turn)
     for item in items:
         for marker in ("browser", "window"):
             if item.get_closest_marker(marker) and (missing := _missing_for(marker)):

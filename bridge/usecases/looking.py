@@ -79,6 +79,7 @@ def get_state(console: Console, params: StateParams, caller: Caller) -> StateVie
         tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
     live = console.batch.live()
     return StateView(
+        settings_revision=console.settings_revision,  # before what it counts, so that no change is passed over
         **view.status(console.batch.info(), console.store.counts(), console.jobs.state),
         tasks=[view.task(task, live.get(task.id)) for task in tasks] if params.tasks else [],
         removed=changes.removed if params.since is not None else [],

@@ -225,6 +225,7 @@ def retry_task(console: Console, params: TaskId, caller: Caller) -> RetryAnswer:
 def retry_task_clear(console: Console, params: TaskId, caller: Caller) -> RetryClearAnswer:
     """Call the API again for one task; its earlier results are dropped first."""
     task = console.store.task(params.task_id)
+    console.flusher.wait()  # until a saved copy is on disk, ours is the only one
     console.batch.retry(task.id, _checked_config(console), before=lambda: drop_results(console, task.id))
     return RetryClearAnswer(task.id, single_retry_running=True, removed_old_results=len(task.results))
 
@@ -253,6 +254,8 @@ def ask_again(console: Console, ids: Sequence[str], *, clear: bool = False) -> i
         for task_id in going if clear else ():
             drop_results(console, task_id)
 
+    if clear:
+        console.flusher.wait()
     with _starting(console, beside_batch=True):
         return console.batch.enqueue(ids, _checked_config(console), drop)
 

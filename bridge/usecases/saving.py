@@ -165,6 +165,7 @@ def save_matching(
     folder = check_output(output_dir).absolute()
     report = save_all(_items(console, match, rule, folder if unsaved_only else None), rule, folder)
     console.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
+    console.flusher.begin(report.files, folder)
     console.changed()
     return report, folder
 

@@ -20,17 +20,29 @@ from engine.tasks.batch import MAX_SINGLE_RETRIES
 MAX_PAGE = 500
 
 
-class ListParams(msgspec.Struct, frozen=True):
-    """A page of the list. ``limit`` 1..500; ``desc`` turns the order round; the filter is that of `MatchParams`."""
+class OutlineParams(msgspec.Struct, frozen=True):
+    """A filtered, sorted list. ``desc`` turns the order round; the filter is that of `MatchParams`."""
 
-    offset: int = 0
-    limit: int = 100
     status: str = ""
     only: str = ""
     q: str = ""
     sort: str = "order"
     desc: bool = False
     finding: str = ""
+
+
+class ListParams(OutlineParams, frozen=True):
+    """A page of the list. ``limit`` 1..500."""
+
+    offset: int = 0
+    limit: int = 100
+
+
+class OutlineAnswer(msgspec.Struct, frozen=True):
+    """Ids in the order of the list; ``undecided``: places in it, from 0, of those that wait for a decision."""
+
+    ids: list[str]
+    undecided: list[int]
 
 
 class TaskPage(msgspec.Struct, frozen=True):
@@ -79,6 +91,8 @@ class BulkAction(StrEnum):
     RETRY = "retry"
     RETRY_CLEAR = "retry_clear"
     DELETE = "delete"
+    DECIDE = "decide"
+    UNDECIDE = "undecide"
 
 
 class BulkParams(msgspec.Struct, frozen=True):
@@ -133,6 +147,13 @@ def list_tasks(console: Console, params: ListParams, caller: Caller) -> TaskPage
     return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
 
 
+def list_ids(console: Console, params: OutlineParams, caller: Caller) -> OutlineAnswer:
+    """The whole task list as ids, filtered and sorted: for going through it while it changes."""
+    match = match_of(console, MatchParams(params.status, params.only, params.q, params.finding))
+    found = console.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
+    return OutlineAnswer(found.ids, found.undecided)
+
+
 def get_task(console: Console, params: TaskId, caller: Caller) -> OneTask:
     """One task with its results."""
     task = console.store.task(params.task_id)
@@ -178,6 +199,7 @@ def restore_result(console: Console, params: ResultId, caller: Caller) -> Ok:
 def delete_task(console: Console, params: TaskId, caller: Caller) -> TaskDeleted:
     """Delete a task with its results."""
     task = console.store.task(params.task_id)
+    console.flusher.wait()  # until a saved copy is on disk, ours is the only one
     if console.batch.running or console.batch.is_busy(task.id):
         raise Busy(Code.BATCH_RUNNING)
     return TaskDeleted(task.id, remove_files(console, console.store.remove([task.id])))
@@ -185,13 +207,14 @@ def delete_task(console: Console, params: TaskId, caller: Caller) -> TaskDeleted
 
 def clear_tasks(console: Console, _: Nothing, caller: Caller) -> Cleared:
     """Delete every task with its results."""
+    console.flusher.wait()
     if console.batch.running or console.batch.single_retries:
         raise Busy(Code.BATCH_RUNNING)
     return Cleared(remove_files(console, console.store.clear()))
 
 
 def bulk_tasks(console: Console, params: BulkParams, caller: Caller) -> BulkAnswer:
-    """Tick, drop, restore, retry or delete many tasks at once."""
+    """Tick, drop, restore, retry, delete or note as decided about many tasks at once."""
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
     action = one_of(BulkAction, "action", params.action)
@@ -205,6 +228,7 @@ def remove_files(console: Console, results: list[Result]) -> int:
 
 
 def _bulk_delete(console: Console, ids: list[str], _: Caller) -> int:
+    console.flusher.wait()
     if console.batch.running:
         raise Busy(Code.BATCH_RUNNING)
     ids = [task_id for task_id in ids if not console.batch.is_busy(task_id)]
@@ -236,6 +260,8 @@ _BULK: dict[BulkAction, Callable[[Console, list[str], Caller], int]] = {
     BulkAction.RETRY: _bulk_retry,
     BulkAction.RETRY_CLEAR: _bulk_retry_clear,
     BulkAction.DELETE: _bulk_delete,
+    BulkAction.DECIDE: lambda console, ids, _: console.store.judge(ids, True),
+    BulkAction.UNDECIDE: lambda console, ids, _: console.store.judge(ids, False),
 }
 
 

@@ -268,6 +268,13 @@ def test_bulk_acts_on_many(filled: Door) -> None:
     assert [task["result_count"] for task in filled.tasks()] == [2, 2, 2]
     assert bulk("delete", match={"q": "001"}) == 1
     assert filled.state()["task_count"] == 2
+    assert bulk("decide", task_ids=[filled.tasks()[0]["id"]]) == 1
+    listed = filled.tasks()
+    assert [task["decided"] for task in listed] == [True, False]
+    outline = filled.get("/api/tasks/ids?sort=name&desc=1")
+    assert outline == {"ids": [listed[1]["id"], listed[0]["id"]], "undecided": [0]}
+    assert filled.get("/api/tasks/ids?only=undecided")["ids"] == [listed[1]["id"]]
+    assert bulk("undecide", task_ids=[listed[0]["id"]]) == 1
     for body, field in (({"action": "tick"}, "task_ids"), ({"action": "paint", "match": {}}, "action")):
         assert filled.ask("POST", "/api/tasks/bulk", body).json()["field"] == field
 

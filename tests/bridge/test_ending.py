@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+
+import pytest
 
 from bridge.serve import Ending, ending_signals
 
@@ -26,6 +29,21 @@ def test_signals_that_fall_into_the_wait_are_not_lost() -> None:
             assert ended.wait(10)
             sender.join()
         assert ended.wait(0), "it stays set"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal masks")
+def test_a_signal_that_does_not_wake_the_wait_ends_it() -> None:
+    """The handler is due, but the sleeping main thread is not woken: as when the signal came just before it slept."""
+    ended = Ending()
+    with ending_signals(ended.set):
+        sender = threading.Thread(target=kill_after, args=(0.1,))
+        sender.start()  # may take the signal itself, since its mask is from before
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        try:
+            assert ended.wait(10)
+        finally:
+            sender.join()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def test_time_passes_without_an_end() -> None:

@@ -44,6 +44,8 @@ CASES = (
     Case("list_tasks", {"status": "nonsense"}, Code.FIELD_CHOICE),
     Case("list_tasks", {"finding": "any,blank"}),
     Case("list_tasks", {"finding": "nonsense"}, Code.FIELD_CHOICE),
+    Case("list_ids", {"status": "done,failed", "sort": "name", "desc": True}),
+    Case("list_ids", {"sort": "nonsense"}, Code.FIELD_CHOICE),
     Case("get_task", {"task_id": "{done}"}),
     Case("get_task", NOT_A_TASK, Code.TASK_UNKNOWN),
     Case("get_task_debug", {"task_id": "{failed}"}),

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import tomllib
 import zipfile
 from collections.abc import Callable
@@ -136,7 +137,10 @@ def _encoded(image: Image.Image) -> bytes:
 
 
 def load_diffsynth(folder: Path) -> list[Loaded]:
-    """Rows of a table; the columns named as file keys are paths below the base path, or lists of them."""
+    """Rows of a table; the columns named as file keys are paths below the base path, or lists of them.
+
+    The table is read in the encoding of the system, whichever that is: only ASCII is the same in all.
+    """
     arguments = (folder / "diffsynth_arguments.txt").read_text("utf-8").splitlines()[0]
     base, table = (
         Path(json.loads(one)) for one in re.findall(r'--dataset_(?:base|metadata)_path ("[^"]+")', arguments)
@@ -144,7 +148,7 @@ def load_diffsynth(folder: Path) -> list[Loaded]:
     keys = next(csv.reader([re.findall(r'--data_file_keys "([^"]+)"', arguments)[0]]))
     assert keys == ["image", "edit_image"]
     loaded = []
-    for row in json.loads(table.read_text("utf-8")):
+    for row in json.loads(table.read_text("ascii")):
         controls = row["edit_image"] if isinstance(row["edit_image"], list) else [row["edit_image"]]
         loaded.append(
             Loaded(
@@ -156,17 +160,25 @@ def load_diffsynth(folder: Path) -> list[Loaded]:
     return loaded
 
 
-def load_simpletuner(folder: Path) -> list[Loaded]:
-    """An image set with its conditioning sets, whose files have the very same names."""
+def load_simpletuner(folder: Path, *, trained: bool = True) -> list[Loaded]:
+    """An image set with its conditioning sets, whose files have the very same names.
+
+    Conditioning sets are connected to image sets only, not to eval sets; one of probability 0 is not trained on. Of
+    several, one is taken by chance unless all are asked for.
+    """
     backends = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
+    arguments = shlex.split((folder / "simpletuner_arguments.txt").read_text("utf-8"))
+    assert arguments[:2] == ["--data_backend_config", (folder / "multidatabackend.json").as_posix()]
     by_id = {backend["id"]: backend for backend in backends}
+    assert {one["dataset_type"] for one in backends} == {"image", "conditioning", "text_embeds"}
     loaded = []
     for backend in backends:
-        if backend["dataset_type"] != "image":
+        if backend["dataset_type"] != "image" or (backend.get("probability", 1) > 0) is not trained:
             continue
         assert backend["caption_strategy"] == "textfile"
         references = [by_id[name] for name in backend["conditioning_data"]]
         assert {one["conditioning_type"] for one in references} == {"reference_strict"}
+        assert arguments[2:] == (["--conditioning_multidataset_sampling", "combined"] if len(references) > 1 else [])
         for path in _pictures(Path(backend["instance_data_dir"])):
             controls = tuple((Path(one["instance_data_dir"]) / path.name).read_bytes() for one in references)
             loaded.append(Loaded(path.read_bytes(), controls, path.with_suffix(".txt").read_text("utf-8")))
