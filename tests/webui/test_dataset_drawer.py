@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from engine.config import ApiMode
 from tests.bench import edits
@@ -62,7 +62,7 @@ def test_from_findings_to_a_set(site: Site, page: Page, tmp_path: Path, seen: Se
     until(lambda: finding.count() == 1)
     finding.get_by_text("px").wait_for()
     assert "002_start.jpg" in (finding.text_content() or "")
-    assert finding.locator(".cut").bounding_box()
+    until(lambda: finding.locator(".cut").bounding_box())
     pictures = finding.locator("img")
     pictures.last.scroll_into_view_if_needed()
     page.wait_for_function("[...document.querySelectorAll('.finding img')].every((one) => one.naturalWidth > 0)")
@@ -114,7 +114,7 @@ def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
     filters.click()
     menu = page.locator(".menu")
     menu.get_by_text("Check pairs").wait_for()
-    assert menu.get_by_role("menuitemcheckbox").count() == 10  # nothing was looked for yet
+    assert menu.get_by_role("menuitemcheckbox").count() == 12  # states and properties: nothing was looked for yet
     menu.get_by_text("Check pairs").click()
     drawer = page.get_by_role("dialog", name="Training set")
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
@@ -129,7 +129,7 @@ def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
 
     filters.click()
     menu.get_by_text("Check pairs again").wait_for()
-    counts = {shown(one) for one in menu.get_by_role("menuitemcheckbox").all()[10:]}
+    counts = {shown(one) for one in menu.get_by_role("menuitemcheckbox").all()[12:]}
     assert counts == {"Any finding 2", "Shifted 1", "Little in common with the source 1"}
     assert menu.get_by_role("menuitemcheckbox", name="Shifted").get_attribute("aria-checked") == "true"
     menu.get_by_text("Any finding").click()
@@ -146,6 +146,33 @@ def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
     found = page.evaluate("""async () => (await axe.run({ resultTypes: ['violations'] })).violations
       .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target}`))""")
     assert found == []
+
+
+def test_the_kind_chosen_last_is_shown(site: Site, page: Page) -> None:
+    """Another kind chosen while the first is still asked for is the one that is shown, whichever answer comes last."""
+    open_page(page, site)
+    page.get_by_role("button", name="Training set").click()
+    drawer = page.get_by_role("dialog", name="Training set")
+    drawer.get_by_role("button", name="Check pairs").click()
+    drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
+    until(lambda: drawer.locator(".finding").count() == 2)
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        held.append(route)
+
+    page.route("**/api/dataset/findings?*", hold_the_first)
+    drawer.locator(".kinds .chip", has_text="shifted").click()
+    until(lambda: page.evaluate("true") and bool(held))
+    drawer.locator(".kinds .chip", has_text="little in common").click()
+    until(lambda: drawer.locator(".finding").count() == 1)
+    assert "003_start.jpg" in shown(drawer.locator(".findings"))
+    with page.expect_response(lambda response: "shifted" in response.url):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    assert "003_start.jpg" in shown(drawer.locator(".findings"))
 
 
 def test_kinds_can_be_allowed(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:

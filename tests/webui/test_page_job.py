@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
+from engine.config import ApiConfig
 from engine.models import Task, TaskMatch
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.webui.driver import Seen, Site, choose_menu, open_page, picture, running, shown, until
@@ -203,6 +204,28 @@ def test_presets(site: Site, page: Page, tmp_path: Path) -> None:
     file.write_text("{no", "utf-8")
     page.set_input_files("input[type=file]", str(file))
     page.wait_for_selector(".toast.error >> text=not a valid JSON")
+
+
+def test_preset_deeds_wait_their_turn(site: Site, page: Page) -> None:
+    """A preset chosen while another is still being applied is applied as well, after it."""
+    for name in ("first", "second"):
+        site.console.presets.put(name, ApiConfig(api_url=f"http://127.0.0.1:9/{name}", model_name=name))
+    open_page(page, site)
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        held.append(route)
+
+    page.route("**/api/presets/apply", hold_the_first)
+    page.select_option("#preset", "preset:first")
+    until(lambda: page.evaluate("true") and bool(held))
+    page.select_option("#preset", "preset:second")
+    held[0].continue_()
+    page.wait_for_selector(".toast >> text=second")
+    until(lambda: page.input_value("#field-model_name") == "second")
+    assert page.input_value("#preset") == "preset:second"
 
 
 def test_connection_test_spends_nothing(site: Site, page: Page, fake: FakeUpstream) -> None:

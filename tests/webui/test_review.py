@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import APIResponse, Page, Route
 
 from engine.models import TaskMatch
 from tests.webui.driver import Note, Seed, Site, box, open_page, picture, running, seed, shown, until
@@ -125,9 +125,57 @@ def test_many_steps_back(site: Site, page: Page) -> None:
         page.keyboard.press("z")
     until(lambda: decisions(site) == start)
     until(lambda: place(page) == "1 / 100")
+    assert page.locator(".toast").count() == 1, "steps back take one notice's room, and cover no button"
+    notice = box(page.locator(".toast"))
+    assert notice["y"] + notice["height"] <= box(page.locator(".review-deeds"))["y"]
     for _ in range(12):
         page.keyboard.press("y")
     until(lambda: decisions(site) == judged)
+
+
+HOLD = """(() => {
+  const Prompt = window.EventSource;
+  window.held = [];
+  window.EventSource = class extends Prompt {
+    addEventListener(kind, take) {
+      super.addEventListener(kind, kind === 'change' ? (event) => window.held.push(() => take(event)) : take);
+    }
+  };
+})()"""
+
+
+def test_late_events_mislead_no_step(site: Site, page: Page) -> None:
+    """An event that tells of a step after the next one was made, as on a busy machine, does not turn a key around."""
+    page.add_init_script(HOLD)
+    review(page, site)
+    for first, then in (("t", "zy"), ("t", "tt"), ("x", "zy"), ("x", "xx")):
+        before = decisions(site)
+        page.keyboard.press(first)
+        until(lambda before=before: decisions(site) != before)  # type: ignore[misc] # bound in this round
+        until(lambda: page.evaluate("held.length") > 0)
+        after = decisions(site)
+        page.keyboard.press(then[0])
+        until(lambda before=before: decisions(site) == before)  # type: ignore[misc] # the same
+        page.wait_for_timeout(200)
+        page.evaluate("held.shift()()")
+        page.keyboard.press(then[1])
+        until(lambda after=after: decisions(site) == after, why=first + then)  # type: ignore[misc] # the same
+        page.evaluate("held.splice(0).forEach((tell) => tell())")
+
+
+def test_what_another_window_does_after_a_key_is_shown(site: Site, page: Page) -> None:
+    """A change that is told of while the page still asks how its own key went is not hidden by that key."""
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/api/tasks/t0", lambda route: held.append((route, route.fetch())))
+    review(page, site)
+    page.keyboard.press("t")
+    page.wait_for_selector(".strip-tile.current:not(.ticked)")
+    until(lambda: page.evaluate("1") and held)
+    site.console.store.mark_result("t0", "r0-0", selected=True)
+    page.wait_for_timeout(800)  # until the event is there
+    for route, answer in held:
+        route.fulfill(response=answer)
+    page.wait_for_selector(".strip-tile.current.ticked")
 
 
 def test_keys_pressed_fast_keep_their_order(site: Site, page: Page) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Dialog, Page
+from playwright.sync_api import Browser, Dialog, Page, Route
 
+from engine.errors import Code, Problem
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.webui.driver import Seed, Seen, Site, choose_menu, open_page, picture, running, seed, shown, until, watch
 
@@ -19,6 +20,11 @@ HOSTILE = [
     "<img src=x onerror=alert(1)><b>bold</b> \"q\" & 'a'.png",
     "\u202egnp.exe.png",
 ]
+GONE = [
+    "ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_INCOMPLETE_CHUNKED",
+    "ERR_CONTENT_LENGTH_MISMATCH",
+]  # fmt: skip
+"""What Chromium logs of requests that were under way when the server left."""
 ERROR = json.dumps({"code": "upstream_status", "params": {"status": 500, "message": "<script>alert(2)</script>"}})
 
 
@@ -28,6 +34,23 @@ def site(tmp_path: Path) -> Iterator[Site]:
     seed(tmp_path / "data", [Seed(f"p{n}.png") for n in range(3)])
     with running(tmp_path / "data") as site:
         yield site
+
+
+def test_what_comes_up_is_told_when_it_comes_up(site: Site, page: Page) -> None:
+    """A problem beside the work is shown once: before the page listens, while it does, and when it is opened later."""
+    held: list[Route] = []
+    page.route("**/api/events*", lambda route: held.append(route) if not held else route.continue_())
+    open_page(page, site)
+    until(lambda: page.evaluate("true") and bool(held))
+    for number in (1, 2):
+        site.console.notify([Problem(Code.STORAGE_FAILED, {"path": f"/out/{number}.png", "reason": "I/O error"})])
+        if number == 1:
+            held[0].continue_()
+        page.wait_for_selector(f".toast.error >> text={number}.png")
+    site.console.settings_changed()
+    page.reload()
+    page.wait_for_selector(".toast.error >> text=2.png")
+    assert page.locator(".toast.error").count() == 2
 
 
 def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
@@ -121,7 +144,7 @@ def test_picture_that_does_not_load_says_why(tmp_path: Path, page: Page, seen: S
 
 def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
     """A banner says so; what was typed stays; after the return the page is in step again."""
-    seen.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    seen.allowed += GONE
     open_page(page, site)
     page.fill("#field-model_name", "typed before")
     port = site.stop_serving()
@@ -137,9 +160,43 @@ def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
     assert page.input_value("#field-user_prompt") == "typed meanwhile"
 
 
+def test_server_gone_while_one_reviews(site: Site, page: Page, seen: Seen) -> None:
+    """The review covers the page, and says itself that the program is gone; a key then changes nothing."""
+    seen.allowed += GONE
+    open_page(page, site)
+    page.locator("#card-0 .tile.source .picture").click()
+    page.wait_for_selector(".review .layer img")
+    port = site.stop_serving()
+    page.wait_for_selector(".review .banner.bad")
+    page.keyboard.press("x")
+    until(lambda: page.locator(".review .strip-tile.current.dropped").count() == 0)
+    assert page.locator(".banner").count() == 1
+    site.serve_again(port)
+    until(lambda: page.locator(".banner").count() == 0, seconds=20)
+    page.keyboard.press("x")
+    page.wait_for_selector(".review .strip-tile.current.dropped")
+
+
+def test_server_that_leaves_while_the_page_starts(site: Site, page: Page, seen: Seen) -> None:
+    """Whichever call of the page's start the server leaves unanswered is made again, and the page is whole."""
+    seen.allowed.append("ERR_CONNECTION_RESET")
+    cut: list[str] = []
+
+    def reset(route: Route) -> None:
+        cut.append(route.request.url)
+        route.abort("connectionreset")
+
+    for path in ("state*", "ui", "messages/en", "save/rules", "templates"):
+        page.route(f"**/api/{path}", reset, times=1)
+    open_page(page, site)
+    until(lambda: page.locator("optgroup[label='Starting points'] option").count() > 0)
+    assert page.input_value("#field-filename_template") != ""
+    assert len(cut) == 5
+
+
 def test_stale_page_reloads_itself(site: Site, page: Page, seen: Seen) -> None:
     """A page of an older version loads itself anew when the program has been replaced."""
-    seen.allowed += ["ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    seen.allowed += GONE
     open_page(page, site)
     port = site.stop_serving()
     site.console.version = "99.0"

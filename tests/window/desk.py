@@ -74,9 +74,14 @@ class Desk:
         """Press keys one after the other, in the window that has the focus."""
         self.xdotool("key", "--delay", 30, *names)
 
-    def click(self, window: str, x: float, y: float, times: int = 1) -> None:
+    def click(self, window: str, x: float, y: float) -> None:
         """Click at a place counted from the window's corner."""
-        self.xdotool("mousemove", "--window", window, int(x), int(y), "click", "--repeat", times, 1)
+        self.xdotool("mousemove", "--window", window, int(x), int(y), "click", 1)
+
+    def sweep(self, window: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Select what lies between two places. Its steps need not be close in time, as those of a double click must."""
+        first, last = (("mousemove", "--window", window, int(x), int(y)) for x, y in (start, end))
+        self.xdotool(*first, "mousedown", 1, *last, "mouseup", 1)
 
     def drag(self, source: str, target: str, x: float, y: float) -> None:
         """From the middle of a window to a place in another; toolkits want to see the pointer on its way."""

@@ -180,8 +180,17 @@ export const testConfig = () => deed('test', async () => {
   }
 });
 
+let presetTurn = Promise.resolve();
+
+/** Does a deed on presets once those before it are done: each asks for something else, so none may be dropped. */
+function presetDeed(work) {
+  const done = presetTurn.then(() => deed('preset', work));
+  presetTurn = done.catch(() => {}); // what went wrong is told by `done`
+  return done;
+}
+
 /** Takes a preset as the current configuration; what the form held can be brought back. */
-export const applyPreset = (name) => deed('preset', async () => {
+export const applyPreset = (name) => presetDeed(async () => {
   const before = isDirty() ? store.form.peek() : null;
   await call('apply_preset', { name });
   await refresh();
@@ -201,7 +210,7 @@ export function applyTemplate(template) {
   toast(t('page.preset.filled', { name: template.name }), { action: { label: t('page.undo'), run: () => { store.form.value = before; } } });
 }
 
-export const savePreset = (name) => deed('preset', async () => {
+export const savePreset = (name) => presetDeed(async () => {
   const config = formConfig();
   if (!config) return;
   await call('save_preset', { name, config });
@@ -210,7 +219,7 @@ export const savePreset = (name) => deed('preset', async () => {
   toast(t('page.preset.saved', { name }));
 });
 
-export const deletePreset = (name) => deed('preset', async () => {
+export const deletePreset = (name) => presetDeed(async () => {
   if (!(await ask({ title: t('page.preset.deleteTitle', { name }), lines: [t('page.preset.deleteLoss')], confirm: t('page.delete.do'), danger: true }))) return;
   await call('delete_preset', { name });
   if (store.presetName.peek() === name) store.presetName.value = '';
@@ -218,7 +227,7 @@ export const deletePreset = (name) => deed('preset', async () => {
 });
 
 /** Reads a file of presets that the person chose. */
-export const importPresets = (file) => deed('preset', async () => {
+export const importPresets = (file) => presetDeed(async () => {
   let content;
   try {
     content = JSON.parse(await file.text());

@@ -3,6 +3,7 @@
 const OPERATIONS = {
   get_state: ['GET', '/api/state'],
   list_tasks: ['GET', '/api/tasks'],
+  list_ids: ['GET', '/api/tasks/ids'],
   get_task: ['GET', '/api/tasks/{task_id}'],
   get_task_debug: ['GET', '/api/tasks/{task_id}/debug'],
   inspect_path: ['POST', '/api/tasks/inspect'],
@@ -121,14 +122,12 @@ async function callHttp(name, params, signal) {
     request.headers['X-Requested-With'] = 'image-batch-console';
     request.body = JSON.stringify(rest);
   }
-  let answer;
   try {
-    answer = await fetch(method === 'GET' ? path + query(rest) : path, request);
+    return await readAnswer(await fetch(method === 'GET' ? path + query(rest) : path, request));
   } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    throw new ApiError({ code: 'server_gone', message: '' });
+    if (!(error instanceof TypeError)) throw error;
+    throw new ApiError({ code: 'server_gone', message: '' }); // before the answer or in the middle of it
   }
-  return readAnswer(answer);
 }
 
 /** Why a picture did not load, in words; asks for it once more. */

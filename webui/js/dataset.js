@@ -87,8 +87,12 @@ export function defaultReport() {
   return folder ? `${folder.replace(/[\\/]+$/, '')}/${store.setForm.value.name || 'set'}-report.html` : '';
 }
 
+/** Shows the findings of the chosen kind; an answer that comes after another kind was chosen is left aside. */
 export async function loadFindings() {
-  store.findings.value = await call('list_findings', { kind: store.findingKind.peek(), limit: SHOWN });
+  const kind = store.findingKind.peek();
+  const found = await call('list_findings', { kind, limit: SHOWN });
+  if (kind !== store.findingKind.peek()) return;
+  store.findings.value = found;
   store.foundTasks.value = store.findings.peek().at ? store.findings.peek().tasks : null;
 }
 
@@ -113,7 +117,7 @@ export function showInList(kind) {
 
 export function showKind(kind) {
   store.findingKind.value = kind;
-  return deed('dataset findings', loadFindings);
+  return loadFindings().catch(toastError);
 }
 
 /** Unticks the results of these findings, so that neither a set nor a save takes them. */

@@ -3,7 +3,6 @@ import { call } from './api.js';
 import { t } from './i18n.js';
 import { clearSelection, match, range } from './list.js';
 import { ask } from './notices.js';
-import { markReviewed } from './settings.js';
 import * as store from './store.js';
 import { perform } from './undo.js';
 
@@ -12,71 +11,60 @@ const REMEMBER = 5000; // tasks whose state is kept for undo
 /** Results that count, each with its number as a person sees it. */
 export const kept = (task) => task.results.filter((result) => !result.deleted);
 
-/** True where a person has decided about this task. */
-export function decided(task) {
-  if (typeof task.decided === 'boolean') return task.decided || store.reviewed.value.has(task.id);
-  return store.reviewed.value.has(task.id) || task.results.some((result) => result.deleted || !result.selected);
-}
-
-function apply(taskId, resultId, change) {
-  const known = store.taskSignal(taskId);
-  if (!known) return;
-  const results = known.peek().results.map((result) => (result.id === resultId ? { ...result, ...change } : result));
-  const live = results.filter((result) => !result.deleted);
-  known.value = { ...known.peek(), results, result_count: live.length, selected_count: live.filter((one) => one.selected).length };
-}
-
 const last = new Map(); // result id → the call under way: one after the other, so that the last wish wins
-const wishes = new Map(); // result id → what it will be once those calls are through
 
-function inTurn(resultId, work) {
+function inTurn(taskId, resultId, work) {
   const turn = (last.get(resultId) ?? Promise.resolve()).catch(() => undefined).then(work);
   last.set(resultId, turn);
-  const done = () => {
-    if (last.get(resultId) !== turn) return;
+  const done = async () => {
+    const isLast = () => last.get(resultId) === turn;
+    if (isLast()) await readAgain(taskId); // events may still tell of earlier wishes: the task as it is comes before them
+    if (!isLast()) return;
     last.delete(resultId);
-    wishes.delete(resultId);
+    store.wish(taskId, resultId, null);
   };
   turn.then(done, done);
   return turn;
 }
 
-/** A result as the last wish will leave it: what is drawn, and what the program says, may be a moment older. */
-function asWished(taskId, result) {
-  const now = store.taskSignal(taskId)?.peek().results.find((one) => one.id === result.id) ?? result;
-  return { ...now, ...wishes.get(result.id) };
+async function readAgain(taskId) {
+  try {
+    const { task } = await call('get_task', { task_id: taskId });
+    if (store.taskSignal(taskId)) store.putTask(task);
+  } catch {
+    // gone, or the server is: the events tell
+  }
 }
 
-async function wish(taskId, resultId, change, before, work) {
-  wishes.set(resultId, { ...wishes.get(resultId), ...change });
-  apply(taskId, resultId, change);
+/** A result as the last wish leaves it: what is drawn, and so what the key was pressed on, may be a moment older. */
+const now = (taskId, result) => store.taskSignal(taskId)?.peek().results.find((one) => one.id === result.id) ?? result;
+
+async function wish(taskId, resultId, change, work) {
+  store.wish(taskId, resultId, change);
   try {
-    await inTurn(resultId, work);
+    await inTurn(taskId, resultId, work);
   } catch (error) {
-    wishes.delete(resultId);
-    apply(taskId, resultId, before);
+    store.wish(taskId, resultId, null);
     throw error;
   }
 }
 
 async function setTicked(taskId, resultId, selected) {
-  if (asWished(taskId, { id: resultId }).selected === selected) return;
   const ids = { task_id: taskId, result_id: resultId };
-  await wish(taskId, resultId, { selected }, { selected: !selected }, async () => {
+  await wish(taskId, resultId, { selected }, async () => {
     const answer = await call('toggle_result', ids);
-    if (answer.selected !== selected) await call('toggle_result', ids); // somebody else was faster
+    if (answer.selected !== selected) await call('toggle_result', ids); // it was so already: somebody else was faster
   });
 }
 
 async function setDropped(taskId, resultId, deleted) {
   const ids = { task_id: taskId, result_id: resultId };
-  await wish(taskId, resultId, { deleted }, { deleted: !deleted }, () => call(deleted ? 'delete_result' : 'restore_result', ids));
+  await wish(taskId, resultId, { deleted }, () => call(deleted ? 'delete_result' : 'restore_result', ids));
 }
 
 /** Ticks or unticks one result. */
 export function toggle(task, result) {
-  const want = !asWished(task.id, result).selected;
-  markReviewed(task.id);
+  const want = !now(task.id, result).selected;
   return perform({
     label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
     redo: () => setTicked(task.id, result.id, want),
@@ -86,8 +74,7 @@ export function toggle(task, result) {
 
 /** Drops one result, or takes a dropped one back. */
 export function drop(task, result) {
-  const want = !asWished(task.id, result).deleted;
-  markReviewed(task.id);
+  const want = !now(task.id, result).deleted;
   return perform({
     label: t(want ? 'page.step.drop' : 'page.step.restore', { name: task.source_name }),
     redo: () => setDropped(task.id, result.id, want),
@@ -97,14 +84,21 @@ export function drop(task, result) {
 
 /** Ticks or unticks all results of one task. */
 export function toggleAll(task) {
-  const before = kept(task).map((result) => [result.id, asWished(task.id, result).selected]);
-  const want = !before.every(([, selected]) => selected);
-  markReviewed(task.id);
+  const results = kept(task).map((result) => now(task.id, result));
+  const want = !results.every((result) => result.selected);
+  const turned = results.filter((result) => result.selected !== want);
   return perform({
     label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
-    redo: () => Promise.all(before.map(([id]) => setTicked(task.id, id, want))),
-    undo: () => Promise.all(before.map(([id, selected]) => setTicked(task.id, id, selected))),
+    redo: () => Promise.all(turned.map((result) => setTicked(task.id, result.id, want))),
+    undo: () => Promise.all(turned.map((result) => setTicked(task.id, result.id, !want))),
   });
+}
+
+/** Notes that a task's results are good as they are, or takes that back. */
+export async function setDecided(taskId, decided) {
+  const known = store.taskSignal(taskId);
+  if (known) known.value = { ...known.peek(), decided };
+  await call('bulk_tasks', { action: decided ? 'decide' : 'undecide', task_ids: [taskId] });
 }
 
 /** What is selected, as bulk operations take it. */
@@ -118,7 +112,7 @@ async function selectedTasks() {
   return Promise.all(ids.map(async (id) => store.taskSignal(id)?.peek() ?? (await call('get_task', { task_id: id })).task));
 }
 
-/** Ticks, unticks, drops or restores all results of what is selected. */
+/** Ticks, unticks, drops or restores all results of what is selected, or notes it as decided about. */
 export async function bulkDecide(action) {
   const count = store.selectionCount.peek();
   const where = target();
@@ -130,7 +124,9 @@ export async function bulkDecide(action) {
     await redo();
     return;
   }
-  await perform({ label: t(`page.step.bulk.${action}`, { count }), redo, undo: () => putBack(before) });
+  const waiting = before.filter((task) => !task.decided).map((task) => task.id);
+  const undo = action === 'decide' ? () => call('bulk_tasks', { action: 'undecide', task_ids: waiting }) : () => putBack(before);
+  await perform({ label: t(`page.step.bulk.${action}`, { count }), redo, undo });
 }
 
 /** Brings many tasks' results back to how they were: whole tasks in bulk, mixed ones result by result. */

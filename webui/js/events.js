@@ -1,7 +1,9 @@
 // Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
 import { batch } from '@preact/signals';
 import { call, EVENTS_URL } from './api.js';
+import { problemText } from './i18n.js';
 import { catchUp, growSlots, reload } from './list.js';
+import { toast } from './notices.js';
 import { closeReview } from './reviewing.js';
 import * as store from './store.js';
 
@@ -10,7 +12,8 @@ const RETRY = 2000; // ms
 let source = null;
 let retryTimer = 0;
 let revision = 0;
-let settings = null; // revision of configuration, presets and save rule
+let told = 0; // notices shown
+let settings = null; // revision of what `takeState` holds beside the figures
 
 /** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
 export function connect(onFinished) {
@@ -53,9 +56,18 @@ export function takeFigures(data) {
 export function takeState(data) {
   takeFigures(data);
   revision = data.revision ?? revision;
+  settings = data.settings_revision ?? settings;
   if ('demo' in data) store.demo.value = data.demo;
   if (data.current_config) store.config.value = data.current_config;
   if (data.presets) store.presets.value = data.presets;
+  if (data.notices) tellNotices(data.notices);
+}
+
+/** Shows what came up beside what was asked for, each once. */
+function tellNotices(notices) {
+  if (notices.length < told) told = 0; // of a server that was started anew
+  for (const notice of notices.slice(told)) toast(problemText(notice), { kind: 'error' });
+  told = notices.length;
 }
 
 function takeSnapshot(data) {
@@ -63,8 +75,9 @@ function takeSnapshot(data) {
     location.reload();
     return;
   }
-  settings = data.settings_revision;
-  const missed = store.connection.peek() === 'lost' || (data.revision ?? 0) > revision;
+  const lost = store.connection.peek() === 'lost';
+  const missed = lost || (data.revision ?? 0) > revision;
+  if (lost || data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
   batch(() => {
     store.connection.value = 'open';
     takeState(data);
@@ -75,11 +88,11 @@ function takeSnapshot(data) {
 
 function takeChange(data, onFinished) {
   const wasRunning = store.running.peek();
-  if (settings !== null && data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
-  settings = data.settings_revision;
+  if (data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
   batch(() => {
     takeFigures(data);
     revision = data.revision;
+    settings = data.settings_revision;
     if (data.live) store.live.value = data.live;
     if (data.current_config || data.presets) takeState({ ...data, demo: store.demo.peek() });
     if (!data.reset) takeTasks(data);

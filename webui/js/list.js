@@ -204,6 +204,18 @@ export async function taskAt(index) {
   return id ? fresh(id) : null;
 }
 
+/** The whole list as it is now: {ids, undecided: places of those that wait for a decision}. */
+export function outline() {
+  const { sort, desc } = store.filter.peek();
+  return call('list_ids', { ...match(), sort, desc: desc ? 1 : 0 });
+}
+
+/** Forgets a task that was fetched by its id, unless the list shows it. */
+export function release(id) {
+  for (const ids of store.pages.peek().values()) if (ids.includes(id)) return;
+  store.tasks.delete(id);
+}
+
 /** A task by its id, fetched where it is not loaded; null where it is gone. */
 export async function fresh(id) {
   const known = store.taskSignal(id);

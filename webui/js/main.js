@@ -4,11 +4,10 @@ import { render } from 'preact';
 import { call, openDoor } from './api.js';
 import { connect, refresh, restWhenHidden, takeState } from './events.js';
 import { html, loadIcons } from './html.js';
-import { nearest, problemText, setLanguage } from './i18n.js';
+import { nearest, setLanguage } from './i18n.js';
 import { startJobs } from './dataset.js';
 import { startKeys } from './keys.js';
 import { reload } from './list.js';
-import { toast } from './notices.js';
 import { fillForm, remember, startRemembering, startTheme } from './settings.js';
 import { startSignals, runFinished } from './signals.js';
 import { startRule } from './rule.js';
@@ -20,11 +19,11 @@ import { startWindow } from './window.js';
 
 const RETRY = 1500; // ms
 
-/** Asks until the program answers: it may still be starting. */
-async function patiently(name, params) {
+/** Asks until the program answers: it may still be starting, or just be starting anew. */
+async function patiently(ask) {
   for (;;) {
     try {
-      return await call(name, params);
+      return await ask();
     } catch (error) {
       if (error.code !== 'server_gone') throw error;
       await new Promise((done) => setTimeout(done, RETRY));
@@ -34,13 +33,14 @@ async function patiently(name, params) {
 
 async function boot() {
   await openDoor();
-  const waiting = [patiently('get_state', { tasks: 0 }), patiently('describe_config'), loadIcons()];
-  const settings = (await patiently('get_ui')).settings ?? {};
+  const sure = (name, params) => patiently(() => call(name, params));
+  const waiting = [sure('get_state', { tasks: 0 }), sure('describe_config'), loadIcons()];
+  const settings = (await sure('get_ui')).settings ?? {};
   const list = (remember(settings), reload());
   const [state, { fields }] = await Promise.all(waiting);
   if (!store.outputDir.peek()) store.outputDir.value = state.save_rule?.output_dir ?? '';
   startTheme();
-  await setLanguage(nearest(settings.language ?? state.language ?? navigator.language));
+  await patiently(() => setLanguage(nearest(settings.language ?? state.language ?? navigator.language)));
   await list;
   batch(() => {
     store.schema.value = fields;
@@ -51,21 +51,18 @@ async function boot() {
   render(html`<${App} />`, document.getElementById('app'));
   connect(runFinished);
   restWhenHidden(runFinished);
-  for (const notice of state.notices ?? []) toast(problemText(notice), { kind: 'error' });
   startSignals();
   startJobs();
   startKeys();
   startWindow();
   startRemembering();
   startInspecting();
-  await Promise.all([startRule(state.save_rule), loadTemplates()]);
+  const [rules, { templates }] = await Promise.all([sure('list_save_rules'), sure('list_templates')]);
+  startRule(rules, state.save_rule);
+  store.templates.value = templates;
   if (!store.inputPath.peek() && state.sample_path) store.inputPath.value = state.sample_path;
   if (store.inputPath.peek()) enterPath(store.inputPath.peek(), { now: true });
   addEventListener('focus', () => refresh().catch(() => undefined)); // the stream says when the server is gone
-}
-
-async function loadTemplates() {
-  store.templates.value = (await call('list_templates')).templates;
 }
 
 boot().catch((error) => {

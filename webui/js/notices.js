@@ -5,10 +5,11 @@ import * as store from './store.js';
 const STAYS = 6000; // ms
 let nextId = 1;
 
-/** Shows a notice; `action` = {label, run} adds a button. Errors stay until they are closed. */
-export function toast(text, { kind = 'info', action = null } = {}) {
+/** Shows a notice; `action` = {label, run} adds a button; one of the same `topic` gives way. Errors stay until closed. */
+export function toast(text, { kind = 'info', action = null, topic = null } = {}) {
   const id = nextId++;
-  store.toasts.value = [...store.toasts.peek().slice(-3), { id, text, kind, action }];
+  const others = store.toasts.peek().filter((one) => !topic || one.topic !== topic);
+  store.toasts.value = [...others.slice(-3), { id, text, kind, action, topic }];
   if (kind !== 'error') setTimeout(() => dismiss(id), action ? STAYS * 2 : STAYS);
   return id;
 }

@@ -9,9 +9,8 @@ const AFTER = 350; // ms
 const EXAMPLES = 4;
 const FIELDS = ['filename_template', 'replace_from', 'replace_to', 'create_txt', 'txt_template', 'only_first_if_multiple', 'only_selected'];
 
-/** Loads the rules; the remembered one is the present one, else the first. */
-export async function startRule(remembered) {
-  const { rules, variables, txt_variables: more } = await call('list_save_rules');
+/** Takes the answer of `list_save_rules`; the remembered rule is the present one, else the first. */
+export function startRule({ rules, variables, txt_variables: more }, remembered) {
   batch(() => {
     store.saveRules.value = rules;
     store.templateVariables.value = { name: variables, text: more };

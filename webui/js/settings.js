@@ -6,7 +6,6 @@ import * as store from './store.js';
 
 const SAVE_AFTER = 600; // ms
 const RECENT = 12;
-const REVIEWED = 4000; // ids remembered
 const SECRET = 'api_key';
 
 let saveTimer = 0;
@@ -159,7 +158,6 @@ function snapshot() {
     notify: store.notify.value,
     set_form: { ...store.setForm.value, report: '', only_filtered: false },
     review_mode: store.reviewMode.value,
-    reviewed: [...store.reviewed.value].slice(-REVIEWED),
     draft: draft(),
   };
 }
@@ -184,7 +182,6 @@ export function remember(settings) {
   put(store.notify, settings.notify);
   if (settings.set_form) store.setForm.value = { ...store.setForm.peek(), ...settings.set_form };
   put(store.reviewMode, settings.review_mode);
-  store.reviewed.value = new Set(settings.reviewed ?? []);
 }
 
 /** From now on each change of what is remembered is stored, a moment later. */
@@ -214,12 +211,6 @@ function saveUi() {
 /** Puts a path on top of a list of recent ones. */
 export function pushRecent(list, path) {
   if (path) list.value = [path, ...list.peek().filter((one) => one !== path)].slice(0, RECENT);
-}
-
-/** Notes that the person has judged this task. */
-export function markReviewed(id) {
-  if (store.reviewed.peek().has(id)) return;
-  store.reviewed.value = new Set(store.reviewed.peek()).add(id);
 }
 
 /* ---- taste ---- */

@@ -70,12 +70,10 @@ export const foundTasks = signal(null); // tasks by kind of finding, as the list
 export const findingKind = signal('');
 
 /* what lies over the page */
-export const review = signal(null); // {index, id, result}
+export const review = signal(null); // {index, of, left, id, result}: place in the list as it was when opened, its length, undecided
 export const reviewMode = signal('side'); // side, slider, difference, result
 export const reviewView = signal({ scale: null, x: 0, y: 0 }); // scale null: fitted
 export const flicker = signal(false);
-export const reviewed = signal(new Set());
-export const decidedHere = signal(0);
 export const debugTask = signal(null);
 export const dialog = signal(null);
 export const menu = signal(null);
@@ -103,10 +101,29 @@ export function taskSignal(id) {
   return tasks.get(id);
 }
 
-/** Takes a task's newer data in; a stale answer never overwrites a newer one. */
+const wishes = new Map(); // result id → what the person made of it, until the program is known to know it
+
+/** Takes a task's newer data in; a stale answer overwrites neither a newer one nor what the person has just done. */
 export function putTask(task) {
   const known = tasks.get(task.id);
-  if (!known) tasks.set(task.id, signal(task));
-  else if ((task.revision ?? 0) >= (known.peek().revision ?? 0)) known.value = task;
+  if (!known) tasks.set(task.id, signal(asWished(task)));
+  else if ((task.revision ?? 0) >= (known.peek().revision ?? 0)) known.value = asWished(task);
   return tasks.get(task.id);
+}
+
+/** A task with the wishes for its results fulfilled; `told` is then the task as the program told of it. */
+function asWished(task) {
+  const told = task.told ?? task;
+  if (!wishes.size || !told.results.some((one) => wishes.has(one.id))) return told;
+  const results = told.results.map((one) => ({ ...one, ...wishes.get(one.id) }));
+  const kept = results.filter((one) => !one.deleted);
+  return { ...told, told, decided: true, results, result_count: kept.length, selected_count: kept.filter((one) => one.selected).length };
+}
+
+/** Notes what the person made of a result; null where that is over, and the task is again as it was told of. */
+export function wish(taskId, resultId, change) {
+  if (change) wishes.set(resultId, { ...wishes.get(resultId), ...change });
+  else wishes.delete(resultId);
+  const known = tasks.get(taskId);
+  if (known) known.value = asWished(known.peek());
 }

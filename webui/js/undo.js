@@ -5,9 +5,11 @@ import * as store from './store.js';
 
 const DEEP = 500;
 
+let moving = Promise.resolve(); // steps go back and forth one after the other, however fast the key is pressed
+
 /** Does a command and remembers how to take it back, at once: who presses undo before the answer is there waits for it. */
 export async function perform(command) {
-  const step = { place: store.review.peek()?.index, ...command };
+  const step = { place: store.review.peek()?.id, ...command };
   step.pending = step.redo();
   store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), step];
   store.redoStack.value = [];
@@ -24,13 +26,13 @@ export async function perform(command) {
 async function move(from, to, way, key) {
   const step = from.peek().at(-1);
   if (!step) {
-    toast(t(`page.${key}.nothing`));
+    toast(t(`page.${key}.nothing`), { topic: 'step' });
     return undefined;
   }
   from.value = from.peek().slice(0, -1);
-  const before = step.pending;
-  step.pending = (async () => {
-    await before;
+  const before = [moving, step.pending];
+  moving = step.pending = (async () => {
+    await Promise.allSettled(before);
     await step[way]();
   })();
   to.value = [...to.peek(), step];
@@ -41,11 +43,11 @@ async function move(from, to, way, key) {
     toastError(error);
     return undefined;
   }
-  toast(t(`page.${key}.did`, { what: step.label }));
+  toast(t(`page.${key}.did`, { what: step.label }), { topic: 'step' });
   return step;
 }
 
-/** Takes the last step back and gives it; `place` is where in the list it happened. */
+/** Takes the last step back and gives it; `place` is the task in review when it was done. */
 export const undo = () => move(store.undoStack, store.redoStack, 'undo', 'undo');
 /** Does the step again that was taken back last. */
 export const redo = () => move(store.redoStack, store.undoStack, 'redo', 'redo');

@@ -3,8 +3,8 @@ import { chooseFolder, deed, resume, retryFailed, saveAll, start, stop } from '.
 import { call, isWindow } from './api.js';
 import { enterPath } from './inspect.js';
 import { showKeys } from './keys.js';
-import { openReview } from './reviewing.js';
-import { focusIndex, inputPath } from './store.js';
+import { openUndecided } from './reviewing.js';
+import { inputPath } from './store.js';
 
 const ZOOM_STEPS = [0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2];
 
@@ -18,7 +18,7 @@ export function startWindow() {
     stop,
     resume,
     'retry-failed': retryFailed,
-    review: () => openReview(focusIndex.peek()),
+    review: openUndecided,
     keys: showKeys,
     reload: () => location.reload(),
     'zoom-in': () => zoom(1),

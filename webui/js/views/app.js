@@ -28,7 +28,7 @@ export function App() {
     <div class=${`app ${store.sideOpen.value ? 'with-side' : ''}`} inert=${covered}>
       <a class="skip" href="#work">${t('page.skip')}</a>
       <${RunBar} />
-      <${Banner} />
+      ${!covered && html`<${Banner} />`}
       <div class="columns">
         ${store.sideOpen.value && html`<${Side} />`}
         <${Work} />

@@ -2,7 +2,7 @@
 import { useRef, useState } from 'preact/hooks';
 import { deleteTask, retry, reveal, saveResult } from '../actions.js';
 import { isWindow, whyNot } from '../api.js';
-import { decided, drop, kept, toggle } from '../decide.js';
+import { drop, kept, toggle } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { problemText, t } from '../i18n.js';
 import { idAt } from '../list.js';
@@ -121,7 +121,7 @@ export function Card({ index, count }) {
       onClickCapture=${(event) => pick(event, index, id)} onFocus=${() => { store.focusIndex.value = index; }}>
     <header><input type="checkbox" tabindex=${current ? 0 : -1} aria-label=${t('page.select', { name: task.source_name })} checked=${selected} onChange=${() => toggleSelected(index, id)} />
       <bdi class="name" title=${task.source_path}>${task.source_name}</bdi>
-      ${decided(task) && html`<span class="judged" title=${t('page.judged')}><${Icon} name="check" size=${13} /></span>`}
+      ${task.decided && html`<span class="judged" title=${t('page.judged')}><${Icon} name="check" size=${13} /></span>`}
       <span class=${`status ${task.status}`} title=${t(`page.status.${task.status}`)}><${Icon} name=${STATUS_ICON[task.status]} size=${14} class=${task.status === 'processing' ? 'turning' : ''} /></span>
       <${IconButton} icon="ellipsis" size=${14} tabindex=${current ? 0 : -1} aria-haspopup="menu" label=${t('page.task.more', { name: task.source_name })} onClick=${(event) => taskMenu(event, task, index)} /></header>
     <div class="pictures"><div class="tile source"><button type="button" class="picture" tabindex=${current ? 0 : -1} aria-label=${t('page.source.open')} onClick=${() => openReview(index)}>

@@ -1,7 +1,7 @@
 // Owns the review view: one pair full screen, its keys, and what stands around the pictures.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { retry, saveResult } from '../actions.js';
-import { decided, drop, toggle, toggleAll } from '../decide.js';
+import { drop, toggle, toggleAll } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
 import { isTyping, showKeys } from '../keys.js';
@@ -9,6 +9,7 @@ import { factsOf, preload } from '../preload.js';
 import { accept, chooseResult, closeReview, goTo, nextUndecided, setZoom, step, zoomBy } from '../reviewing.js';
 import * as store from '../store.js';
 import { redo, undo } from '../undo.js';
+import { Banner } from './banner.js';
 import { findingsOf, STATUS_ICON } from './card.js';
 import { originalZoom, Stage } from './stage.js';
 
@@ -74,16 +75,17 @@ function useReviewKeys(task, at, setPrompt) {
   }, []);
 }
 
-function Head({ task, index }) {
+function Head({ task, index, of, left }) {
   const zoom = store.reviewView.value.scale;
   return html`<div class="review-head">
     <${IconButton} icon="x" size=${18} label=${`${t('page.close')} (Esc)`} onClick=${closeReview} />
     <${IconButton} icon="chevron-left" size=${18} label=${`${t('page.key.previous')} (←)`} disabled=${index === 0} onClick=${() => step(-1)} />
-    <${IconButton} icon="chevron-right" size=${18} label=${`${t('page.key.next')} (→)`} disabled=${index >= (store.total.value ?? 0) - 1} onClick=${() => step(1)} />
-    <span class="review-place">${number(index + 1)} / ${number(store.total.value ?? 0)}</span>
+    <${IconButton} icon="chevron-right" size=${18} label=${`${t('page.key.next')} (→)`} disabled=${index >= of - 1} onClick=${() => step(1)} />
+    <span class="review-place">${number(index + 1)} / ${number(of)}</span>
+    ${left !== null && html`<span class="review-left muted">${t('page.review.left', { count: left })}</span>`}
     <span class=${`status ${task.status}`}><${Icon} name=${STATUS_ICON[task.status]} class=${task.status === 'processing' ? 'turning' : ''} /><span>${t(`page.status.${task.status}`)}</span></span>
     <h2><bdi title=${task.source_path}>${task.source_name}</bdi></h2>
-    ${decided(task) && html`<span class="judged"><${Icon} name="check" size=${14} />${t('page.judged')}</span>`}
+    ${task.decided && html`<span class="judged"><${Icon} name="check" size=${14} />${t('page.judged')}</span>`}
     <span class="spring"></span>
     <div class="modes" role="group" aria-label=${t('page.mode')}>${MODES.map(([mode, icon, key]) => html`<${IconButton} key=${mode} icon=${icon} size=${18} aria-pressed=${store.reviewMode.value === mode} label=${`${t(`page.mode.${mode}`)} (${key})`} onClick=${setMode(mode)} />`)}
       <${IconButton} icon="contrast" size=${18} label=${`${t('page.key.flicker')} (F)`} aria-pressed=${store.flicker.value}
@@ -134,7 +136,7 @@ function Deeds({ task, result }) {
 }
 
 export function Review() {
-  const { index, id, result: at } = store.review.value;
+  const { index, of, left, id, result: at } = store.review.value;
   const task = store.taskSignal(id)?.value;
   const [prompt, setPrompt] = useState(false);
   const box = useRef(null);
@@ -145,7 +147,8 @@ export function Review() {
   const result = task.results[Math.min(at, task.results.length - 1)];
   const place = Math.max(0, Math.min(at, task.results.length - 1));
   return html`<div class="review" role="dialog" aria-modal="true" aria-label=${t('page.review')} ref=${box} tabindex="-1">
-    <${Head} task=${task} index=${index} />
+    <${Head} task=${task} index=${index} of=${of} left=${left} />
+    <${Banner} />
     <${Stage} task=${task} current=${place} />
     ${(task.error || task.warning) && html`<p class=${`review-problem ${task.error ? 'bad' : 'warn'}`} dir="auto"><${Icon} name=${task.error ? 'circle-x' : 'triangle-alert'} />${problemText(task.error ?? task.warning)}</p>`}
     ${prompt && html`<section class="prompt-box" aria-label=${t('config.user_prompt.label')}><p dir="auto">${store.config.value.user_prompt || t('page.prompt.none')}</p><p class="muted">${store.config.value.model_name}</p></section>`}

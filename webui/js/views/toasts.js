@@ -8,7 +8,7 @@ const ICON = { info: 'circle-check', error: 'circle-alert' };
 
 export function Toasts() {
   return html`
-    <div class="toasts" role="region" aria-label=${t('page.notices')}>
+    <div class=${`toasts ${store.review.value ? 'above-deeds' : ''}`} role="region" aria-label=${t('page.notices')}>
       <div role="status" aria-live="polite" class="toast-list">
         ${store.toasts.value.map((one) => html`<div class=${`toast ${one.kind}`} key=${one.id}>
           <${Icon} name=${ICON[one.kind]} /><span class="toast-text" dir="auto">${one.text}</span>

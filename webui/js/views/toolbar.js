@@ -6,13 +6,13 @@ import { bulkDecide, bulkDelete } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { number, t } from '../i18n.js';
 import { setFilter } from '../list.js';
-import { openReview } from '../reviewing.js';
+import { openUndecided } from '../reviewing.js';
 import { selectAll } from '../select.js';
 import * as store from '../store.js';
 import { openMenu } from './menu.js';
 
 const STATES = ['pending', 'processing', 'done', 'partial_success', 'failed', 'stopped'];
-const ONLY = ['ticked', 'unticked', 'dropped', 'warning'];
+const ONLY = ['undecided', 'decided', 'ticked', 'unticked', 'dropped', 'warning'];
 const SORTS = ['order', 'name', 'updated', 'status'];
 
 const flip = (list, one) => (list.includes(one) ? list.filter((other) => other !== one) : [...list, one]);
@@ -58,6 +58,7 @@ function SelectionBar() {
   const count = store.selectionCount.value;
   const decide = (action) => () => deed(`bulk ${action}`, () => bulkDecide(action));
   const more = (event) => openMenu(event.currentTarget, t('page.bulk.more'), [
+    { icon: 'check', label: t('page.bulk.decide'), run: decide('decide') },
     { icon: 'square', label: t('page.bulk.untick'), run: decide('untick') },
     { icon: 'rotate-ccw', label: t('page.bulk.restore'), run: decide('restore') },
     { icon: 'eraser', label: t('page.bulk.retryClear'), run: () => bulkRetry(true) }, null,
@@ -94,7 +95,7 @@ export function Toolbar() {
     <label class="size" title=${t('page.size')}><${Icon} name="image" size=${14} /><input type="range" min="80" max="320" step="16" aria-label=${t('page.size')} value=${store.thumbSize.value}
       onInput=${(event) => { store.thumbSize.value = Number(event.currentTarget.value); }} /></label>
     <${IconButton} icon="list-checks" label=${t('dataset.title')} aria-haspopup="dialog" onClick=${openDataset} />
-    <button type="button" class="button small" onClick=${() => openReview(store.focusIndex.peek())} disabled=${!store.total.value}><${Icon} name="eye" size=${14} />${t('page.review')}</button>
+    <button type="button" class="button small" onClick=${openUndecided} disabled=${!store.total.value}><${Icon} name="eye" size=${14} />${t('page.review')}</button>
   </div>
   ${some && html`<${SelectionBar} />`}`;
 }
