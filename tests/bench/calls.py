@@ -1,27 +1,20 @@
-"""The same work done twice: by a bare loop, and by the engine; both against the same gateway process."""
+"""What is measured of a load of calls: time, processor, memory, bytes; the gateway, and the program at work."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
+import atexit
 import itertools
-import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import msgspec
-from PIL import Image
 
 from bridge.console import Console
 from bridge.opening import load_messages, version
@@ -100,98 +93,29 @@ def gateway(load: Load) -> Iterator[int]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A folder on the disk that is measured: BENCH_DIR, else the system's temporary folder."""
+    """A folder on the disk that is measured: BENCH_DIR, else the system's temporary folder; emptied at the end."""
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=os.environ.get("BENCH_DIR")))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        empty(folder)
 
 
-def bare(load: Load, port: int, count: int, folder: Path, *, careful: bool = False) -> Took:
-    """What ``count`` pictures take: ask, read, split, parse, decode, hash, write to a file of its own, fsync.
+def empty(folder: Path) -> None:
+    """Free what the files hold, and leave the files until the program ends.
 
-    ``careful``: with the least that keeping what was paid for takes besides: the file gets its name when its bytes are
-    on disk, and its row in an SQLite table is on disk at the end as well.
+    For half a minute after many were removed, ext4 takes up to twenty times as long to make a new one.
     """
-    folder.mkdir()
-    table = _table(folder) if careful else None
-    numbers = iter(range(count))
-    lock = threading.Lock()
-    # What is sent is as large as what the engine sends.
-    picture = base64.b64encode(Picture(10_000, 1).numbered(0)).decode()
-    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": picture}]}).encode()
-
-    def work() -> None:
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers={"Content-Type": "application/json"})
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                client.close()
-                return
-            data = _bare_picture(load.kind, client.post(load.path, content=body).content, client)
-            with Image.open(io.BytesIO(data)) as image:
-                image.load()
-            name = f"{number}-{hashlib.sha256(data).hexdigest()}"
-            _write(folder / name, data, careful=careful)
-            if table is not None:
-                with lock:
-                    table.execute("INSERT INTO picture VALUES (?)", (name,))
-
-    threads = [threading.Thread(target=work) for _ in range(load.at_once)]
-    watch = Watch()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    took = watch.took()
-    assert len(list(folder.glob("[0-9]*-*"))) == count
-    if table is not None:
-        table.close()
-    shutil.rmtree(folder)
-    return took
-
-
-def _table(folder: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(folder / "table.db", isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("CREATE TABLE picture (name TEXT PRIMARY KEY)")
-    return connection
-
-
-def _write(path: Path, data: bytes, *, careful: bool) -> None:
-    place = path.with_name(f".{path.name}") if careful else path
-    with place.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    if careful:
-        place.rename(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
-
-
-def _bare_picture(kind: str, answer: bytes, client: httpx.Client) -> bytes:
-    if kind == "sse":
-        for line in answer.split(b"\n"):
-            if line.startswith(b"data: {"):
-                text = json.loads(line[6:])["choices"][0]["delta"]["content"]
-                return base64.b64decode(text[text.index("base64,") + 7 : -1])
-        raise AssertionError("no picture")
-    named = json.loads(answer)["data"][0]
-    if kind == "json":
-        return base64.b64decode(named["b64_json"])
-    return client.get("/" + named["url"].rpartition("/")[2]).content
+    for file in folder.rglob("*"):
+        if file.is_file():
+            os.truncate(file, 0)
 
 
 class Engine:
     """The program as it runs, without a door: a console on a data folder of its own."""
 
     def __init__(self, folder: Path, load: Load, port: int) -> None:
-        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.source = folder / "source.png"
         self.source.write_bytes(Picture(10_000, 1).numbered(0))
@@ -225,6 +149,5 @@ class Engine:
         return watch.took(count / left)
 
     def close(self) -> None:
-        """Close all, remove the folder."""
+        """Close all."""
         self.console.close()
-        shutil.rmtree(self.folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench.calls import ROOT
 from tests.bench.measure import Curve, Report, Row, median
+from tests.support.browser import CHROMIUM
 
 MB = 2**20
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -227,7 +228,7 @@ def idle(folders: dict[int, Path], seconds: float) -> Report:
 @contextmanager
 def _open_page(server: Served) -> Iterator[str]:
     """The page in a real browser where there is one, else its requests and its event stream; says which."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    browser = CHROMIUM or shutil.which("google-chrome")
     url = f"http://127.0.0.1:{server.port}/"
     if browser is not None:
         from playwright.sync_api import sync_playwright

@@ -20,7 +20,7 @@ QUICK: dict[str, Callable[[], Report]] = {
     "2a": lambda: rates.compare("2a", 1, share=0.3),
     "2b": lambda: rates.compare("2b", 1, share=0.3),
     "3": lambda: rates.compare("3", 1, share=0.2),
-    "6": lambda: rates.long_line(1),
+    "6": lambda: rates.long_line(3),  # of one round, new memory for 160 MB would be half
     "10": lambda: disk.thumbnails(3, 1),
     "11": lambda: disk.saving(40, 1),
     "12": lambda: disk.inspecting(4000, 1),

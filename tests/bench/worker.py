@@ -1,7 +1,7 @@
 """A process that does one kind of work as often as it is told to: each line of its input names a number.
 
-Run as ``python -m tests.bench.worker bare|careful|ours KIND SIZE AT_ONCE PORT FOLDER``; answers each line with JSON.
-``ours`` works in FOLDER as it is, with all tasks that are there, or in a new one.
+Run as ``python -m tests.bench.worker LOOP|ours KIND SIZE AT_ONCE PORT FOLDER``; answers each line with JSON.
+LOOP is a name in loops.py; ``ours`` works in FOLDER as it is, with all tasks that are there, or in a new one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from bridge.allocator import keep_freed_memory
-from tests.bench.calls import ROOT, Engine, Load, Took, bare
+from tests.bench.calls import ROOT, Engine, Load, Took
+from tests.bench.loops import LOOPS, bare
 
 
 class Workers:
@@ -36,11 +37,11 @@ class Workers:
 
 @contextmanager
 def workers(load: Load, port: int, folders: dict[str, Path]) -> Iterator[Workers]:
-    """One process for each name: ``bare``, ``careful``, or another name for the program."""
+    """One process for each name: that of a loop, or another for the program."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, folder in folders.items():
-            who = name if name in ("bare", "careful") else "ours"
+            who = name if name in LOOPS else "ours"
             words: Sequence[object] = (who, load.kind, load.size, load.at_once, port, folder)
             command = [sys.executable, "-m", "tests.bench.worker", *map(str, words)]
             processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
@@ -54,16 +55,14 @@ def main() -> None:
     """Work until the input ends."""
     who, kind, size, at_once, port, place = sys.argv[1:]
     load, folder = Load(kind, int(size), int(at_once)), Path(place)
+    folder.mkdir(exist_ok=True)
     engine = None
     if who == "ours":
         keep_freed_memory()  # as the program does when it opens a console
         engine = Engine(folder, load, int(port))
     for line in sys.stdin:
         count, first = map(int, line.split())
-        if engine is not None:
-            took = engine.run(count, first)
-        else:
-            took = bare(load, int(port), count, folder, careful=who == "careful")
+        took = engine.run(count, first) if engine is not None else bare(LOOPS[who], load, int(port), count, folder)
         sys.stdout.buffer.write(msgspec.json.encode(took) + b"\n")
         sys.stdout.flush()
     if engine is not None:
