@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.support.browser import CHROMIUM
 from tests.webui.driver import Seen, watch
+
+THROTTLE = float(os.environ.get("PAGE_THROTTLE", "1"))
+"""How many times slower than this machine the browser's scripts run."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,5 +47,7 @@ def page(browser: Browser, seen: Seen) -> Iterator[Page]:
     context.set_default_timeout(10_000)
     page = context.new_page()
     watch(page, seen)
+    if THROTTLE > 1:
+        context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": THROTTLE})
     yield page
     context.close()

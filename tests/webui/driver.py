@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from PIL import Image, ImageDraw
-from playwright.sync_api import FloatRect, Locator, Page
+from playwright.sync_api import APIResponse, FloatRect, Locator, Page, Route
 
 from bridge.console import Console
 from bridge.opening import load_messages, version
@@ -20,6 +23,8 @@ from engine.images.cache import Cache
 from engine.tasks.store import Store
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+SLOWNESS = float(os.environ.get("PAGE_SLOWNESS", "0"))
+"""Seconds by which answers and events come late at most, by chance: shows which tests only pass on a quick machine."""
 
 
 @dataclass
@@ -42,8 +47,34 @@ class Site:
 
     def serve_again(self, port: int) -> None:
         """Serve on the same port once more."""
-        self.server = Server(self.console, bind("127.0.0.1", port))
-        self.server.start()
+        self.server = serve(self.console, port)
+
+
+def serve(console: Console, port: int = 0) -> Server:
+    """Serve a console, as slowly as ``PAGE_SLOWNESS`` says."""
+    server = Server(console, bind("127.0.0.1", port))
+    if SLOWNESS:
+        server._server.application = slowed(server._server.application)
+    server.start()
+    return server
+
+
+def slowed(application: WSGIApplication) -> WSGIApplication:
+    """The same answers, each late by a time of its own; so is what comes of a stream."""
+
+    def wait() -> None:
+        time.sleep(random.choice((0, 0.1, 1)) * random.uniform(0, SLOWNESS))
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not environ["PATH_INFO"].startswith("/api/"):
+            yield from application(environ, start_response)
+            return
+        wait()
+        for part in application(environ, start_response):
+            wait()
+            yield part
+
+    return answer
 
 
 @contextlib.contextmanager
@@ -52,8 +83,7 @@ def running(folder: Path, *, shown_version: str | None = None, demo: bool = Fals
     settings = read_settings({"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
     folder.mkdir(exist_ok=True)
     with Console(folder, settings, load_messages(), version=shown_version or version(), demo=demo) as console:
-        site = Site(console, Server(console, bind("127.0.0.1", 0)), folder)
-        site.server.start()
+        site = Site(console, serve(console), folder)
         try:
             yield site
         finally:
@@ -163,6 +193,40 @@ def choose_menu(page: Page, button: Locator, item: str) -> None:
     """Open a menu at a button and choose from it."""
     button.click()
     page.locator(".menu").get_by_text(item, exact=True).click()
+
+
+class Held:
+    """The first answer to an operation: made when it is asked for, on its way until it is let go."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self._held: list[tuple[Route, APIResponse]] = []
+        self._over = False
+        page.route(address, self._take)
+
+    def _take(self, route: Route) -> None:
+        if self._held or self._over:
+            route.continue_()
+        else:
+            self._held.append((route, route.fetch()))
+
+    def wait(self, page: Page) -> None:
+        """Until it was asked for."""
+        turn(page, lambda: bool(self._held))
+
+    def let_go(self) -> None:
+        self._over = True
+        route, response = self._held.pop()
+        route.fulfill(response=response)
+
+
+def turn(page: Page, what: Callable[[], bool]) -> None:
+    """Wait for what the routes of a page are told meanwhile."""
+
+    def looked() -> bool:
+        page.wait_for_timeout(20)
+        return what()
+
+    until(looked)
 
 
 Note = Callable[[str, object], None]

@@ -18,7 +18,7 @@ from tests.bench.scenes import make_scene
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import config_for
 from tests.support.replies import inline
-from tests.webui.driver import AXE, Seen, Site, open_page, running, shown, until
+from tests.webui.driver import AXE, Held, Seen, Site, open_page, running, shown, until
 
 SIZE = (320, 240)
 
@@ -56,7 +56,7 @@ def test_from_findings_to_a_set(site: Site, page: Page, tmp_path: Path, seen: Se
     drawer = page.get_by_role("dialog", name="Training set")
     drawer.get_by_role("button", name="Check pairs").click()
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
-    assert drawer.locator(".finding").count() == 2
+    until(lambda: drawer.locator(".finding").count() == 2)
     drawer.locator(".kinds .chip", has_text="shifted").click()
     finding = drawer.locator(".finding")
     until(lambda: finding.count() == 1)
@@ -89,6 +89,21 @@ def test_from_findings_to_a_set(site: Site, page: Page, tmp_path: Path, seen: Se
     page.screenshot(path=str(tmp_path / "drawer.png"))
     page.keyboard.press("Escape")
     drawer.wait_for(state="detached")
+
+
+def test_a_job_that_ends_before_its_begin_is_answered(site: Site, page: Page) -> None:
+    """What the stream told of its end stands, and what it found is shown."""
+    open_page(page, site)
+    page.get_by_role("button", name="Training set").click()
+    drawer = page.get_by_role("dialog", name="Training set")
+    begin = Held(page, "**/api/dataset/preflight")
+    drawer.get_by_role("button", name="Check pairs").click()
+    begin.wait(page)
+    drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
+    begin.let_go()
+    until(lambda: drawer.locator(".finding").count() == 2)
+    page.wait_for_timeout(200)
+    assert drawer.get_by_text("4 pairs checked, 2 with findings.").count() == 1
 
 
 def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:

@@ -285,6 +285,7 @@ def test_one_task_and_none(tmp_path: Path, page: Page) -> None:
         page.wait_for_selector(".review")
         page.keyboard.press("ArrowRight")
         page.wait_for_selector(".toast >> text=last pair")
+        page.wait_for_selector(".stage .pane:nth-child(2) img")
         site.console.store.clear()
         page.wait_for_selector(".welcome")
         until(lambda: page.locator(".review").count() == 0)

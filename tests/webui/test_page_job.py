@@ -83,7 +83,7 @@ def test_job_in_each_mode(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
     page.fill("#field-concurrency_limit", "1")
     page.click(".deeds >> text=Start")
     wait_finished(page)
-    assert page.locator(".card").count() == 3
+    until(lambda: page.locator(".card").count() == 3)
     until(lambda: page.evaluate("[...document.querySelectorAll('.tile img')].every((img) => img.naturalWidth > 0)"))
 
     first = page.locator("#card-0")

@@ -262,5 +262,5 @@ def test_end_of_a_run_is_told(site: Site, browser: Browser, seen: Seen) -> None:
         until(lambda: page.evaluate("window.told.length") == 1)
         assert page.evaluate("window.told[0][2]") is True
         until(lambda: "failed" in page.title())
-        assert page.get_attribute("#favicon", "href") != icon
+        until(lambda: page.get_attribute("#favicon", "href") != icon)
         context.close()

@@ -62,8 +62,9 @@ function wishes() {
 
 const begin = (operation, more = {}) => deed(`dataset ${operation}`, async () => {
   try {
+    const heard = store.heard.peek();
     const { job } = await call(operation, { ...wishes(), ...more });
-    store.job.value = job;
+    if (heard === store.heard.peek()) store.job.value = job; // else the stream tells: the job may be over by now
   } catch (error) {
     error.field = { output_dir: 'set_output_dir', filename_template: 'stem_template', price_per_call: 'report_price' }[error.field] ?? error.field; // the side has fields of these names
     throw error;
@@ -134,14 +135,14 @@ export const untick = (findings) => deed('dataset untick', async () => {
 
 /** Tells the end of a job once, wherever it was begun. */
 export function startJobs() {
-  let running = null;
+  const ended = (job) => (job && job.status !== 'running' ? job.id : null);
+  let told = ended(store.job.peek());
   effect(() => {
     const job = store.job.value;
-    if (job?.status === 'running') running = job.id;
-    else if (job && job.id === running) {
-      running = null;
-      finished(job);
-    }
+    if (!job) told = null; // the program was started anew
+    if (!ended(job) || told === job.id) return;
+    told = job.id;
+    finished(job);
   });
 }
 

@@ -13,7 +13,8 @@ let source = null;
 let retryTimer = 0;
 let revision = 0;
 let told = 0; // notices shown
-let settings = null; // revision of what `takeState` holds beside the figures
+let settings = null; // revision of the settings that was told of last
+let taken = -1; // revision of the settings that the page holds
 
 /** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
 export function connect(onFinished) {
@@ -24,6 +25,7 @@ export function connect(onFinished) {
   source.addEventListener('change', (event) => takeChange(JSON.parse(event.data), onFinished));
   source.addEventListener('error', () => {
     store.connection.value = 'lost';
+    taken = -1; // a server that was started anew counts from the beginning
     source.close();
     retryTimer = setTimeout(() => connect(onFinished), RETRY);
   });
@@ -52,11 +54,18 @@ export function takeFigures(data) {
   if ('looked_at' in data) store.lookedAt.value = data.looked_at;
 }
 
-/** The part of a state that changes seldom. */
+/** A state as a whole. */
 export function takeState(data) {
   takeFigures(data);
   revision = data.revision ?? revision;
+  takeSettings(data);
+}
+
+/** The part of a state that changes seldom; left aside where a newer one is here already. */
+function takeSettings(data) {
+  if ((data.settings_revision ?? taken) < taken) return;
   settings = data.settings_revision ?? settings;
+  if (data.current_config) taken = data.settings_revision ?? taken;
   if ('demo' in data) store.demo.value = data.demo;
   if (data.current_config) store.config.value = data.current_config;
   if (data.presets) store.presets.value = data.presets;
@@ -75,6 +84,7 @@ function takeSnapshot(data) {
     location.reload();
     return;
   }
+  store.heard.value += 1;
   const lost = store.connection.peek() === 'lost';
   const missed = lost || (data.revision ?? 0) > revision;
   if (lost || data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
@@ -87,6 +97,7 @@ function takeSnapshot(data) {
 }
 
 function takeChange(data, onFinished) {
+  store.heard.value += 1;
   const wasRunning = store.running.peek();
   if (data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
   batch(() => {
@@ -94,7 +105,6 @@ function takeChange(data, onFinished) {
     revision = data.revision;
     settings = data.settings_revision;
     if (data.live) store.live.value = data.live;
-    if (data.current_config || data.presets) takeState({ ...data, demo: store.demo.peek() });
     if (!data.reset) takeTasks(data);
   });
   if (data.reset) {
@@ -132,7 +142,8 @@ function listMayMove(data) {
 
 /** Asks for the state again, for what no event tells (settings changed in another tab). */
 export async function refresh() {
+  const heard = store.heard.peek();
   const data = await call('get_state', { tasks: 0 });
-  batch(() => takeState(data));
+  batch(() => (heard === store.heard.peek() ? takeState : takeSettings)(data));
   return data;
 }

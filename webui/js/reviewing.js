@@ -48,17 +48,21 @@ async function begin(index) {
   const ids = new Array(store.total.peek() ?? 1);
   ids[index] = task.id;
   way = { ids, undecided: null };
-  reading = read();
+  reading = read(task.id, index);
   reading.catch(() => undefined); // told to whoever waits for it
   return task;
 }
 
-async function read() {
+async function read(id, index) {
   const { ids, undecided } = await outline();
-  way = { ids, undecided: new Set(undecided) };
+  const waiting = new Set(undecided.map((place) => ids[place]));
+  if (!ids.includes(id)) ids.splice(index, 0, id); // decided about while the list was read, which left it out then
+  way = wayOf(ids, waiting);
   const now = store.review.peek();
-  if (now && ids.includes(now.id)) store.review.value = { ...now, index: ids.indexOf(now.id), ...lengths() };
+  if (now) store.review.value = { ...now, index: ids.indexOf(now.id), ...lengths() };
 }
+
+const wayOf = (ids, waiting) => ({ ids, undecided: new Set([...ids.keys()].filter((place) => waiting.has(ids[place]))) });
 
 const lengths = () => ({ of: way.ids.length, left: way.undecided?.size ?? null });
 
@@ -117,7 +121,7 @@ async function readAgain() {
   const known = new Set(way.ids);
   const ids = [...way.ids, ...now.ids.filter((id) => !known.has(id))];
   const waiting = new Set(now.undecided.map((place) => now.ids[place]));
-  way = { ids, undecided: new Set([...ids.keys()].filter((place) => waiting.has(ids[place]))) };
+  way = wayOf(ids, waiting);
   if (store.review.peek()) store.review.value = { ...store.review.peek(), ...lengths() };
   return ids.length > known.size;
 }

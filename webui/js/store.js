@@ -3,6 +3,7 @@ import { computed, signal } from '@preact/signals';
 
 /* what the program says */
 export const connection = signal('connecting'); // connecting, open, lost
+export const heard = signal(0); // events so far: an answer that was asked for before the last of them may be older than it
 export const version = document.querySelector('meta[name=version]')?.content ?? '';
 export const demo = signal(false);
 export const running = signal(false);

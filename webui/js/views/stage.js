@@ -25,6 +25,8 @@ export function originalZoom(pane) {
 
 const natural = (node) => (node instanceof HTMLCanvasElement ? [node.width, node.height] : [node.naturalWidth || 1, node.naturalHeight || 1]);
 
+const PATIENCE = 120; // ms for which the pictures of the pair before stay: longer, and one could judge the wrong pair
+
 /** Puts the picture of a pane into its place; again whenever zoom, pan or size change. */
 function lay(pane, nominal) {
   const node = pane.querySelector('.layer')?.firstChild;
@@ -40,33 +42,42 @@ function lay(pane, nominal) {
   node.style.imageRendering = scale * devicePixelRatio >= 3 ? 'pixelated' : 'auto';
 }
 
-/** Drawn when every pane of a step shows its picture: closes the measure that tests read. */
+/** When every pane of a step shows its picture: closes the measure that tests read. */
 function noteShown() {
+  if ([...document.querySelectorAll('.stage .pane')].some((pane) => pane.dataset.shown !== pane.dataset.url)) return;
   if (!performance.getEntriesByName('review-step-start').length) return;
   performance.measure('review-step', 'review-step-start');
   performance.clearMarks('review-step-start');
 }
 
 function usePicture(pane, url, make, nominal) {
-  const [why, setWhy] = useState(null);
+  const [state, setState] = useState({}); // {loading} or {why}: what stands in the place of the picture
   const keep = useRef(nominal);
   keep.current = nominal;
   useEffect(() => {
     let current = true;
-    const put = (node) => {
+    const put = (state, ...nodes) => {
       if (!current || !pane.current) return;
-      pane.current.querySelector('.layer').replaceChildren(node);
-      setWhy(null);
-      lay(pane.current, keep.current);
-      if (![...document.querySelectorAll('.stage .layer')].some((layer) => !layer.firstChild)) noteShown();
+      pane.current.querySelector('.layer').replaceChildren(...nodes);
+      setState(state);
     };
-    (make ? make() : shown(url)).then(put, async () => {
+    const late = setTimeout(put, PATIENCE, { loading: true });
+    (make ? make() : shown(url)).then((node) => {
+      clearTimeout(late);
+      put({}, node);
       if (!current || !pane.current) return;
-      pane.current.querySelector('.layer').replaceChildren();
-      const reason = (await whyNot(url)) || t('page.picture.failed');
-      if (current) setWhy(reason);
+      pane.current.dataset.shown = url;
+      lay(pane.current, keep.current);
+      noteShown();
+    }, async () => {
+      const why = (await whyNot(url)) || t('page.picture.failed');
+      clearTimeout(late);
+      put({ why });
     });
-    return () => { current = false; };
+    return () => {
+      current = false;
+      clearTimeout(late);
+    };
   }, [url, make]);
   useEffect(() => {
     const watch = new ResizeObserver(() => pane.current && lay(pane.current, keep.current));
@@ -75,7 +86,7 @@ function usePicture(pane, url, make, nominal) {
   }, []);
   const view = store.reviewView.value;
   useLayoutEffect(() => lay(pane.current, keep.current), [view, nominal?.[0], nominal?.[1]]);
-  return why;
+  return state;
 }
 
 function pointAt(pane, event) {
@@ -117,10 +128,11 @@ const hands = {
 /** A pane with one picture; `nominal` = [w, h] makes pictures of other sizes lie upon each other. */
 export function Pane({ url, alt, label, make = null, nominal = null, badge = null, slot = undefined, class: extra = '' }) {
   const pane = useRef(null);
-  const why = usePicture(pane, url, make, nominal);
-  return html`<div class=${`pane ${extra}`} ref=${pane} slot=${slot} role="img" aria-label=${alt} ...${hands}>
+  const { loading, why } = usePicture(pane, url, make, nominal);
+  return html`<div class=${`pane ${extra}`} ref=${pane} slot=${slot} role="img" aria-label=${alt} aria-busy=${loading} data-url=${url} ...${hands}>
     <div class="layer"></div>
-    ${why && html`<p class="pane-broken"><${Icon} name="image-off" size=${20} /><span dir="auto">${why}</span></p>`}
+    ${loading && html`<p class="pane-note"><${Icon} name="loader" size=${20} class="turning" /><span>${t('page.loading')}</span></p>`}
+    ${why && html`<p class="pane-note pane-broken"><${Icon} name="image-off" size=${20} /><span dir="auto">${why}</span></p>`}
     ${label && html`<span class="pane-label"><span>${label}</span>${badge}</span>`}</div>`;
 }
 
