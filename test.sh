@@ -1,8 +1,8 @@
 #!/bin/sh
-# Checks everything: style, types, import rules, quick benchmarks, all other tests with coverage. Sets itself up, on
-# Debian as root with the system packages too. Arguments go to pytest, and then only pytest runs, in one process:
+# Checks everything: style, types, import rules, quick benchmarks, all other tests. Sets itself up, on Debian as root with
+# the system packages too. Arguments go to pytest, and then only pytest runs, in one process:
 # ./test.sh tests/engine -k sse
-# CI=true: nothing may be skipped.
+# CI=true: nothing may be skipped, and coverage is measured, which costs a quarter of the time.
 set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
@@ -55,8 +55,7 @@ check pytest -q tests/bench # alone, since it compares times
 # As many processes as processors; a file's tests stay together, with what they share. Where a test hangs is told before
 # its time limit ends the run, since those processes have nowhere to print what the limit finds.
 "$venv/bin/python" -m pytest -n logical --maxprocesses=4 --max-worker-restart=0 --dist=loadfile \
-    --no-loadscope-reorder --ignore=tests/bench -o faulthandler_timeout=110 \
-    --cov --cov-report=term --cov-fail-under=80
+    --no-loadscope-reorder --ignore=tests/bench -o faulthandler_timeout=110 ${CI:+--cov --cov-report=term --cov-fail-under=80}
 status=$?
 [ -z "$failed" ] || exit 1
 exit $status

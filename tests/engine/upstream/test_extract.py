@@ -309,4 +309,4 @@ def test_no_mark_makes_it_slow(mark: str) -> None:
             times.append(time.perf_counter() - started)
         return min(times)
 
-    assert best(1 << 17) < best(1 << 13) * 16 * 6 + 0.1
+    assert best(1 << 15) < best(1 << 12) * 8 * 4 + 0.05
