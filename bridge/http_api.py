@@ -182,7 +182,8 @@ class HttpApi:
     def _events(self) -> Any:
         if self._hub.full:
             return self._refusal(failure(self._console, Busy(Code.TOO_MANY_STREAMS), self._caller()))
-        since, most = _natural(_headers().get("last-event-id", "")), _natural(_query().get("limit", ""))
+        known = _headers().get("last-event-id") or _query().get("since", "")
+        since, most = _natural(known), _natural(_query().get("limit", ""))
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")

@@ -126,10 +126,11 @@ def _events() -> Schema:
     return {
         "operationId": "events",
         "summary": "Server-Sent Events: a snapshot, then what changes; the data of each event has this schema. After "
-        "`Last-Event-ID` come the changes since; where more than `limit` tasks changed at once, `truncated` says so.",
+        "`Last-Event-ID`, or `since`, come the changes since; where more than `limit` tasks changed at once, "
+        "`truncated` says so.",
         "parameters": [
             {"name": "Last-Event-ID", "in": "header", "required": False, "schema": number},
-            {"name": "limit", "in": "query", "required": False, "schema": number},
+            *({"name": name, "in": "query", "required": False, "schema": number} for name in ("since", "limit")),
         ],
         "responses": {
             "200": {"description": "The stream.", "content": _content("text/event-stream", ChangeView)},

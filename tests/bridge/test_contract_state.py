@@ -229,9 +229,9 @@ def stream(door: Door) -> Iterator[Any]:
     """Opens event streams, closed at the end."""
     opened: list[Any] = []
 
-    def open_stream(limit: str | None = None, **headers: str) -> Stream:
-        path = f"/api/events?limit={limit}" if limit else "/api/events"
-        context = door.client.stream("GET", path, headers=headers, timeout=20)
+    def open_stream(limit: str = "", since: str = "", **headers: str) -> Stream:
+        asked = {name: value for name, value in (("limit", limit), ("since", since)) if value}
+        context = door.client.stream("GET", "/api/events", params=asked, headers=headers, timeout=20)
         response = context.__enter__()
         opened.append(context)
         assert response.status_code == 200
@@ -300,6 +300,8 @@ def test_what_was_missed_comes_as_a_change(filled: Door, stream: Any) -> None:
     filled.delete(f"/api/tasks/{gone}")
     resumed = stream(**{"Last-Event-ID": str(revision)}).next()
     assert (resumed["event"], resumed["data"]["removed"]) == ("change", [gone])
+    assert stream(since=str(revision)).next()["data"]["removed"] == [gone]
+    assert stream(since="0").next()["event"] == "snapshot"
     assert stream(**{"Last-Event-ID": "9" * 18}).next()["event"] == "snapshot"
 
 

@@ -161,7 +161,8 @@ def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
 
 
 def test_server_gone_while_one_reviews(site: Site, page: Page, seen: Seen) -> None:
-    """The review covers the page, and says itself that the program is gone; a key then changes nothing."""
+    """The review covers the page, and says itself that the program is gone; a key then changes nothing, and what was
+    missed is made up for."""
     seen.allowed += GONE
     open_page(page, site)
     page.locator("#card-0 .tile.source .picture").click()
@@ -171,10 +172,26 @@ def test_server_gone_while_one_reviews(site: Site, page: Page, seen: Seen) -> No
     page.keyboard.press("x")
     until(lambda: page.locator(".review .strip-tile.current.dropped").count() == 0)
     assert page.locator(".banner").count() == 1
+    site.console.store.mark_result("t0", "r0-0", selected=False)
     site.serve_again(port)
     until(lambda: page.locator(".banner").count() == 0, seconds=20)
+    until(lambda: page.locator(".review .strip-tile.current.ticked").count() == 0)
     page.keyboard.press("x")
     page.wait_for_selector(".review .strip-tile.current.dropped")
+
+
+def test_list_cleared_while_the_server_was_gone(site: Site, page: Page, seen: Seen) -> None:
+    """The review of a pair that is no more closes, and the page shows that nothing is there."""
+    seen.allowed += [*GONE, "404"]  # pictures that were on their way
+    open_page(page, site)
+    page.locator("#card-0 .tile.source .picture").click()
+    page.wait_for_selector(".review .layer img")
+    port = site.stop_serving()
+    page.wait_for_selector(".review .banner.bad")
+    site.console.store.clear()
+    site.serve_again(port)
+    page.wait_for_selector(".welcome", timeout=20_000)
+    assert page.locator(".review").count() == 0
 
 
 def test_server_that_leaves_while_the_page_starts(site: Site, page: Page, seen: Seen) -> None:

@@ -1,7 +1,7 @@
 // Owns decisions about results: tick, untick, drop, restore, one by one or many at once, each as an undoable step.
 import { call } from './api.js';
 import { t } from './i18n.js';
-import { clearSelection, match, range } from './list.js';
+import { clearSelection, match, range, readAgain } from './list.js';
 import { ask } from './notices.js';
 import * as store from './store.js';
 import { perform } from './undo.js';
@@ -25,15 +25,6 @@ function inTurn(taskId, resultId, work) {
   };
   turn.then(done, done);
   return turn;
-}
-
-async function readAgain(taskId) {
-  try {
-    const { task } = await call('get_task', { task_id: taskId });
-    if (store.taskSignal(taskId)) store.putTask(task);
-  } catch {
-    // gone, or the server is: the events tell
-  }
 }
 
 /** A result as the last wish leaves it: what is drawn, and so what the key was pressed on, may be a moment older. */

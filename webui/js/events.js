@@ -2,7 +2,7 @@
 import { batch } from '@preact/signals';
 import { call, EVENTS_URL } from './api.js';
 import { problemText } from './i18n.js';
-import { catchUp, growSlots, reload } from './list.js';
+import { catchUp, growSlots, readAgain, reload } from './list.js';
 import { toast } from './notices.js';
 import { closeReview } from './reviewing.js';
 import * as store from './store.js';
@@ -11,6 +11,7 @@ const RETRY = 2000; // ms
 
 let source = null;
 let retryTimer = 0;
+let resumed = false; // whether the stream was asked only for what was missed
 let revision = 0;
 let told = 0; // notices shown
 let settings = null; // revision of the settings that was told of last
@@ -20,9 +21,11 @@ let taken = -1; // revision of the settings that the page holds
 export function connect(onFinished) {
   clearTimeout(retryTimer);
   source?.close();
-  source = new EventSource(EVENTS_URL);
-  source.addEventListener('snapshot', (event) => takeSnapshot(JSON.parse(event.data)));
-  source.addEventListener('change', (event) => takeChange(JSON.parse(event.data), onFinished));
+  resumed = source !== null;
+  source = new EventSource(resumed ? `${EVENTS_URL}&since=${revision}` : EVENTS_URL);
+  for (const kind of ['snapshot', 'change']) {
+    source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), onFinished));
+  }
   source.addEventListener('error', () => {
     store.connection.value = 'lost';
     taken = -1; // a server that was started anew counts from the beginning
@@ -79,34 +82,30 @@ function tellNotices(notices) {
   told = notices.length;
 }
 
-function takeSnapshot(data) {
-  if (data.version && data.version !== store.version) {
+/** What the stream tells: all there is (snapshot; where only what was missed was asked for, since the list was cleared)
+ * or what happened since. */
+function take(kind, data, onFinished) {
+  if (data.version !== store.version) {
     location.reload();
     return;
   }
   store.heard.value += 1;
+  const wasRunning = store.running.peek();
   const lost = store.connection.peek() === 'lost';
-  const missed = lost || (data.revision ?? 0) > revision;
+  const before = revision;
   if (lost || data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
   batch(() => {
     store.connection.value = 'open';
-    takeState(data);
-    if (data.live) store.live.value = data.live;
-  });
-  if (missed) catchUp();
-}
-
-function takeChange(data, onFinished) {
-  store.heard.value += 1;
-  const wasRunning = store.running.peek();
-  if (data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
-  batch(() => {
     takeFigures(data);
     revision = data.revision;
     settings = data.settings_revision;
-    if (data.live) store.live.value = data.live;
-    if (!data.reset) takeTasks(data);
+    store.live.value = data.live;
+    if (kind === 'change' && !data.reset) takeTasks(data);
   });
+  if (kind === 'snapshot' && !resumed) {
+    if (revision > before) catchUp(); // something happened while the page came up
+    return;
+  }
   if (data.reset) {
     store.tasks.clear();
     leave(() => true);
@@ -114,6 +113,7 @@ function takeChange(data, onFinished) {
     reload();
   } else if (data.removed?.length || data.truncated || listMayMove(data)) {
     catchUp(store.total.peek() === 0);
+    if (data.truncated && store.review.peek()) readAgain(store.review.peek().id); // which the list leaves as it is
   }
   if (wasRunning && !data.running) onFinished(data.progress);
 }

@@ -228,6 +228,16 @@ export async function fresh(id) {
   }
 }
 
+/** Takes in a task as it is now, where it is loaded. */
+export async function readAgain(id) {
+  try {
+    const { task } = await call('get_task', { task_id: id });
+    if (store.taskSignal(id)) store.putTask(task);
+  } catch {
+    // gone, or the server is: the events tell
+  }
+}
+
 /** Every task of the filter between two indexes (inclusive), in pieces of 500. */
 export async function range(first, last) {
   const found = [];
