@@ -219,6 +219,17 @@ class Held:
         route.fulfill(response=response)
 
 
+def hold(page: Page, address: str, *, times: int | None = None) -> list[Route]:
+    """Requests that are not made until ``continue_`` is said to them; of as many as ``times``."""
+    held: list[Route] = []
+
+    def take(route: Route) -> None:
+        held.append(route)
+
+    page.route(address, take, times=times)
+    return held
+
+
 def turn(page: Page, what: Callable[[], bool]) -> None:
     """Wait for what the routes of a page are told meanwhile."""
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route
+from playwright.sync_api import Page
 
 from engine.models import TaskFilter, TaskMatch
-from tests.webui.driver import Held, Seed, Site, choose_menu, open_page, running, seed, shown, turn, until
+from tests.webui.driver import Held, Seed, Seen, Site, choose_menu, hold, open_page, running, seed, shown, turn, until
 
 COUNT = 6
 
@@ -66,8 +66,7 @@ def test_decision_made_while_the_way_is_read(site: Site, page: Page) -> None:
     """It takes the pair out of the list that is being read; the next pair is not passed over for that."""
     open_page(page, site)
     choose_menu(page, page.locator(".toolbar").get_by_role("button", name="Filter"), "Not decided yet")
-    asked: list[Route] = []
-    page.route("**/api/tasks/ids*", lambda route: asked.append(route))  # noqa: PLW0108 - playwright marks what it calls
+    asked = hold(page, "**/api/tasks/ids*")
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
     page.keyboard.press("t")
@@ -82,8 +81,7 @@ def test_decision_made_while_the_way_is_read(site: Site, page: Page) -> None:
 
 def test_picture_that_comes_late_is_not_another_pairs(site: Site, page: Page) -> None:
     """No picture of the pair before stands under the name of the present one."""
-    asked: list[Route] = []
-    page.route("**/results/r1-0/image*", lambda route: asked.append(route))  # noqa: PLW0108 - the same
+    asked = hold(page, "**/results/r1-0/image*")
     open_page(page, site)
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".stage .pane:nth-child(2) img")
@@ -97,3 +95,68 @@ def test_picture_that_comes_late_is_not_another_pairs(site: Site, page: Page) ->
         route.continue_()
     until(lambda: "r1-0" in (result.locator("img").get_attribute("src") or ""))
     assert result.get_by_text("Loading…").count() == 0
+
+
+def test_names_of_an_earlier_rule(site: Site, page: Page) -> None:
+    """They neither replace those of the rule as it is now, nor is that earlier rule what is stored."""
+    open_page(page, site)
+    page.wait_for_selector(".examples >> text=.png")
+    earlier = Held(page, "**/api/save/preview")
+    page.fill("#field-filename_template", "a_{src_stem}")
+    earlier.wait(page)
+    page.fill("#field-filename_template", "b_{src_stem}")
+    page.wait_for_selector(".examples >> text=b_p000")
+    until(lambda: site.console.preferences.plan.rule.filename_template == "b_{src_stem}")
+    earlier.let_go()
+    page.wait_for_timeout(500)
+    assert "b_p000" in shown(page.locator(".examples"))
+    assert site.console.preferences.plan.rule.filename_template == "b_{src_stem}"
+
+
+def test_what_is_remembered_is_what_came_last(site: Site, page: Page) -> None:
+    """However long the storing of what was there before takes."""
+    open_page(page, site)
+    asked = hold(page, "**/api/ui", times=1)
+    page.get_by_role("button", name="Hide settings").click()
+    turn(page, lambda: bool(asked))
+    page.get_by_role("button", name="Show settings").click()
+    page.wait_for_timeout(1200)  # longer than the page waits before it stores
+    with page.expect_response("**/api/ui"):
+        asked.pop().continue_()
+    until(lambda: site.console.preferences.ui.get("side_open") is True)
+
+
+def test_language_that_was_given_up(site: Site, page: Page) -> None:
+    """Its words do not come up once another was chosen."""
+    open_page(page, site)
+    asked = hold(page, "**/api/messages/zh-CN")
+    more = page.get_by_role("button", name="More", exact=True)
+    choose_menu(page, more, "中文")
+    turn(page, lambda: bool(asked))
+    choose_menu(page, more, "English")
+    page.wait_for_timeout(300)
+    with page.expect_response("**/api/messages/zh-CN"):
+        asked.pop().continue_()
+    page.wait_for_timeout(300)
+    assert page.get_attribute("html", "lang") == "en"
+
+
+def test_folder_that_was_passed(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """What it holds is not shown once one has gone on to another."""
+    seen.allowed.append("400")  # there are no pictures
+    for name in ("first", "second"):
+        (tmp_path / "home" / name).mkdir(parents=True)
+    open_page(page, site)
+    page.fill("#field-input_path", str(tmp_path / "home"))
+    page.locator(".path-row").first.get_by_role("button", name="Choose a folder").click()
+    folders = page.locator(".folder-list")
+    folders.get_by_text("first").wait_for()
+    asked = hold(page, "**/api/files?*first")
+    folders.get_by_text("first").click()
+    turn(page, lambda: bool(asked))
+    folders.get_by_text("second").click()
+    until(lambda: shown(page.locator(".folder-path")).startswith(str(tmp_path / "home" / "second")))
+    with page.expect_response("**/api/files?*first"):
+        asked.pop().continue_()
+    page.wait_for_timeout(300)
+    assert shown(page.locator(".folder-path")).startswith(str(tmp_path / "home" / "second"))

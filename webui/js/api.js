@@ -92,6 +92,17 @@ export async function call(name, params = {}, { signal } = {}) {
   return callHttp(name, params, signal);
 }
 
+/** For what is stored as a whole: one call after the other, and of those that wait only the last. */
+export function storing(name) {
+  let underway = Promise.resolve();
+  let turn = 0;
+  return (params) => {
+    const mine = (turn += 1);
+    underway = underway.catch(() => undefined).then(() => (mine === turn ? call(name, params) : undefined));
+    return underway;
+  };
+}
+
 async function callBridge(name, params) {
   const answer = await bridge[name](params);
   if (answer?.ok) return answer.data;

@@ -5,6 +5,7 @@ import { catalogue, language } from './store.js';
 export const LANGUAGES = { 'zh-CN': '中文', en: 'English' };
 
 let formats = {};
+let turn = 0;
 
 /** The nearest language that there is a catalogue for. */
 export function nearest(tag) {
@@ -14,8 +15,10 @@ export function nearest(tag) {
 
 /** Loads the catalogue of `lang` and makes the whole page speak it. */
 export async function setLanguage(lang) {
+  const mine = (turn += 1);
   speak(lang);
   const { messages } = await call('get_messages', { language: lang });
+  if (mine !== turn) return; // another was chosen meanwhile
   formats = makeFormats(lang);
   language.value = lang;
   catalogue.value = messages;

@@ -1,7 +1,7 @@
 // Owns the save rule as edited: built-in rules, the example names it gives, remembering it.
 import { effect } from '@preact/signals';
 import { batch } from '@preact/signals';
-import { call } from './api.js';
+import { call, storing } from './api.js';
 import { setFieldError } from './settings.js';
 import * as store from './store.js';
 
@@ -61,15 +61,20 @@ function watch() {
   });
 }
 
+const keepRule = storing('save_rule');
+let turn = 0;
+
 async function look(rule, folder, keep) {
+  const mine = (turn += 1);
   const inspected = store.inspection.peek()?.path;
   try {
     const { names } = await call('preview_names', { ...rule, limit: EXAMPLES, ...(inspected ? { input_path: inspected } : {}) });
+    if (mine !== turn) return;
     store.nameExamples.value = names;
     for (const name of FIELDS) setFieldError(name, '');
-    if (keep) await call('save_rule', { ...rule, output_dir: folder });
+    if (keep) await keepRule({ ...rule, output_dir: folder });
   } catch (error) {
-    if (error.field && FIELDS.includes(error.field)) {
+    if (mine === turn && error.field && FIELDS.includes(error.field)) {
       store.nameExamples.value = [];
       setFieldError(error.field, error.message);
     }

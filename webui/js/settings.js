@@ -1,6 +1,6 @@
 // Owns the settings form and what is remembered on the program's side: drafts, recent paths, taste.
 import { effect } from '@preact/signals';
-import { call } from './api.js';
+import { call, storing } from './api.js';
 import { nearest, setLanguage, t } from './i18n.js';
 import * as store from './store.js';
 
@@ -199,13 +199,15 @@ export function startRemembering() {
     clearTimeout(saveTimer);
     saveTimer = setTimeout(() => saveUi(), SAVE_AFTER);
   });
-  addEventListener('pagehide', () => saveTimer && saveUi());
+  addEventListener('pagehide', () => saveTimer && saveUi((settings) => call('save_ui', settings))); // no time to wait
 }
 
-function saveUi() {
+const keepUi = storing('save_ui');
+
+function saveUi(keep = keepUi) {
   clearTimeout(saveTimer);
   saveTimer = 0;
-  call('save_ui', { settings: snapshot() }).catch(() => undefined); // taste is not worth an error; the next change tries again
+  keep({ settings: snapshot() }).catch(() => undefined); // taste is not worth an error; the next change tries again
 }
 
 /** Puts a path on top of a list of recent ones. */
@@ -229,7 +231,8 @@ export function startTheme() {
 
 /** Speaks another language from now on. */
 export async function chooseLanguage(lang) {
-  await setLanguage(nearest(lang));
+  const chosen = nearest(lang);
+  await setLanguage(chosen);
   const { fields } = await call('describe_config');
-  store.schema.value = fields;
+  if (store.language.peek() === chosen) store.schema.value = fields;
 }

@@ -1,5 +1,5 @@
 // Owns the folder picker of the browser: folders of the program's machine with their picture counts.
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { call } from '../api.js';
 import { html, Icon } from '../html.js';
 import { t } from '../i18n.js';
@@ -7,11 +7,16 @@ import { t } from '../i18n.js';
 export function FolderPicker({ start, done }) {
   const [here, setHere] = useState(null);
   const [error, setError] = useState('');
+  const turn = useRef(0);
   const go = async (path) => {
+    const mine = (turn.current += 1);
     try {
-      setHere(await call('browse_folder', path ? { path } : {}));
+      const found = await call('browse_folder', path ? { path } : {});
+      if (mine !== turn.current) return undefined; // another was chosen meanwhile
+      setHere(found);
       setError('');
     } catch (failure) {
+      if (mine !== turn.current) return undefined;
       if (!here && path) return go('');
       setError(failure.message);
     }
