@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import os
 import re
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,7 +21,8 @@ from engine.errors import Code, Problem, StorageFailed
 from engine.files import clear_way, damaged, storage_failure
 
 FRESH_SECONDS: Final = 300.0
-"""A file this young may not be recorded anywhere yet: no sweep removes it."""
+"""A file this young may not be recorded anywhere yet: no sweep removes it. By the time of the file, which may be of an
+earlier program, and by a clock that nobody sets: the system's may jump in the meantime."""
 
 _INCOMING: Final = ".incoming"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -53,12 +57,15 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
 class Cache:
     """The folder ``ab/cdef….ext`` of result pictures. Safe to use from many threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Open the folder, made where it is missing; what an earlier run left half written is removed.
 
         ``problems``: what stood in the way and was set aside.
         """
         self._folder = folder
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._fresh: dict[str, float] = {}  # hash → when it was put, the oldest first
         self._incoming = folder / _INCOMING
         self._numbers = itertools.count()
         self.problems = clear_way(folder, folder=True) + clear_way(self._incoming, folder=True)
@@ -76,6 +83,7 @@ class Cache:
         """
         digest = hashlib.sha256(data).hexdigest()
         target = self.path(digest, extension)
+        self._note(digest)
         announce(digest)
         if not self._holds(target, data):
             self._write((data,), lambda: target)
@@ -93,7 +101,11 @@ class Cache:
                 size += len(chunk)
                 yield chunk
 
-        self._write(counted(), lambda: self.path(hasher.hexdigest(), extension))
+        def named() -> Path:
+            self._note(hasher.hexdigest())
+            return self.path(hasher.hexdigest(), extension)
+
+        self._write(counted(), named)
         return hasher.hexdigest(), size
 
     def path(self, digest: str, extension: str) -> Path:
@@ -169,13 +181,26 @@ class Cache:
             age = now - entry.modified
             if age < fresh_seconds or (age <= max_age_seconds and total <= max_bytes) or keep(entry.hash):
                 continue
-            if _unlink(Path(entry.path)):
+            with self._lock:  # so that whoever puts it now finds it whole, or gone
+                if self._monotonic() - self._fresh.get(entry.hash, -math.inf) < fresh_seconds:
+                    continue
+                gone = _unlink(Path(entry.path))
+            if gone:
                 removed += 1
                 total -= entry.size
         return removed
 
+    def _note(self, digest: str) -> None:
+        """From now on the picture is fresh."""
+        with self._lock:
+            now = self._monotonic()
+            self._fresh.pop(digest, None)
+            self._fresh[digest] = now
+            while now - self._fresh[first := next(iter(self._fresh))] >= FRESH_SECONDS:
+                del self._fresh[first]
+
     def _holds(self, target: Path, data: bytes) -> bool:
-        """Whether the file is there already; its time is renewed, so that a sweep under way sees it as fresh."""
+        """Whether the file is there already; its time is renewed."""
         try:
             if target.stat().st_size != len(data) or target.read_bytes() != data:
                 return False

@@ -13,6 +13,7 @@ from bridge.paths import data_folder, program_folder
 from bridge.settings import StatusUi, read_settings
 from engine.config import ApiMode
 from engine.errors import Code, InvalidInput, StorageFailed
+from engine.images.cache import Cache
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import MESSAGES, Door, config_for, open_door
 from tests.support.pictures import picture, source_folder
@@ -151,7 +152,7 @@ def test_cache_is_swept_by_age_and_size(fake: FakeUpstream, tmp_path: Path) -> N
     """Files that no task names go when they are old, or too many; those that a task names stay."""
 
     def orphan(door: Door, number: int, hours: float) -> Path:
-        digest = door.console.cache.put(picture(number), "png")
+        digest = Cache(door.console.folder / "cache").put(picture(number), "png")  # an earlier program's
         path = door.console.cache.path(digest, "png")
         then = time.time() - hours * 3600
         os.utime(path, (then, then))

@@ -23,8 +23,8 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def aged(cache: Cache, data: bytes, age: float) -> str:
-    """Put a picture whose file is this many seconds old at NOW."""
-    digest = cache.put(data, "png")
+    """A picture of an earlier program, whose file is this many seconds old at NOW."""
+    digest = Cache(cache.path("0" * 64, "png").parents[1]).put(data, "png")
     os.utime(cache.path(digest, "png"), (NOW - age, NOW - age))
     return digest
 
@@ -181,6 +181,22 @@ def test_a_sweep_leaves_fresh_pictures_alone(cache: Cache) -> None:
     assert cache.sweep(lambda _: False, 0, 0, NOW) == 0
     assert cache.sweep(lambda _: False, 0, 0, NOW, fresh_seconds=0) == 1
     assert not cache.has(digest, "png")
+
+
+def test_a_sweep_leaves_fresh_pictures_alone_when_the_clock_jumps(tmp_path: Path) -> None:
+    """However old the system's clock makes the file of a picture that has just come, new or once more."""
+    seconds = [1000.0]
+    cache = Cache(tmp_path, monotonic=lambda: seconds[0])
+    digest = cache.put(b"just arrived", "png")
+    stream, _ = cache.put_stream([b"in ", b"pieces"], "png")
+    assert cache.sweep(lambda _: False, 0, 0, NOW) == 0
+    seconds[0] += FRESH_SECONDS - 1
+    assert cache.put(b"just arrived", "png") == digest
+    seconds[0] += 2
+    assert cache.sweep(lambda _: False, 0, 0, NOW * 2) == 1
+    assert (cache.has(digest, "png"), cache.has(stream, "png")) == (True, False)
+    seconds[0] += FRESH_SECONDS
+    assert cache.sweep(lambda _: False, 0, 0, NOW * 2) == 1
 
 
 def test_a_sweep_touches_only_our_files(cache: Cache, tmp_path: Path) -> None:
