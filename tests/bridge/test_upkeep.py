@@ -11,6 +11,7 @@ from bridge.console import Console
 from bridge.opening import load_messages
 from bridge.settings import read_settings
 from bridge.upkeep import looked_after
+from engine.images.cache import Cache
 from tests.support.pictures import picture
 
 
@@ -22,7 +23,7 @@ def opened(folder: Path) -> Console:
 def test_old_pictures_go_while_the_program_runs(tmp_path: Path) -> None:
     """A picture that no task names and that is old enough disappears, and the pages are told."""
     with opened(tmp_path / "data") as console:
-        digest = console.cache.put(picture(1), "png")
+        digest = Cache(console.folder / "cache").put(picture(1), "png")  # an earlier program's
         long_ago = time.time() - 7200
         os.utime(console.cache.path(digest, "png"), (long_ago, long_ago))
         told = threading.Event()
