@@ -7,10 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 
 from engine.config import ApiConfig
-from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
+from engine.errors import Busy, Code, ConsoleError, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, Task, TaskStatus
 from engine.tasks.breaker import Breaker
 from engine.tasks.gate import CallGate
@@ -22,7 +22,9 @@ from engine.upstream.cancel import CancelToken
 MAX_SINGLE_RETRIES = 10
 _STORE_RETRY_SECONDS = 2.0
 _PAUSE_SHOWN_SECONDS = 2.0  # shorter ones are part of the normal pace
+_FAULT = Problem(Code.INTERNAL)
 
+_Start = tuple[Task, ApiConfig, "_Flight"]
 Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ class Batch:
             self._flights[task_id] = flight
         try:
             before()
-            self._submit(self._store.begin([task_id])[0], config, flight)
+            self._submit([(self._store.begin([task_id])[0], config, flight)])
         except BaseException:
             self._land(task_id)
             raise
@@ -250,7 +252,7 @@ class Batch:
     def _coordinate(self) -> None:
         try:
             while self._wait_for_room():
-                self._start_next()
+                self._submit(self._begin_next())
         except Exception:  # the thread's outermost edge
             log.exception("batch ended by a fault")
         finally:
@@ -263,8 +265,8 @@ class Batch:
                 self._changed.wait(self._breaker_seconds())
             return self._has_room() and not self._stopping
 
-    def _start_next(self) -> None:
-        """Start the tasks for which there is room. By the coordinator, or by the thread of a task that has landed."""
+    def _begin_next(self) -> list[_Start]:
+        """The tasks for which there is room. By the coordinator, or by the thread of a task that has landed."""
         going: dict[str, _Flight] = {}
         with self._changed:
             config = self._config
@@ -273,10 +275,9 @@ class Batch:
                 self._queued.discard(task_id)
                 going[task_id] = self._flights[task_id] = _Flight(config, single=False)
         if not going:
-            return
+            return []
         try:
-            for task in self._store.begin(list(going)):
-                self._submit(task, config, going.pop(task.id))
+            return [(task, config, going.pop(task.id)) for task in self._store.begin(list(going))]
         except StorageFailed as error:
             self._hold(list(going), error)
             going.clear()
@@ -285,6 +286,7 @@ class Batch:
         finally:
             for task_id in going:  # deleted meanwhile
                 self._land(task_id)
+        return []
 
     def _has_room(self) -> bool:
         in_flight = self._batch_flights()
@@ -328,38 +330,36 @@ class Batch:
             self._changed.notify_all()
         self._on_change()
 
-    # --- in the executor and after ---
+    # --- in the executor ---
 
-    def _submit(self, task: Task, config: ApiConfig, flight: _Flight) -> None:
-        job = EditJob(
-            task.id,
-            task.source_path,
-            config,
-            self._limits,
-            task.references,
-            task.user_prompt,
-            task.system_prompt,
-            task.variant,
-        )
-        future = self._executor.submit(self._runner, job, self._cancel, flight.log, self._gate)
-        future.add_done_callback(lambda done: self._landed(task.id, flight, done))
-        self._on_change()
+    def _submit(self, starts: list[_Start]) -> None:
+        for start in starts:
+            self._executor.submit(self._fly, start)
 
-    def _landed(self, task_id: str, flight: _Flight, future: Future[EditOutcome]) -> None:
+    def _fly(self, start: _Start | None) -> None:
+        """Run a task, and after it the next: a task that goes to another thread each time finds that one cold."""
+        while start is not None:
+            try:
+                self._run(*start)
+            except ConsoleError:  # the program closes while the disk is full
+                log.exception("outcome of task %s not kept", start[0].id)
+            starts = self._begin_next()
+            start = starts.pop(0) if starts else None
+            self._submit(starts)
+
+    def _run(self, task: Task, config: ApiConfig, flight: _Flight) -> None:
+        own = (task.references, task.user_prompt, task.system_prompt, task.variant)
         try:
-            outcome = future.result()
+            job = EditJob(task.id, task.source_path, config, self._limits, *own)
+            outcome = self._runner(job, self._cancel, flight.log, self._gate)
             self._keep(outcome)
             if not flight.single:
                 self._heed(outcome)
         except Exception:  # a worker thread's outermost edge
-            log.exception("task %s ended by a fault", task_id)
-            failed = EditOutcome(
-                task_id, TaskStatus.FAILED, [], 1, error=Problem(Code.INTERNAL), log=flight.log.entries
-            )
-            self._keep(failed)
+            log.exception("task %s ended by a fault", task.id)
+            self._keep(EditOutcome(task.id, TaskStatus.FAILED, [], 1, error=_FAULT, log=flight.log.entries))
         finally:
-            self._land(task_id, goes_on=True)
-            self._start_next()
+            self._land(task.id, goes_on=True)
 
     def _heed(self, outcome: EditOutcome) -> None:
         """Let the breaker know; a task that failed only because the run cannot go on waits for its turn again."""
