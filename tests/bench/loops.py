@@ -40,6 +40,7 @@ class Loop(msgspec.Struct, frozen=True):
 LOOPS: Final = {
     "bare": Loop("bare loop"),
     "careful": Loop("bare loop that also renames and notes", careful=True),
+    "undecoded": Loop("bare loop that leaves the picture undecoded", pixels=False),
     "least": Loop("bare loop with http.client, which leaves the picture undecoded", library=False, pixels=False),
 }
 
