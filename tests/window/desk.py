@@ -197,14 +197,21 @@ class Program:
     def page(self, expression: str) -> Any:
         """Value of a JS expression in the window's page; None before there is one."""
         if self._page is None:
-            place = str(self.folder / f"{self.mark[:8]}.socket")
-            until(lambda: Path(place).exists() or self.process.poll() is not None, "the window's process listens")
-            self._page = Client(place, family="AF_UNIX")
+            self._page = until(self._connected, "the window's process listens")
         self._page.send(f"JSON.stringify({expression})")
         if not self._page.poll(PATIENCE):
             raise AssertionError(f"the page does not answer to {expression}")
         answer = self._page.recv()
         return json.loads(answer) if isinstance(answer, str) else answer
+
+    def _connected(self) -> Connection | None:
+        """The way to the page; None while its socket has a name and nobody listens yet, or has none."""
+        try:
+            return Client(str(self.folder / f"{self.mark[:8]}.socket"), family="AF_UNIX")
+        except (FileNotFoundError, ConnectionRefusedError):
+            if self.process.poll() is not None:
+                raise
+            return None
 
     def until(self, expression: str, seconds: float = PATIENCE) -> Any:
         """Wait until an expression in the page is true; gives its value."""
