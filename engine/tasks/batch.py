@@ -337,7 +337,7 @@ class Batch:
             self._executor.submit(self._fly, start)
 
     def _fly(self, start: _Start | None) -> None:
-        """Run a task, and after it the next: a task that goes to another thread each time finds that one cold."""
+        """Run a task, and after it the next: that spares waking another thread for it."""
         while start is not None:
             try:
                 self._run(*start)
