@@ -7,10 +7,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 
 from engine.config import ApiConfig
-from engine.errors import Busy, Code, ConsoleError, NotFound, Problem, Stopped, StorageFailed
+from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, Task, TaskStatus
 from engine.tasks.breaker import Breaker
 from engine.tasks.gate import CallGate
@@ -334,14 +334,14 @@ class Batch:
 
     def _submit(self, starts: list[_Start]) -> None:
         for start in starts:
-            self._executor.submit(self._fly, start)
+            self._executor.submit(self._fly, start).add_done_callback(Future.result)  # which logs a fault
 
     def _fly(self, start: _Start | None) -> None:
         """Run a task, and after it the next: that spares waking another thread for it."""
         while start is not None:
             try:
                 self._run(*start)
-            except ConsoleError:  # the program closes while the disk is full
+            except Exception:  # whatever became of it: the next one must go on
                 log.exception("outcome of task %s not kept", start[0].id)
             starts = self._begin_next()
             start = starts.pop(0) if starts else None

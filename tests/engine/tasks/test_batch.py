@@ -13,7 +13,17 @@ import pytest
 
 from engine.config import ApiConfig
 from engine.errors import Busy, Code
-from engine.models import EditJob, EditLimits, EditOutcome, ImageInfo, SourceType, StoredImage, TaskMatch, TaskStatus
+from engine.models import (
+    EditJob,
+    EditLimits,
+    EditOutcome,
+    ImageInfo,
+    SourceType,
+    StoredImage,
+    Task,
+    TaskMatch,
+    TaskStatus,
+)
 from engine.tasks import batch as batch_module
 from engine.tasks.batch import Batch
 from engine.tasks.gate import CallGate
@@ -305,6 +315,48 @@ def test_close_ends_everything(store: Store, edits: Edits) -> None:
     batch.close()
     assert time.monotonic() - before < 5
     assert states(store) == ["stopped"] * 3
+
+
+def test_a_fault_in_keeping_an_outcome_holds_up_no_other_task(
+    store: Store, batch: Batch, edits: Edits, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread goes on with what comes next, and the log tells of the fault."""
+    first, *others = ids = add(store, 4)
+    keep = store.finish
+
+    def finish(outcome: EditOutcome) -> None:
+        if outcome.task_id == first:
+            raise RuntimeError("planted")
+        keep(outcome)
+
+    monkeypatch.setattr(store, "finish", finish)
+    batch.start(ids, ApiConfig(concurrency_limit=1))
+    assert batch.wait_idle(10)
+    assert edits.started == ids
+    assert states(store) == ["processing", *["done"] * len(others)]
+    assert "planted" in caplog.text
+
+
+def test_a_fault_in_beginning_a_task_is_logged(
+    store: Store, batch: Batch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where it comes up in the thread of the task before."""
+    ids = add(store, 2)
+    begin = store.begin
+
+    def begin_one(wanted: list[str]) -> list[Task]:
+        if ids[1] in wanted:
+            raise RuntimeError("planted")
+        return begin(wanted)
+
+    monkeypatch.setattr(store, "begin", begin_one)
+    batch.start(ids, ApiConfig(concurrency_limit=1))
+    assert batch.wait_idle(10)
+    assert states(store) == ["done", "pending"]
+    deadline = time.monotonic() + 10
+    while "planted" not in caplog.text and time.monotonic() < deadline:  # told after the task has landed
+        time.sleep(0.01)
+    assert "planted" in caplog.text
 
 
 def test_going_on_without_a_pause_changes_nothing(store: Store, batch: Batch, edits: Edits) -> None:
