@@ -341,7 +341,7 @@ class Batch:
         while start is not None:
             try:
                 self._run(*start)
-            except Exception:  # whatever became of it: the next one must go on
+            except Exception:  # the outermost edge of one task: the next one must go on
                 log.exception("outcome of task %s not kept", start[0].id)
             starts = self._begin_next()
             start = starts.pop(0) if starts else None
