@@ -10,20 +10,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bridge.desktop import open_desktop, show_running
-from bridge.headless import EXIT_STOPPED, EXIT_WRONG_USE, Order, run_headless
-from bridge.instance import announced
+from bridge.environment import Environment, read_environment
+from bridge.http.instance import announced
+from bridge.http.server import Server
 from bridge.logs import open_log
+from bridge.maintenance import looked_after
 from bridge.messages import Messages, pick_language
-from bridge.opening import load_messages, open_console, version
-from bridge.options import chosen_fields, chosen_rule, chosen_sets, make_parser
+from bridge.open_app import load_messages, open_app, version
 from bridge.paths import data_folder
 from bridge.preferences import Preferences
-from bridge.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
-from bridge.server import Server
-from bridge.settings import Settings, read_settings
-from bridge.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
-from bridge.upkeep import looked_after
+from bridge.terminal.flags import chosen_fields, chosen_rule, chosen_sets, make_parser
+from bridge.terminal.run import EXIT_STOPPED, EXIT_WRONG_USE, Order, run_headless
+from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
+from bridge.window.open_desktop import open_desktop, show_running
+from bridge.window.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import ConsoleError
 
@@ -38,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     language = terminal_language(environ)
     arguments = make_parser(messages, language, version()).parse_args(words)
     try:
-        settings = read_settings(environ)
+        environment = read_environment(environ)
         folder = data_folder(environ)
         with contextlib.closing(open_log(folder)):
             if arguments.command == "run":
-                return _run(arguments, folder, settings, messages, language, environ)
-            return _serve(arguments, folder, settings, messages, language, environ)
+                return _run(arguments, folder, environment, messages, language, environ)
+            return _serve(arguments, folder, environment, messages, language, environ)
     except ConsoleError as error:
         say_to_stderr(messages.problem(language, error.problem))
         return EXIT_WRONG_USE
@@ -59,7 +59,7 @@ def terminal_language(environ: Mapping[str, str]) -> str:
 def _run(
     arguments: argparse.Namespace,
     folder: Path,
-    settings: Settings,
+    environment: Environment,
     messages: Messages,
     language: str,
     environ: Mapping[str, str],
@@ -81,13 +81,13 @@ def _run(
         json=arguments.json,
         language=language,
     )
-    return run_headless(order, folder, settings, messages)
+    return run_headless(order, folder, environment, messages)
 
 
 def _serve(
     arguments: argparse.Namespace,
     folder: Path,
-    settings: Settings,
+    environment: Environment,
     messages: Messages,
     language: str,
     environ: Mapping[str, str],
@@ -95,7 +95,7 @@ def _serve(
     place = folder / "demo" if arguments.demo else folder
     if arguments.command == "open" and show_running(place, version(), messages, language, say_to_stderr):
         return 0
-    bound = bind_or_explain(settings, messages, language, say_to_stderr)
+    bound = bind_or_explain(environment, messages, language, say_to_stderr)
     if bound is None:
         return EXIT_PORT_TAKEN
     with contextlib.ExitStack() as stack:
@@ -103,14 +103,14 @@ def _serve(
         search = None
         if arguments.command == "open" and not (arguments.browser or arguments.no_open):
             search = stack.enter_context(contextlib.closing(ToolkitSearch(arguments.gui, environ)))
-        console = stack.enter_context(open_console(folder, settings, messages, demo=arguments.demo))
-        server = Server(console, bound)
+        app = stack.enter_context(open_app(folder, environment, messages, demo=arguments.demo))
+        server = Server(app, bound)
         stack.callback(server.close)
-        stack.enter_context(announced(console.folder, server.url, console.version))
-        stack.enter_context(looked_after(console))
+        stack.enter_context(announced(app.folder, server.url, app.version))
+        stack.enter_context(looked_after(app))
         if arguments.command == "open":
             return open_desktop(
-                console,
+                app,
                 server,
                 language,
                 say_to_stderr,
@@ -120,7 +120,7 @@ def _serve(
         server.start()
         if arguments.open and not open_browser(server.url):
             say_to_stderr(messages.text(language, "serve.no_browser", url=server.url))
-        return serve(console, server, language, say_to_stderr)
+        return serve(app, server, language, say_to_stderr)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.operations import Operation
 from bridge.params import read_params
 from bridge.usecases.common import Caller
@@ -41,18 +41,18 @@ class Failure(msgspec.Struct, frozen=True):
     error: ProblemView
 
 
-def call(console: Console, operation: Operation, data: dict[str, Any], caller: Caller) -> Any:
+def call(app: App, operation: Operation, data: dict[str, Any], caller: Caller) -> Any:
     """The handler's answer, or a Failure; never raises."""
     try:
-        return operation.handler(console, read_params(operation.params, data), caller)
+        return operation.handler(app, read_params(operation.params, data), caller)
     except ConsoleError as error:
-        return failure(console, error, caller)
+        return failure(app, error, caller)
     except Exception:  # a door's outermost edge
         log.exception("operation %s failed", operation.name)
-        return Failure(500, Viewer(console.messages, caller.language).problem(Problem(Code.INTERNAL)))
+        return Failure(500, Viewer(app.messages, caller.language).problem(Problem(Code.INTERNAL)))
 
 
-def failure(console: Console, error: ConsoleError, caller: Caller) -> Failure:
+def failure(app: App, error: ConsoleError, caller: Caller) -> Failure:
     """An error with its status and words. What is wrong but has no status of its own is the caller's to mend: 400."""
-    view = Viewer(console.messages, caller.language).problem(error.problem)
+    view = Viewer(app.messages, caller.language).problem(error.problem)
     return Failure(_STATUS.get(type(error), 400), view)

@@ -75,7 +75,7 @@ class Result(msgspec.Struct):
     """One result picture of a task, with what the person decided about it.
 
     Its provenance: ``created_at`` in Unix seconds, ``source_hash`` (sha256 of each source picture, space between), and
-    ``asked``: JSON of the request without secrets.
+    ``request_record``: JSON of the request without secrets.
     """
 
     id: str
@@ -92,7 +92,7 @@ class Result(msgspec.Struct):
     saved: str | None = None
     created_at: int = 0
     source_hash: str = ""
-    asked: str = ""
+    request_record: str = ""
 
 
 class Task(msgspec.Struct):
@@ -211,5 +211,5 @@ class EditOutcome(msgspec.Struct, frozen=True):
     log: list[DebugEntry] = []
     source_hash: str = ""
     source_size: int = 0
-    asked: str = ""
+    request_record: str = ""
     at: int = 0

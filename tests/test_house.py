@@ -11,7 +11,7 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LONGEST_FILE = 400
+LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
 INDEX_HOSTS = (
     "pypi" + ".org",
@@ -60,7 +60,7 @@ def trees() -> dict[str, ast.Module]:
 
 
 def test_no_file_is_long() -> None:
-    """Nobody has to scroll through more than 400 lines, in Python, JavaScript, CSS or shell."""
+    """Nobody has to scroll through more than 600 lines, in Python, JavaScript, CSS or shell."""
     kinds = {".py", ".js", ".css", ".sh", ".cmd"}
     lines = {name(file): len(file.read_text(encoding="utf-8").splitlines()) for file in OURS if file.suffix in kinds}
     assert len(lines) > 20

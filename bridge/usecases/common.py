@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.messages import DEFAULT_LANGUAGE
 from bridge.views import Viewer
 from engine.dataset.findings import NOTES, FindingKind
@@ -63,12 +63,12 @@ class MatchParams(msgspec.Struct, frozen=True):
     finding: str = ""
 
 
-def viewer(console: Console, caller: Caller) -> Viewer:
+def viewer(app: App, caller: Caller) -> Viewer:
     """Answers in the caller's language."""
-    return Viewer(console.messages, caller.language, console.found_kinds)
+    return Viewer(app.messages, caller.language, app.found_kinds)
 
 
-def match_of(console: Console, params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
+def match_of(app: App, params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
     """The engine's filter; InvalidInput for a name that is no state, property or finding."""
     if ids is not None:
         return TaskMatch(ids=tuple(ids))
@@ -77,7 +77,7 @@ def match_of(console: Console, params: MatchParams | None, ids: list[str] | None
         status=frozenset(one_of(TaskStatus, "status", name) for name in _names(params.status)),
         only=frozenset(one_of(TaskFilter, "only", name) for name in _names(params.only)),
         q=params.q.strip(),
-        results=_with_finding(console, _names(params.finding)),
+        results=_with_finding(app, _names(params.finding)),
     )
 
 
@@ -86,13 +86,13 @@ def is_wanted(kinds: Iterable[FindingKind], names: Collection[str]) -> bool:
     return any(kind in names or (ANY_FINDING in names and kind not in NOTES) for kind in kinds)
 
 
-def _with_finding(console: Console, names: list[str]) -> tuple[str, ...] | None:
+def _with_finding(app: App, names: list[str]) -> tuple[str, ...] | None:
     if not names:
         return None
     for name in names:
         if name != ANY_FINDING:
             one_of(FindingKind, "finding", name)
-    return tuple(pair_id for pair_id, kinds in console.found_kinds.items() if is_wanted(kinds, names))
+    return tuple(pair_id for pair_id, kinds in app.found_kinds.items() if is_wanted(kinds, names))
 
 
 def one_of(kind: type[Choice], field: str, name: str) -> Choice:

@@ -10,17 +10,17 @@ from typing import Literal
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
 from bridge.usecases.common import ANY_FINDING, Caller, Nothing, one_of, viewer
-from bridge.usecases.pairs import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
+from bridge.usecases.set_options import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
 from bridge.usecases.set_report import ReportWish, check_report_path, write_report
 from bridge.views import JobView, ProblemView
 from engine.dataset.captions import CAPTION_VARIABLES, CaptionMode
 from engine.dataset.export import check_place, export_set, wanted_for
+from engine.dataset.features import Overlay
 from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS
-from engine.dataset.looks import Overlay
 from engine.dataset.measure import EXTRA_PACKAGES, Measurer, can_register
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
@@ -152,7 +152,7 @@ class FindingsPage(msgspec.Struct, frozen=True):
     tasks: dict[str, int] = {}
 
 
-def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
+def list_trainers(app: App, _: Nothing, caller: Caller) -> Trainers:
     """The trainers that sets are made for, and all choices with them."""
     missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": install_line()})
     defaults = Thresholds()
@@ -172,7 +172,7 @@ def list_trainers(console: Console, _: Nothing, caller: Caller) -> Trainers:
             ThresholdView(name, getattr(defaults, name), low, high) for name, (low, high) in THRESHOLD_LIMITS.items()
         ],
         kinds=[KindView(kind, UNITS.get(kind, ""), kind in NOTES) for kind in FindingKind],
-        extra=viewer(console, caller).maybe(missing),
+        extra=viewer(app, caller).maybe(missing),
     )  # fmt: skip
 
 
@@ -183,32 +183,32 @@ def install_line() -> str:
     return f'"{sys.executable}" -m pip install {" ".join(EXTRA_PACKAGES)}'
 
 
-def preflight(console: Console, params: SetParams, caller: Caller) -> JobAnswer:
+def preflight(app: App, params: SetParams, caller: Caller) -> JobAnswer:
     """Look for pairs that would spoil a set; a job, whose findings are then listed."""
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
-    pairs = pairs_of(console, params)
+    pairs = pairs_of(app, params)
 
     def work(job: Job) -> JobResult:
-        report = _look(console, pairs, wanted_for(plan, thresholds), job)
-        console.found(report)
+        report = _look(app, pairs, wanted_for(plan, thresholds), job)
+        app.found(report)
         return JobResult(pairs=report.pairs, bad=len(report.bad))
 
-    return _started(console, JobKind.PREFLIGHT, work, caller)
+    return _started(app, JobKind.PREFLIGHT, work, caller)
 
 
-def export_a_set(console: Console, params: ExportParams, caller: Caller) -> JobAnswer:
+def export_a_set(app: App, params: ExportParams, caller: Caller) -> JobAnswer:
     """Write a set for a trainer after a preflight; a job that writes all of it or nothing."""
     plan, thresholds, allowed = plan_of(params), thresholds_of(params.thresholds), kinds_of(params.allow)
-    pairs = pairs_of(console, params)
+    pairs = pairs_of(app, params)
     if not pairs:
         raise InvalidInput(Code.SET_EMPTY)
-    folder = check_place(params.output_dir, pairs, console.preferences.source_folders)
+    folder = check_place(params.output_dir, pairs, app.preferences.source_folders)
     if plan.pictures.crop_align:
         allowed |= _MADE_GOOD_BY_CUTTING
 
     def work(job: Job) -> JobResult:
-        kept, report = _kept(console, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
-        overlays = _overlays(console, kept, report) if plan.pictures.crop_align else {}
+        kept, report = _kept(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
+        overlays = _overlays(app, kept, report) if plan.pictures.crop_align else {}
         job.expect(len(kept))
         done = export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
         return JobResult(
@@ -220,49 +220,49 @@ def export_a_set(console: Console, params: ExportParams, caller: Caller) -> JobA
             bytes=done.bytes,
         )
 
-    return _started(console, JobKind.EXPORT, work, caller)
+    return _started(app, JobKind.EXPORT, work, caller)
 
 
-def set_report(console: Console, params: ReportParams, caller: Caller) -> JobAnswer:
+def set_report(app: App, params: ReportParams, caller: Caller) -> JobAnswer:
     """Write the report of a set, one HTML file that needs nothing else; a job."""
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
-    price = console.preferences.config.price_per_call if params.price_per_call is None else params.price_per_call
+    price = app.preferences.config.price_per_call if params.price_per_call is None else params.price_per_call
     if not 0 <= price < math.inf:
         raise InvalidInput(Code.FIELD_RANGE, field="price_per_call", name="price_per_call", minimum=0, maximum=None,
                            value=price)  # fmt: skip
     path = check_report_path(params.path)
-    pairs = pairs_of(console, params)
+    pairs = pairs_of(app, params)
 
     def work(job: Job) -> JobResult:
-        report = _look(console, pairs, wanted_for(plan, thresholds), job)
-        console.found(report)
+        report = _look(app, pairs, wanted_for(plan, thresholds), job)
+        app.found(report)
         wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=caller.language, price=price)
-        write_report(console, wish, pairs, report, job)
+        write_report(app, wish, pairs, report, job)
         return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
 
-    return _started(console, JobKind.REPORT, work, caller)
+    return _started(app, JobKind.REPORT, work, caller)
 
 
-def get_job(console: Console, _: Nothing, caller: Caller) -> JobNow:
+def get_job(app: App, _: Nothing, caller: Caller) -> JobNow:
     """The job that runs, or the last one."""
-    state = console.jobs.state
-    return JobNow(viewer(console, caller).job(state))
+    state = app.jobs.state
+    return JobNow(viewer(app, caller).job(state))
 
 
-def stop_job(console: Console, _: Nothing, caller: Caller) -> JobStopped:
+def stop_job(app: App, _: Nothing, caller: Caller) -> JobStopped:
     """Stop the job that runs; a set that is being written goes away again."""
-    return JobStopped(console.jobs.stop())
+    return JobStopped(app.jobs.stop())
 
 
-def list_findings(console: Console, params: FindingsParams, caller: Caller) -> FindingsPage:
+def list_findings(app: App, params: FindingsParams, caller: Caller) -> FindingsPage:
     """Findings of the last preflight, with the pictures of their pairs."""
     for name, value, high in (("offset", params.offset, 2**31), ("limit", params.limit, _MOST_FINDINGS)):
         if not 0 <= value <= high:
             raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=0, maximum=high, value=value)
     kind = one_of(FindingKind, "kind", params.kind) if params.kind else None
-    if console.preflight is None:
+    if app.preflight is None:
         return FindingsPage(None, 0, 0, can_register(), {}, 0, [])
-    at, report = console.preflight
+    at, report = app.preflight
     matching = [finding for finding in report.findings if kind is None or finding.kind is kind]
     page = matching[params.offset : params.offset + params.limit]
     return FindingsPage(
@@ -272,16 +272,16 @@ def list_findings(console: Console, params: FindingsParams, caller: Caller) -> F
         registered=report.registered,
         counts={str(one): count for one, count in report.counts.items()},
         total=len(matching),
-        findings=_shown(console, page, report, caller),
-        tasks=_listed(console),
+        findings=_shown(app, page, report, caller),
+        tasks=_listed(app),
     )
 
 
-def _listed(console: Console) -> dict[str, int]:
+def _listed(app: App) -> dict[str, int]:
     """Tasks by kind, and those with any but notes; results that were dropped since do not count."""
-    found = console.found_kinds
+    found = app.found_kinds
     tasks: dict[str, set[str]] = defaultdict(set)
-    for result_id, task_id in console.store.tasks_of_results(found).items():
+    for result_id, task_id in app.store.tasks_of_results(found).items():
         for kind in found.get(result_id, ()):
             tasks[kind].add(task_id)
             if kind not in NOTES:
@@ -289,19 +289,19 @@ def _listed(console: Console) -> dict[str, int]:
     return {name: len(ids) for name, ids in tasks.items()}
 
 
-def _started(console: Console, kind: JobKind, work: Work, caller: Caller) -> JobAnswer:
-    state = console.jobs.start(kind, work)
-    shown = viewer(console, caller).job(state)
+def _started(app: App, kind: JobKind, work: Work, caller: Caller) -> JobAnswer:
+    state = app.jobs.start(kind, work)
+    shown = viewer(app, caller).job(state)
     assert shown is not None
     return JobAnswer(shown)
 
 
-def _look(console: Console, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Preflight:
+def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Preflight:
     job.expect(len(pairs))
     return inspect(
         pairs,
         wanted,
-        Measurer(console.notebook),
+        Measurer(app.notebook),
         registered=can_register(),
         check=job.check,
         progress=job.progress,
@@ -309,14 +309,14 @@ def _look(console: Console, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> 
 
 
 def _kept(
-    console: Console, pairs: list[Pair], wanted: Wanted, allowed: frozenset[FindingKind], leave_out: bool, job: Job
+    app: App, pairs: list[Pair], wanted: Wanted, allowed: frozenset[FindingKind], leave_out: bool, job: Job
 ) -> tuple[list[Pair], Preflight]:
     """The pairs that pass. Leaving some out may move others across the split: the rest is looked at again."""
     first: Preflight | None = None
     while True:
-        report = _look(console, pairs, wanted, job)
+        report = _look(app, pairs, wanted, job)
         first = report if first is None else _joined(first, report)
-        console.found(first)
+        app.found(first)
         passed = msgspec.structs.replace(
             report, findings=[finding for finding in report.findings if finding.kind not in allowed]
         )
@@ -337,10 +337,10 @@ def _joined(first: Preflight, later: Preflight) -> Preflight:
     return msgspec.structs.replace(first, findings=[*first.findings, *new])
 
 
-def _overlays(console: Console, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
+def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
     """Where to cut the pairs that are shifted or zoomed."""
     moved = {finding.pair_id for finding in report.findings if finding.kind in _MADE_GOOD_BY_CUTTING}
-    measurer = Measurer(console.notebook)
+    measurer = Measurer(app.notebook)
     found = {}
     for pair in pairs:
         if pair.id in moved:
@@ -350,12 +350,12 @@ def _overlays(console: Console, pairs: Sequence[Pair], report: Preflight) -> dic
     return found
 
 
-def _shown(console: Console, page: Sequence[Finding], report: Preflight, caller: Caller) -> list[FindingView]:
+def _shown(app: App, page: Sequence[Finding], report: Preflight, caller: Caller) -> list[FindingView]:
     """Findings with names and addresses; pairs whose task is gone since are left out."""
-    view = viewer(console, caller)
+    view = viewer(app, caller)
     places = report.tasks
     ids = {finding.task_id for finding in page} | {places[f.other] for f in page if f.other in places}
-    names = {task.id: task.source_name for task in console.store.tasks(TaskMatch(ids=tuple(ids)))}
+    names = {task.id: task.source_name for task in app.store.tasks(TaskMatch(ids=tuple(ids)))}
 
     def urls(pair_id: str) -> tuple[str, str]:
         base = f"/api/tasks/{places[pair_id]}"

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.usecases.common import Caller, Nothing, TaskId, one_of, viewer
-from bridge.usecases.configuring import entered_config
+from bridge.usecases.config import entered_config
 from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
-from engine.images.discover import Found, printable
+from engine.images.discover import Discovery, printable
 from engine.models import TaskMatch, TaskStatus
 from engine.tasks.plan import ReferenceMode
 from engine.upstream.netguard import Purpose, check_host, check_url
@@ -144,13 +144,13 @@ class StopAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-def inspect_path(console: Console, params: StartParams, caller: Caller) -> InspectAnswer:
+def inspect_path(app: App, params: StartParams, caller: Caller) -> InspectAnswer:
     """Count pictures, calls and answers that are there already, before a start; nothing is sent."""
-    config, _ = entered_config(console, params.config)
-    plan = _plan(console, params, config)
+    config, _ = entered_config(app, params.config)
+    plan = _plan(app, params, config)
     found = plan.found
-    console.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
-    unreadable = _unreadable(console, found, caller)
+    app.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
+    unreadable = _unreadable(app, found, caller)
     lonely_rows, lonely_files = _lonely(plan)
     return InspectAnswer(
         path=found.root,
@@ -171,20 +171,20 @@ def inspect_path(console: Console, params: StartParams, caller: Caller) -> Inspe
     )
 
 
-def start_batch(console: Console, params: StartParams, caller: Caller) -> StartAnswer:
+def start_batch(app: App, params: StartParams, caller: Caller) -> StartAnswer:
     """Send every picture of a file or folder; what was answered already in the same way is not paid again."""
-    with _starting(console):
-        config, warnings = entered_config(console, params.config)
-        check_api_url(console, config)
-        plan = _plan(console, params, config)
-        console.preferences.set_config(config)
+    with _starting(app):
+        config, warnings = entered_config(app, params.config)
+        check_api_url(app, config)
+        plan = _plan(app, params, config)
+        app.preferences.set_config(config)
         if Path(plan.found.root).is_dir():
-            console.preferences.note_source_folder(printable(plan.found.root))
-        console.settings_changed()
-        ids = carry_out(console, plan)
+            app.preferences.note_source_folder(printable(plan.found.root))
+        app.settings_changed()
+        ids = carry_out(app, plan)
         if ids:
-            console.batch.start(ids, config)
-    unreadable = _unreadable(console, plan.found, caller)
+            app.batch.start(ids, config)
+    unreadable = _unreadable(app, plan.found, caller)
     lonely_rows, lonely_files = _lonely(plan)
     return StartAnswer(
         task_count=len(plan.items),
@@ -192,7 +192,7 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
         reused_count=len(plan.items) - len(ids),
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
-        warnings=[viewer(console, caller).problem(warning) for warning in warnings],
+        warnings=[viewer(app, caller).problem(warning) for warning in warnings],
         rows_without_file=lonely_rows[:_LONELY_SHOWN],
         rows_without_file_count=len(lonely_rows),
         files_without_row=lonely_files[:_LONELY_SHOWN],
@@ -200,46 +200,46 @@ def start_batch(console: Console, params: StartParams, caller: Caller) -> StartA
     )
 
 
-def resume_tasks(console: Console, _: Nothing, caller: Caller) -> ResumeAnswer:
+def resume_tasks(app: App, _: Nothing, caller: Caller) -> ResumeAnswer:
     """Run every task that is pending or stopped; where a run is paused, let it go on now."""
-    if console.batch.is_paused:
-        return ResumeAnswer(console.batch.go_on())
-    with _starting(console):
-        ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
-        return ResumeAnswer(console.batch.enqueue(ids, _checked_config(console)))
+    if app.batch.is_paused:
+        return ResumeAnswer(app.batch.go_on())
+    with _starting(app):
+        ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
+        return ResumeAnswer(app.batch.enqueue(ids, _checked_config(app)))
 
 
-def retry_failed(console: Console, _: Nothing, caller: Caller) -> RetryFailedAnswer:
+def retry_failed(app: App, _: Nothing, caller: Caller) -> RetryFailedAnswer:
     """Call the API again for every failed task; earlier results stay."""
-    ids = console.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))
-    return RetryFailedAnswer(ask_again(console, ids))
+    ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))
+    return RetryFailedAnswer(ask_again(app, ids))
 
 
-def retry_task(console: Console, params: TaskId, caller: Caller) -> RetryAnswer:
+def retry_task(app: App, params: TaskId, caller: Caller) -> RetryAnswer:
     """Call the API again for one task; earlier results stay."""
-    console.store.task(params.task_id)
-    console.batch.retry(params.task_id, _checked_config(console))
+    app.store.task(params.task_id)
+    app.batch.retry(params.task_id, _checked_config(app))
     return RetryAnswer(params.task_id, single_retry_running=True)
 
 
-def retry_task_clear(console: Console, params: TaskId, caller: Caller) -> RetryClearAnswer:
+def retry_task_clear(app: App, params: TaskId, caller: Caller) -> RetryClearAnswer:
     """Call the API again for one task; its earlier results are dropped first."""
-    task = console.store.task(params.task_id)
-    console.flusher.wait()  # until a saved copy is on disk, ours is the only one
-    console.batch.retry(task.id, _checked_config(console), before=lambda: drop_results(console, task.id))
+    task = app.store.task(params.task_id)
+    app.flusher.wait()  # until a saved copy is on disk, ours is the only one
+    app.batch.retry(task.id, _checked_config(app), before=lambda: drop_results(app, task.id))
     return RetryClearAnswer(task.id, single_retry_running=True, removed_old_results=len(task.results))
 
 
-def stop(console: Console, _: Nothing, caller: Caller) -> StopAnswer:
+def stop(app: App, _: Nothing, caller: Caller) -> StopAnswer:
     """End every call now; results that arrived stay, the rest can be resumed."""
-    affected = console.batch.stop()
-    console.transport.drop_idle()
-    return StopAnswer(affected > 0, affected, console.batch.single_retries > 0)
+    affected = app.batch.stop()
+    app.transport.drop_idle()
+    return StopAnswer(affected > 0, affected, app.batch.single_retries > 0)
 
 
-def check_api_url(console: Console, config: ApiConfig) -> None:
+def check_api_url(app: App, config: ApiConfig) -> None:
     """Refuse a URL that the address rules forbid, before anything is read or sent."""
-    policy = console.settings.network
+    policy = app.environment.network
     try:
         target = check_url(config.api_url, Purpose.API, policy)
         check_host(target, Purpose.API, policy, config.unlock_local_api_url)
@@ -247,45 +247,45 @@ def check_api_url(console: Console, config: ApiConfig) -> None:
         raise InvalidInput(error.code, field="api_url", **error.params) from error
 
 
-def ask_again(console: Console, ids: Sequence[str], *, clear: bool = False) -> int:
+def ask_again(app: App, ids: Sequence[str], *, clear: bool = False) -> int:
     """Call the API again for these tasks, in the batch that runs or in a new one; earlier results stay or go."""
 
     def drop(going: list[str]) -> None:
         for task_id in going if clear else ():
-            drop_results(console, task_id)
+            drop_results(app, task_id)
 
     if clear:
-        console.flusher.wait()
-    with _starting(console, beside_batch=True):
-        return console.batch.enqueue(ids, _checked_config(console), drop)
+        app.flusher.wait()
+    with _starting(app, beside_batch=True):
+        return app.batch.enqueue(ids, _checked_config(app), drop)
 
 
-def drop_results(console: Console, task_id: str) -> None:
+def drop_results(app: App, task_id: str) -> None:
     """Forget a task's results, and remove the pictures that nothing else needs."""
-    for result in console.store.drop_results(task_id):
-        console.cache.remove(result.hash, result.extension)
+    for result in app.store.drop_results(task_id):
+        app.cache.remove(result.hash, result.extension)
 
 
 @contextlib.contextmanager
-def _starting(console: Console, *, beside_batch: bool = False) -> Iterator[None]:
+def _starting(app: App, *, beside_batch: bool = False) -> Iterator[None]:
     """One start at a time, and none while a batch runs unless it goes well beside it; Busy otherwise."""
-    if not console.start_lock.acquire(blocking=False):
+    if not app.start_lock.acquire(blocking=False):
         raise Busy(Code.BATCH_RUNNING)
     try:
-        if console.batch.running and not beside_batch:
+        if app.batch.running and not beside_batch:
             raise Busy(Code.BATCH_RUNNING)
         yield
     finally:
-        console.start_lock.release()
+        app.start_lock.release()
 
 
-def _checked_config(console: Console) -> ApiConfig:
-    check_api_url(console, console.preferences.config)
-    return console.preferences.config
+def _checked_config(app: App) -> ApiConfig:
+    check_api_url(app, app.preferences.config)
+    return app.preferences.config
 
 
-def _unreadable(console: Console, found: Found, caller: Caller) -> list[UnreadableView]:
-    view = viewer(console, caller)
+def _unreadable(app: App, found: Discovery, caller: Caller) -> list[UnreadableView]:
+    view = viewer(app, caller)
     return [UnreadableView(file.path, file.problem.code, view.problem(file.problem).message) for file in found.rejected]
 
 
@@ -297,7 +297,7 @@ def _lonely(plan: Plan) -> tuple[list[str], list[str]]:
     return rows, [picture.name for picture in plan.matched.files_without_row]
 
 
-def _plan(console: Console, params: StartParams, config: ApiConfig) -> Plan:
+def _plan(app: App, params: StartParams, config: ApiConfig) -> Plan:
     if not 1 <= params.variants <= _MOST_VARIANTS:
         raise InvalidInput(
             Code.FIELD_RANGE,
@@ -308,7 +308,7 @@ def _plan(console: Console, params: StartParams, config: ApiConfig) -> Plan:
             value=params.variants,
         )
     return make_plan(
-        console,
+        app,
         params.input_path,
         config,
         prompt_table=params.prompt_table,
@@ -321,9 +321,9 @@ def _plan(console: Console, params: StartParams, config: ApiConfig) -> Plan:
 def _prompt(plan: Plan, number: int) -> PromptView:
     item = plan.items[number]
     return PromptView(
-        source=item.wish.source.name,
-        references=[picture.name for picture in item.wish.pictures[1:]],
+        source=item.spec.source.name,
+        references=[picture.name for picture in item.spec.pictures[1:]],
         prompt=item.prompt,
-        variant=item.wish.variant,
+        variant=item.spec.variant,
         reused=number in plan.done or number in plan.paid,
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.preferences import SavePlan
 from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, match_of, viewer
 from engine.dataset.naming import (
@@ -124,25 +124,25 @@ class Rules(msgspec.Struct, frozen=True):
     txt_variables: list[str]
 
 
-def save_result(console: Console, params: SaveOneParams, caller: Caller) -> SavedOne:
+def save_result(app: App, params: SaveOneParams, caller: Caller) -> SavedOne:
     """Save one result."""
     rule = _rule(params)
     check_rule(rule)
-    task = console.store.task(params.task_id)
-    place = [result.id for result in task.results].index(console.store.result(task.id, params.result_id).id)
+    task = app.store.task(params.task_id)
+    place = [result.id for result in task.results].index(app.store.result(task.id, params.result_id).id)
     folder = check_output(params.output_dir).absolute()
-    item = _item(console, task, place, console.store.global_index(params.result_id))
+    item = _item(app, task, place, app.store.global_index(params.result_id))
     saved = save_one(item, rule, folder)
-    console.store.note_saved([(params.result_id, saved.image)])
-    console.changed()
+    app.store.note_saved([(params.result_id, saved.image)])
+    app.changed()
     return SavedOne(saved.image, saved.txt)
 
 
-def save_all_results(console: Console, params: SaveAllParams, caller: Caller) -> SavedAll:
+def save_all_results(app: App, params: SaveAllParams, caller: Caller) -> SavedAll:
     """Save all results, or those that are ticked; a failure does not end the rest."""
-    match = match_of(console, params.match, params.task_ids)
-    report, folder = save_matching(console, match, _rule(params), params.output_dir)
-    view = viewer(console, caller)
+    match = match_of(app, params.match, params.task_ids)
+    report, folder = save_matching(app, match, _rule(params), params.output_dir)
+    view = viewer(app, caller)
 
     def shown(error: SaveError) -> SaveErrorView:
         problem = view.problem(error.problem)
@@ -158,32 +158,32 @@ def save_all_results(console: Console, params: SaveAllParams, caller: Caller) ->
 
 
 def save_matching(
-    console: Console, match: TaskMatch, rule: SaveRule, output_dir: str, *, unsaved_only: bool = False
+    app: App, match: TaskMatch, rule: SaveRule, output_dir: str, *, unsaved_only: bool = False
 ) -> tuple[SaveReport, Path]:
     """Save the results of matching tasks; ``unsaved_only`` leaves out what lies in that folder already."""
     check_rule(rule)
     folder = check_output(output_dir).absolute()
-    report = save_all(_items(console, match, rule, folder if unsaved_only else None), rule, folder)
-    console.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
-    console.flusher.begin(report.files, folder)
-    console.changed()
+    report = save_all(_items(app, match, rule, folder if unsaved_only else None), rule, folder)
+    app.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
+    app.flusher.begin(report.files, folder)
+    app.changed()
     return report, folder
 
 
-def list_save_rules(console: Console, _: Nothing, caller: Caller) -> Rules:
+def list_save_rules(app: App, _: Nothing, caller: Caller) -> Rules:
     """The built-in rules and the variables that templates know."""
     rules = [NamedRule(name, rule) for name, rule in BUILT_IN_RULES.items()]
     return Rules(rules, list(VARIABLES), list(TXT_VARIABLES))
 
 
-def preview_names(console: Console, params: PreviewParams, caller: Caller) -> Previews:
+def preview_names(app: App, params: PreviewParams, caller: Caller) -> Previews:
     """The names that a rule makes of the first tasks."""
     rule = _rule(params)
     check_rule(rule)
     limit = max(1, min(params.limit, 50))
-    tasks = console.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
+    tasks = app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
     examples = [(task.source_name, _extension_of(task)) for task in tasks]
-    examples = examples or [(name, "png") for name in console.inspected[:limit] or ["001_start.jpg"]]
+    examples = examples or [(name, "png") for name in app.inspected[:limit] or ["001_start.jpg"]]
     names: list[NamePreview] = []
     for number, (source, extension) in enumerate(examples, 1):
         stem = image_stem(rule, name_context(source, "task", "result", 1, number))
@@ -191,12 +191,12 @@ def preview_names(console: Console, params: PreviewParams, caller: Caller) -> Pr
     return Previews(names)
 
 
-def save_rule(console: Console, params: PlanParams, caller: Caller) -> Ok:
+def save_rule(app: App, params: PlanParams, caller: Caller) -> Ok:
     """Remember a save rule."""
     rule = _rule(params)
     check_rule(rule)
-    console.preferences.set_plan(SavePlan(rule, params.output_dir))
-    console.settings_changed()
+    app.preferences.set_plan(SavePlan(rule, params.output_dir))
+    app.settings_changed()
     return Ok()
 
 
@@ -205,9 +205,9 @@ def _rule(params: SaveOneParams | SaveAllParams | PlanParams | PreviewParams) ->
     return SaveRule(**given)
 
 
-def _items(console: Console, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
+def _items(app: App, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
     number = 0
-    for task in console.store.tasks(match):
+    for task in app.store.tasks(match):
         for place, result in enumerate(task.results):
             if result.deleted or (rule.only_selected and not result.selected):
                 continue
@@ -216,7 +216,7 @@ def _items(console: Console, match: TaskMatch, rule: SaveRule, saved_to: Path | 
                 if rule.only_first_if_multiple:
                     break
                 continue
-            yield _item(console, task, place, number)
+            yield _item(app, task, place, number)
 
 
 def _lies_in(result: Result, folder: Path) -> bool:
@@ -229,10 +229,10 @@ def _lies_in(result: Result, folder: Path) -> bool:
         return False
 
 
-def _item(console: Console, task: Task, place: int, global_index: int) -> SaveItem:
+def _item(app: App, task: Task, place: int, global_index: int) -> SaveItem:
     result = task.results[place]
     context = name_context(task.source_name, task.id, result.id, place + 1, global_index)
-    return SaveItem(context, console.cache.path(result.hash, result.extension), result.extension)
+    return SaveItem(context, app.cache.path(result.hash, result.extension), result.extension)
 
 
 def _extension_of(task: Task) -> str:

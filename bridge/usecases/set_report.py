@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.jobs import Job
 from bridge.usecases.common import Caller, viewer
 from engine.dataset.captions import CaptionRule, caption_of
@@ -57,10 +57,10 @@ def check_report_path(text: str) -> Path:
     return path
 
 
-def write_report(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> None:
+def write_report(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> None:
     """Gather, render, and write a file that was not there before. Raises StorageFailed, Stopped."""
-    data = _data(console, wish, pairs, report, job)
-    page = render(data, lambda key: console.messages.text(wish.language, key), wish.language)
+    data = _data(app, wish, pairs, report, job)
+    page = render(data, lambda key: app.messages.text(wish.language, key), wish.language)
     temporary = wish.path.with_name(f".{wish.path.name}.{os.getpid()}.part")
     try:
         with temporary.open("x", encoding="utf-8") as file:
@@ -76,9 +76,9 @@ def write_report(console: Console, wish: ReportWish, pairs: Sequence[Pair], repo
         temporary.unlink(missing_ok=True)
 
 
-def _data(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
-    view = viewer(console, Caller(wish.language))
-    tasks = list(console.store.tasks(TaskMatch()))
+def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
+    view = viewer(app, Caller(wish.language))
+    tasks = list(app.store.tasks(TaskMatch()))
     failed = [task for task in tasks if task.status is TaskStatus.FAILED]
     reasons = Counter(view.problem(task.error).message for task in failed if task.error is not None)
     times = sorted(result.created_at for task in tasks for result in task.results if result.created_at)
@@ -98,11 +98,11 @@ def _data(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Pre
         findings=report.counts,
         failures=reasons.most_common(_FAILURES),
         numbers=list(report.numbers.values()),
-        sheet=_sheet(console, wish, pairs, report, job),
+        sheet=_sheet(app, wish, pairs, report, job),
     )
 
 
-def _sheet(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:
+def _sheet(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:
     found: dict[str, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         found[finding.pair_id].append(finding)
@@ -117,7 +117,7 @@ def _sheet(console: Console, wish: ReportWish, pairs: Sequence[Pair], report: Pr
                 control=_small(pair.control.path),
                 target=_small(pair.target.path),
                 caption=_caption(wish.captions, pair, number),
-                findings=[_words(console, wish.language, finding) for finding in found[pair.id]],
+                findings=[_words(app, wish.language, finding) for finding in found[pair.id]],
             )
         )
         job.progress(len(shown))
@@ -142,11 +142,11 @@ def _caption(rule: CaptionRule, pair: Pair, number: int) -> str:
         return ""
 
 
-def _words(console: Console, language: str, finding: Finding) -> str:
-    name = console.messages.text(language, f"finding.{finding.kind}")
+def _words(app: App, language: str, finding: Finding) -> str:
+    name = app.messages.text(language, f"finding.{finding.kind}")
     if finding.kind not in UNITS:
         return name
-    unit = console.messages.text(language, f"unit.{UNITS[finding.kind]}", number=f"{finding.number:.3g}")
+    unit = app.messages.text(language, f"unit.{UNITS[finding.kind]}", number=f"{finding.number:.3g}")
     return f"{name} ({unit})"
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of, viewer
 from bridge.usecases.debug_text import debug_text
 from bridge.usecases.run import ask_again, retry_task_clear
@@ -133,40 +133,40 @@ class DebugAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-def list_tasks(console: Console, params: ListParams, caller: Caller) -> TaskPage:
+def list_tasks(app: App, params: ListParams, caller: Caller) -> TaskPage:
     """A part of the task list, filtered and sorted."""
     if not 1 <= params.limit <= MAX_PAGE:
         raise _range("limit", 1, MAX_PAGE, params.limit)
     if not 0 <= params.offset < 2**53:
         raise _range("offset", 0, 2**53, params.offset)
-    match = match_of(console, MatchParams(params.status, params.only, params.q, params.finding))
-    revision = console.store.revision()
+    match = match_of(app, MatchParams(params.status, params.only, params.q, params.finding))
+    revision = app.store.revision()
     sort = one_of(TaskSort, "sort", params.sort)
-    page = console.store.page(match, sort, params.desc, params.offset, params.limit)
-    live, view = console.batch.live(), viewer(console, caller)
+    page = app.store.page(match, sort, params.desc, params.offset, params.limit)
+    live, view = app.batch.live(), viewer(app, caller)
     return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
 
 
-def list_ids(console: Console, params: OutlineParams, caller: Caller) -> OutlineAnswer:
+def list_ids(app: App, params: OutlineParams, caller: Caller) -> OutlineAnswer:
     """The whole task list as ids, filtered and sorted: for going through it while it changes."""
-    match = match_of(console, MatchParams(params.status, params.only, params.q, params.finding))
-    found = console.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
+    match = match_of(app, MatchParams(params.status, params.only, params.q, params.finding))
+    found = app.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
     return OutlineAnswer(found.ids, found.undecided)
 
 
-def get_task(console: Console, params: TaskId, caller: Caller) -> OneTask:
+def get_task(app: App, params: TaskId, caller: Caller) -> OneTask:
     """One task with its results."""
-    task = console.store.task(params.task_id)
-    return OneTask(viewer(console, caller).task(task, console.batch.live().get(task.id)))
+    task = app.store.task(params.task_id)
+    return OneTask(viewer(app, caller).task(task, app.batch.live().get(task.id)))
 
 
-def get_task_debug(console: Console, params: TaskId, caller: Caller) -> DebugAnswer:
+def get_task_debug(app: App, params: TaskId, caller: Caller) -> DebugAnswer:
     """What was sent and what came, attempt by attempt; only for clients on this machine."""
-    if not caller.local and not console.settings.allow_remote_debug_log:
+    if not caller.local and not app.environment.allow_remote_debug_log:
         raise NotAllowed(Code.LOOPBACK_ONLY)
-    task = console.store.task(params.task_id)
-    live = console.batch.live_log(task.id)
-    entries = console.store.debug_log(task.id) + (list(live.entries) if live else [])
+    task = app.store.task(params.task_id)
+    live = app.batch.live_log(task.id)
+    entries = app.store.debug_log(task.id) + (list(live.entries) if live else [])
     return DebugAnswer(
         task_id=task.id,
         has_debug_log=bool(entries),
@@ -179,80 +179,80 @@ def get_task_debug(console: Console, params: TaskId, caller: Caller) -> DebugAns
     )
 
 
-def toggle_result(console: Console, params: ResultId, caller: Caller) -> Toggled:
+def toggle_result(app: App, params: ResultId, caller: Caller) -> Toggled:
     """Tick or untick a result."""
-    return Toggled(console.store.mark_result(params.task_id, params.result_id).selected)
+    return Toggled(app.store.mark_result(params.task_id, params.result_id).selected)
 
 
-def delete_result(console: Console, params: ResultId, caller: Caller) -> Ok:
+def delete_result(app: App, params: ResultId, caller: Caller) -> Ok:
     """Drop a result: it is not saved any more, its picture stays and can be restored."""
-    console.store.mark_result(params.task_id, params.result_id, deleted=True)
+    app.store.mark_result(params.task_id, params.result_id, deleted=True)
     return Ok()
 
 
-def restore_result(console: Console, params: ResultId, caller: Caller) -> Ok:
+def restore_result(app: App, params: ResultId, caller: Caller) -> Ok:
     """Take a dropped result back."""
-    console.store.mark_result(params.task_id, params.result_id, deleted=False)
+    app.store.mark_result(params.task_id, params.result_id, deleted=False)
     return Ok()
 
 
-def delete_task(console: Console, params: TaskId, caller: Caller) -> TaskDeleted:
+def delete_task(app: App, params: TaskId, caller: Caller) -> TaskDeleted:
     """Delete a task with its results."""
-    task = console.store.task(params.task_id)
-    console.flusher.wait()  # until a saved copy is on disk, ours is the only one
-    if console.batch.running or console.batch.is_busy(task.id):
+    task = app.store.task(params.task_id)
+    app.flusher.wait()  # until a saved copy is on disk, ours is the only one
+    if app.batch.running or app.batch.is_busy(task.id):
         raise Busy(Code.BATCH_RUNNING)
-    return TaskDeleted(task.id, remove_files(console, console.store.remove([task.id])))
+    return TaskDeleted(task.id, remove_files(app, app.store.remove([task.id])))
 
 
-def clear_tasks(console: Console, _: Nothing, caller: Caller) -> Cleared:
+def clear_tasks(app: App, _: Nothing, caller: Caller) -> Cleared:
     """Delete every task with its results."""
-    console.flusher.wait()
-    if console.batch.running or console.batch.single_retries:
+    app.flusher.wait()
+    if app.batch.running or app.batch.single_retries:
         raise Busy(Code.BATCH_RUNNING)
-    return Cleared(remove_files(console, console.store.clear()))
+    return Cleared(remove_files(app, app.store.clear()))
 
 
-def bulk_tasks(console: Console, params: BulkParams, caller: Caller) -> BulkAnswer:
+def bulk_tasks(app: App, params: BulkParams, caller: Caller) -> BulkAnswer:
     """Tick, drop, restore, retry, delete or note as decided about many tasks at once."""
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
     action = one_of(BulkAction, "action", params.action)
-    ids = console.store.ids(match_of(console, params.match, params.task_ids))
-    return BulkAnswer(_BULK[action](console, ids, caller))
+    ids = app.store.ids(match_of(app, params.match, params.task_ids))
+    return BulkAnswer(_BULK[action](app, ids, caller))
 
 
-def remove_files(console: Console, results: list[Result]) -> int:
+def remove_files(app: App, results: list[Result]) -> int:
     """Remove the picture files of results that are gone; how many there were."""
-    return sum(console.cache.remove(result.hash, result.extension) for result in results)
+    return sum(app.cache.remove(result.hash, result.extension) for result in results)
 
 
-def _bulk_delete(console: Console, ids: list[str], _: Caller) -> int:
-    console.flusher.wait()
-    if console.batch.running:
+def _bulk_delete(app: App, ids: list[str], _: Caller) -> int:
+    app.flusher.wait()
+    if app.batch.running:
         raise Busy(Code.BATCH_RUNNING)
-    ids = [task_id for task_id in ids if not console.batch.is_busy(task_id)]
-    remove_files(console, console.store.remove(ids))
+    ids = [task_id for task_id in ids if not app.batch.is_busy(task_id)]
+    remove_files(app, app.store.remove(ids))
     return len(ids)
 
 
-def _bulk_retry(console: Console, ids: list[str], _: Caller) -> int:
-    return ask_again(console, ids)
+def _bulk_retry(app: App, ids: list[str], _: Caller) -> int:
+    return ask_again(app, ids)
 
 
-def _bulk_retry_clear(console: Console, ids: list[str], caller: Caller) -> int:
-    if len(ids) <= MAX_SINGLE_RETRIES and not console.batch.running:
+def _bulk_retry_clear(app: App, ids: list[str], caller: Caller) -> int:
+    if len(ids) <= MAX_SINGLE_RETRIES and not app.batch.running:
         for task_id in ids:
-            retry_task_clear(console, TaskId(task_id), caller)
+            retry_task_clear(app, TaskId(task_id), caller)
         return len(ids)
-    return ask_again(console, ids, clear=True)
+    return ask_again(app, ids, clear=True)
 
 
-def _marking(**marks: bool) -> Callable[[Console, list[str], Caller], int]:
-    return lambda console, ids, _: console.store.mark_tasks(ids, **marks)
+def _marking(**marks: bool) -> Callable[[App, list[str], Caller], int]:
+    return lambda app, ids, _: app.store.mark_tasks(ids, **marks)
 
 
-_BULK: dict[BulkAction, Callable[[Console, list[str], Caller], int]] = {
+_BULK: dict[BulkAction, Callable[[App, list[str], Caller], int]] = {
     BulkAction.TICK: _marking(selected=True),
     BulkAction.UNTICK: _marking(selected=False),
     BulkAction.DROP: _marking(deleted=True),
@@ -260,8 +260,8 @@ _BULK: dict[BulkAction, Callable[[Console, list[str], Caller], int]] = {
     BulkAction.RETRY: _bulk_retry,
     BulkAction.RETRY_CLEAR: _bulk_retry_clear,
     BulkAction.DELETE: _bulk_delete,
-    BulkAction.DECIDE: lambda console, ids, _: console.store.judge(ids, True),
-    BulkAction.UNDECIDE: lambda console, ids, _: console.store.judge(ids, False),
+    BulkAction.DECIDE: lambda app, ids, _: app.store.judge(ids, True),
+    BulkAction.UNDECIDE: lambda app, ids, _: app.store.judge(ids, False),
 }
 
 

@@ -15,9 +15,9 @@ from typing import Final
 import msgspec
 
 from engine.dataset.captions import CaptionRule, caption_of, check_captions
+from engine.dataset.features import Overlay
 from engine.dataset.findings import Thresholds
 from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_stem, prefix_of
-from engine.dataset.looks import Overlay
 from engine.dataset.manifests import Row, SetFacts, manifests
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
 from engine.dataset.pairs import Pair

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.looks import Look, Overlay
+from engine.dataset.features import Look, Overlay
 from engine.dataset.measure import Measured
 from engine.errors import Problem
 

@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 from PIL import Image
 
-from engine.dataset.looks import Comparison, Look, Overlay, change_between, look_at
-from engine.dataset.notebook import Notebook
+from engine.dataset.features import Comparison, Look, Overlay, change_between, look_at
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import with_path
@@ -149,7 +149,7 @@ def _overlay(control: Image.Image, target: Image.Image) -> Overlay:
     """The target is brought to the control's frame, whatever its own size and shape."""
     import numpy as np
 
-    from engine.dataset.register import FINE, overlay
+    from engine.dataset.alignment import FINE, overlay
 
     factor = FINE / max(control.size)
     size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))

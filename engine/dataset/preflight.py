@@ -11,8 +11,8 @@ from typing import Final
 import msgspec
 
 from engine.dataset.captions import CaptionRule, caption_of
+from engine.dataset.features import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.findings import NOTES, Finding, FindingKind, Shape, Thresholds, judge, place_of, shape_between
-from engine.dataset.looks import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.measure import Measured, Measurer
 from engine.dataset.pairs import Pair
 from engine.dataset.split import Side, SplitRule, source_key, split

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.flush import sync_names
+from engine.dataset.fsync_queue import sync_names
 from engine.dataset.naming import NameContext, SaveRule, check_rule, image_stem, text
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
 from engine.files import storage_failure

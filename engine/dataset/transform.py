@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from PIL import Image
 
-from engine.dataset.looks import Overlay
+from engine.dataset.features import Overlay
 from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput
 

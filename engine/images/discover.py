@@ -53,7 +53,7 @@ class RejectedFile(msgspec.Struct, frozen=True):
     problem: Problem
 
 
-class Found(msgspec.Struct, frozen=True):
+class Discovery(msgspec.Struct, frozen=True):
     """What a path holds. ``formats``: count by MIME subtype (``png``, ``jpeg``); ``total_bytes`` and ``largest`` in
     bytes, of the usable pictures."""
 
@@ -79,7 +79,7 @@ def discover(
     *,
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
-) -> Found:
+) -> Discovery:
     """The pictures in a file or, with all below it, a folder; what is too large, cut off or unreadable is listed so.
 
     ``check`` is called for every entry and may raise; ``progress`` gets the number of files looked at. Raises
@@ -187,7 +187,7 @@ class _Search:
             else:
                 self._link(*self._links.pop())
 
-    def found(self) -> Found:
+    def found(self) -> Discovery:
         self.pictures.sort(key=lambda pair: pair[0])
         pictures = [picture for _, picture in self.pictures]
         formats: dict[str, int] = {}
@@ -198,7 +198,7 @@ class _Search:
         self.rejected.sort(key=lambda pair: pair[0])
         rejected = [file for _, file in self.rejected]
         self._progress(self.entries)
-        return Found(printable(self._root), pictures, rejected, formats, sum(sizes), max(sizes))
+        return Discovery(printable(self._root), pictures, rejected, formats, sum(sizes), max(sizes))
 
     def _folder(self, folder: str, key: Key) -> None:
         try:

@@ -16,8 +16,8 @@ from PIL import Image, ImageOps
 
 from engine.errors import Code, PictureRejected
 from engine.files import clear_way, storage_failure
-from engine.images.opening import open_picture
 from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
+from engine.images.serve_file import open_picture
 
 SIZES: Final = (128, 256, 512, 1024)
 """Longest edges made, in pixels; a size asked for is rounded up to the next, so that few files serve all screens."""

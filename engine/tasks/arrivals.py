@@ -26,7 +26,7 @@ class Begun(msgspec.Struct, frozen=True, tag="begun"):
     task_id: str
     source_hash: str
     source_size: int
-    asked: str
+    request_record: str = msgspec.field(name="asked")  # journals of earlier versions have this name
 
 
 class Arrived(msgspec.Struct, frozen=True, tag="arrived"):
@@ -145,5 +145,5 @@ def _outcome(begun: Begun, entries: list[Arrived]) -> EditOutcome:
         attempts=1,
         source_hash=begun.source_hash,
         source_size=begun.source_size,
-        asked=begun.asked,
+        request_record=begun.request_record,
     )

@@ -96,7 +96,7 @@ _UPGRADES = {3: "ALTER TABLE task ADD COLUMN judged INTEGER NOT NULL DEFAULT 0;"
 log = logging.getLogger(__name__)
 
 
-class _Wish:
+class _PendingWrite:
     """A change that a thread waits for."""
 
     def __init__(self, write: Write[Any, Any], change: object, durable: bool) -> None:
@@ -117,8 +117,8 @@ class Database:
         self._readers: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._local = threading.local()
         self._lock = threading.RLock()
-        self._wishes: list[_Wish] = []
-        self._wishes_lock = threading.Lock()
+        self._pending: list[_PendingWrite] = []
+        self._pending_lock = threading.Lock()
         self._closed = False
         self._synchronous = ""
         self._writer = self._open_or_set_aside()
@@ -164,35 +164,37 @@ class Database:
         """Write a change in a transaction that it shares with those that others ask for while the disk is busy: one way
         to disk carries them all. ``write`` gets those that are its own at once and gives a result for each; where it
         raises, each is tried alone, and what it raises then is raised to the one whose change it was."""
-        mine = _Wish(write, change, durable)
-        with self._wishes_lock:
-            self._wishes.append(mine)
+        mine = _PendingWrite(write, change, durable)
+        with self._pending_lock:
+            self._pending.append(mine)
         with self._lock:
             if not mine.settled:
-                with self._wishes_lock:
-                    wishes, self._wishes = self._wishes, []
-                self._grant(wishes)
+                with self._pending_lock:
+                    writes, self._pending = self._pending, []
+                self._grant(writes)
         if mine.error is not None:
             raise mine.error
         return cast("R", mine.result)
 
-    def _grant(self, wishes: Sequence[_Wish]) -> None:
+    def _grant(self, writes: Sequence[_PendingWrite]) -> None:
         try:
-            with self.write(durable=any(wish.durable for wish in wishes)) as writer:
-                for write in dict.fromkeys(wish.write for wish in wishes):
-                    alike = [wish for wish in wishes if wish.write is write]
-                    for wish, result in zip(alike, write(writer, [wish.change for wish in alike]), strict=True):
-                        wish.result = result
+            with self.write(durable=any(pending.durable for pending in writes)) as writer:
+                for write in dict.fromkeys(pending.write for pending in writes):
+                    alike = [pending for pending in writes if pending.write is write]
+                    for pending, result in zip(
+                        alike, write(writer, [pending.change for pending in alike]), strict=True
+                    ):
+                        pending.result = result
         except Exception as error:  # noqa: BLE001 - the edge between threads: told to the one whose change it was
-            if len(wishes) == 1:
-                wishes[0].error = error
-                wishes[0].settled = True
+            if len(writes) == 1:
+                writes[0].error = error
+                writes[0].settled = True
                 return
-            for wish in wishes:
-                self._grant([wish])
+            for pending in writes:
+                self._grant([pending])
             return
-        for wish in wishes:
-            wish.settled = True
+        for pending in writes:
+            pending.settled = True
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -30,7 +30,7 @@ from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
-from engine.tasks.plan import Asked, asked, own_config
+from engine.tasks.plan import RequestRecord, own_config, request_record
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.base64_text import decode_base64
 from engine.upstream.cancel import CancelToken
@@ -79,7 +79,7 @@ class _Edit:
         self._attempts = 0
         self._source_hash = ""
         self._source_size = 0
-        self._asked: Asked | None = None
+        self._request_record: RequestRecord | None = None
         self._ended = False
         self._other_form = False
         self._form_changed = False
@@ -120,8 +120,8 @@ class _Edit:
         self._source_hash = " ".join(hashlib.sha256(source.data).hexdigest() for source in sources)
         self._source_size = len(sources[0].data)
         config = own_config(job.config, job.source_path, job.user_prompt, job.system_prompt)
-        self._asked = asked(config, config.user_prompt, config.system_prompt, job.variant)
-        provenance = msgspec.json.encode(self._asked).decode()
+        self._request_record = request_record(config, config.user_prompt, config.system_prompt, job.variant)
+        provenance = msgspec.json.encode(self._request_record).decode()
         self._tools.note(Begun(job.task_id, self._source_hash, self._source_size, provenance))
         pictures = [SourcePicture(source.data, source.info.mime, source.name) for source in sources]
         self._other_form = config.api_url in self._tools.gate.other_forms
@@ -360,5 +360,5 @@ class _Edit:
             log=self._log.entries,
             source_hash=self._source_hash,
             source_size=self._source_size,
-            asked=msgspec.json.encode(self._asked).decode() if self._asked else "",
+            request_record=msgspec.json.encode(self._request_record).decode() if self._request_record else "",
         )

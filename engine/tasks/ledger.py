@@ -1,4 +1,4 @@
-"""The ledger of paid answers: what was asked of which picture, and the result files; shared by a person's consoles.
+"""The ledger of paid answers: what was asked of which picture, and its results; shared by all programs of a person.
 
 Its files are hard links to those of the caches, so they cost nothing while a task has them too, and stay when the task
 list is cleared. Several processes may use one ledger at once.
@@ -69,7 +69,7 @@ class Ledger:
 
     def record(
         self,
-        wish: str,
+        request_key: str,
         sources: Sequence[str],
         source_size: int,
         images: Sequence[StoredImage],
@@ -82,7 +82,7 @@ class Ledger:
                 self._link(cache.path(image.hash, image.info.extension), self._path(image.hash, image.info.extension))
             rows = [
                 (
-                    wish, source_size, " ".join(sources), image.hash, number, image.size, image.info.mime,
+                    request_key, source_size, " ".join(sources), image.hash, number, image.size, image.info.mime,
                     image.info.extension, image.info.width, image.info.height, image.source_type, now,
                 )
                 for number, image in enumerate(images)
@@ -102,7 +102,7 @@ class Ledger:
         values = [value for row in rows for value in row]
         self._connection.execute(f"INSERT OR REPLACE INTO answer VALUES {places}", values)  # noqa: S608 - only marks
 
-    def find(self, wish: str, pictures: Sequence[SourceImage]) -> PaidAnswer | None:
+    def find(self, request_key: str, pictures: Sequence[SourceImage]) -> PaidAnswer | None:
         """What ``wish`` brought for these pictures, whatever their names now; None if not all of it is here.
 
         The bytes of a picture are read only if one of its size was asked for in the same way.
@@ -110,7 +110,7 @@ class Ledger:
         try:
             with self._lock:
                 known = self._connection.execute(
-                    "SELECT 1 FROM answer WHERE wish = ? AND source_size = ? LIMIT 1", (wish, pictures[0].size)
+                    "SELECT 1 FROM answer WHERE wish = ? AND source_size = ? LIMIT 1", (request_key, pictures[0].size)
                 ).fetchone()
             if known is None:
                 return None
@@ -119,7 +119,7 @@ class Ledger:
                 rows = self._connection.execute(
                     "SELECT hash, size, mime, extension, width, height, source_type, at FROM answer"
                     " WHERE wish = ? AND sources = ? ORDER BY at, seq",
-                    (wish, sources),
+                    (request_key, sources),
                 ).fetchall()
         except (OSError, sqlite3.Error):
             log.exception("ledger not read")

@@ -116,7 +116,7 @@ def _result_rows(landing: Landing) -> list[tuple[object, ...]]:
         (
             landing.result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
             image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-            outcome.at or landing.now, outcome.source_hash, outcome.asked,
+            outcome.at or landing.now, outcome.source_hash, outcome.request_record,
         )
         for image in outcome.images
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a start is going to ask: pictures, references and prompts made into one wish for each task. Pure."""
+"""What a start is going to ask: pictures, references and prompts made into one spec for each task. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReferenceMode(StrEnum):
     FOLDERS = "folders"
 
 
-class Asked(msgspec.Struct, frozen=True):
+class RequestRecord(msgspec.Struct, frozen=True):
     """What was asked, without secrets: kept with each result as its provenance."""
 
     api_url: str
@@ -42,7 +42,7 @@ class Asked(msgspec.Struct, frozen=True):
     variant: int = 0
 
 
-class Wish(msgspec.Struct, frozen=True):
+class TaskSpec(msgspec.Struct, frozen=True):
     """One task to be: its pictures, the source first, and its prompts where they are its own (else None)."""
 
     pictures: tuple[SourceImage, ...]
@@ -68,27 +68,29 @@ def group_references(pictures: Sequence[SourceImage], mode: ReferenceMode, root:
     return [(picture,) for picture in pictures]
 
 
-def make_wishes(
+def make_task_specs(
     groups: Sequence[tuple[SourceImage, ...]], rows: dict[str, list[PromptRow]] | None, variants: int
-) -> list[Wish]:
-    """One wish for each group, prompt and variant, in the order of the pictures. With ``rows``, groups without one are
+) -> list[TaskSpec]:
+    """One spec for each group, prompt and variant, in the order of the pictures. With ``rows``, groups without one are
     left out."""
-    wishes: list[Wish] = []
+    specs: list[TaskSpec] = []
     for group in groups:
         prompts: list[tuple[str | None, str | None]] = [(None, None)]
         if rows is not None:
             prompts = [(row.prompt, row.system_prompt) for row in rows.get(group[0].path, [])]
         for user_prompt, system_prompt in dict.fromkeys(prompts):
-            wishes += [Wish(group, user_prompt, system_prompt, variant) for variant in range(variants)]
-    return wishes
+            specs += [TaskSpec(group, user_prompt, system_prompt, variant) for variant in range(variants)]
+    return specs
 
 
-def asked(config: ApiConfig, user_prompt: str, system_prompt: str, variant: int, *, demo: bool = False) -> Asked:
+def request_record(
+    config: ApiConfig, user_prompt: str, system_prompt: str, variant: int, *, demo: bool = False
+) -> RequestRecord:
     """What of a request changes its answer: not the key, not the network settings.
 
     The demo endpoint gets another port at each start and is the same all the while.
     """
-    return Asked(
+    return RequestRecord(
         api_url=urlsplit(config.api_url).path if demo else config.api_url,
         api_mode=config.mode,
         model_name=config.model_name,
@@ -112,20 +114,20 @@ def own_config(
     )
 
 
-def wish_key(what: Asked) -> str:
+def request_key(what: RequestRecord) -> str:
     """Stands for a request in ledger and fingerprints."""
     return digest(msgspec.json.encode(what, order="deterministic"))
 
 
-def ledger_key(asked_json: str, *, demo: bool = False) -> str:
-    """The wish key of an outcome's ``asked``."""
-    what = msgspec.json.decode(asked_json, type=Asked)
-    return wish_key(msgspec.structs.replace(what, api_url=urlsplit(what.api_url).path) if demo else what)
+def ledger_key(record_json: str, *, demo: bool = False) -> str:
+    """The request key of an outcome's ``request_record``."""
+    what = msgspec.json.decode(record_json, type=RequestRecord)
+    return request_key(msgspec.structs.replace(what, api_url=urlsplit(what.api_url).path) if demo else what)
 
 
-def fingerprint(wish: Wish, key: str) -> str:
+def fingerprint(spec: TaskSpec, key: str) -> str:
     """Tells whether a task asks for the same thing of the same files as they are now."""
-    parts = [f"{os.fsdecode(p.path)}\0{p.size}\0{p.modified}" for p in wish.pictures]
+    parts = [f"{os.fsdecode(p.path)}\0{p.size}\0{p.modified}" for p in spec.pictures]
     return digest("\0".join([*parts, key]).encode("utf-8", "surrogateescape"))
 
 

@@ -240,7 +240,7 @@ def result_of(row: sqlite3.Row) -> Result:
         saved=row["saved"],
         created_at=row["created_at"],
         source_hash=row["source_hash"],
-        asked=row["asked"],
+        request_record=row["asked"],
     )
 
 

@@ -9,10 +9,10 @@ import msgspec
 from engine.config import ApiMode
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import ImageRef
+from engine.upstream.answer_state import TEXT_CHARS, AnswerState
+from engine.upstream.dialects import Progress, read_object
 from engine.upstream.extract import SAMPLE_CHARS, Refused, shorten
 from engine.upstream.failure import content_failure, event_failure, readable
-from engine.upstream.gathered import TEXT_CHARS, Gathered
-from engine.upstream.shapes import Progress, read_object
 from engine.upstream.sse import EventReader, ServerEvent, parse_json, well_formed
 
 __all__ = ["Answer", "AnswerReader", "Progress", "Refused"]
@@ -41,7 +41,7 @@ class AnswerReader:
 
     def __init__(self, mode: ApiMode, base_url: str) -> None:
         self._mode = mode
-        self._gathered = Gathered(base_url)
+        self._gathered = AnswerState(base_url)
         self._events = 0
         self._broken = 0
         self._stray = ""

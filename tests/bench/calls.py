@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.settings import read_settings
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import load_messages, version
 from engine.config import ApiConfig
 from engine.models import TaskStatus
 from engine.tasks.store import NewTask
@@ -113,13 +113,13 @@ def empty(folder: Path) -> None:
 
 
 class Engine:
-    """The program as it runs, without a door: a console on a data folder of its own."""
+    """The program as it runs, without a door: the application on a data folder of its own."""
 
     def __init__(self, folder: Path, load: Load, port: int) -> None:
         self.folder = folder
         self.source = folder / "source.png"
         self.source.write_bytes(Picture(10_000, 1).numbered(0))
-        self.console = Console(folder, read_settings({}), load_messages(), version=version())
+        self.app = App(folder, read_environment({}), load_messages(), version=version())
         self.config = ApiConfig(
             api_url=f"http://127.0.0.1:{port}{load.path}",
             concurrency_limit=load.at_once,
@@ -134,8 +134,8 @@ class Engine:
         ``first``: so many more go before the clock starts, for a run spreads its first calls over a moment.
         """
         numbers = itertools.islice(self._numbers, first + count)
-        ids = self.console.store.add([NewTask(str(self.source), f"{n}.png", f"print {n}") for n in numbers])
-        store, batch = self.console.store, self.console.batch
+        ids = self.app.store.add([NewTask(str(self.source), f"{n}.png", f"print {n}") for n in numbers])
+        store, batch = self.app.store, self.app.batch
         before = store.counts()[TaskStatus.DONE]
         watch = Watch()
         batch.start(ids, self.config)
@@ -150,4 +150,4 @@ class Engine:
 
     def close(self) -> None:
         """Close all."""
-        self.console.close()
+        self.app.close()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from engine.dataset.flush import Flusher
+from engine.dataset.fsync_queue import Flusher
 from engine.dataset.naming import BUILT_IN_RULES, name_context
 from engine.dataset.save import SaveItem, save_all
 from engine.images.discover import discover

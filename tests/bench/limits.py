@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.settings import read_settings
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import load_messages, version
 from engine.config import ApiConfig
 from engine.models import TaskStatus
 from engine.tasks.store import NewTask
@@ -101,14 +101,14 @@ def _run(rules: Rules, count: int, at_once: int, *, timeout: float) -> tuple[flo
             retry_interval=0.5,
             unlock_local_api_url=True,
         )
-        settings = read_settings({})
-        with Console(_made(folder / "data"), settings, load_messages(), version=version()) as console:
-            ids = console.store.add([NewTask(str(source), f"{number}.png", str(number)) for number in range(count)])
+        settings = read_environment({})
+        with App(_made(folder / "data"), settings, load_messages(), version=version()) as app:
+            ids = app.store.add([NewTask(str(source), f"{number}.png", str(number)) for number in range(count)])
             begun = time.perf_counter()
-            console.batch.start(ids, config)
-            console.batch.wait_idle()
+            app.batch.start(ids, config)
+            app.batch.wait_idle()
             seconds = time.perf_counter() - begun
-            failed = count - console.store.counts()[TaskStatus.DONE]
+            failed = count - app.store.counts()[TaskStatus.DONE]
         connection = http.client.HTTPConnection("127.0.0.1", port)
         connection.request("GET", "/counts")
         return seconds, failed, json.loads(connection.getresponse().read())

@@ -21,7 +21,7 @@ from PIL import Image
 
 from engine.dataset.findings import FindingKind
 from engine.dataset.measure import Measurer, can_register
-from engine.dataset.notebook import Notebook
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
 from engine.dataset.preflight import Preflight, Wanted, inspect
 from engine.dataset.split import Side, SplitRule, split

@@ -119,7 +119,7 @@ def long_line(rounds: int) -> Report:
     That is asked beyond the sizes that fit into the processor's cache and into the memory that is kept: below them each
     byte is cheaper, up to four times.
     """
-    keep_freed_memory()  # as the program does when it opens a console
+    keep_freed_memory()  # as the program does when it opens a data folder
     _line_seconds(40_000_000, 2)  # the first pieces of memory are dear, and the program has them once and for all
     whole, long, fourfold = (_line_seconds(size, rounds) for size in (20_000_000, 40_000_000, 160_000_000))
     return Report(

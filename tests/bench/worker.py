@@ -58,7 +58,7 @@ def main() -> None:
     folder.mkdir(exist_ok=True)
     engine = None
     if who == "ours":
-        keep_freed_memory()  # as the program does when it opens a console
+        keep_freed_memory()  # as the program does when it opens a data folder
         engine = Engine(folder, load, int(port))
     for line in sys.stdin:
         count, first = map(int, line.split())

@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bridge.access import Access, Request, is_local
-from bridge.events import Hub
-from bridge.http_api import HttpApi
-from bridge.settings import read_settings
+from bridge.environment import read_environment
+from bridge.http.access import Access, Request, is_local
+from bridge.http.events import Hub
+from bridge.http.routes import HttpApi
 from engine.errors import NotAuthenticated
 from tests.support.doors import Door, open_door
 
@@ -126,7 +126,7 @@ def test_local_clients(address: str, local: bool) -> None:
 
 def test_access_alone() -> None:
     """Port 80 needs no number in the host, and a token of another length is refused like any other."""
-    access = Access(read_settings({"PORT": "80"}), 80, "tök")
+    access = Access(read_environment({"PORT": "80"}), 80, "tök")
     with pytest.raises(NotAuthenticated):
         access.check(Request("GET", "/api/state", {"host": "localhost"}, query_token="x"))
     access.check(Request("GET", "/api/state", {"host": "127.0.0.1:80"}, cookie_token="tök"))
@@ -136,8 +136,8 @@ def test_debug_log_for_strangers(tmp_path: Path) -> None:
     """A client from another machine gets 403, unless ALLOW_REMOTE_DEBUG_LOG_API=1."""
     for allowed, status in (("0", "403"), ("1", "404")):
         with open_door(tmp_path / allowed, HOST="0.0.0.0", ALLOW_REMOTE_DEBUG_LOG_API=allowed) as door:
-            access = Access(door.console.settings, 12607, "t")
-            api = HttpApi(door.console, access, Hub(door.console), lambda: False)
+            access = Access(door.app.environment, 12607, "t")
+            api = HttpApi(door.app, access, Hub(door.app), lambda: False)
             environ = {
                 "REQUEST_METHOD": "GET", "PATH_INFO": "/api/tasks/x/debug", "QUERY_STRING": "token=t",
                 "HTTP_HOST": "10.0.0.1:12607", "REMOTE_ADDR": "10.0.0.9", "wsgi.input": io.BytesIO(),

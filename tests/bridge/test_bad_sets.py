@@ -36,7 +36,7 @@ def export(door: Door, folder: Path, **wishes: Any) -> dict[str, Any]:
     """The job of an export, ended."""
     body = {"output_dir": str(folder), "allow": FAULTS_OF_TINY_PICTURES, **wishes}
     door.post("/api/dataset/export", body)
-    assert door.console.jobs.wait_idle(60)
+    assert door.app.jobs.wait_idle(60)
     return dict(door.get("/api/dataset/job")["job"])
 
 

@@ -10,8 +10,8 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from bridge.js_api import make_js_api
 from bridge.operations import BY_NAME, OPERATIONS, Kind, Operation
+from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
 from engine.errors import Code
 from tests.fakes.upstream import FakeUpstream
@@ -198,7 +198,7 @@ def test_messages_come_in_the_language_asked_for(shared: Door) -> None:
 
 def test_window_door_is_the_same_table(used: Door, tmp_path: Path) -> None:
     """The JS API holds every operation, answers as HTTP does and never raises."""
-    api: Any = make_js_api(used.console, extra={"extra": lambda values: values["a"]})
+    api: Any = make_js_api(used.app, extra={"extra": lambda values: values["a"]})
     for operation in OPERATIONS:
         assert getattr(api, operation.name).__doc__ == operation.summary
     assert api.describe_config()["data"] == used.get("/api/config/schema")

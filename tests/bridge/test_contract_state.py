@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from bridge.events import Hub
+from bridge.http.events import Hub
 from bridge.usecases.common import Caller
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
@@ -333,7 +333,7 @@ def test_many_changes_at_once_are_told_in_full(fake: FakeUpstream, door: Door, s
 
 def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comment keeps an idle stream alive."""
-    monkeypatch.setattr("bridge.events.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("bridge.http.events.HEARTBEAT_SECONDS", 0.2)
     events = stream()
     events.next()
     assert events.next().keys() == {"comment"}
@@ -341,7 +341,7 @@ def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: p
 
 def test_a_heartbeat_is_not_put_off(door: Door) -> None:
     """What wakes a stream without telling anything does not start its 15 s anew."""
-    hub = Hub(door.console, iter([0.0, 14.95, 15.1]).__next__)
+    hub = Hub(door.app, iter([0.0, 14.95, 15.1]).__next__)
     events = hub.stream(None, Caller())
     began = time.monotonic()
     assert [next(events), next(events)[:4], next(events)] == [b"retry: 2000\n\n", b"id: ", b": alive\n\n"]
@@ -353,7 +353,7 @@ def test_too_many_streams_are_refused_and_places_come_back(
     door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each stream holds a thread of the server: beyond the limit the answer is 409."""
-    monkeypatch.setattr("bridge.events.MAX_STREAMS", 2)
+    monkeypatch.setattr("bridge.http.events.MAX_STREAMS", 2)
     stream().next()
     stream().next()
     door.refused(409, "too_many_streams", "GET", "/api/events")

@@ -51,7 +51,7 @@ def made(tmp_path: Path) -> Iterator[Door]:
 
 def finished(door: Door, answer: dict[str, Any]) -> dict[str, Any]:
     """The job of this answer, once it has ended."""
-    assert door.console.jobs.wait_idle(60)
+    assert door.app.jobs.wait_idle(60)
     job: dict[str, Any] = door.get("/api/dataset/job")["job"]
     assert job["id"] == answer["job"]["id"]
     assert door.state()["job"] == job
@@ -141,7 +141,7 @@ def test_set_inside_the_source_folder_is_refused(made: Door, tmp_path: Path) -> 
 
 def test_one_job_at_a_time_and_stop(made: Door, tmp_path: Path) -> None:
     """A second job is 409 while one runs; a stopped export leaves nothing."""
-    begun = made.console.jobs
+    begun = made.app.jobs
     order = {"output_dir": str(tmp_path / "sets"), "allow": ["unrelated"], "picture_format": "png"}
     answer = made.post("/api/dataset/export", order)
     second = made.ask("POST", "/api/dataset/preflight", {})

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from bridge.serve import Ending, ending_signals
+from bridge.terminal.serve import Ending, ending_signals
 
 
 def kill_after(seconds: float) -> None:

@@ -22,7 +22,7 @@ MANY = 50_000
 
 def add(door: Door, count: int, results: int = 1) -> list[list[str]]:
     """Finished tasks with results that have no files; ids of their results."""
-    store = door.console.store
+    store = door.app.store
     ids = store.add([NewTask(f"/in/{n}.png", f"{n}.png", "") for n in range(count)])
     made = []
     for number, task_id in enumerate(ids):
@@ -37,9 +37,9 @@ def add(door: Door, count: int, results: int = 1) -> list[list[str]]:
 
 def found(door: Door, kinds: dict[str, list[FindingKind]]) -> None:
     """A preflight that found this, by result id."""
-    tasks = door.console.store.tasks_of_results(kinds)
+    tasks = door.app.store.tasks_of_results(kinds)
     findings = [Finding(one, tasks[one], kind) for one, several in kinds.items() for kind in several]
-    door.console.found(Preflight(len(kinds), findings, {}, True, tasks))
+    door.app.found(Preflight(len(kinds), findings, {}, True, tasks))
 
 
 def names(door: Door, query: str) -> list[str]:
@@ -112,10 +112,10 @@ def test_deeds_for_all_that_the_filter_shows(judged: tuple[Door, list[list[str]]
 def test_kinds_in_the_words_of_the_catalogue(judged: tuple[Door, list[list[str]]]) -> None:
     """The refusal of a set names what was found as the page does, in both languages."""
     door, _ = judged
-    messages = door.console.messages
-    assert door.console.preflight is not None
+    messages = door.app.messages
+    assert door.app.preflight is not None
     with pytest.raises(InvalidInput) as refused:
-        check_clean(door.console.preflight[1])
+        check_clean(door.app.preflight[1])
     for language in LANGUAGES:
         text = messages.problem(language, refused.value.problem)
         for kind in ("blank", "shifted"):

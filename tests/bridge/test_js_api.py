@@ -16,13 +16,13 @@ import httpx
 import msgspec
 import pytest
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
-from bridge.js_api import Extra, make_js_api
-from bridge.opening import load_messages
+from bridge.environment import read_environment
+from bridge.http.server import Server, bind
+from bridge.open_app import load_messages
 from bridge.operations import BY_NAME, OPERATIONS, Kind
-from bridge.server import Server, bind
-from bridge.settings import read_settings
+from bridge.window.js_api import Extra, make_js_api
 from engine.config import ApiConfig
 from engine.errors import Code, NotFound
 from tests.support.door_cases import (
@@ -56,10 +56,10 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
     with DemoEndpoint(delay=0.05) as endpoint:
         folder = base / "data"
         folder.mkdir()
-        with open_console(folder, demo_config(endpoint.base_url)) as console:
-            run(console, failing, {"user_prompt": "error text", "max_retries": 0})
-            run(console, sources, {"user_prompt": "snow"})
-            api: Any = make_js_api(console)
+        with open_app(folder, demo_config(endpoint.base_url)) as app:
+            run(app, failing, {"user_prompt": "error text", "max_retries": 0})
+            run(app, sources, {"user_prompt": "snow"})
+            api: Any = make_js_api(app)
             assert api.save_preset({"name": "我的 / mine"})["ok"]
             tasks = api.get_state()["data"]["tasks"]
         assert sorted(task["status"] for task in tasks) == ["done", "done", "done", "failed"], tasks
@@ -70,20 +70,20 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
 
 
 @contextlib.contextmanager
-def open_console(folder: Path, config: ApiConfig | None = None) -> Iterator[Console]:
-    settings = read_settings({"ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
-    with Console(folder, settings, load_messages(), version="1.2.3", first_config=config) as console:
-        yield console
+def open_app(folder: Path, config: ApiConfig | None = None) -> Iterator[App]:
+    settings = read_environment({"ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
+    with App(folder, settings, load_messages(), version="1.2.3", first_config=config) as app:
+        yield app
 
 
-def run(console: Console, sources: Path, config: dict[str, Any]) -> None:
+def run(app: App, sources: Path, config: dict[str, Any]) -> None:
     """One batch from start to end."""
-    api: Any = make_js_api(console)
+    api: Any = make_js_api(app)
     current = api.get_state()["data"]["current_config"]
     started = api.start_batch({"input_path": str(sources), "config": {**current, **config}})
     assert started["ok"], started
     end = time.monotonic() + 30
-    while console.batch.running:
+    while app.batch.running:
         assert time.monotonic() < end, "the batch does not end"
         time.sleep(0.02)
 
@@ -91,18 +91,18 @@ def run(console: Console, sources: Path, config: dict[str, Any]) -> None:
 class Door:
     """One way in; ``ask`` answers (ok, data or error), with this console's own folder written as <folder>."""
 
-    def __init__(self, console: Console, names: dict[str, str]) -> None:
-        self._console = console
-        self._names = {**names, "out": str(console.folder / "out")}
+    def __init__(self, app: App, names: dict[str, str]) -> None:
+        self._app = app
+        self._names = {**names, "out": str(app.folder / "out")}
 
     def ask(self, name: str, params: Any) -> tuple[bool, Any]:
         filled = self._fill(params)
         if isinstance(filled, dict) and isinstance(filled.get("config"), dict):  # only the form's changes are written
-            current = msgspec.to_builtins(self._console.preferences.config)
+            current = msgspec.to_builtins(self._app.preferences.config)
             filled = {**filled, "config": {**current, **filled["config"]}}
         ok, answer = self._ask(name, filled)
-        assert self._console.jobs.wait_idle(60)
-        return ok, json.loads(json.dumps(answer).replace(str(self._console.folder), "<folder>"))
+        assert self._app.jobs.wait_idle(60)
+        return ok, json.loads(json.dumps(answer).replace(str(self._app.folder), "<folder>"))
 
     def _fill(self, value: Any) -> Any:
         if isinstance(value, dict):
@@ -121,9 +121,9 @@ class Door:
 class JsDoor(Door):
     """The window's, called as pywebview calls it: what crosses is JSON."""
 
-    def __init__(self, console: Console, names: dict[str, str]) -> None:
-        super().__init__(console, names)
-        self.api: Any = make_js_api(console)
+    def __init__(self, app: App, names: dict[str, str]) -> None:
+        super().__init__(app, names)
+        self.api: Any = make_js_api(app)
 
     def _ask(self, name: str, params: Any) -> tuple[bool, Any]:
         answer = json.loads(json.dumps(getattr(self.api, name)(*json.loads(json.dumps([params])))))
@@ -134,8 +134,8 @@ class JsDoor(Door):
 class HttpDoor(Door):
     """A browser's, by the table's method and path."""
 
-    def __init__(self, console: Console, names: dict[str, str], client: httpx.Client) -> None:
-        super().__init__(console, names)
+    def __init__(self, app: App, names: dict[str, str], client: httpx.Client) -> None:
+        super().__init__(app, names)
         self._client = client
 
     def _ask(self, name: str, params: Any) -> tuple[bool, Any]:
@@ -164,7 +164,7 @@ class Doors:
 
     js: JsDoor
     http: HttpDoor
-    console: Console
+    app: App
     client: httpx.Client
 
 
@@ -172,7 +172,7 @@ class Doors:
 def doors(stock: Stock, tmp_path: Path) -> Iterator[Doors]:
     with contextlib.ExitStack() as stack:
         one, two = (shutil.copytree(stock.folder, tmp_path / name) for name in ("one", "two"))
-        first, second = (stack.enter_context(open_console(folder)) for folder in (one, two))
+        first, second = (stack.enter_context(open_app(folder)) for folder in (one, two))
         server = Server(second, bind("127.0.0.1", 0))
         stack.callback(server.close)
         server.start()
@@ -223,7 +223,7 @@ def test_the_object_holds_the_operations_and_nothing_else(doors: Doors) -> None:
     names = {operation.name for operation in OPERATIONS}
     assert {name for name in dir(doors.js.api) if not name.startswith("_")} == names
     assert vars(doors.js.api) == {}
-    wider = make_js_api(doors.console, extra={"pick_folder": lambda _: None})
+    wider = make_js_api(doors.app, extra={"pick_folder": lambda _: None})
     assert {name for name in dir(wider) if not name.startswith("_")} == names | {"pick_folder"}
 
 
@@ -244,7 +244,7 @@ def test_pictures_cross_by_their_address(doors: Doors, name: str) -> None:
 
 def test_messages_come_in_the_language_of_the_page(doors: Doors) -> None:
     """Until the person chooses a language the window's own is spoken, afterwards theirs, through either door."""
-    english: Any = make_js_api(doors.console, "en_US.UTF-8")
+    english: Any = make_js_api(doors.app, "en_US.UTF-8")
     assert "nothing at" in english.inspect_path({"input_path": "/nowhere/at all"})["error"]["message"]
     assert "nothing at" not in doors.js.ask("inspect_path", {"input_path": "/nowhere/at all"})[1]["message"]
     for door in (doors.js, doors.http):
@@ -274,7 +274,7 @@ def test_extras_of_the_window_answer_like_operations(doors: Doors) -> None:
     extras: dict[str, Extra] = {
         "pick": lambda params: params["path"] + "/chosen", "unknown": unknown, "broken": broken,
     }  # fmt: skip
-    api: Any = make_js_api(doors.console, extra=extras)
+    api: Any = make_js_api(doors.app, extra=extras)
     assert api.pick({"path": "/a"}) == {"ok": True, "data": "/a/chosen"}
     refused = api.unknown({"task_id": "t9"})["error"]
     assert (refused["code"], refused["params"]) == (Code.TASK_UNKNOWN, {"id": "t9"})

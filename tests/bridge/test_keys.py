@@ -19,12 +19,12 @@ KEPT = ("", KEY_PLACEHOLDER)
 
 def stored_key(door: Door) -> str:
     """The key in state.json."""
-    return str(json.loads((door.console.folder / "state.json").read_text())["current_config"]["api_key"])
+    return str(json.loads((door.app.folder / "state.json").read_text())["current_config"]["api_key"])
 
 
 def preset_keys(door: Door) -> dict[str, str]:
     """The keys in presets.json."""
-    presets = json.loads((door.console.folder / "presets.json").read_text())["presets"]
+    presets = json.loads((door.app.folder / "presets.json").read_text())["presets"]
     return {name: config["api_key"] for name, config in presets.items()}
 
 
@@ -180,7 +180,7 @@ def test_the_key_never_stands_in_a_repr_or_on_disk_beside_its_files(
     fake.answer(Script.error(401, f"no: {KEY}"))
     door.run(source_folder(tmp_path / "in", 1), config_for(fake))
     door.post("/api/presets/save", {"name": "p", "config": config_for(fake)})
-    assert KEY not in repr(door.console.preferences.config)
+    assert KEY not in repr(door.app.preferences.config)
     files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
     assert sorted(file.name for file in files if KEY.encode() in file.read_bytes()) == ["presets.json", "state.json"]
 

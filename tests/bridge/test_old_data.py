@@ -91,7 +91,7 @@ def test_damaged_files_do_not_keep_the_program_from_starting(fake: FakeUpstream,
         assert [notice["code"] for notice in state["notices"]] == ["file_damaged"] * 3
         assert len({notice["params"]["path"] for notice in state["notices"]}) == 3
         assert (state["task_count"], state["current_config"]["api_key"]) == (0, "")
-        assert door.console.sweep() == 0
+        assert door.app.sweep() == 0
         kept = sorted(path.name for path in (tmp_path / "data").glob("*.damaged-*"))
         assert [name.partition(".damaged")[0] for name in kept] == ["presets.json", "state.json", "tasks.db"]
     assert len(list((tmp_path / "data" / "cache").rglob("*.png"))) == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bridge.options import chosen_fields, make_parser
+from bridge.terminal.flags import chosen_fields, make_parser
 from engine.errors import Code, InvalidInput
 from tests.support.doors import MESSAGES
 

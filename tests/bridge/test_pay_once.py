@@ -72,7 +72,7 @@ def test_renamed_moved_and_after_a_clear(fake: FakeUpstream, door: Door, paid: P
 
 def test_what_was_paid_earlier_keeps_its_provenance(fake: FakeUpstream, door: Door, paid: Path, tmp_path: Path) -> None:
     """Results taken from the ledger know their prompt, model and time, so a set made of them has captions."""
-    times = [result.created_at for task in door.console.store.tasks(TaskMatch()) for result in task.results]
+    times = [result.created_at for task in door.app.store.tasks(TaskMatch()) for result in task.results]
     door.post("/api/tasks/clear")
     until(lambda: time.time() > max(times) + 1)
     door.run(paid, config_for(fake, EDITS))
@@ -81,7 +81,7 @@ def test_what_was_paid_earlier_keeps_its_provenance(fake: FakeUpstream, door: Do
         "/api/dataset/export",
         {"output_dir": str(tmp_path / "sets"), "allow": ["unrelated", "same_target", "blank", "aspect"]},
     )
-    assert door.console.jobs.wait_idle(60)
+    assert door.app.jobs.wait_idle(60)
     job = door.get("/api/dataset/job")["job"]
     assert (job["id"], job["status"]) == (answer["job"]["id"], "done"), job["error"]
     rows = [json.loads(line) for line in (tmp_path / "sets/set_v001/metadata.jsonl").read_text("utf-8").splitlines()]
@@ -112,8 +112,8 @@ def test_a_result_that_was_cleared_does_not_come_back(fake: FakeUpstream, door: 
     """Whoever cleared a result wanted another one: a retry that was stopped after that is asked at the next start."""
     task = door.tasks()[0]
     until(lambda: time.time() > task["updated_at"] + 1)
-    door.console.store.drop_results(task["id"])
-    door.console.store.set_status([task["id"]], TaskStatus.STOPPED)
+    door.app.store.drop_results(task["id"])
+    door.app.store.set_status([task["id"]], TaskStatus.STOPPED)
     assert plan(door, paid, config_for(fake, EDITS)) == (3, 2, 1)
     door.run(paid, config_for(fake, EDITS))
     assert len(fake.api_requests) == 4
@@ -160,7 +160,7 @@ def test_exactly_the_missing_calls_are_made(fake: FakeUpstream, door: Door, tmp_
     answered = threading.Lock()
     fake.answer(inline(EDITS, picture(5)))
     door.start(source, config)
-    until(lambda: door.console.batch.info().finished_in_run >= 400, 60)
+    until(lambda: door.app.batch.info().finished_in_run >= 400, 60)
     door.post("/api/tasks/stop")
     door.wait_idle()
     with answered:

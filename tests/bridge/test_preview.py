@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bridge.js_api import make_js_api
+from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import Door, config_for, until
@@ -31,7 +31,7 @@ def test_a_preview_is_shown_while_the_task_runs(fake: FakeUpstream, door: Door, 
     shown = door.ask("GET", task["live"]["preview_url"])
     assert shown.content == picture(1)
     assert shown.headers["content-security-policy"] == "default-src 'none'; sandbox"
-    by_js = make_js_api(door.console).preview_image({"task_id": task["id"]})  # type: ignore[attr-defined]
+    by_js = make_js_api(door.app).preview_image({"task_id": task["id"]})  # type: ignore[attr-defined]
     assert by_js == {"ok": True, "data": {"mime": "image/png", "url": f"/api/tasks/{task['id']}/preview"}}
     assert door.get(f"/api/tasks/{task['id']}/debug")["preview"] == task["live"]["preview_url"]
     door.wait_idle()

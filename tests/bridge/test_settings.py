@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bridge.environment import StatusUi, read_environment
 from bridge.messages import pick_language
 from bridge.paths import data_folder, program_folder
-from bridge.settings import StatusUi, read_settings
 from engine.config import ApiMode
 from engine.errors import Code, InvalidInput, StorageFailed
 from engine.images.cache import Cache
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 def test_defaults() -> None:
     """Without any variable the contract's defaults hold; blank is the same as unset."""
-    settings = read_settings({})
+    settings = read_environment({})
     assert (settings.host, settings.port, settings.allowed_origins, settings.access_token) == (
         "127.0.0.1",
         12607,
@@ -39,12 +39,12 @@ def test_defaults() -> None:
     assert (settings.limits.max_source_bytes, settings.limits.max_candidate_bytes) == (20 * MIB, 20 * MIB)
     assert (settings.max_preset_import, settings.max_redirects) == (2 * MIB, 3)
     assert settings.loopback
-    assert read_settings({"PORT": " ", "HOST": ""}) == settings
+    assert read_environment({"PORT": " ", "HOST": ""}) == settings
 
 
 def test_values_are_read() -> None:
     """Numbers, switches and lists in the writings that people use."""
-    settings = read_settings(
+    settings = read_environment(
         {
             "HOST": "[::1]", "PORT": " 8080 ", "ALLOWED_ORIGINS": "HTTPS://A.example/,http://b:1",
             "EXPORT_INCLUDE_SECRETS": "Yes", "ALLOW_PRIVATE_API_URL": "on", "ALLOW_PRIVATE_DOWNLOAD_URL": "TRUE",
@@ -60,10 +60,10 @@ def test_values_are_read() -> None:
     assert (settings.cache_ttl, settings.cache_max_bytes, settings.access_token) == (1800, 0, "t")
     assert (settings.limits.max_source_bytes, settings.limits.max_candidate_bytes) == (1, 2)
     assert (settings.max_preset_import, settings.max_redirects, settings.status_ui) == (3, 0, StatusUi.NONE)
-    assert read_settings({"STATUS_WINDOW": "0"}).status_ui is StatusUi.NONE
-    assert read_settings({"STATUS_WINDOW": "1"}).status_ui is StatusUi.CLI
+    assert read_environment({"STATUS_WINDOW": "0"}).status_ui is StatusUi.NONE
+    assert read_environment({"STATUS_WINDOW": "1"}).status_ui is StatusUi.CLI
     for host, loopback in (("localhost", True), ("127.3.2.1", True), ("0.0.0.0", False), ("::", False), ("box", False)):
-        assert read_settings({"HOST": host}).loopback is loopback
+        assert read_environment({"HOST": host}).loopback is loopback
 
 
 UNREADABLE = [
@@ -82,7 +82,7 @@ UNREADABLE = [
 def test_unreadable_values_name_their_variable(name: str, value: str) -> None:
     """Never a silent default: the error has the variable, the value unless that is secret, and what would do."""
     with pytest.raises(InvalidInput) as caught:
-        read_settings({name: value, "STATUS_WINDOW": value if name == "STATUS_WINDOW" else "0"})
+        read_environment({name: value, "STATUS_WINDOW": value if name == "STATUS_WINDOW" else "0"})
     assert (caught.value.code, caught.value.field) == (Code.SETTING_INVALID, name)
     for language in ("zh-CN", "en"):
         text = MESSAGES.problem(language, caught.value.problem)
@@ -152,8 +152,8 @@ def test_cache_is_swept_by_age_and_size(fake: FakeUpstream, tmp_path: Path) -> N
     """Files that no task names go when they are old, or too many; those that a task names stay."""
 
     def orphan(door: Door, number: int, hours: float) -> Path:
-        digest = Cache(door.console.folder / "cache").put(picture(number), "png")  # an earlier program's
-        path = door.console.cache.path(digest, "png")
+        digest = Cache(door.app.folder / "cache").put(picture(number), "png")  # an earlier program's
+        path = door.app.cache.path(digest, "png")
         then = time.time() - hours * 3600
         os.utime(path, (then, then))
         return path
@@ -163,10 +163,10 @@ def test_cache_is_swept_by_age_and_size(fake: FakeUpstream, tmp_path: Path) -> N
         door.run(source_folder(tmp_path / "in", 1), config_for(fake))
         kept = orphan(door, 1, 100)
         old, young = orphan(door, 2, 3), orphan(door, 3, 1)
-        assert door.console.sweep() == 1
+        assert door.app.sweep() == 1
         assert (kept.exists(), old.exists(), young.exists()) == (True, False, True)
     with open_door(tmp_path / "a", CACHE_MAX_BYTES="0") as door:
-        assert door.console.sweep() == 1
+        assert door.app.sweep() == 1
         assert (kept.exists(), young.exists()) == (True, False)
 
 

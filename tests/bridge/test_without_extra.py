@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json, sys
 from pathlib import Path
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.settings import read_settings
+from bridge.app import Console
+from bridge.open_app import load_messages, version
+from bridge.environment import read_settings
 from bridge.usecases.common import Caller, Nothing
 from bridge.usecases.datasets import list_trainers
 from engine.dataset.measure import Measurer, can_register
-from engine.dataset.notebook import Notebook
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted, inspect
 import msgspec

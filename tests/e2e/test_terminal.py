@@ -19,9 +19,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console as Terminal
 
+from bridge.http.port_holder import Holder, _name_of, _pid_from_tools, _run, find_holder
 from bridge.logs import open_log
-from bridge.port_holder import Holder, _name_of, _pid_from_tools, _run, find_holder
-from bridge.status_panel import LogTail, StatusPanel
+from bridge.terminal.status_panel import LogTail, StatusPanel
 from engine.config import ApiMode
 from tests.e2e.conftest import Program
 from tests.fakes.upstream import FakeUpstream, Script
@@ -116,7 +116,7 @@ def test_panel_shows_a_run(fake: FakeUpstream, tmp_path: Path) -> None:
         door.start(source_folder(tmp_path / "in", 4), config_for(fake, concurrency_limit=1))
         assert fake.wait_for_requests(3)
         terminal = Terminal(width=120, record=True, file=io.StringIO())
-        terminal.print(StatusPanel(door.console, "http://here/", "en", tail).draw())
+        terminal.print(StatusPanel(door.app, "http://here/", "en", tail).draw())
         shown = terminal.export_text()
     assert "http://here/" in shown
     assert "2/4 · 50.0 %" in shown

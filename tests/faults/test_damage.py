@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bridge.console import Console
-from bridge.opening import version
-from bridge.settings import read_settings
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import version
 from bridge.usecases.common import Caller, ResultId, TaskId
-from bridge.usecases.looking import StateParams, get_state, open_to_show, result_image
+from bridge.usecases.pictures import StateParams, get_state, open_to_show, result_image
 from bridge.usecases.tasks import get_task_debug, toggle_result
 from engine.config import ApiMode
 from engine.errors import Code, NotFound
@@ -32,7 +32,7 @@ from tests.support.replies import inline
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "120"))
 TASKS = 12
-SETTINGS = read_settings({"CACHE_TTL_HOURS": "0", "CACHE_MAX_BYTES": "0"})
+SETTINGS = read_environment({"CACHE_TTL_HOURS": "0", "CACHE_MAX_BYTES": "0"})
 """A sweep that removes whatever it may."""
 
 Mutation = Callable[[Path, random.Random], None]
@@ -62,7 +62,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
         door.post("/api/presets/save", {"name": "two"})
         door.post("/api/save/rule", {"output_dir": "/somewhere", "create_txt": True})
         door.post("/api/ui", {"settings": {"language": "en"}})
-        seen = what_is_seen(door.console)
+        seen = what_is_seen(door.app)
         shutil.copytree(place / "data", place / "killed")
     folder = place / "killed"
     assert (folder / "tasks.db-wal").stat().st_size > 0
@@ -76,11 +76,11 @@ def pictures_in(folder: Path) -> dict[str, Path]:
     return {str(path.relative_to(folder)): path for path in folder.glob("cache/??/*") if path.is_file()}
 
 
-def what_is_seen(console: Console) -> Any:
+def what_is_seen(app: App) -> Any:
     """What would be lost: tasks with results, configuration, presets, save rule."""
-    state = get_state(console, StateParams(), Caller())
+    state = get_state(app, StateParams(), Caller())
     tasks = [(task.id, task.status, [result.hash for result in task.results]) for task in state.tasks]
-    return tasks, console.preferences.config, console.presets.all(), console.preferences.plan
+    return tasks, app.preferences.config, app.presets.all(), app.preferences.plan
 
 
 # --- what can happen to a file --------------------------------------------------------------------------------------
@@ -181,11 +181,11 @@ FILES = [
 ]
 
 
-def opened(folder: Path) -> Console:
+def opened(folder: Path) -> App:
     """The program on this folder, with the sweep of every start."""
-    console = Console(folder, SETTINGS, MESSAGES, version=version())
-    console.sweep()
-    return console
+    app = App(folder, SETTINGS, MESSAGES, version=version())
+    app.sweep()
+    return app
 
 
 @pytest.mark.timeout(3600)
@@ -215,9 +215,9 @@ def test_the_program_starts_and_nothing_is_lost_unsaid(base: Base, tmp_path: Pat
 
 def examine(base: Base, place: Path, target: Path, before: bytes | None, label: str) -> None:
     """Open, look, use, close, open again."""
-    with opened(place) as console:
-        seen = what_is_seen(console)
-        told = [problem for problem in console.notices if problem.code in TELLING]
+    with opened(place) as app:
+        seen = what_is_seen(app)
+        told = [problem for problem in app.notices if problem.code in TELLING]
         harmless = target.name in (".lock", "arrivals.log", "tasks.db-shm") or target.parent.name == "answers"
         if seen != base.seen and not told and not harmless:
             assert target.suffix == ".json", "something was lost without a word"
@@ -226,12 +226,12 @@ def examine(base: Base, place: Path, target: Path, before: bytes | None, label: 
             kept = problem.params.get("kept_as")
             if kept is not None and problem.params["path"] == str(target) and before is not None:
                 assert Path(str(kept)).read_bytes() == before, "the damaged file was changed"
-        works(console)
+        works(app)
     assert_pictures(base, place, target)
-    with opened(place) as console:
-        again = [problem for problem in console.notices if problem.code is Code.FILE_DAMAGED]
+    with opened(place) as app:
+        again = [problem for problem in app.notices if problem.code is Code.FILE_DAMAGED]
         assert again == [], "damage that does not heal"
-        works(console)
+        works(app)
     assert_pictures(base, place, target)
 
 
@@ -247,24 +247,24 @@ def assert_pictures(base: Base, place: Path, target: Path) -> None:
             assert path.read_bytes() == data, f"{name} is gone or changed"
 
 
-def works(console: Console) -> None:
+def works(app: App) -> None:
     """Everything can be looked at and changed."""
-    state = get_state(console, StateParams(), Caller())
-    assert sum(console.store.counts().values()) == len(state.tasks)
+    state = get_state(app, StateParams(), Caller())
+    assert sum(app.store.counts().values()) == len(state.tasks)
     for task in state.tasks:
-        get_task_debug(console, TaskId(task.id), Caller())
+        get_task_debug(app, TaskId(task.id), Caller())
         for result in task.results:
-            toggle_result(console, ResultId(task.id, result.id), Caller())
-            toggle_result(console, ResultId(task.id, result.id), Caller())
+            toggle_result(app, ResultId(task.id, result.id), Caller())
+            toggle_result(app, ResultId(task.id, result.id), Caller())
             try:
-                shown = result_image(console, ResultId(task.id, result.id), Caller())
+                shown = result_image(app, ResultId(task.id, result.id), Caller())
             except NotFound:
                 continue
             assert shown.file is not None
             with open_to_show(shown.file, shown.missing).file as file:
                 assert hashlib.sha256(file.read()).hexdigest() == result.hash
-    console.preferences.merge_ui({"last": "start"})
-    console.presets.put("three", console.preferences.config)
+    app.preferences.merge_ui({"last": "start"})
+    app.presets.put("three", app.preferences.config)
 
 
 @pytest.mark.parametrize("name", ["cache", "thumbnails", "answers", "cache/.incoming"])
@@ -275,8 +275,8 @@ def test_a_file_in_place_of_a_folder_is_set_aside(base: Base, tmp_path: Path, na
     if (place / name).is_dir():
         shutil.move(place / name, tmp_path / "away")
     (place / name).write_text("in the way")
-    with opened(place) as console:
-        assert console.cache.read(console.cache.put(picture(1), "png"), "png") == picture(1)
+    with opened(place) as app:
+        assert app.cache.read(app.cache.put(picture(1), "png"), "png") == picture(1)
         assert (place / name).is_dir()
     kept = [path for path in (place / name).parent.iterdir() if f"{Path(name).name}.damaged" in path.name]
     assert [path.read_text() for path in kept] == ["in the way"]
@@ -286,15 +286,15 @@ def test_something_in_place_of_a_cached_file_makes_room(base: Base, tmp_path: Pa
     """A result that arrives is kept, whatever stands under its name."""
     place = tmp_path / "data"
     shutil.copytree(base.folder, place)
-    with opened(place) as console:
+    with opened(place) as app:
         digest = hashlib.sha256(picture(1)).hexdigest()
-        target = console.cache.path(digest, "png")
+        target = app.cache.path(digest, "png")
         shutil.rmtree(target.parent, ignore_errors=True)
         target.parent.write_text("in the way")
-        assert console.cache.read(console.cache.put(picture(1), "png"), "png") == picture(1)
+        assert app.cache.read(app.cache.put(picture(1), "png"), "png") == picture(1)
         target.unlink()
         target.mkdir()
-        assert console.cache.read(console.cache.put(picture(1), "png"), "png") == picture(1)
+        assert app.cache.read(app.cache.put(picture(1), "png"), "png") == picture(1)
 
 
 def test_rotten_bytes_are_not_shown_as_the_result(base: Base, tmp_path: Path) -> None:
@@ -305,19 +305,19 @@ def test_rotten_bytes_are_not_shown_as_the_result(base: Base, tmp_path: Path) ->
     whole = target.read_bytes()
     target.write_bytes(whole[:-1] + b"!")
     digest = target.parent.name + target.stem
-    with opened(place) as console:
+    with opened(place) as app:
         task, result = next(
             (task, result)
-            for task in get_state(console, StateParams(), Caller()).tasks
+            for task in get_state(app, StateParams(), Caller()).tasks
             for result in task.results
             if result.hash == digest
         )
         with pytest.raises(NotFound) as caught:
-            result_image(console, ResultId(task.id, result.id), Caller())
+            result_image(app, ResultId(task.id, result.id), Caller())
         assert caught.value.code is Code.FILE_DAMAGED
         assert Path(str(caught.value.params["kept_as"])).read_bytes() == whole[:-1] + b"!"
-        console.cache.put(whole, "png")
-        assert result_image(console, ResultId(task.id, result.id), Caller()).file == target
+        app.cache.put(whole, "png")
+        assert result_image(app, ResultId(task.id, result.id), Caller()).file == target
 
 
 @pytest.fixture(params=["tasks.db", "tasks.db-wal", "state.json", "presets.json"])

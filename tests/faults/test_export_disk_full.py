@@ -74,7 +74,7 @@ def test_report_on_a_full_disk(disk: Path, tmp_path: Path) -> None:
 
         def report() -> dict[str, Any]:
             door.post("/api/dataset/report", {"path": str(disk / "report.html")})
-            assert door.console.jobs.wait_idle(60)
+            assert door.app.jobs.wait_idle(60)
             return dict(door.get("/api/dataset/job")["job"])
 
         job = report()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine.config import ApiMode
-from engine.dataset.flush import Flusher
+from engine.dataset.fsync_queue import Flusher
 from engine.errors import Code, StorageFailed
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import Door, config_for, open_door
@@ -79,7 +79,7 @@ def save(door: Door, folder: Path) -> dict[str, Any]:
 def test_every_file_and_the_folder_are_synced(done: Door, disk: Disk, tmp_path: Path) -> None:
     """Pictures, captions and the folder that has their names."""
     assert save(done, tmp_path / "out")["saved_count"] == 3
-    done.console.flusher.wait()
+    done.app.flusher.wait()
     wanted = [tmp_path / "out", *(tmp_path / "out").iterdir()]
     assert disk.synced == {path.stat().st_ino for path in wanted}
     assert len(wanted) == 7
@@ -121,7 +121,7 @@ def test_no_cached_picture_goes_before_its_copy_is_on_disk(
         assert cached(tmp_path) == 3
         disk.free.set()
         assert answer.result(SECONDS).status_code == 200, answer.result().text
-    done.console.batch.wait_idle(SECONDS)
+    done.app.batch.wait_idle(SECONDS)
     assert cached(tmp_path) == {"clear": 0, "delete": 2, "bulk": 0}.get(removal, 3)
 
 
@@ -193,7 +193,7 @@ def test_a_program_that_ends_leaves_the_rest_to_the_system(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that takes for ever does not keep the program from ending."""
-    monkeypatch.setattr("engine.dataset.flush._CLOSE_SECONDS", 0.2)
+    monkeypatch.setattr("engine.dataset.fsync_queue._CLOSE_SECONDS", 0.2)
     files = [tmp_path / f"{number}.png" for number in range(300)]
     for file in files:
         file.write_bytes(b"x")

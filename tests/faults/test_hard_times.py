@@ -74,7 +74,7 @@ def mount(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def stages(door: Door) -> set[str]:
     """What the tasks in flight are doing."""
-    return {live.stage for live in door.console.batch.live().values()}
+    return {live.stage for live in door.app.batch.live().values()}
 
 
 def all_paid_once(tasks: list[dict[str, Any]], calls: list[Received], count: int) -> None:
@@ -183,10 +183,10 @@ def test_a_clock_that_jumps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             run = door.state()["run"]
             assert run["rate_per_minute"] >= 0
             assert (run["seconds_left"] or 0) >= 0
-            door.console.sweep()
+            door.app.sweep()
             until(lambda seen=seen: len(calls) > seen or len(calls) == TASKS)  # type: ignore[misc]
         door.wait_idle()
-        door.console.sweep()
+        door.app.sweep()
         all_paid_once(door.tasks(), calls, TASKS)
         for task in door.tasks():
             assert door.ask("GET", task["results"][0]["image_url"]).status_code == 200

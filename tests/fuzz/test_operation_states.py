@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from bridge.console import Console
+from bridge.app import App
 from bridge.dispatch import Failure, call
-from bridge.opening import version
+from bridge.environment import read_environment
+from bridge.open_app import version
 from bridge.operations import BY_NAME
-from bridge.settings import read_settings
 from bridge.usecases.common import Caller
 from engine.config import ApiMode
 from engine.errors import Busy, Code
@@ -37,7 +37,7 @@ from tests.support.replies import inline
 pytestmark = pytest.mark.timeout(3600)
 
 STATES = int(os.environ.get("STATES", "10"))
-SETTINGS = read_settings({})
+SETTINGS = read_environment({})
 ON_A_TASK = (
     *("get_task", "get_task_debug", "retry_task", "retry_task_clear", "delete_task", "source_thumbnail"),
     *("source_image", "preview_image"),
@@ -91,19 +91,19 @@ class OperationStates(RuleBasedStateMachine):
             "set_report": {"path": str(self.folder / "report.html")},
         }
         self.pool = ThreadPoolExecutor(2)
-        self.console = self.opened()
+        self.app = self.opened()
         self.start()
-        assert self.console.batch.wait_idle(30)
+        assert self.app.batch.wait_idle(30)
 
-    def opened(self) -> Console:
+    def opened(self) -> App:
         """The program on its folder."""
         (self.folder / "data").mkdir(exist_ok=True)
-        return Console(self.folder / "data", SETTINGS, MESSAGES, version=version())
+        return App(self.folder / "data", SETTINGS, MESSAGES, version=version())
 
     def teardown(self) -> None:
         """End everything."""
         self.pool.shutdown()
-        self.console.close()
+        self.app.close()
         self.fake.close()
         shutil.rmtree(self.folder)
 
@@ -111,7 +111,7 @@ class OperationStates(RuleBasedStateMachine):
         """From two clients at once; neither may meet a fault."""
         given = {"name": "mine", "output_dir": str(self.folder / "out"), **self.given.get(name, {}), **params}
         callers = (Caller("en"), Caller("zh-CN", local=False))
-        answers = list(self.pool.map(lambda caller: call(self.console, BY_NAME[name], given, caller), callers))
+        answers = list(self.pool.map(lambda caller: call(self.app, BY_NAME[name], given, caller), callers))
         for answer in answers:
             if isinstance(answer, Failure):
                 assert answer.status < 500, (name, answer.error)
@@ -120,7 +120,7 @@ class OperationStates(RuleBasedStateMachine):
 
     def pick(self, place: int) -> tuple[str, str]:
         """A task and a result of it, if there are any."""
-        tasks = list(self.console.store.tasks(TaskMatch()))
+        tasks = list(self.app.store.tasks(TaskMatch()))
         if not tasks:
             return "none", "none"
         task = tasks[place % len(tasks)]
@@ -129,10 +129,10 @@ class OperationStates(RuleBasedStateMachine):
     @rule()
     def start(self) -> None:
         """Two starts at once: one batch."""
-        before = self.console.store.counts()
+        before = self.app.store.counts()
         answers = self.twice("start_batch", input_path=str(self.source), config=self.config)
         begun = [answer.task_count for answer in answers if not isinstance(answer, Failure)]  # answered ones included
-        assert sum(self.console.store.counts().values()) <= sum(before.values()) + max(begun, default=0)
+        assert sum(self.app.store.counts().values()) <= sum(before.values()) + max(begun, default=0)
 
     @rule(name=st.sampled_from(ON_ALL))
     def on_all(self, name: str) -> None:
@@ -168,33 +168,33 @@ class OperationStates(RuleBasedStateMachine):
     @rule()
     def wait(self) -> None:
         """Until nothing runs; then all must fit together."""
-        assert self.console.batch.wait_idle(30), "stuck"
+        assert self.app.batch.wait_idle(30), "stuck"
         self.fits()
 
     @rule()
     def second_program(self) -> None:
         """Another program on the same folder is refused, and changes nothing."""
-        idle = self.console.batch.wait_idle(0)
-        before = self.console.store.revision()
+        idle = self.app.batch.wait_idle(0)
+        before = self.app.store.revision()
         with pytest.raises(Busy) as caught:
             self.opened()
         assert caught.value.code is Code.DATA_FOLDER_IN_USE
         if idle:
-            assert self.console.store.revision() == before
+            assert self.app.store.revision() == before
 
-    @precondition(lambda self: hasattr(self, "console"))
+    @precondition(lambda self: hasattr(self, "app"))
     @rule()
     def start_again(self) -> None:
         """The program ends in the middle of whatever it does, and comes back."""
-        self.console.close()
-        self.console = self.opened()
-        assert not [problem for problem in self.console.notices if problem.code is Code.FILE_DAMAGED]
+        self.app.close()
+        self.app = self.opened()
+        assert not [problem for problem in self.app.notices if problem.code is Code.FILE_DAMAGED]
         self.fits()
 
     def fits(self) -> None:
         """States, counts, results and files say the same."""
-        tasks = list(self.console.store.tasks(TaskMatch()))
-        counts = self.console.store.counts()
+        tasks = list(self.app.store.tasks(TaskMatch()))
+        counts = self.app.store.counts()
         assert sum(counts.values()) == len(tasks)
         for status in TaskStatus:
             assert counts[status] == sum(task.status is status for task in tasks)
@@ -202,7 +202,7 @@ class OperationStates(RuleBasedStateMachine):
         for task in tasks:
             assert task.result_count == sum(not result.deleted for result in task.results)
             for result in task.results:
-                assert self.console.cache.has(result.hash, result.extension), "a result without its picture"
+                assert self.app.cache.has(result.hash, result.extension), "a result without its picture"
             assert len({result.hash for result in task.results}) == len(task.results)
 
 

@@ -18,9 +18,9 @@ import httpx
 import pytest
 
 from bridge import dispatch
-from bridge.access import FORM_OVERHEAD_BYTES, MAX_BODY_BYTES, Access
-from bridge.events import Hub
-from bridge.http_api import HttpApi
+from bridge.http.access import FORM_OVERHEAD_BYTES, MAX_BODY_BYTES, Access
+from bridge.http.events import Hub
+from bridge.http.routes import HttpApi
 from bridge.operations import OPERATIONS
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
@@ -65,8 +65,8 @@ def routes_of(door: Door) -> list[Route]:
         "rest": "state",
         "path": "css/base.css",
     }
-    hub = Hub(door.console)
-    app = HttpApi(door.console, Access(door.console.settings, door.server.port, ""), hub, lambda: False).app()
+    hub = Hub(door.app)
+    app = HttpApi(door.app, Access(door.app.environment, door.server.port, ""), hub, lambda: False).app()
     hub.close()
     return [
         Route(
@@ -90,16 +90,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
 
 def everything(filled: Filled) -> Any:
     """What a side effect would change: files, memory, and what the API was asked."""
-    console = filled.door.console
+    app = filled.door.app
     quiet = ("tasks.db", "log.txt", ".lock")  # the database is compared by its revision
     files = {
         path.relative_to(filled.folder): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in filled.folder.rglob("*")
         if path.is_file() and not path.name.startswith(quiet)
     }
-    memory = (console.preferences.config, console.preferences.plan, console.preferences.ui, console.presets.all())
-    run = console.batch.info()
-    return files, memory, console.store.revision(), (run.running, run.started_at), len(filled.fake.requests)
+    memory = (app.preferences.config, app.preferences.plan, app.preferences.ui, app.presets.all())
+    run = app.batch.info()
+    return files, memory, app.store.revision(), (run.running, run.started_at), len(filled.fake.requests)
 
 
 @pytest.fixture
@@ -108,11 +108,11 @@ def untouched(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fille
     called: list[str] = []
     real = dispatch.call
 
-    def noting(console: Any, operation: Any, data: Any, caller: Any) -> Any:
+    def noting(app: Any, operation: Any, data: Any, caller: Any) -> Any:
         called.append(operation.name)
-        return real(console, operation, data, caller)
+        return real(app, operation, data, caller)
 
-    monkeypatch.setattr("bridge.http_api.call", noting)
+    monkeypatch.setattr("bridge.http.routes.call", noting)
     before = everything(filled)
     yield filled
     assert called == []
@@ -202,7 +202,7 @@ def test_a_body_of_another_type_is_refused(untouched: Filled, kind: str) -> None
 
 def test_an_oversized_body_is_refused(untouched: Filled) -> None:
     """One byte more than the route takes, and far more than any takes."""
-    most = untouched.door.console.settings.max_preset_import
+    most = untouched.door.app.environment.max_preset_import
     headers = {"Content-Type": "application/json"}
     for route in untouched.routes:
         if route.method not in ("POST", "PATCH"):

@@ -315,7 +315,7 @@ def test_an_origin_that_only_looks_alike_is_another(
     url = change.format(host=ours.host, name="127.0.0.1", port=ours.port) + "/v1/chat/completions"
     answer = door.ask("POST", "/api/config/current", {"config": {**config_for(ours), "api_url": url, "api_key": ""}})
     assert answer.status_code == 400, answer.text
-    assert door.console.preferences.config.api_url == config_for(ours)["api_url"]
+    assert door.app.preferences.config.api_url == config_for(ours)["api_url"]
 
 
 # --- beside the program ---------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_a_fault_inside_names_no_key(
     def fail(job: Any, *_: Any) -> Any:
         raise RuntimeError(job, job.config, [job.config], {"config": job.config})
 
-    monkeypatch.setattr("bridge.console.run_edit", fail)
+    monkeypatch.setattr("bridge.app.run_edit", fail)
     task = door.run(source, config_for(ours, api_key=KEYS["openai"]))[0]
     time.sleep(0.1)
     assert task["error"]["code"] == "internal"

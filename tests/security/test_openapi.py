@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from bridge.openapi import document
+from bridge.http.openapi import document
 from bridge.operations import OPERATIONS, Kind, Operation
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
@@ -58,7 +58,7 @@ class Place(NamedTuple):
 
     def fill(self) -> dict[str, str]:
         """Make again what earlier requests removed; ids that exist."""
-        self.door.console.batch.stop()
+        self.door.app.batch.stop()
         self.door.wait_idle()
         if not any(task["results"] for task in self.door.tasks()):
             self.door.run(self.source, config_for(self.fake))
@@ -76,7 +76,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with FakeUpstream() as fake, open_door(folder / "data", **listed) as door:
         fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(5)))
         yield Place(door, fake, source_folder(folder / "in", 3))
-        door.console.batch.stop()
+        door.app.batch.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge import dispatch
-from bridge.http_api import page_policy
+from bridge.http.routes import page_policy
 from bridge.operations import OPERATIONS, Kind
 from bridge.paths import program_folder
 from engine.config import ApiMode
@@ -52,8 +52,8 @@ def shown(door: Door, request: pytest.FixtureRequest) -> Iterator[tuple[Path, st
     path = Path(task["source_path"])
     url = task["source_image_url"]
     if request.param == "result":
-        stored = door.console.store.result(task["id"], result["id"])
-        path, url = door.console.cache.path(stored.hash, stored.extension), result["image_url"]
+        stored = door.app.store.result(task["id"], result["id"])
+        path, url = door.app.cache.path(stored.hash, stored.extension), result["image_url"]
     whole = path.read_bytes()
     yield path, url
     if path.is_dir() and not path.is_symlink():
@@ -112,7 +112,7 @@ def test_what_took_a_pictures_place_is_not_served(door: Door, shown: tuple[Path,
     path, url = shown
     path.unlink()
     SWAPS[kind](path)
-    thumbnails = door.console.folder / "thumbnails"
+    thumbnails = door.app.folder / "thumbnails"
     shutil.rmtree(thumbnails)
     thumbnails.mkdir()
     for address in (url, url.removesuffix("/image") + "/thumbnail"):
@@ -139,7 +139,7 @@ def test_a_swap_between_the_look_and_the_sending_is_refused(
         path.symlink_to(secret_beside(path))
         return answer
 
-    monkeypatch.setattr("bridge.http_api.call", swapping)
+    monkeypatch.setattr("bridge.http.routes.call", swapping)
     answer = door.ask("GET", url)
     assert answer.status_code == 404
     assert SECRET not in answer.content
@@ -224,7 +224,7 @@ def test_the_page_runs_only_its_own_scripts(door: Door) -> None:
     [
         *("/../launcher.py", "/..%2flauncher.py", "/%2e%2e/launcher.py", "/css/../../launcher.py", "//etc/passwd"),
         *("/....//launcher.py", "/.env", "/css/.hidden", "/%00", "/css/%2e%2e/%2e%2e/pyproject.toml", "/css"),
-        *("/css%5c..%5c..%5clauncher.py", "/api/../launcher.py", "/vendor/../../bridge/access.py"),
+        *("/css%5c..%5c..%5clauncher.py", "/api/../launcher.py", "/vendor/../../bridge/http/access.py"),
     ],
 )
 def test_only_the_pages_files_are_served(door: Door, path: str) -> None:

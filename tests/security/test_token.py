@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge import access
-from bridge.server import Server
+from bridge.http import access
+from bridge.http.server import Server
 from tests.support.doors import Door, open_door
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +49,7 @@ def test_the_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pyt
         compared.append(offered)
         return real(offered, wanted)
 
-    monkeypatch.setattr("bridge.access.hmac.compare_digest", noting)
+    monkeypatch.setattr("bridge.http.access.hmac.compare_digest", noting)
     with open_door(tmp_path / "data", ACCESS_TOKEN="right") as door:
         door.ask("GET", "/api/ui", headers={"X-Access-Token": "right", "Authorization": "Bearer wrong"})
         assert {b"right", b"wrong", b""} <= set(compared)

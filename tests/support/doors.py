@@ -1,4 +1,4 @@
-"""A whole program in the test's process: console, server on a free loopback port, and a client that knows only HTTP."""
+"""A whole program in the test's process: application, server on a loopback port, a client that knows only HTTP."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.server import Server, bind
-from bridge.settings import read_settings
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.http.server import Server, bind
+from bridge.open_app import load_messages, version
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
 from tests.support.replies import PATHS
@@ -26,8 +26,8 @@ LONG = 20.0
 class Door:
     """Speaks to the server as an old script does: no Origin, no Accept-Language, unless told otherwise."""
 
-    def __init__(self, console: Console, server: Server) -> None:
-        self.console = console
+    def __init__(self, app: App, server: Server) -> None:
+        self.app = app
         self.server = server
         self.base = f"http://127.0.0.1:{server.port}"
         self.client = httpx.Client(base_url=self.base, trust_env=False, timeout=30)
@@ -81,7 +81,7 @@ class Door:
 
     def wait_idle(self, timeout: float = LONG) -> None:
         """Until nothing runs."""
-        assert self.console.batch.wait_idle(timeout), "still running"
+        assert self.app.batch.wait_idle(timeout), "still running"
 
     def close(self) -> None:
         """Close the client."""
@@ -101,18 +101,16 @@ def open_door(folder: Path, **environ: str) -> contextlib.AbstractContextManager
 @contextlib.contextmanager
 def open_door_on(folder: Path, ledger_folder: Path | None, environ: Mapping[str, str]) -> Iterator[Door]:
     """The same with a ledger that lies elsewhere."""
-    settings = read_settings({"PORT": "0", **environ})
+    settings = read_environment({"PORT": "0", **environ})
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         bound = bind(settings.host, settings.port)
         stack.callback(bound.close)
-        console = stack.enter_context(
-            Console(folder, settings, MESSAGES, version=version(), ledger_folder=ledger_folder)
-        )
-        server = Server(console, bound)
+        app = stack.enter_context(App(folder, settings, MESSAGES, version=version(), ledger_folder=ledger_folder))
+        server = Server(app, bound)
         stack.callback(server.close)
         server.start()
-        door = Door(console, server)
+        door = Door(app, server)
         stack.callback(door.close)
         yield door
 

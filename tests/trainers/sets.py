@@ -57,13 +57,13 @@ def edited(place: Path, pictures: int) -> Iterator[Door]:
 
 def expected(door: Door) -> dict[str, Match]:
     """The pairs that a set of all tasks has to hold, by caption."""
-    console = door.console
+    app = door.app
     found = {
         task.user_prompt or "": Match(
-            console.cache.path(task.results[0].hash, task.results[0].extension),
+            app.cache.path(task.results[0].hash, task.results[0].extension),
             tuple(Path(path) for path in (task.source_path, *task.references)),
         )
-        for task in console.store.tasks(TaskMatch())
+        for task in app.store.tasks(TaskMatch())
     }
     assert len(found) == PAIRS
     return found
@@ -73,7 +73,7 @@ def exported(door: Door, place: Path, trainer: str, validation: float) -> Path:
     """The folder of a set of all tasks."""
     body: dict[str, Any] = {"output_dir": str(place), "trainer": trainer, "name": "夜 set", "validation": validation}
     door.post("/api/dataset/export", body)
-    assert door.console.jobs.wait_idle(120)
+    assert door.app.jobs.wait_idle(120)
     job = door.get("/api/dataset/job")["job"]
     assert job["status"] == "done", job
     assert job["result"]["pairs"] == PAIRS

@@ -15,10 +15,10 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from PIL import Image, ImageDraw
 from playwright.sync_api import APIResponse, FloatRect, Locator, Page, Route
 
-from bridge.console import Console
-from bridge.opening import load_messages, version
-from bridge.server import Server, bind
-from bridge.settings import read_settings
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.http.server import Server, bind
+from bridge.open_app import load_messages, version
 from engine.images.cache import Cache
 from engine.tasks.store import Store
 
@@ -31,7 +31,7 @@ SLOWNESS = float(os.environ.get("PAGE_SLOWNESS", "0"))
 class Site:
     """A running program: its address, its console, its folders."""
 
-    console: Console
+    app: App
     server: Server
     folder: Path
 
@@ -47,12 +47,12 @@ class Site:
 
     def serve_again(self, port: int) -> None:
         """Serve on the same port once more."""
-        self.server = serve(self.console, port)
+        self.server = serve(self.app, port)
 
 
-def serve(console: Console, port: int = 0) -> Server:
+def serve(app: App, port: int = 0) -> Server:
     """Serve a console, as slowly as ``PAGE_SLOWNESS`` says."""
-    server = Server(console, bind("127.0.0.1", port))
+    server = Server(app, bind("127.0.0.1", port))
     if SLOWNESS:
         server._server.application = slowed(server._server.application)
     server.start()
@@ -80,10 +80,10 @@ def slowed(application: WSGIApplication) -> WSGIApplication:
 @contextlib.contextmanager
 def running(folder: Path, *, shown_version: str | None = None, demo: bool = False) -> Iterator[Site]:
     """The program on a data folder, until the end of the block."""
-    settings = read_settings({"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
+    settings = read_environment({"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
     folder.mkdir(exist_ok=True)
-    with Console(folder, settings, load_messages(), version=shown_version or version(), demo=demo) as console:
-        site = Site(console, serve(console), folder)
+    with App(folder, settings, load_messages(), version=shown_version or version(), demo=demo) as app:
+        site = Site(app, serve(app), folder)
         try:
             yield site
         finally:

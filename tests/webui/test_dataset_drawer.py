@@ -45,7 +45,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         fake.answer(*(inline(ApiMode.CHAT_COMPLETIONS, png(target)) for target in targets))
         body = {"input_path": str(source), "config": config_for(fake, concurrency_limit=1)}
         assert httpx.post(f"{site.url}/api/tasks/start", json=body, trust_env=False).status_code == 200
-        assert site.console.batch.wait_idle(20)
+        assert site.app.batch.wait_idle(20)
         yield site
 
 

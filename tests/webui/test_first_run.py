@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from bridge.opening import load_messages, open_console
-from bridge.server import Server, bind
-from bridge.settings import read_settings
+from bridge.environment import read_environment
+from bridge.http.server import Server, bind
+from bridge.open_app import load_messages, open_app
 from tests.webui.driver import Seen, Site, choose_menu, open_page, picture, running, shown, until
 
 
@@ -24,9 +24,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Site]:
     """The program with its own endpoint."""
-    settings = read_settings({"PORT": "0"})
-    with open_console(tmp_path / "data", settings, load_messages(), demo=True) as console:
-        site = Site(console, Server(console, bind("127.0.0.1", 0)), tmp_path)
+    settings = read_environment({"PORT": "0"})
+    with open_app(tmp_path / "data", settings, load_messages(), demo=True) as app:
+        site = Site(app, Server(app, bind("127.0.0.1", 0)), tmp_path)
         site.server.start()
         yield site
         site.server.close()
@@ -59,14 +59,14 @@ def test_draft_survives_without_its_key(site: Site, page: Page) -> None:
     open_page(page, site)
     page.fill("#field-model_name", "half-typed")
     page.fill("#field-api_key", "not-to-be-kept")
-    until(lambda: site.console.preferences.ui.get("draft", {}).get("model_name") == "half-typed")
+    until(lambda: site.app.preferences.ui.get("draft", {}).get("model_name") == "half-typed")
     assert "not-to-be-kept" not in (site.folder / "state.json").read_text("utf-8")
     page.reload()
     page.wait_for_selector(".runbar")
     assert page.input_value("#field-model_name") == "half-typed"
     page.click("text=Discard changes")
     until(lambda: page.input_value("#field-model_name") != "half-typed")
-    until(lambda: "draft" not in site.console.preferences.ui)
+    until(lambda: "draft" not in site.app.preferences.ui)
 
 
 def test_inspection_names_what_cannot_be_read(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
@@ -135,7 +135,7 @@ def test_language_and_theme_are_remembered(site: Site, page: Page) -> None:
     assert page.locator("label[for=field-api_url]").inner_text() == "API 地址"
     choose_menu(page, page.get_by_role("button", name="更多", exact=True), "深色")
     until(lambda: page.get_attribute("html", "data-theme") == "dark")
-    until(lambda: site.console.preferences.ui.get("theme") == "dark")
+    until(lambda: site.app.preferences.ui.get("theme") == "dark")
     page.reload()
     page.wait_for_selector("h1 >> text=图片批处理调度台")
     assert page.get_attribute("html", "data-theme") == "dark"
@@ -152,7 +152,7 @@ def test_side_and_folds_are_remembered(site: Site, page: Page) -> None:
     page.get_by_role("button", name="Request").click()
     page.wait_for_selector("#field-temperature")
     page.get_by_role("button", name="Hide settings").click()
-    until(lambda: site.console.preferences.ui.get("side_open") is False)
+    until(lambda: site.app.preferences.ui.get("side_open") is False)
     page.reload()
     page.wait_for_selector(".runbar")
     assert page.locator(".side").count() == 0
@@ -170,7 +170,7 @@ def test_save_rule_examples_and_errors(site: Site, page: Page, seen: Seen) -> No
     page.wait_for_selector("#error-filename_template:not([hidden])")
     page.fill("#field-filename_template", "x_{src_stem}")
     page.wait_for_selector(".examples >> text=x_")
-    until(lambda: site.console.preferences.plan.rule.filename_template == "x_{src_stem}")
+    until(lambda: site.app.preferences.plan.rule.filename_template == "x_{src_stem}")
     page.click("text=Write a TXT caption too")
     page.wait_for_selector("#field-txt_template")
     page.click("summary >> text=Variables")

@@ -70,7 +70,7 @@ def test_decision_made_while_the_way_is_read(site: Site, page: Page) -> None:
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
     page.keyboard.press("t")
-    until(lambda: len(site.console.store.ids(TaskMatch(only=frozenset({TaskFilter.UNDECIDED})))) == COUNT - 1)
+    until(lambda: len(site.app.store.ids(TaskMatch(only=frozenset({TaskFilter.UNDECIDED})))) == COUNT - 1)
     page.keyboard.press("ArrowRight")
     turn(page, lambda: bool(asked))
     asked.pop().continue_()
@@ -106,11 +106,11 @@ def test_names_of_an_earlier_rule(site: Site, page: Page) -> None:
     earlier.wait(page)
     page.fill("#field-filename_template", "b_{src_stem}")
     page.wait_for_selector(".examples >> text=b_p000")
-    until(lambda: site.console.preferences.plan.rule.filename_template == "b_{src_stem}")
+    until(lambda: site.app.preferences.plan.rule.filename_template == "b_{src_stem}")
     earlier.let_go()
     page.wait_for_timeout(500)
     assert "b_p000" in shown(page.locator(".examples"))
-    assert site.console.preferences.plan.rule.filename_template == "b_{src_stem}"
+    assert site.app.preferences.plan.rule.filename_template == "b_{src_stem}"
 
 
 def test_what_is_remembered_is_what_came_last(site: Site, page: Page) -> None:
@@ -123,7 +123,7 @@ def test_what_is_remembered_is_what_came_last(site: Site, page: Page) -> None:
     page.wait_for_timeout(1200)  # longer than the page waits before it stores
     with page.expect_response("**/api/ui"):
         asked.pop().continue_()
-    until(lambda: site.console.preferences.ui.get("side_open") is True)
+    until(lambda: site.app.preferences.ui.get("side_open") is True)
 
 
 def test_language_that_was_given_up(site: Site, page: Page) -> None:

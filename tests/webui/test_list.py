@@ -101,9 +101,9 @@ def test_fifty_thousand(crowd: Site, browser: Browser, size: tuple[int, int], re
 def test_findings_of_fifty_thousand(crowd: Site, page: Page, record_property: Note) -> None:
     """Among 50,000 tasks, those with a finding are counted in the menu, shown at once, and can be gone through."""
     kinds = {f"r{n}-0": FindingKind.BLANK if n % 3 else FindingKind.SHIFTED for n in range(0, MANY, 4) if n % 9 != 4}
-    tasks = crowd.console.store.tasks_of_results(kinds)
+    tasks = crowd.app.store.tasks_of_results(kinds)
     findings = [Finding(one, tasks[one], kind) for one, kind in kinds.items()]
-    crowd.console.found(Preflight(len(kinds), findings, {}, True, tasks))
+    crowd.app.found(Preflight(len(kinds), findings, {}, True, tasks))
     open_page(page, crowd)
     filters = page.locator(".toolbar").get_by_role("button", name="Filter", exact=True)
     begun = time.monotonic()
@@ -162,7 +162,7 @@ def test_picture_size(few: Site, page: Page) -> None:
     before = box(page.locator(".tile").first)
     page.locator(".size input").fill("80")
     until(lambda: box(page.locator(".tile").first)["width"] < before["width"] * 0.8)
-    until(lambda: few.console.preferences.ui.get("thumb_size") == 80)
+    until(lambda: few.app.preferences.ui.get("thumb_size") == 80)
     page.reload()
     page.wait_for_selector(".card")
     assert page.locator(".size input").input_value() == "80"
@@ -199,16 +199,16 @@ def test_selection_and_bulk(few: Site, page: Page) -> None:
 def test_undo_of_bulk_restores_mixed_ticks(few: Site, page: Page) -> None:
     """What was ticked and what was not comes back as it was, result by result."""
     open_page(page, few)
-    few.console.store.mark_result("t20", "r20-1")
+    few.app.store.mark_result("t20", "r20-1")
     page.wait_for_selector("#card-20, .card", state="attached")
     choose_menu(page, page.locator(".toolbar").get_by_role("button", name="Filter", exact=True), "Partly done")
     count(page, "10 of 40")
     page.get_by_label("Select all").check()
     page.locator(".selection-bar >> text=Tick").click()
-    until(lambda: few.console.store.result("t20", "r20-1").selected)
+    until(lambda: few.app.store.result("t20", "r20-1").selected)
     page.keyboard.press("Control+z")
-    until(lambda: not few.console.store.result("t20", "r20-1").selected)
-    assert few.console.store.result("t20", "r20-0").selected
+    until(lambda: not few.app.store.result("t20", "r20-1").selected)
+    assert few.app.store.result("t20", "r20-0").selected
     assert ticked(few) == 29
 
 
@@ -235,9 +235,9 @@ def test_all_in_filter_reaches_what_is_not_loaded(crowd: Site, page: Page) -> No
     page.get_by_label("Select all").check()
     choose_menu(page, page.get_by_role("button", name="More bulk actions"), "Untick")
     match = TaskMatch(q="IMG_49")
-    until(lambda: not any(one.selected for task in crowd.console.store.tasks(match) for one in task.results))
+    until(lambda: not any(one.selected for task in crowd.app.store.tasks(match) for one in task.results))
     page.keyboard.press("Control+z")
-    until(lambda: all(one.selected for task in crowd.console.store.tasks(match) for one in task.results))
+    until(lambda: all(one.selected for task in crowd.app.store.tasks(match) for one in task.results))
 
 
 def test_shift_over_pages_that_are_not_loaded(crowd: Site, page: Page) -> None:
@@ -267,8 +267,8 @@ def test_live_changes_do_not_jump(crowd: Site, page: Page) -> None:
         ".filter(([top]) => top > 200)[0][1].querySelector('.name').textContent"
     )
     before = box(page.locator(f".card:has-text('{middle}')"))
-    gone = crowd.console.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))[:40]
-    crowd.console.store.set_status(gone, TaskStatus.STOPPED)
+    gone = crowd.app.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))[:40]
+    crowd.app.store.set_status(gone, TaskStatus.STOPPED)
     until(lambda: shown(page.locator(".list-count")) == "5,516 of 50,000")
     until(lambda: page.locator(f".card:has-text('{middle}')").count() == 1)
     after = box(page.locator(f".card:has-text('{middle}')"))
@@ -286,7 +286,7 @@ def test_one_task_and_none(tmp_path: Path, page: Page) -> None:
         page.keyboard.press("ArrowRight")
         page.wait_for_selector(".toast >> text=last pair")
         page.wait_for_selector(".stage .pane:nth-child(2) img")
-        site.console.store.clear()
+        site.app.store.clear()
         page.wait_for_selector(".welcome")
         until(lambda: page.locator(".review").count() == 0)
         page.goto("about:blank")
@@ -299,14 +299,14 @@ def test_keyboard_in_the_list(few: Site, page: Page) -> None:
     page.keyboard.press("ArrowRight")
     until(lambda: page.evaluate("document.activeElement.id") == "card-1")
     page.keyboard.press("1")
-    until(lambda: not few.console.store.result("t1", "r1-0").selected)
+    until(lambda: not few.app.store.result("t1", "r1-0").selected)
     page.keyboard.press("Space")
     page.keyboard.press("Shift+ArrowRight")
     until(lambda: "2 selected" in shown(page.locator(".selection-bar")))
     page.keyboard.press("Escape")
     until(lambda: page.locator(".selection-bar").count() == 0)
     page.keyboard.press("x")
-    until(lambda: few.console.store.result("t2", "r2-0").deleted)
+    until(lambda: few.app.store.result("t2", "r2-0").deleted)
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
     page.locator(".list").focus()
@@ -318,9 +318,9 @@ def test_keyboard_in_the_list(few: Site, page: Page) -> None:
 
 def dropped(site: Site) -> int:
     """Results that are dropped."""
-    return sum(one.deleted for task in site.console.store.tasks(TaskMatch()) for one in task.results)
+    return sum(one.deleted for task in site.app.store.tasks(TaskMatch()) for one in task.results)
 
 
 def ticked(site: Site) -> int:
     """Results that are ticked."""
-    return sum(one.selected for task in site.console.store.tasks(TaskMatch()) for one in task.results)
+    return sum(one.selected for task in site.app.store.tasks(TaskMatch()) for one in task.results)

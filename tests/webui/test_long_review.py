@@ -42,7 +42,7 @@ def choose(page: Page, label: str) -> None:
 
 def undecided(site: Site) -> int:
     """Tasks that wait for a decision."""
-    return len(site.console.store.ids(TaskMatch(only=frozenset({TaskFilter.UNDECIDED}))))
+    return len(site.app.store.ids(TaskMatch(only=frozenset({TaskFilter.UNDECIDED}))))
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_many_are_decided_at_once(site: Site, page: Page) -> None:
 
 def test_what_comes_meanwhile_is_reviewed_too(site: Site, page: Page) -> None:
     """A pair that gets its result while the others are looked at comes after them."""
-    store = site.console.store
+    store = site.app.store
     last = store.ids(TaskMatch())[-1]
     store.judge([f"t{n}" for n in range(COUNT - 1)], True)
     open_page(page, site)

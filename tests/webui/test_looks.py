@@ -116,7 +116,7 @@ def in_review(page: Page) -> list[tuple[str, Callable[[], object]]]:
 def test_no_violation_on_any_view(site: Site, browser: Browser, seen: Seen, look: tuple[str, str, int, int]) -> None:
     """axe-core finds nothing to complain about, in each view."""
     theme, lang, width, height = look
-    site.console.preferences.merge_ui({"theme": theme, "language": lang})
+    site.app.preferences.merge_ui({"theme": theme, "language": lang})
     context = browser.new_context(viewport={"width": width, "height": height}, locale=lang, reduced_motion="reduce")
     page = context.new_page()
     watch(page, seen)
@@ -138,7 +138,7 @@ def test_no_violation_on_any_view(site: Site, browser: Browser, seen: Seen, look
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_violation_when_empty(empty: Site, page: Page, theme: str) -> None:
     """The first page has none either."""
-    empty.console.preferences.merge_ui({"theme": theme})
+    empty.app.preferences.merge_ui({"theme": theme})
     open_page(page, empty)
     page.wait_for_selector(".welcome")
     assert violations(page) == []

@@ -88,13 +88,13 @@ def test_job_in_each_mode(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
 
     first = page.locator("#card-0")
     first.get_by_role("button", name="Tick Result 1").click()
-    until(lambda: not site.console.store.result(*ids(site, 0)).selected)
+    until(lambda: not site.app.store.result(*ids(site, 0)).selected)
     page.keyboard.press("Control+z")
-    until(lambda: site.console.store.result(*ids(site, 0)).selected)
+    until(lambda: site.app.store.result(*ids(site, 0)).selected)
     second = page.locator("#card-1")
     second.hover()
     second.get_by_role("button", name="Drop Result 1").click()
-    until(lambda: site.console.store.result(*ids(site, 1)).deleted)
+    until(lambda: site.app.store.result(*ids(site, 1)).deleted)
 
     out = tmp_path / "saved"
     page.fill("#field-output_dir", str(out))
@@ -117,7 +117,7 @@ def ids(site: Site, at: int) -> tuple[str, str]:
 
 def all_tasks(site: Site) -> list[Task]:
     """Every task that the program knows."""
-    return list(site.console.store.tasks(TaskMatch()))
+    return list(site.app.store.tasks(TaskMatch()))
 
 
 def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_presets(site: Site, page: Page, tmp_path: Path) -> None:
     assert "secret-key" not in exported
     choose_menu(page, page.get_by_role("button", name="Preset actions"), "Delete this preset")
     page.click("dialog .button.danger")
-    until(lambda: not site.console.presets.all())
+    until(lambda: not site.app.presets.all())
     file = tmp_path / "presets.json"
     file.write_text(exported, "utf-8")
     page.set_input_files("input[type=file]", str(file))
@@ -209,7 +209,7 @@ def test_presets(site: Site, page: Page, tmp_path: Path) -> None:
 def test_preset_deeds_wait_their_turn(site: Site, page: Page) -> None:
     """A preset chosen while another is still being applied is applied as well, after it."""
     for name in ("first", "second"):
-        site.console.presets.put(name, ApiConfig(api_url=f"http://127.0.0.1:9/{name}", model_name=name))
+        site.app.presets.put(name, ApiConfig(api_url=f"http://127.0.0.1:9/{name}", model_name=name))
     open_page(page, site)
     held: list[Route] = []
 

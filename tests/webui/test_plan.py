@@ -71,7 +71,7 @@ def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None
         assert "up to 4 API calls" in shown(page.locator(".found"))
         page.click(".deeds >> text=Start")
         page.wait_for_selector(".state >> text=All finished")
-        assert len(site.console.store.ids(TaskMatch())) == 4
+        assert len(site.app.store.ids(TaskMatch())) == 4
 
 
 def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
     begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits")
     page.fill("#field-variants", "3")
     page.check("#field-fresh")
-    until(lambda: site.console.preferences.ui.get("plan", {}).get("variants") == "3")
+    until(lambda: site.app.preferences.ui.get("plan", {}).get("variants") == "3")
     page.reload()
     page.wait_for_selector("#field-variants")
     assert page.input_value("#field-variants") == "3"

@@ -39,9 +39,7 @@ def wait_for_place(page: Page, number: int) -> None:
 
 def decisions(site: Site) -> dict[str, tuple[bool, bool]]:
     """Result id → (ticked, dropped)."""
-    return {
-        one.id: (one.selected, one.deleted) for task in site.console.store.tasks(TaskMatch()) for one in task.results
-    }
+    return {one.id: (one.selected, one.deleted) for task in site.app.store.tasks(TaskMatch()) for one in task.results}
 
 
 @pytest.mark.slow
@@ -184,7 +182,7 @@ def test_what_another_window_does_after_a_key_is_shown(site: Site, page: Page) -
     page.keyboard.press("t")
     page.wait_for_selector(".strip-tile.current:not(.ticked)")
     until(lambda: page.evaluate("1") and held)
-    site.console.store.mark_result("t0", "r0-0", selected=True)
+    site.app.store.mark_result("t0", "r0-0", selected=True)
     page.wait_for_timeout(800)  # until the event is there
     for route, answer in held:
         route.fulfill(response=answer)

@@ -43,11 +43,11 @@ def test_what_comes_up_is_told_when_it_comes_up(site: Site, page: Page) -> None:
     open_page(page, site)
     until(lambda: page.evaluate("true") and bool(held))
     for number in (1, 2):
-        site.console.notify([Problem(Code.STORAGE_FAILED, {"path": f"/out/{number}.png", "reason": "I/O error"})])
+        site.app.notify([Problem(Code.STORAGE_FAILED, {"path": f"/out/{number}.png", "reason": "I/O error"})])
         if number == 1:
             held[0].continue_()
         page.wait_for_selector(f".toast.error >> text={number}.png")
-    site.console.settings_changed()
+    site.app.settings_changed()
     page.reload()
     page.wait_for_selector(".toast.error >> text=2.png")
     assert page.locator(".toast.error").count() == 2
@@ -152,7 +152,7 @@ def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
     page.fill("#field-user_prompt", "typed meanwhile")
     page.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
     until(lambda: page.locator("#card-0 .tile.ticked").count() == 1)  # refused, so it is as it was
-    site.console.store.mark_result("t1", "r1-0", deleted=True)
+    site.app.store.mark_result("t1", "r1-0", deleted=True)
     site.serve_again(port)
     until(lambda: page.locator(".banner").count() == 0, seconds=20)
     until(lambda: page.locator("#card-1 .tile.dropped").count() == 1)
@@ -172,7 +172,7 @@ def test_server_gone_while_one_reviews(site: Site, page: Page, seen: Seen) -> No
     page.keyboard.press("x")
     until(lambda: page.locator(".review .strip-tile.current.dropped").count() == 0)
     assert page.locator(".banner").count() == 1
-    site.console.store.mark_result("t0", "r0-0", selected=False)
+    site.app.store.mark_result("t0", "r0-0", selected=False)
     site.serve_again(port)
     until(lambda: page.locator(".banner").count() == 0, seconds=20)
     until(lambda: page.locator(".review .strip-tile.current.ticked").count() == 0)
@@ -188,7 +188,7 @@ def test_list_cleared_while_the_server_was_gone(site: Site, page: Page, seen: Se
     page.wait_for_selector(".review .layer img")
     port = site.stop_serving()
     page.wait_for_selector(".review .banner.bad")
-    site.console.store.clear()
+    site.app.store.clear()
     site.serve_again(port)
     page.wait_for_selector(".welcome", timeout=20_000)
     assert page.locator(".review").count() == 0
@@ -216,7 +216,7 @@ def test_stale_page_reloads_itself(site: Site, page: Page, seen: Seen) -> None:
     seen.allowed += GONE
     open_page(page, site)
     port = site.stop_serving()
-    site.console.version = "99.0"
+    site.app.version = "99.0"
     site.serve_again(port)
     until(lambda: page.get_attribute("meta[name=version]", "content") == "99.0", seconds=20)
     page.wait_for_selector("#card-0")

@@ -258,8 +258,8 @@ STUCK = """
 import runpy, sys
 sys.path.insert(0, ROOT)
 import webview.platforms.gtk
-from bridge import window
-window._SHOWN_SECONDS = window._END_SECONDS = 1.0
+from bridge.window import desktop_window
+desktop_window._SHOWN_SECONDS = desktop_window._END_SECONDS = 1.0
 webview.platforms.gtk.BrowserView.on_webview_ready = lambda *_: None
 sys.argv[0] = LAUNCHER
 runpy.run_path(LAUNCHER, run_name="__main__")
@@ -283,7 +283,7 @@ def test_a_probe_that_hangs_is_ended(tmp_path: Path) -> None:
     """A toolkit that neither works nor fails costs at most 14 seconds, and its processes go with it."""
     slept = """
 import os, sys, time
-from bridge.toolkits import choice as toolkits
+from bridge.window.toolkits import choice as toolkits
 toolkits._CHILD = "import time; time.sleep(600)"
 began = time.monotonic()
 clock = iter([0.0] + [13.5] * 99)

@@ -13,7 +13,7 @@ from PIL import Image
 from engine.dataset.export import SetPlan, export_set
 from engine.dataset.findings import FindingKind
 from engine.dataset.measure import Measurer
-from engine.dataset.notebook import Notebook
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Wanted, inspect
 from engine.dataset.transform import PictureRule, SizeRule

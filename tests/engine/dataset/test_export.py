@@ -18,7 +18,7 @@ from engine.dataset.export import SetPlan, check_place, export_set, stems, wante
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
-from engine.dataset.notebook import Notebook
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pairs import Pair, Provenance
 from engine.dataset.preflight import check_clean, inspect
 from engine.dataset.split import SplitRule

@@ -14,7 +14,7 @@ from PIL import Image
 from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.measure import Measurer
-from engine.dataset.notebook import Notebook
+from engine.dataset.measurement_cache import Notebook
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import Code, InvalidInput, PictureRejected, Stopped
-from engine.images.discover import Found, clean_path, discover, read_source
+from engine.images.discover import Discovery, clean_path, discover, read_source
 from tests.made_pictures import FORMATS, drawn, encoded
 
 # Pillow also warns about what it then refuses.
@@ -34,12 +34,12 @@ def put(folder: Path, *names: str, data: bytes = PNG) -> None:
         path.write_bytes(data)
 
 
-def names(found: Found) -> list[str]:
+def names(found: Discovery) -> list[str]:
     """Relative paths of the pictures, in order."""
     return [Path(picture.path).relative_to(found.root).as_posix() for picture in found.pictures]
 
 
-def refused(found: Found) -> dict[str, Code]:
+def refused(found: Discovery) -> dict[str, Code]:
     """Relative path to code, of what was refused."""
     return {Path(file.path).relative_to(found.root).as_posix(): file.problem.code for file in found.rejected}
 
@@ -205,7 +205,7 @@ def test_odd_names_are_names(tmp_path: Path) -> None:
     put(tmp_path, *ODD_NAMES)
     found = discover(str(tmp_path), LIMIT)
     assert sorted(names(found)) == sorted(ODD_NAMES)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=Found) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Discovery) == found
 
 
 def test_names_that_are_no_utf8_are_refused_by_a_printable_path(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def crowd(database: Database, numbers: list[int]) -> list[int | Exception | None
     with ThreadPoolExecutor(len(numbers)) as pool:
         with database.write():
             jobs = [pool.submit(_ask, database, number) for number in numbers]
-            while len(database._wishes) < len(numbers):
+            while len(database._pending) < len(numbers):
                 threading.Event().wait(0.005)
         return [job.exception() or job.result() for job in jobs]  # type: ignore[misc]
 

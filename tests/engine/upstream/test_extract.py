@@ -14,7 +14,7 @@ from engine.errors import Code
 from engine.models import ImageRef, SourceType
 from engine.upstream.base64_text import clean_base64, has_signature, is_finished
 from engine.upstream.extract import Refused, looks_like_image, make_ref
-from engine.upstream.words import Words, visible_parts
+from engine.upstream.image_refs import Words, visible_parts
 from tests.fakes.answers import JPEG, PNG, WEBP
 
 BASE = "https://api.invalid/v1/images/edits"

@@ -245,7 +245,7 @@ def test_large_error_pages_are_quick() -> None:
         assert time.perf_counter() - started < 3
 
 
-class Asked:
+class RequestRecord:
     """Calls that fail in a chosen way, and a record of what happened."""
 
     def __init__(self, *outcomes: Exception | str) -> None:
@@ -279,7 +279,7 @@ def passing(retry_after: float | None = None) -> EditFailed:
 
 def test_retries_until_it_succeeds() -> None:
     """Attempts count from one, waits double, and each retry is announced with its wait before it begins."""
-    asked = Asked(passing(), passing(), passing(), "done")
+    asked = RequestRecord(passing(), passing(), passing(), "done")
     assert asked.run() == "done"
     assert asked.attempts == [1, 2, 3, 4]
     assert asked.waits == [1, 2, 4]
@@ -289,7 +289,7 @@ def test_retries_until_it_succeeds() -> None:
 def test_gives_up_with_the_last_failure() -> None:
     """The failure itself comes out, not one of the retry library."""
     last = passing()
-    asked = Asked(passing(), last)
+    asked = RequestRecord(passing(), last)
     with pytest.raises(NetworkFailed) as caught:
         asked.run(max_retries=1)
     assert caught.value is last
@@ -303,7 +303,7 @@ def test_gives_up_with_the_last_failure() -> None:
 )
 def test_lasting_failures_are_not_asked_again(error: Exception) -> None:
     """Only what says that it may pass is asked again."""
-    asked = Asked(error, "done")
+    asked = RequestRecord(error, "done")
     with pytest.raises(type(error)):
         asked.run()
     assert asked.attempts == [1]
@@ -311,7 +311,7 @@ def test_lasting_failures_are_not_asked_again(error: Exception) -> None:
 
 def test_no_retries_at_all() -> None:
     """Zero retries is one attempt."""
-    asked = Asked(passing(), "done")
+    asked = RequestRecord(passing(), "done")
     with pytest.raises(NetworkFailed):
         asked.run(max_retries=0)
     assert (asked.attempts, asked.waits) == ([1], [])
@@ -319,7 +319,7 @@ def test_no_retries_at_all() -> None:
 
 def test_the_longer_wait_wins() -> None:
     """What the API asks for is obeyed, but never shortens our own wait."""
-    asked = Asked(passing(retry_after=30), passing(retry_after=0.1), "done")
+    asked = RequestRecord(passing(retry_after=30), passing(retry_after=0.1), "done")
     assert asked.run() == "done"
     assert asked.waits == [30, 2]
 
@@ -330,7 +330,7 @@ def test_stop_during_the_wait_ends_it() -> None:
     def stopped(seconds: float) -> None:
         raise Stopped
 
-    asked = Asked(passing(), "done")
+    asked = RequestRecord(passing(), "done")
     with pytest.raises(Stopped):
         asked.run(wait=stopped)
     assert asked.attempts == [1]

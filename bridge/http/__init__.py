@@ -1,0 +1,1 @@
+"""The HTTP door: server, routes, access rules, event stream, OpenAPI."""

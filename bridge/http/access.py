@@ -1,0 +1,149 @@
+"""Who may ask: Host, Origin, Sec-Fetch-Site and token, decided for every request before anything else happens; pure."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+
+import msgspec
+
+from bridge.environment import Environment, is_loopback
+from engine.errors import Code, InvalidInput, NotAllowed, NotAuthenticated, TooLarge
+
+TOKEN_COOKIE = "ibc_token"  # noqa: S105 - a name, not a secret
+TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a name, not a secret
+MAX_BODY_BYTES = 8 * 1024 * 1024
+FORM_OVERHEAD_BYTES = 64 * 1024
+UPLOAD_PATH_END = "/import"
+_PAGES = frozenset({"/", "/index.html"})
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What access is decided by. ``headers`` with lower-case names; tokens from query and cookie, "" if none.
+
+    ``body_bytes``: length of the body, -1 when it is not known.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query_token: str = ""
+    cookie_token: str = ""
+    body_bytes: int = 0
+
+
+class Access:
+    """The rules for one server, bound to ``settings.host`` and ``port``."""
+
+    def __init__(self, environment: Environment, port: int, token: str) -> None:
+        self._token = token
+        self._max_upload = environment.max_preset_import
+        self._open_to_network = not environment.loopback
+        hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
+        if port == 80:
+            hosts |= {"127.0.0.1", "localhost", "[::1]"}
+        bound = f"[{environment.host}]" if ":" in environment.host else environment.host.lower()
+        self._hosts = hosts | {f"{bound}:{port}"}
+        self._port = port
+        self._origins = frozenset(environment.allowed_origins or ()) | {f"http://{host}" for host in hosts}
+        self._foreign_hosts = frozenset(origin.partition("://")[2] for origin in environment.allowed_origins)
+
+    def check(self, request: Request) -> None:
+        """NotAllowed or NotAuthenticated when the request must not go on."""
+        host = request.headers.get("host", "").lower()
+        if not self._knows_host(host):
+            raise NotAllowed(Code.HOST_NOT_ALLOWED, value=host[:200])
+        self._check_origin(request, host)
+        # A preflight cannot carry a token and does nothing; the request behind it must.
+        if self._token and request.method != "OPTIONS" and not self._has_token(request):
+            raise NotAuthenticated(Code.TOKEN_REQUIRED)
+        if request.body_bytes and request.method not in ("GET", "HEAD", "OPTIONS"):
+            check_content_type(request)
+            self._check_length(request)
+
+    def allowed_origin(self, headers: Mapping[str, str]) -> str | None:
+        """The Origin to name in CORS headers: one that is allowed, else None."""
+        origin = headers.get("origin", "").lower()
+        return origin if origin and self._knows_origin(origin, headers.get("host", "").lower()) else None
+
+    def came_by_query(self, request: Request) -> bool:
+        """Whether the token stood in the address, so that a cookie should take its place."""
+        return bool(self._token) and self._is_token(request.query_token)
+
+    def _knows_host(self, host: str) -> bool:
+        if host in self._hosts or host in self._foreign_hosts:
+            return True
+        # Bound to the network: any literal address is this server's own; names could be rebound by a stranger.
+        return self._open_to_network and _is_literal(host, self._port)
+
+    def _knows_origin(self, origin: str, host: str) -> bool:
+        return origin in self._origins or origin == f"http://{host}"
+
+    def _check_origin(self, request: Request, host: str) -> None:
+        origin = request.headers.get("origin")
+        if origin is not None:
+            if not self._knows_origin(origin.lower(), host):
+                raise NotAllowed(Code.ORIGIN_NOT_ALLOWED, value=origin[:200])
+            return
+        site = request.headers.get("sec-fetch-site", "none").lower()
+        if site in ("none", "same-origin"):
+            return
+        opens_page = (
+            request.method in ("GET", "HEAD")
+            and request.path in _PAGES
+            and request.headers.get("sec-fetch-mode") == "navigate"
+            and request.headers.get("sec-fetch-dest", "document") == "document"
+        )
+        if not opens_page:
+            raise NotAllowed(Code.ORIGIN_NOT_ALLOWED, value=site)
+
+    def _check_length(self, request: Request) -> None:
+        limit, room = MAX_BODY_BYTES, 0
+        if request.path.endswith(UPLOAD_PATH_END):
+            limit, room = self._max_upload, FORM_OVERHEAD_BYTES
+        if request.body_bytes > limit + room:
+            raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
+
+    def _has_token(self, request: Request) -> bool:
+        scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+        offered = (
+            request.headers.get(TOKEN_HEADER.lower(), ""),
+            bearer.strip() if scheme.lower() == "bearer" else "",
+            request.query_token,
+            request.cookie_token,
+        )
+        return sum(self._is_token(token) for token in offered) > 0  # every one is compared, in constant time
+
+    def _is_token(self, token: str) -> bool:
+        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+
+
+def check_content_type(request: Request) -> None:
+    """A body must be JSON (or an upload form where one is due): what a foreign page's form cannot send unasked.
+
+    Plain clients may leave its type out; a browser says where it comes from, and must not.
+    """
+    browser = "origin" in request.headers or "sec-fetch-site" in request.headers
+    if not browser and not request.headers.get("content-type"):
+        return
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    allowed = ("application/json", *(("multipart/form-data",) if request.path.endswith(UPLOAD_PATH_END) else ()))
+    if kind not in allowed:
+        raise InvalidInput(Code.CONTENT_TYPE_REFUSED, value=kind[:100])
+
+
+def is_local(address: str) -> bool:
+    """Whether a client's address is this machine."""
+    return is_loopback(address.removeprefix("::ffff:").partition("%")[0])
+
+
+def _is_literal(host: str, port: int) -> bool:
+    name, colon, number = host.rpartition(":")
+    if not colon or (host.endswith("]") and port == 80):
+        name, number = host, "80"
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return number == str(port)

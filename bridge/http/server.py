@@ -1,0 +1,105 @@
+"""The loopback server: binds the port, serves the HTTP door with waitress threads, stops at once from any thread."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from bridge.app import App
+from bridge.http.access import MAX_BODY_BYTES, Access
+from bridge.http.events import MAX_STREAMS, Hub
+from bridge.http.routes import HttpApi
+from bridge.http.server_errors import answered_by
+
+THREADS = MAX_STREAMS + 16
+_STOP_SECONDS = 3.0
+_STREAMS_SECONDS = 1.0
+log = logging.getLogger(__name__)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket; OSError when the port is taken. Never shares a port with another process."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "nt":
+            # On Windows SO_REUSEADDR would let two programs take the same port.
+            bound.setsockopt(socket.SOL_SOCKET, getattr(socket, "SO_EXCLUSIVEADDRUSE", ~socket.SO_REUSEADDR), 1)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(128)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+class Server:
+    """Serves one application on a bound socket, in a thread of its own."""
+
+    def __init__(self, app: App, bound: socket.socket) -> None:
+        environment = app.environment
+        self.port: int = bound.getsockname()[1]
+        self.token = environment.access_token or ("" if environment.loopback else secrets.token_urlsafe(24))
+        self.on_show: Callable[[], bool] = lambda: False
+        self._hub = Hub(app)
+        self._channels: dict[Any, Any] = {}
+        api = HttpApi(app, Access(environment, self.port, self.token), self._hub, self._show)
+        self._server: Any = create_server(
+            api.app(),
+            sockets=[bound],
+            map=self._channels,
+            threads=THREADS,
+            ident=None,
+            connection_limit=200,
+            channel_timeout=60,
+            max_request_body_size=2 * max(MAX_BODY_BYTES, environment.max_preset_import),
+            max_request_header_size=64 * 1024,
+            clear_untrusted_proxy_headers=True,
+        )
+        self._server.channel_class = answered_by(api.unreadable)
+        self._host = environment.host
+        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "::", "") else self._host  # noqa: S104 - compared, not bound
+        shown = f"[{host}]" if ":" in host else host
+        return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+
+    def start(self) -> None:
+        """Serve from now on; the second call does nothing."""
+        if not self._thread.is_alive():
+            self._thread.start()
+
+    def close(self) -> None:
+        """End every stream and connection, let the port go. Safe to call twice."""
+        self._hub.close()
+        self._hub.wait_ended(_STREAMS_SECONDS)  # their last words go out while the sockets are still open
+        if self._thread.is_alive():
+            # run() returns when the map is empty; from another thread that must be asked for through the trigger,
+            # since close() alone waits for idle keep-alive connections.
+            with contextlib.suppress(OSError):
+                self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._channels, ignore_all=True))
+            self._thread.join(_STOP_SECONDS)
+        self._server.task_dispatcher.shutdown(cancel_pending=True, timeout=1)
+
+    def _show(self) -> bool:
+        return self.on_show()  # set after the server is made, when there is a window
+
+    def _serve(self) -> None:
+        try:
+            self._server.run()
+        except OSError:
+            log.debug("server ended", exc_info=True)

@@ -1,0 +1,1 @@
+"""The command line: flags, `run`, `serve` and its status panel."""

@@ -1,0 +1,228 @@
+"""The command line: commands and flags; every config field has a flag and an environment variable, made from it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bridge.messages import Messages
+from bridge.terminal.run_sets import SetOrder
+from bridge.usecases.datasets import ExportParams
+from engine.config import FieldSpec, describe, parse_entered, parse_stored
+from engine.dataset.captions import CaptionMode
+from engine.dataset.findings import FindingKind
+from engine.dataset.layouts import Trainer
+from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
+from engine.dataset.transform import PictureFormat, SizeRule
+from engine.errors import Code, InvalidInput
+from engine.files import without_mark
+from engine.tasks.plan import ReferenceMode
+
+ENV_PREFIX = "IBC_"
+
+
+def make_parser(messages: Messages, language: str, version: str) -> argparse.ArgumentParser:
+    """The parser; every help text comes from the catalogues."""
+
+    def text(key: str) -> str:
+        return messages.text(language, key).replace("%", "%%")
+
+    parser = argparse.ArgumentParser("image-batch-console", description=text("cli.description"), allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"image-batch-console {version}")
+    parser.set_defaults(command="open")
+    _add_open(parser, text)
+    commands = parser.add_subparsers(title=text("cli.commands"), metavar="")
+    serve = commands.add_parser("serve", help=text("cli.serve"), description=text("cli.serve"), allow_abbrev=False)
+    serve.set_defaults(command="serve")
+    serve.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    serve.add_argument("--open", action="store_true", help=text("cli.serve.open"))
+    run = commands.add_parser("run", help=text("cli.run"), description=text("cli.run"), allow_abbrev=False)
+    run.set_defaults(command="run")
+    _add_run(run, text, messages, language)
+    return parser
+
+
+def _add_open(parser: argparse.ArgumentParser, text: Any) -> None:
+    parser.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    parser.add_argument("--browser", action="store_true", help=text("cli.browser"))
+    parser.add_argument("--no-open", action="store_true", help=text("cli.no_open"))
+    parser.add_argument("--gui", choices=["gtk", "qt"], help=text("cli.gui"))
+
+
+def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, language: str) -> None:
+    run.add_argument("input", nargs="?", metavar="INPUT", help=text("cli.run.input"))
+    run.add_argument("-o", "--output", required=True, metavar="OUT", help=text("cli.run.output"))
+    run.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    run.add_argument("--resume", action="store_true", help=text("cli.run.resume"))
+    run.add_argument("--fresh", action="store_true", help=text("cli.run.fresh"))
+    run.add_argument("--prompts", metavar="FILE", default="", help=text("cli.run.prompts"))
+    run.add_argument("--variants", metavar="N", type=int, default=1, help=text("cli.run.variants"))
+    run.add_argument("--references", choices=list(ReferenceMode), default="off", help=text("cli.run.references"))
+    run.add_argument("--json", action="store_true", help=text("cli.run.json"))
+    run.add_argument("--preset", metavar="NAME", help=text("cli.run.preset"))
+    run.add_argument("--config", metavar="FILE", type=Path, help=text("cli.run.config"))
+    names = run.add_argument_group(text("cli.group.names"))
+    names.add_argument("--rule", choices=list(BUILT_IN_RULES), default=None, help=text("cli.run.rule"))
+    names.add_argument("--filename-template", metavar="TEXT", help=text("cli.run.filename_template"))
+    names.add_argument("--replace-from", metavar="TEXT", help=text("cli.run.replace_from"))
+    names.add_argument("--replace-to", metavar="TEXT", help=text("cli.run.replace_to"))
+    names.add_argument(
+        "--create-txt", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.create_txt")
+    )
+    names.add_argument("--txt-template", metavar="TEXT", help=text("cli.run.txt_template"))
+    names.add_argument(
+        "--only-first", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.only_first")
+    )
+    _add_sets(run.add_argument_group(text("cli.group.sets"), text("cli.group.sets.help")), text)
+    fields = run.add_argument_group(text("cli.group.fields"), text("cli.group.fields.help"))
+    for spec in describe():
+        label = messages.text(language, spec.label)
+        options: dict[str, Any] = {"dest": f"field_{spec.name}", "default": None}
+        if spec.type == "boolean":
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["metavar"] = "|".join(spec.choices) if spec.choices else spec.type.upper()
+        fields.add_argument(f"--{spec.name.replace('_', '-')}", help=label.replace("%", "%%"), **options)
+
+
+def _add_sets(sets: Any, text: Any) -> None:
+    sets.add_argument("--export", choices=list(Trainer), help=text("cli.run.export"))
+    sets.add_argument("--export-to", metavar="FOLDER", default="", help=text("cli.run.export_to"))
+    sets.add_argument("--export-name", metavar="NAME", default="set", help=text("cli.run.export_name"))
+    sets.add_argument("--caption", choices=list(CaptionMode), default="prompt", help=text("cli.run.caption"))
+    sets.add_argument("--caption-template", metavar="TEXT", default="{prompt}", help=text("cli.run.caption_template"))
+    sets.add_argument("--trigger", metavar="WORD", default="", help=text("cli.run.trigger"))
+    sets.add_argument(
+        "--picture-format", choices=list(PictureFormat), default="as_it_came", help=text("cli.run.picture_format")
+    )
+    sets.add_argument("--quality", metavar="1-100", type=int, default=95, help=text("cli.run.quality"))
+    sets.add_argument("--size-rule", choices=list(SizeRule), default="as_it_came", help=text("cli.run.size_rule"))
+    sets.add_argument("--size-value", metavar="PIXELS", type=int, default=0, help=text("cli.run.size_value"))
+    sets.add_argument("--crop-align", action="store_true", help=text("cli.run.crop_align"))
+    sets.add_argument("--stem-template", metavar="TEXT", default="{global_index:04}", help=text("cli.run.stem"))
+    sets.add_argument("--first-result", action="store_true", help=text("cli.run.first_result"))
+    sets.add_argument("--validation", metavar="PART", type=float, default=0.0, help=text("cli.run.validation"))
+    sets.add_argument("--seed", metavar="N", type=int, default=0, help=text("cli.run.seed"))
+    sets.add_argument("--zip", action="store_true", help=text("cli.run.zip"))
+    sets.add_argument("--leave-out", action="store_true", help=text("cli.run.leave_out"))
+    sets.add_argument(
+        "--allow", metavar="KIND", action="append", choices=list(FindingKind), default=[], help=text("cli.run.allow")
+    )
+    sets.add_argument("--threshold", metavar="KIND=NUMBER", action="append", default=[], help=text("cli.run.threshold"))
+    sets.add_argument("--report", metavar="FILE", default="", help=text("cli.run.report"))
+
+
+def chosen_sets(arguments: argparse.Namespace) -> SetOrder:
+    """The set and the report to be made of the results. Raises InvalidInput for a threshold that is no number."""
+    wish = ExportParams(
+        trainer=arguments.export or Trainer.AI_TOOLKIT,
+        output_dir=arguments.export_to,
+        name=arguments.export_name,
+        caption_mode=arguments.caption,
+        caption_template=arguments.caption_template,
+        trigger=arguments.trigger,
+        picture_format=arguments.picture_format,
+        quality=arguments.quality,
+        size_rule=arguments.size_rule,
+        size_value=arguments.size_value,
+        crop_align=arguments.crop_align,
+        stem_template=arguments.stem_template,
+        first_only=arguments.first_result,
+        validation=arguments.validation,
+        seed=arguments.seed,
+        as_zip=arguments.zip,
+        leave_out=arguments.leave_out,
+        allow=arguments.allow,
+        thresholds=dict(_threshold(entry) for entry in arguments.threshold),
+    )
+    return SetOrder(wish, arguments.report, export=arguments.export is not None)
+
+
+def _threshold(entry: str) -> tuple[str, float]:
+    name, _, number = entry.partition("=")
+    try:
+        return name.strip(), float(number)
+    except ValueError as error:
+        raise InvalidInput(Code.FIELD_TYPE, field="threshold", name=f"--threshold {entry}", type="number") from error
+
+
+def chosen_fields(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Config fields from flags, config file and environment: a flag beats the environment, that beats the file.
+
+    A variable that is blank counts as unset. Numbers out of range are clamped in the file, and refused elsewhere.
+    """
+    fields: dict[str, Any] = _clamped(_read_file(arguments.config)) if arguments.config else {}
+    for spec in describe():
+        variable = ENV_PREFIX + spec.name.upper()
+        flag = getattr(arguments, f"field_{spec.name}")
+        if flag is not None:
+            fields[spec.name] = _from_text(spec, flag)
+        elif environ.get(variable, "").strip():
+            fields[spec.name] = _from_variable(spec, variable, environ[variable])
+    parse_entered(fields)  # so that a wrong value is named before anything is opened
+    return fields
+
+
+def chosen_rule(arguments: argparse.Namespace, default: SaveRule) -> SaveRule:
+    """The save rule: a built-in one or the stored one, with single flags on top."""
+    rule = BUILT_IN_RULES[arguments.rule] if arguments.rule else default
+    flags = {
+        "filename_template": arguments.filename_template,
+        "replace_from": arguments.replace_from,
+        "replace_to": arguments.replace_to,
+        "create_txt": arguments.create_txt,
+        "txt_template": arguments.txt_template,
+        "only_first_if_multiple": arguments.only_first,
+    }
+    rule = msgspec.structs.replace(rule, **{name: value for name, value in flags.items() if value is not None})
+    check_rule(rule)
+    return rule
+
+
+def _clamped(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a file holds, its numbers brought into their ranges; what is no number stays, to be refused by name."""
+    config, problems = parse_stored(fields)
+    unread = {problem.field for problem in problems}
+    numbers = [spec.name for spec in describe() if spec.type in ("integer", "number") and spec.name not in unread]
+    return fields | {name: getattr(config, name) for name in numbers if fields.get(name) is not None}
+
+
+def _from_variable(spec: FieldSpec, variable: str, text: str) -> Any:
+    """The value of an environment variable; InvalidInput naming the variable, never showing what may be secret."""
+    try:
+        value = _from_text(spec, text)
+        parse_entered({spec.name: value})
+    except InvalidInput as error:
+        fits = " / ".join(spec.choices) if spec.choices else spec.type
+        if spec.minimum is not None:
+            fits = f"{spec.minimum}.." + ("" if spec.maximum is None else str(spec.maximum))
+        shown = "…" if spec.kind in ("secret", "json") else text[:200]
+        raise InvalidInput(Code.SETTING_INVALID, field=variable, name=variable, value=shown, reason=fits) from error
+    return value
+
+
+def _from_text(spec: FieldSpec, value: Any) -> Any:
+    if spec.type == "object" and isinstance(value, str):
+        try:
+            return msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            raise InvalidInput(Code.FIELD_TYPE, field=spec.name, name=spec.name, type="object") from error
+    return value
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        data = msgspec.json.decode(without_mark(path.read_bytes()))
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "JSON"
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason=reason) from error
+    if not isinstance(data, dict):
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
+    inner = data.get("config", data.get("current_config", data))
+    if not isinstance(inner, dict):
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
+    return dict(inner)

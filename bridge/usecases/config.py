@@ -1,0 +1,284 @@
+"""Configuration and presets, page settings, words: what the settings side of the page works with."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from bridge.app import App
+from bridge.messages import LANGUAGES
+from bridge.paths import program_folder
+from bridge.usecases.common import Caller, Nothing, Ok, viewer
+from bridge.views import ProblemView
+from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
+from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
+from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
+from engine.upstream.cancel import CancelToken
+from engine.upstream.netguard import parse_url
+from engine.upstream.proxies import DIRECT, parse_proxy
+from engine.upstream.wire import request_headers
+
+_PROBE_SECONDS = 15.0
+_MAX_UI_BYTES = 256 * 1024
+
+
+class ConfigParams(msgspec.Struct, frozen=True):
+    """A configuration as the form holds it."""
+
+    config: dict[str, Any]
+
+
+class OptionalConfig(msgspec.Struct, frozen=True):
+    """A configuration, or the current one."""
+
+    config: dict[str, Any] | None = None
+
+
+class PresetParams(msgspec.Struct, frozen=True):
+    """A preset under its name. Without ``config`` the current one is meant."""
+
+    name: str
+    config: dict[str, Any] | None = None
+
+
+class PresetName(msgspec.Struct, frozen=True):
+    """One preset."""
+
+    name: str
+
+
+class ImportParams(msgspec.Struct, frozen=True):
+    """The text of an exported file."""
+
+    file: bytes
+
+
+class SavedConfig(msgspec.Struct, frozen=True):
+    """It is stored; unknown fields are named."""
+
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class PresetSaved(msgspec.Struct, frozen=True):
+    """It is stored under this name."""
+
+    name: str
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class PresetApplied(msgspec.Struct, frozen=True):
+    """It is the current configuration now."""
+
+    config: ApiConfig
+    ok: Literal[True] = True
+
+
+class ImportAnswer(msgspec.Struct, frozen=True):
+    """How many presets came in, and whether the current configuration did."""
+
+    imported_presets: int
+    applied_current_config: bool
+    warnings: list[ProblemView]
+    ok: Literal[True] = True
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """Every field in form order."""
+
+    fields: list[FieldSpec]
+
+
+class TestAnswer(msgspec.Struct, frozen=True):
+    """Whether the API can be reached. ``http_status`` of a harmless request, which costs no edit."""
+
+    reachable: bool
+    http_status: int | None
+    problem: ProblemView | None
+    ok: Literal[True] = True
+
+
+class UiSettings(msgspec.Struct, frozen=True):
+    """Free settings of the page; null removes one."""
+
+    settings: dict[str, Any]
+
+
+class LanguageName(msgspec.Struct, frozen=True):
+    """A language of the catalogues."""
+
+    language: str
+
+
+class Catalogue(msgspec.Struct, frozen=True):
+    """All texts of a language."""
+
+    language: str
+    messages: dict[str, str]
+
+
+class Template(msgspec.Struct, frozen=True):
+    """A starting point for a configuration."""
+
+    id: str
+    name: str
+    notes_key: str
+    config: dict[str, Any]
+
+
+class Templates(msgspec.Struct, frozen=True):
+    """All starting points."""
+
+    templates: list[Template]
+
+
+def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, list[Problem]]:
+    """A configuration as entered, with the stored key where that belongs to its origin."""
+    if data is None:
+        return app.preferences.config, []
+    config, warnings = parse_entered(data)
+    _check_scheme(config.api_url)
+    config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
+    _check_usable(config)
+    return config, warnings
+
+
+def save_config(app: App, params: ConfigParams, caller: Caller) -> SavedConfig:
+    """Make this the current configuration."""
+    config, warnings = entered_config(app, params.config)
+    app.preferences.set_config(config)
+    app.settings_changed()
+    return SavedConfig(_worded(app, caller, warnings))
+
+
+def describe_config(app: App, _: Nothing, caller: Caller) -> Schema:
+    """Fields with type, default, range, choices and label keys."""
+    return Schema(describe())
+
+
+def test_config(app: App, params: OptionalConfig, caller: Caller) -> TestAnswer:
+    """Check the URL rules and whether the API answers at all, without spending an edit."""
+    config, _ = entered_config(app, params.config)
+    try:
+        status = app.transport.probe(
+            config.api_url,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=min(_PROBE_SECONDS, config.timeout_seconds),
+            cancel=CancelToken(),
+        )
+    except EditFailed as error:
+        return TestAnswer(False, error.http_status, viewer(app, caller).problem(error.problem))
+    return TestAnswer(True, status, None)
+
+
+def save_preset(app: App, params: PresetParams, caller: Caller) -> PresetSaved:
+    """Store a configuration under a name; the same name overwrites."""
+    warnings: list[Problem] = []
+    config = app.preferences.config
+    if params.config is not None:
+        config, warnings = parse_entered(params.config)
+        _check_scheme(config.api_url)
+        presets = app.presets.all()
+        replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
+        config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
+        _check_usable(config)
+    app.presets.put(params.name, config)
+    app.settings_changed()
+    return PresetSaved(params.name.strip(), _worded(app, caller, warnings))
+
+
+def apply_preset(app: App, params: PresetName, caller: Caller) -> PresetApplied:
+    """Make a preset the current configuration."""
+    config = keep_key(app.presets.get(params.name), app.preferences.config)
+    app.preferences.set_config(config)
+    app.settings_changed()
+    return PresetApplied(config.masked())
+
+
+def delete_preset(app: App, params: PresetName, caller: Caller) -> Ok:
+    """Forget a preset."""
+    app.presets.remove(params.name)
+    app.settings_changed()
+    return Ok()
+
+
+def export_presets(app: App, _: Nothing, caller: Caller) -> PresetFile:
+    """All presets and the current configuration; keys only where the environment asks for them."""
+
+    def shown(config: ApiConfig) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(
+            config if app.environment.export_include_secrets else config.masked()
+        )
+        return fields
+
+    return PresetFile(
+        presets={name: shown(config) for name, config in app.presets.all().items()},
+        current_config=shown(app.preferences.config),
+    )
+
+
+def import_presets(app: App, params: ImportParams, caller: Caller) -> ImportAnswer:
+    """Take an exported file in; a masked or empty key never erases a stored one."""
+    presets, current, warnings = read_preset_file(params.file)
+    before = app.preferences.config
+    left = app.presets.merge(presets, before)
+    warnings += [Problem(Code.API_KEY_REQUIRED, {"name": name}, "api_key") for name in left]
+    applied = False
+    if current is not None:
+        filled = keep_key(current, before, *app.presets.all().values())
+        applied = not erases_key(filled, before)
+        if applied:
+            app.preferences.set_config(filled)
+        else:
+            warnings.append(Problem(Code.API_KEY_REQUIRED, {"name": "current_config"}, "api_key"))
+    app.settings_changed()
+    return ImportAnswer(len(presets) - len(left), applied, _worded(app, caller, warnings))
+
+
+def get_ui(app: App, _: Nothing, caller: Caller) -> UiSettings:
+    """What the page wants kept between visits."""
+    return UiSettings(app.preferences.ui)
+
+
+def save_ui(app: App, params: UiSettings, caller: Caller) -> Ok:
+    """Keep page settings; they are merged into those that are there."""
+    if len(msgspec.json.encode(params.settings)) > _MAX_UI_BYTES:
+        raise InvalidInput(Code.FIELD_RANGE, field="settings", name="settings", minimum=0, maximum=_MAX_UI_BYTES)
+    app.preferences.merge_ui(params.settings)
+    return Ok()
+
+
+def get_messages(app: App, params: LanguageName, caller: Caller) -> Catalogue:
+    """All texts of a language."""
+    if params.language not in LANGUAGES:
+        raise NotFound(Code.OPERATION_UNKNOWN, name=params.language)
+    return Catalogue(params.language, app.messages.catalogue(params.language))
+
+
+def list_templates(app: App, _: Nothing, caller: Caller) -> Templates:
+    """Starting points for a configuration."""
+    return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
+
+
+def _check_scheme(url: str) -> None:
+    if not url.lower().startswith(("http://", "https://")):
+        raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
+
+
+def _check_usable(config: ApiConfig) -> None:
+    """Refuse by its field what no call could be made with."""
+    try:
+        parse_url(config.api_url)
+    except AddressRefused as error:
+        raise InvalidInput(error.code, field="api_url", **error.params) from error
+    if config.proxy not in ("", DIRECT):
+        parse_proxy(config.proxy)
+    request_headers(config.extra_headers, None)
+
+
+def _worded(app: App, caller: Caller, problems: list[Problem]) -> list[ProblemView]:
+    view = viewer(app, caller)
+    return [view.problem(problem) for problem in problems]

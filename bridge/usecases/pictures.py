@@ -1,0 +1,207 @@
+"""Looking: the state as a whole, pictures and thumbnails, and folders to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from bridge.app import App
+from bridge.usecases.common import Caller, ResultId, TaskId, viewer
+from bridge.views import ChangeView, SavePlanView, StateView, live_view
+from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
+from engine.images.browse import Folder, list_folder, roots
+from engine.images.picture import HEAD_BYTES, sniff
+from engine.images.serve_file import OpenPicture, open_picture
+from engine.models import TaskMatch, TaskSort
+from engine.upstream.base64_text import decode_base64
+
+_ALL = 2**31
+
+
+class StateParams(msgspec.Struct, frozen=True):
+    """``since``: only what changed after that revision. ``tasks=0``: without tasks."""
+
+    since: int | None = None
+    tasks: bool = True
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A picture to be shown: a file, or bytes; ``url`` is where a page loads it from.
+
+    ``missing``: what to say when the file is gone.
+    """
+
+    mime: str
+    url: str
+    file: Path | None = None
+    data: bytes = b""
+    missing: Code = Code.SOURCE_MISSING
+
+
+class TaskThumbnail(msgspec.Struct, frozen=True):
+    """``size``: longest edge in pixels, rounded up to the next step."""
+
+    task_id: str
+    size: int = 256
+
+
+class ResultThumbnail(msgspec.Struct, frozen=True):
+    """``size``: longest edge in pixels, rounded up to the next step."""
+
+    task_id: str
+    result_id: str
+    size: int = 256
+
+
+class FolderParams(msgspec.Struct, frozen=True):
+    """A folder; the home folder when empty."""
+
+    path: str = ""
+
+
+class FolderAnswer(msgspec.Struct, frozen=True):
+    """What is in a folder, and the places to start from."""
+
+    path: str
+    parent: str | None
+    folders: list[Folder]
+    pictures: int
+    roots: list[str]
+
+
+def get_state(app: App, params: StateParams, caller: Caller) -> StateView:
+    """Everything that the page shows, or what changed of it since a revision."""
+    view = viewer(app, caller)
+    changes = app.store.changes(params.since or 0, _ALL if params.tasks and params.since is not None else 0)
+    tasks = changes.tasks
+    if params.tasks and params.since is None:
+        tasks = app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
+    live = app.batch.live()
+    return StateView(
+        settings_revision=app.settings_revision,  # before what it counts, so that no change is passed over
+        **view.status(app.batch.info(), app.store.counts(), app.jobs.state),
+        tasks=[view.task(task, live.get(task.id)) for task in tasks] if params.tasks else [],
+        removed=changes.removed if params.since is not None else [],
+        reset=changes.reset if params.since is not None else True,
+        revision=changes.revision,
+        current_config=app.preferences.config.masked(),
+        presets={name: config.masked() for name, config in app.presets.all().items()},
+        save_rule=SavePlanView(
+            **msgspec.structs.asdict(app.preferences.plan.rule), output_dir=app.preferences.plan.output_dir
+        ),
+        version=app.version,
+        demo=app.demo,
+        sample_path=app.sample_path,
+        language=str(app.preferences.ui.get("language", caller.language)),
+        notices=[view.problem(problem) for problem in app.notices],
+    )
+
+
+def get_change(app: App, since: int | None, caller: Caller, most: int | None = None) -> ChangeView:
+    """What one event says: status, and the tasks that changed after ``since``; everything for None.
+
+    Where more than ``most`` tasks changed, none is told of: ``truncated`` says that the list is to be asked for.
+    """
+    view = viewer(app, caller)
+    changes = app.store.changes(since or 0, _ALL if most is None else most)
+    live = app.batch.live()
+    return ChangeView(
+        **view.status(app.batch.info(), app.store.counts(), app.jobs.state),
+        revision=changes.revision,
+        settings_revision=app.settings_revision,
+        version=app.version,
+        tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
+        removed=changes.removed if since is not None else [],
+        reset=changes.reset,
+        truncated=changes.truncated,
+        live={task_id: live_view(task_id, state) for task_id, state in live.items()},
+        looked_at=app.looked_at,
+    )
+
+
+def source_image(app: App, params: TaskId, caller: Caller) -> Picture:
+    """The source picture as it is on disk."""
+    task = app.store.task(params.task_id)
+    return _file(Path(task.source_path), f"/api/tasks/{task.id}/source")
+
+
+def preview_image(app: App, params: TaskId, caller: Caller) -> Picture:
+    """The latest preview that the API sent of a task in flight: progress, never a result."""
+    log = app.batch.live_log(params.task_id)
+    if log is None or not log.preview:
+        raise NotFound(Code.NO_PREVIEW, id=params.task_id)
+    data = decode_base64(log.preview)
+    mime = sniff(data[:HEAD_BYTES])
+    if mime is None:
+        raise NotFound(Code.NO_PREVIEW, id=params.task_id)
+    return Picture(mime, f"/api/tasks/{params.task_id}/preview", data=data)
+
+
+def source_thumbnail(app: App, params: TaskThumbnail, caller: Caller) -> Picture:
+    """The source picture, small."""
+    task = app.store.task(params.task_id)
+    return _thumbnail(app, Path(task.source_path), None, params.size, f"/api/tasks/{task.id}/source/thumbnail")
+
+
+def result_image(app: App, params: ResultId, caller: Caller) -> Picture:
+    """A result picture, byte for byte as it came."""
+    result = app.store.result(params.task_id, params.result_id)
+    url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
+    picture = _file(app.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
+    try:
+        app.cache.read(result.hash, result.extension)
+    except StorageFailed as error:  # bytes that rotted on the disk are set aside, not shown as the result
+        raise NotFound(error.code, field=None, **error.params) from error
+    return picture
+
+
+def result_thumbnail(app: App, params: ResultThumbnail, caller: Caller) -> Picture:
+    """A result picture, small."""
+    result = app.store.result(params.task_id, params.result_id)
+    url = f"/api/tasks/{params.task_id}/results/{result.id}/thumbnail"
+    path = app.cache.path(result.hash, result.extension)
+    return _thumbnail(app, path, result.hash, params.size, url, Code.RESULT_FILE_MISSING)
+
+
+def browse_folder(app: App, params: FolderParams, caller: Caller) -> FolderAnswer:
+    """The folders in a folder of this machine, for choosing one in a browser."""
+    here, folders = list_folder(params.path)
+    parent = str(Path(here.path).parent)
+    return FolderAnswer(here.path, parent if parent != here.path else None, folders, here.pictures, roots())
+
+
+def open_to_show(path: Path, missing: Code) -> OpenPicture:
+    """The picture's file, open; NotFound where it is gone, or something else took its place since. The caller closes.
+
+    A door opens the file itself and sends that: the name may mean another file a moment later.
+    """
+    try:
+        return open_picture(path)
+    except InvalidInput as error:
+        raise NotFound(missing, path=str(path)) from error
+    except PictureRejected as error:
+        raise NotFound(error.code, field=None, **error.params) from error
+
+
+def _file(path: Path, url: str, missing: Code = Code.SOURCE_MISSING) -> Picture:
+    opened = open_to_show(path, missing)
+    opened.file.close()
+    return Picture(opened.mime, url, file=path, missing=missing)
+
+
+def _thumbnail(
+    app: App, path: Path, key: str | None, size: int, url: str, missing: Code = Code.SOURCE_MISSING
+) -> Picture:
+    if not 1 <= size <= 4096:
+        raise InvalidInput(Code.FIELD_RANGE, field="size", name="size", minimum=1, maximum=4096, value=size)
+    try:
+        if key is None:
+            status = path.stat()
+            key = f"{path}-{status.st_size}-{status.st_mtime_ns}"
+        data, mime = app.thumbnails.get(path, key, size)
+    except (OSError, InvalidInput) as error:
+        raise NotFound(missing, path=str(path)) from error
+    except PictureRejected as error:
+        raise NotFound(error.code, field=None, **error.params) from error
+    return Picture(mime, f"{url}?size={size}", data=data)

@@ -1,0 +1,143 @@
+"""Results of tasks as pairs of a training set, and what a person wants of the set, read from parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from bridge.app import App
+from bridge.usecases.common import MatchParams, match_of, one_of
+from engine.dataset.captions import CaptionMode, CaptionRule
+from engine.dataset.export import SetPlan, check_plan
+from engine.dataset.findings import THRESHOLD_LIMITS, FindingKind, Thresholds
+from engine.dataset.layouts import Trainer
+from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
+from engine.dataset.split import SplitRule
+from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.errors import Code, InvalidInput
+from engine.models import Result, Task
+from engine.tasks.plan import RequestRecord
+
+
+class SetParams(msgspec.Struct, frozen=True, kw_only=True):
+    """Which pairs, and what the set is to be. Without ``task_ids`` and ``match``: all tasks. ``thresholds``: those of
+    preflight that are not to be the built-in ones."""
+
+    task_ids: list[str] | None = None
+    match: MatchParams | None = None
+    only_selected: bool = True
+    first_only: bool = False
+    trainer: str = "ai_toolkit"
+    name: str = "set"
+    caption_mode: str = "prompt"
+    caption_template: str = "{prompt}"
+    trigger: str = ""
+    picture_format: str = "as_it_came"
+    quality: int = 95
+    size_rule: str = "as_it_came"
+    size_value: int = 0
+    crop_align: bool = False
+    validation: float = 0.0
+    seed: int = 0
+    as_zip: bool = False
+    stem_template: str = "{global_index:04}"
+    thresholds: dict[str, float] = {}
+
+
+def plan_of(params: SetParams) -> SetPlan:
+    """The engine's plan. Raises InvalidInput naming the field."""
+    plan = SetPlan(
+        trainer=one_of(Trainer, "trainer", params.trainer),
+        name=params.name,
+        captions=CaptionRule(
+            one_of(CaptionMode, "caption_mode", params.caption_mode), params.caption_template, params.trigger
+        ),
+        pictures=PictureRule(
+            format=one_of(PictureFormat, "picture_format", params.picture_format),
+            quality=params.quality,
+            size=one_of(SizeRule, "size_rule", params.size_rule),
+            size_value=params.size_value,
+            crop_align=params.crop_align,
+        ),
+        split=SplitRule(params.validation, params.seed),
+        as_zip=params.as_zip,
+        stem_template=params.stem_template,
+    )
+    check_plan(plan)
+    return plan
+
+
+def thresholds_of(given: dict[str, float]) -> Thresholds:
+    """The engine's thresholds. Raises InvalidInput (FIELD_UNKNOWN, FIELD_RANGE)."""
+    for name, value in given.items():
+        if name not in THRESHOLD_LIMITS:
+            raise InvalidInput(Code.FIELD_UNKNOWN, field="thresholds", name=name)
+        low, high = THRESHOLD_LIMITS[name]
+        if not low <= value <= high:
+            raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=low, maximum=high, value=value)
+    return Thresholds(**given)
+
+
+def kinds_of(names: list[str]) -> frozenset[FindingKind]:
+    """Kinds of findings. Raises InvalidInput (FIELD_CHOICE)."""
+    return frozenset(one_of(FindingKind, "allow", name) for name in names)
+
+
+def pairs_of(app: App, params: SetParams) -> list[Pair]:
+    """The pairs meant, in task order."""
+    return list(_pairs(app, params))
+
+
+def _pairs(app: App, params: SetParams) -> Iterator[Pair]:
+    for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
+        for place, result in enumerate(task.results, 1):
+            if result.deleted or (params.only_selected and not result.selected):
+                continue
+            yield pair_of(app, task, result, place)
+            if params.first_only:
+                break
+
+
+def pair_of(app: App, task: Task, result: Result, place: int) -> Pair:
+    """One result with its sources and where it comes from; ``place`` is its 1-based one among the task's results."""
+    paths = (task.source_path, *task.references)
+    hashes = result.source_hash.split()
+    known = hashes if len(hashes) == len(paths) else [""] * len(paths)
+    target = app.cache.path(result.hash, result.extension)
+    return Pair(
+        id=result.id,
+        task_id=task.id,
+        name=task.source_name,
+        controls=tuple(ControlFile(path, sent) for path, sent in zip(paths, known, strict=True)),
+        target=TargetFile(str(target), result.hash, result.extension, result.width, result.height),
+        provenance=_provenance(task, result),
+        index=place,
+    )
+
+
+def _provenance(task: Task, result: Result) -> Provenance:
+    try:
+        request_record = msgspec.json.decode(result.request_record, type=RequestRecord)
+    except msgspec.DecodeError:  # a result of an older version: what was asked is not known
+        return Provenance(
+            prompt=task.user_prompt or "",
+            system_prompt=task.system_prompt or "",
+            at=result.created_at,
+            attempts=task.attempts,
+        )
+    return Provenance(
+        prompt=request_record.user_prompt,
+        system_prompt=request_record.system_prompt,
+        model=request_record.model_name,
+        api_url=request_record.api_url,
+        parameters={
+            "api_mode": request_record.api_mode,
+            "temperature": request_record.temperature,
+            "result_count": request_record.result_count,
+            "variant": request_record.variant,
+            **request_record.extra_body,
+        },
+        at=result.created_at,
+        attempts=task.attempts,
+    )

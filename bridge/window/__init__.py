@@ -1,0 +1,1 @@
+"""The window: pywebview, its JS door, native dialogs, toolkits."""
