@@ -10,4 +10,4 @@ lock() {
         --generate-hashes --no-emit-index-url --no-emit-find-links "$@"
 }
 lock pyproject.toml --output-file requirements.lock "$@"
-lock pyproject.toml --extra dataset --group dev --constraint requirements.lock --output-file requirements-dev.lock "$@"
+lock pyproject.toml --extra dataset --extra cluster --extra publish --group dev --constraint requirements.lock --output-file requirements-dev.lock "$@"

@@ -21,9 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = """
 import json, sys
 from pathlib import Path
-from bridge.app import Console
+from bridge.app import App
 from bridge.open_app import load_messages, version
-from bridge.environment import read_settings
+from bridge.environment import read_environment
 from bridge.usecases.common import Caller, Nothing
 from bridge.usecases.datasets import list_trainers
 from engine.dataset.measure import Measurer, can_register
@@ -37,8 +37,8 @@ report = inspect(pairs, Wanted(), Measurer(notebook), registered=can_register())
 notebook.close()
 data = Path(sys.argv[1]) / "data"
 data.mkdir()
-with Console(data, read_settings({}), load_messages(), version=version()) as console:
-    extra = list_trainers(console, Nothing(), Caller("en")).extra
+with App(data, read_environment({}), load_messages(), version=version()) as app:
+    extra = list_trainers(app, Nothing(), Caller("en")).extra
 print(json.dumps({
     "found": [(f.pair_id, f.kind) for f in report.findings], "registered": report.registered,
     "likeness": [n.likeness for n in report.numbers.values()], "extra": extra.message if extra else None,
