@@ -17,7 +17,7 @@ from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import parse_url
 from engine.upstream.proxies import DIRECT, parse_proxy
-from engine.upstream.wire import request_headers
+from engine.upstream.request import request_headers
 
 _PROBE_SECONDS = 15.0
 _MAX_UI_BYTES = 256 * 1024

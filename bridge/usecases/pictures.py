@@ -14,7 +14,7 @@ from engine.images.browse import Folder, list_folder, roots
 from engine.images.picture import HEAD_BYTES, sniff
 from engine.images.serve_file import OpenPicture, open_picture
 from engine.models import TaskMatch, TaskSort
-from engine.upstream.base64_text import decode_base64
+from engine.upstream.image_refs import decode_base64
 
 _ALL = 2**31
 

@@ -32,12 +32,12 @@ from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
 from engine.tasks.plan import RequestRecord, own_config, request_record
 from engine.upstream.answer import Answer, AnswerReader
-from engine.upstream.base64_text import decode_base64
 from engine.upstream.cancel import CancelToken
-from engine.upstream.failure import wait_as_told, wants_other_form
+from engine.upstream.failure import status_failure, wait_as_told, wants_other_form
+from engine.upstream.image_refs import decode_base64
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
-from engine.upstream.retry import call_with_retries, status_failure
+from engine.upstream.retry import call_with_retries
 from engine.upstream.sse import EventReader, ServerEvent
 from engine.upstream.transport import Transport
 

@@ -11,8 +11,8 @@ from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import ImageRef
 from engine.upstream.answer_state import TEXT_CHARS, AnswerState
 from engine.upstream.dialects import Progress, read_object
-from engine.upstream.extract import SAMPLE_CHARS, Refused, shorten
 from engine.upstream.failure import content_failure, event_failure, readable
+from engine.upstream.image_refs import SAMPLE_CHARS, Refused, shorten
 from engine.upstream.sse import EventReader, ServerEvent, parse_json, well_formed
 
 __all__ = ["Answer", "AnswerReader", "Progress", "Refused"]

@@ -8,10 +8,9 @@ from typing import Any
 
 from engine.errors import Code, EditFailed
 from engine.models import ImageRef
-from engine.upstream.base64_text import is_finished
-from engine.upstream.extract import Refused, make_ref, pick_image
 from engine.upstream.failure import event_failure
-from engine.upstream.image_refs import Words, visible_parts
+from engine.upstream.image_links import read_words, visible_parts
+from engine.upstream.image_refs import Refused, is_finished, make_ref, pick_image
 from engine.upstream.sse import well_formed
 
 TEXT_CHARS = 2000
@@ -188,7 +187,7 @@ class AnswerState:
         """Pictures in one telling of a text, into ``entries``; gives the words around them."""
         said = []
         for offset, part in visible_parts(version):
-            words = Words(part)
+            words = read_words(part)
             said.append("".join(words.words).strip()[:TEXT_CHARS])
             for found in words.found:
                 # What the end of a cut stream cut off is no picture.

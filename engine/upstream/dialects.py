@@ -9,8 +9,7 @@ import msgspec
 
 from engine.config import ApiMode
 from engine.upstream.answer_state import AnswerState
-from engine.upstream.base64_text import clean_base64
-from engine.upstream.fallback import HIDDEN_PARTS, look
+from engine.upstream.image_refs import HIDDEN_PARTS, clean_base64, look
 
 _INLINE_KEYS = ("b64_json", "base64", "b64", "image_base64", "inlineData", "inline_data", "result")
 _IMAGE_KEYS = (*_INLINE_KEYS, "url", "image_url", "image", "source")

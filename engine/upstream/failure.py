@@ -8,14 +8,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from math import isfinite
 from typing import Any
 
 import msgspec
 
 from engine.errors import Code, Param, UpstreamRefused
+from engine.upstream.retry import parse_span, retry_after
 from engine.upstream.sse import parse_json, well_formed
 
 _MESSAGE_CHARS = 300
@@ -70,8 +69,6 @@ _LASTING = re.compile(
 _WAIT_WORDS = re.compile(
     r"(?:try again|retry|wait)\s+(?:in|after|for)?\s*((?:\d+(?:\.\d+)?(?:ms|[hms]|\s*seconds?)\s*)+)", re.IGNORECASE
 )
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|h|m|s|d)?")
-_SPAN_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "": 1.0}
 _SECRET = re.compile(r"(?:\b(?:sk|xai|gsk|pk|rk)[-_]|\bAIza)[A-Za-z0-9_*.-]{8,}|(\bBearer\s+)\S+", re.IGNORECASE)
 _HIDDEN_TEXT = re.compile(r"<(script|style|head)\b[^>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
 _PAGE_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
@@ -299,68 +296,3 @@ def _tidy(text: str) -> str:
     line = " ".join(well_formed(text[:_READ_BYTES]).split())
     line = _SECRET.sub(lambda found: (found.group(1) or "") + "***", line)
     return line if len(line) <= _MESSAGE_CHARS else line[: _MESSAGE_CHARS - 1] + "…"
-
-
-# --- waiting ----------------------------------------------------------------------------------------------------------
-
-
-def retry_after(headers: Mapping[str, str], now: float, *, limited: bool) -> float | None:
-    """Seconds that the headers ask to wait; None if they ask nothing.
-
-    ``retry-after-ms``, ``Retry-After`` (seconds or HTTP date) and, when a limit was hit, ``x-ratelimit-reset-*``: the
-    longest of those whose ``remaining`` is used up, or of all where none says so.
-    """
-    lower = {name.lower(): value.strip() for name, value in headers.items()}
-    milliseconds = _number(lower.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    if asked := lower.get("retry-after"):
-        seconds = _number(asked.partition(",")[0])  # sent twice, it comes joined
-        return seconds if seconds is not None else _until_date(asked, now)
-    if not limited:
-        return None
-    resets: dict[str, float] = {}
-    for name, value in lower.items():
-        if name.startswith(("x-ratelimit-reset", "ratelimit-reset")) and (wait := _until_reset(value, now)) is not None:
-            resets[name] = wait
-    spent = [wait for name, wait in resets.items() if _number(lower.get(name.replace("reset", "remaining"), "")) == 0]
-    return max(spent or resets.values(), default=None)
-
-
-def _until_reset(value: str, now: float) -> float | None:
-    """Seconds, ``1m30s``, ``120ms``, or a moment: Unix seconds or milliseconds, HTTP date."""
-    number = _number(value)
-    if number is None:
-        span = parse_span(value)
-        return span if span is not None else _until_date(value, now)
-    if number > 1e11:
-        number /= 1000
-    return max(0.0, number - now) if number > 1e8 else number
-
-
-def _until_date(value: str, now: float) -> float | None:
-    try:
-        moment = parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return max(0.0, moment - now)
-
-
-def parse_span(text: str) -> float | None:
-    """Seconds of ``20s``, ``1m30s``, ``120ms``, ``2 seconds``; None if it is no span."""
-    text = re.sub(r"\s*seconds?", "s", text.strip().lower())
-    total, end = 0.0, 0
-    for part in _SPAN.finditer(text):
-        if text[end : part.start()].strip():
-            return None
-        total += float(part.group(1)) * _SPAN_SECONDS[part.group(2) or ""]
-        end = part.end()
-    return total if end and not text[end:].strip() and isfinite(total) else None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if isfinite(number) and number >= 0 else None

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import msgspec
 
 from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
+from engine.errors import Code, InvalidInput
+from engine.upstream.content import ACCEPT_ENCODING
 
 _MASK = "***"
 _SHOWN_CHARS = 2000
@@ -22,14 +24,12 @@ _SECRET_NAME = re.compile(
     r"(?:^|[-_])(?:api[-_]?)?(?:key|token)$|(?:api|access|auth|subscription)[-_]?(?:key|token)",
     re.IGNORECASE,
 )
-# Headers that frame the message or carry the key: never taken from extra_headers.
-RESERVED_HEADERS = frozenset(
+# Set by us or by the connection; a copy from outside could smuggle a second request or another host.
+_FRAMING = frozenset(
     {
         "accept-encoding",
-        "authorization",
         "connection",
         "content-length",
-        "content-type",
         "expect",
         "host",
         "keep-alive",
@@ -41,6 +41,14 @@ RESERVED_HEADERS = frozenset(
         "upgrade",
     }
 )
+RESERVED_HEADERS = _FRAMING | {"authorization", "content-type"}
+"""Headers that frame the message or carry the key: never taken from extra_headers."""
+USER_AGENT = "image-batch-console"
+ACCEPT_PICTURES = "image/png, image/jpeg, image/webp, image/*;q=0.9, */*;q=0.5"
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+_BAD_HEADER_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+Headers = list[tuple[bytes, bytes]]
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
@@ -244,6 +252,29 @@ def _headers(config: ApiConfig, content_type: str, streaming: bool) -> dict[str,
     if key:
         headers["Authorization"] = f"Bearer {key}"
     return headers
+
+
+def request_headers(given: Mapping[str, str], length: int | None) -> Headers:
+    """The fields of an API request with a body of ``length`` bytes, None for none. Values go out as UTF-8.
+
+    Raises InvalidInput(FIELD_TYPE) for a name or value that HTTP cannot carry; the value is never repeated.
+    """
+    headers = {name.lower(): (name, value.strip()) for name, value in given.items() if name.lower() not in _FRAMING}
+    for name, value in headers.values():
+        if not _HEADER_NAME.fullmatch(name) or _BAD_HEADER_VALUE.search(value):
+            field = "api_key" if name.lower() == "authorization" else "extra_headers"
+            raise InvalidInput(Code.FIELD_TYPE, field=field, name=field)
+    headers.setdefault("user-agent", ("User-Agent", USER_AGENT))
+    headers.setdefault("accept", ("Accept", "*/*"))
+    headers["accept-encoding"] = ("Accept-Encoding", ACCEPT_ENCODING)
+    if length is not None:
+        headers["content-length"] = ("Content-Length", str(length))
+    return [(name.encode("ascii"), value.encode("utf-8")) for name, value in headers.values()]
+
+
+def download_headers() -> Headers:
+    """The fields of a download: nothing that says who asks."""
+    return request_headers({"Accept": ACCEPT_PICTURES}, None)
 
 
 # --- for the log ------------------------------------------------------------------------------------------------------

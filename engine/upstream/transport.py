@@ -23,12 +23,11 @@ from engine.errors import AddressRefused, Code, NetworkFailed
 from engine.upstream.backend import GuardedBackend, Resolve, TunnelBackend
 from engine.upstream.call import Budget, Call
 from engine.upstream.cancel import CancelToken
-from engine.upstream.failure import retry_after
 from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
 from engine.upstream.proxies import ProxyServer, choose_proxy
-from engine.upstream.request import HttpRequest
+from engine.upstream.request import Headers, HttpRequest, download_headers, request_headers
 from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, failures, proxy_failed
-from engine.upstream.wire import Headers, download_headers, request_headers
+from engine.upstream.retry import retry_after
 
 MAX_IDLE_CONNECTIONS = 128
 IDLE_SECONDS = 4.0

@@ -9,7 +9,7 @@ import time
 from bridge.allocator import keep_freed_memory
 from engine.config import ApiMode
 from engine.upstream.answer import AnswerReader
-from engine.upstream.base64_text import decode_base64
+from engine.upstream.image_refs import decode_base64
 from engine.upstream.sse import EventReader
 from tests.bench.calls import Load, Took, gateway, scratch
 from tests.bench.gateway import Picture

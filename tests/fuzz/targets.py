@@ -24,8 +24,8 @@ from engine.presets import read_preset_file
 from engine.tasks.log import Blanking
 from engine.tasks.prompts import fill, read_table
 from engine.upstream.answer import AnswerReader
+from engine.upstream.failure import event_failure, status_failure
 from engine.upstream.netguard import NetPolicy, Purpose, check_host, parse_url
-from engine.upstream.retry import event_failure, status_failure
 from engine.upstream.sse import EventReader, ServerEvent, parse_json
 
 MODES = (ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS)

@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import ApiMode
 from engine.errors import Code
-from engine.upstream.fallback import look
+from engine.upstream.image_refs import look
 from tests.fakes.answers import HOST, PNG, read, read_values, values
 
 URL = f"{HOST}/one"

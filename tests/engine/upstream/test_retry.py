@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import AnswerUnusable, Code, EditFailed, InvalidInput, NetworkFailed, Stopped
-from engine.upstream.failure import parse_span, retry_after
-from engine.upstream.retry import backoff, call_with_retries, event_failure, status_failure
+from engine.upstream.failure import event_failure, status_failure
+from engine.upstream.retry import backoff, call_with_retries, parse_span, retry_after
 from tests.fakes.upstream import sample
 
 NOW = 1_760_000_000.0

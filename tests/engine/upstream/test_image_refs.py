@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
-from engine.upstream.base64_text import clean_base64, has_signature, is_finished
-from engine.upstream.extract import Refused, looks_like_image, make_ref
-from engine.upstream.image_refs import Words, visible_parts
+from engine.upstream.image_links import read_words, visible_parts
+from engine.upstream.image_refs import Refused, clean_base64, has_signature, is_finished, looks_like_image, make_ref
 from tests.fakes.answers import JPEG, PNG, WEBP
 
 BASE = "https://api.invalid/v1/images/edits"
@@ -22,7 +21,7 @@ BASE = "https://api.invalid/v1/images/edits"
 
 def found(text: str) -> list[str]:
     """Candidates in the words."""
-    return [candidate.value for candidate in Words(text).found]
+    return [candidate.value for candidate in read_words(text).found]
 
 
 @settings(max_examples=200, deadline=None)
@@ -245,7 +244,7 @@ def test_wrapped_base64_in_prose() -> None:
 
 def test_words_between() -> None:
     """Candidates are cut out of the words, everything else stays."""
-    words = Words(f"a ![x](y) b <img src='z'/> c https://h.invalid/p d data:image/png;base64,{PNG} e")
+    words = read_words(f"a ![x](y) b <img src='z'/> c https://h.invalid/p d data:image/png;base64,{PNG} e")
     assert "".join(words.words) == "a  b  c https://h.invalid/p d  e"
     assert [text for _, text in visible_parts("a<think>b</think>c</think>d")] == ["a", "c", "d"]
 
@@ -283,7 +282,7 @@ def test_any_words_are_read(text: str) -> None:
     """Marks in any order: no failure, and no character is both a candidate's and a word."""
     for offset, part in visible_parts(text):
         assert text[offset : offset + len(part)] == part
-        words = Words(part)
+        words = read_words(part)
         assert sum(map(len, words.words)) + sum(len(candidate.value) for candidate in words.found) <= 2 * len(part)
         assert all(0 <= candidate.start < len(part) for candidate in words.found)
 
@@ -305,7 +304,7 @@ def test_no_mark_makes_it_slow(mark: str) -> None:
         for _ in range(3):
             started = time.perf_counter()
             for _, part in visible_parts(text):
-                Words(part)
+                read_words(part)
             times.append(time.perf_counter() - started)
         return min(times)
 
