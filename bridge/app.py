@@ -29,6 +29,7 @@ from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditOutcome, TaskStatus
 from engine.presets import PresetBook
 from engine.tasks.arrivals import Arrivals
+from engine.tasks.attempt import LocalAttempts
 from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
@@ -211,7 +212,7 @@ class App:
         return found
 
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
-        tools = EditTools(self.transport, self.cache, gate, self.arrivals.note)
+        tools = EditTools(LocalAttempts(self.transport), self.cache, gate, self.arrivals.note)
         outcome = run_edit(job, tools, cancel, edit_log)
         self._enter(outcome)
         return outcome

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from itertools import count
 from math import isfinite
 from typing import TypeVar
 
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 
 def call_with_retries(
-    call: Callable[[int], T],
+    call: Callable[[], T],
     *,
     max_retries: int,
     interval: float,
@@ -31,12 +30,12 @@ def call_with_retries(
     on_retry: Callable[[int, EditFailed, float], None],
     random: Callable[[], float],
 ) -> T:
-    """What ``call(attempt)`` gives, asked up to 1 + ``max_retries`` times; attempts count from 1.
+    """What ``call()`` gives, asked up to 1 + ``max_retries`` times.
 
     Only an EditFailed that says it is retryable is asked again. ``on_retry(attempt that failed, failure, seconds)``
-    runs before each ``wait(seconds)``; ``wait`` may raise Stopped to end it all. ``interval``: seconds before the
-    second attempt, doubled for each one after; the wait that an API asked for counts if it is longer.
-    ``random``: 0 ≤ x < 1. The last failure is raised as it is.
+    runs before each ``wait(seconds)``; attempts count from 1, and ``wait`` may raise Stopped to end it all.
+    ``interval``: seconds before the second attempt, doubled for each one after; the wait that an API asked for counts
+    if it is longer. ``random``: 0 ≤ x < 1. The last failure is raised as it is.
     """
 
     def seconds(state: RetryCallState) -> float:
@@ -54,8 +53,7 @@ def call_with_retries(
         before_sleep=announce,
         reraise=True,
     )
-    attempts = count(1)
-    return retrying(lambda: call(next(attempts)))
+    return retrying(call)
 
 
 def backoff(attempt: int, interval: float, chance: float, asked: float | None) -> float:

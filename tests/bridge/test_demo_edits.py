@@ -13,6 +13,7 @@ from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice
 from engine.errors import Code
 from engine.images.cache import Cache
 from engine.models import EditJob, EditOutcome, SourceType, TaskStatus
+from engine.tasks.attempt import LocalAttempts
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
@@ -35,7 +36,7 @@ def demo() -> Iterator[DemoEndpoint]:
 def tools(tmp_path: Path) -> Iterator[EditTools]:
     """A transport and a cache of their own."""
     transport = Transport(NetPolicy())
-    yield EditTools(transport, Cache(tmp_path / "cache"), CallGate(64, 0.1))
+    yield EditTools(LocalAttempts(transport), Cache(tmp_path / "cache"), CallGate(64, 0.1))
     transport.close()
 
 

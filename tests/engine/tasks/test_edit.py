@@ -17,6 +17,7 @@ from engine.errors import Code, StorageFailed
 from engine.images.cache import Cache
 from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
 from engine.tasks import edit as edit_module
+from engine.tasks.attempt import LocalAttempts
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.log import MAX_EVENTS, EditLog
@@ -63,7 +64,7 @@ class Bench:
         fields = {"api_url": self.fake.url(), "api_key": "secret-key", "max_retries": 0, "retry_interval": 0.1}
         unlocked = {"unlock_local_api_url": True, "unlock_local_download_url": True}
         job = EditJob("t", str(self.folder / "a.png"), ApiConfig(**{**fields, **unlocked, **config}), EditLimits())
-        tools = EditTools(self.transport, self.cache, self.gate)
+        tools = EditTools(LocalAttempts(self.transport), self.cache, self.gate)
         return run_edit(job, tools, self.cancel, self.log)
 
 

@@ -254,7 +254,8 @@ class RequestRecord:
         self.waits: list[float] = []
         self.notes: list[tuple[int, Code, float]] = []
 
-    def call(self, attempt: int) -> str:
+    def call(self) -> str:
+        attempt = len(self.attempts) + 1
         self.attempts.append(attempt)
         outcome = self.outcomes[min(attempt, len(self.outcomes)) - 1]
         if isinstance(outcome, Exception):

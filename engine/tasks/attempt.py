@@ -1,0 +1,357 @@
+"""One attempt: an order in, the answer's pictures out, all of it plain data that can be pickled. It knows no store,
+cache, gate or lock, so that a thread of this process or a worker on another machine can make it.
+
+`Attempts` is that seam; `LocalAttempts` is the one that works here. Order, limit, retries, ledger and store stay with
+`edit` and `batch`, which wait for an attempt as for a call of their own. A way to make attempts elsewhere sends the
+`AttemptOrder` there, lets `attempt_alone` make it, and hands the pictures of what comes back to `Watch.keep`. What an
+answer that is a job at the provider needs joins here: its id goes out by `Watch` before the first poll, and an order
+names the job that it collects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+
+from engine.config import ApiConfig
+from engine.errors import (
+    AddressRefused,
+    AnswerUnusable,
+    Code,
+    ConsoleError,
+    EditFailed,
+    InvalidInput,
+    NetworkFailed,
+    PictureRejected,
+    Problem,
+    Stopped,
+    StorageFailed,
+    UpstreamRefused,
+)
+from engine.images.discover import printable, read_source
+from engine.images.picture import check_picture
+from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
+from engine.tasks.log import EditLog
+from engine.upstream.answer import Answer, AnswerReader
+from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import status_failure, wait_as_told
+from engine.upstream.image_refs import decode_base64
+from engine.upstream.request import SourcePicture, build_request, describe_request
+from engine.upstream.response import HttpResponse
+from engine.upstream.retry import call_with_retries
+from engine.upstream.sse import EventReader, ServerEvent
+from engine.upstream.transport import Transport
+
+_END = "[DONE]"  # the last event of a stream in two of the three modes
+_ERROR_BODY_BYTES = 256 * 1024
+_AFTER_END_SECONDS = 1.0
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A picture to send. Without ``data`` it is read from ``path``; ``hash`` is the sha256 of its bytes either way."""
+
+    path: str
+    name: str
+    mime: str
+    hash: str
+    data: bytes = b""
+
+    def read(self, max_bytes: int) -> SourcePicture:
+        """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected."""
+        data = self.data or read_source(self.path, max_bytes).data
+        if not self.data and hashlib.sha256(data).hexdigest() != self.hash:
+            raise InvalidInput(Code.SOURCE_CHANGED, path=printable(self.path))
+        return SourcePicture(data, self.mime, self.name)
+
+
+class AttemptOrder(msgspec.Struct, frozen=True):
+    """All that one call needs to know. ``config``: of the door that is asked, prompts filled in; it holds the key.
+
+    ``number``: 1 for the first call of a task. ``other_form``: the request has the form that is not usual for its URL.
+    """
+
+    sources: tuple[Source, ...]
+    config: ApiConfig
+    limits: EditLimits = EditLimits()
+    number: int = 1
+    other_form: bool = False
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """A whole result picture, the ``number``-th (from 0) of ``of`` in its answer; ``of`` 0: the answer lost some."""
+
+    data: bytes
+    info: ImageInfo
+    source_type: SourceType
+    number: int
+    of: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """What ended an attempt: an error of the tree in `errors`, as data. ``kind``: the name of its type."""
+
+    kind: str
+    problem: Problem
+    retryable: bool = False
+    retry_after: float | None = None
+    http_status: int | None = None
+
+    @staticmethod
+    def of(error: ConsoleError) -> Failure:
+        """The error as data."""
+        if not isinstance(error, EditFailed):
+            return Failure(type(error).__name__, error.problem)
+        return Failure(type(error).__name__, error.problem, error.retryable, error.retry_after, error.http_status)
+
+    @property
+    def error(self) -> ConsoleError:
+        """The error again, to be raised."""
+        problem = self.problem
+        if self.kind == Stopped.__name__:
+            return Stopped()
+        if self.kind in _FAILED:
+            more = {"retryable": self.retryable, "retry_after": self.retry_after, "http_status": self.http_status}
+            error = _FAILED[self.kind](problem.code, **more)
+            error.params = problem.params  # may hold names that are attributes as well
+            return error
+        other = _OTHER.get(self.kind, ConsoleError)(problem.code, field=problem.field)
+        other.params = problem.params
+        return other
+
+
+_FAILED: dict[str, Callable[..., EditFailed]] = {
+    kind.__name__: kind for kind in (EditFailed, NetworkFailed, AddressRefused, UpstreamRefused, AnswerUnusable)
+}
+_OTHER = {kind.__name__: kind for kind in (InvalidInput, PictureRejected, StorageFailed)}
+
+
+class AttemptOutcome(msgspec.Struct, frozen=True):
+    """What an attempt came to. ``failure``: why it brought nothing, or was stopped; ``warning``: why it brought less
+    than was asked for. ``pictures`` and ``log`` are empty where a `Watch` was given them as they came.
+    """
+
+    http_status: int | None = None
+    failure: Failure | None = None
+    warning: Problem | None = None
+    pictures: list[Picture] = []
+    log: list[DebugEntry] = []
+
+
+class Watch(Protocol):
+    """Whoever waits for an attempt, and is told of it while it is under way."""
+
+    cancel: CancelToken
+    log: EditLog
+
+    def answered(self) -> None:
+        """The API has said all that it will; downloads may follow."""
+
+    def keep(self, picture: Picture) -> str:
+        """A picture has come whole; it is paid for, and safe when this gives its sha256 in hex. Raises Stopped."""
+
+
+class Attempts(Protocol):
+    """Where attempts are made. Thread-safe."""
+
+    def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
+        """One attempt, waited for. Raises nothing that an API, a network, a file or the person may cause."""
+
+
+class LocalAttempts:
+    """Attempts made by the thread that asks for them."""
+
+    def __init__(self, transport: Transport, *, now: Callable[[], float] = time.time) -> None:
+        self._transport = transport
+        self._now = now
+
+    def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
+        """As `Attempts.make`."""
+        return _Attempt(order, self._transport, watch, self._now).run()
+
+
+class _Basket:
+    """A watch that collects what comes, for whoever is elsewhere."""
+
+    def __init__(self, key: str, cancel: CancelToken) -> None:
+        self.cancel = cancel
+        self.log = EditLog(key)
+        self.pictures: list[Picture] = []
+
+    def answered(self) -> None:
+        """Nobody waits for it."""
+
+    def keep(self, picture: Picture) -> str:
+        """Into the basket."""
+        self.pictures.append(picture)
+        return hashlib.sha256(picture.data).hexdigest()
+
+
+def attempt_alone(order: AttemptOrder, attempts: Attempts, cancel: CancelToken) -> AttemptOutcome:
+    """The attempt as a value: pictures and log come with the outcome, which can be pickled and sent."""
+    basket = _Basket(order.config.api_key, cancel)
+    outcome = attempts.make(order, basket)
+    return msgspec.structs.replace(outcome, pictures=basket.pictures, log=basket.log.entries)
+
+
+class _Attempt:
+    """The state of one attempt: request, answer, pictures, from top to bottom."""
+
+    def __init__(self, order: AttemptOrder, transport: Transport, watch: Watch, now: Callable[[], float]) -> None:
+        self._order = order
+        self._transport = transport
+        self._watch = watch
+        self._now = now
+        self._log = watch.log
+        self._http_status: int | None = None
+        self._kept: set[str] = set()
+        self._ended = False
+
+    def run(self) -> AttemptOutcome:
+        try:
+            self._log.begin_attempt(self._order.number)
+            answer, cut = self._ask()
+            self._watch.answered()
+            warning = self._collect(answer, cut)
+        except ConsoleError as error:
+            return AttemptOutcome(self._http_status, failure=Failure.of(error))
+        return AttemptOutcome(self._http_status, warning=warning)
+
+    def _ask(self) -> tuple[Answer, ConsoleError | None]:
+        """The answer as far as it came, and what cut it short."""
+        order, config = self._order, self._order.config
+        sources = [source.read(order.limits.max_source_bytes) for source in order.sources]
+        request = build_request(config, sources, other_form=order.other_form)
+        del sources  # in the request now
+        self._log.stage = "asking"
+        self._log.add("request", **describe_request(request))
+        with self._transport.send(
+            request,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=self._watch.cancel,
+        ) as response:
+            self._http_status = response.status
+            self._log.add("status", status=response.status, headers=dict(response.headers))
+            if response.status >= 400:
+                body = response.read(_ERROR_BODY_BYTES)
+                raise status_failure(response.status, response.headers, body, self._now())
+            self._log.stage = "receiving"
+            reader = AnswerReader(config.mode, response.url)
+            cut = self._read(response, reader)
+        answer = reader.finish()
+        if cut is None and not answer.refs:
+            cut = answer.error
+            if isinstance(cut, UpstreamRefused):
+                wait_as_told(cut, response.headers, self._now())
+        if cut is not None and not answer.refs:
+            raise cut
+        self._log.add(
+            "extracted",
+            pictures=[{"type": ref.source_type, "where": ref.where, "length": len(ref.value)} for ref in answer.refs],
+            text=answer.text,
+            complete=answer.complete,
+        )
+        return answer, cut or answer.error
+
+    def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
+        largest = self._order.limits.max_candidate_bytes * 2 * self._order.config.result_count + 2**22
+        events = EventReader(largest)
+        try:
+            if response.headers.get("content-type", "").lower().startswith("image/"):
+                reader.picture(response.read(self._order.limits.max_candidate_bytes))
+                return None
+            for chunk in response.chunks():
+                self._take(reader, events.feed(chunk))
+                if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
+                    response.end_within(_AFTER_END_SECONDS)
+            self._take(reader, events.close())
+        except (EditFailed, Stopped) as error:
+            # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.
+            return None if self._ended and isinstance(error, EditFailed) else error
+        finally:
+            self._log.end_events()
+        return None
+
+    def _take(self, reader: AnswerReader, events: Iterable[ServerEvent]) -> None:
+        for event in events:
+            self._log.event(event.name, event.data)
+            self._ended = event.data == _END
+            progress = reader.feed(event)
+            if progress is not None:
+                self._log.percent = progress.percent if progress.percent is not None else self._log.percent
+                self._log.preview = progress.preview or self._log.preview
+
+    def _collect(self, answer: Answer, cut: ConsoleError | None) -> Problem | None:
+        """Hand over every picture that the answer names; the warning where some are missing."""
+        stopped = cut if isinstance(cut, Stopped) else None
+        reasons: list[Code] = []
+        for refused in answer.refused:
+            self._log.add("refused", where=refused.where, code=refused.code, sample=refused.sample)
+            reasons.append(refused.code)
+        whole = len(answer.refs) if cut is None and not answer.refused else 0
+        for number, ref in enumerate(answer.refs):
+            if stopped is not None and ref.source_type is SourceType.URL:
+                continue  # a stop closes the line; pictures that came inline are here already
+            try:
+                data, info = self._load(ref)
+                self._kept.add(self._watch.keep(Picture(data, info, ref.source_type, number, whole)))
+            except Stopped as error:
+                stopped = error
+            except ConsoleError as error:
+                self._log.add("refused", where=ref.where, code=error.code, params=error.params)
+                reasons.append(error.code)
+        if stopped is not None:
+            raise stopped
+        return self._judge(reasons, cut, named=len(answer.refs) + len(answer.refused))
+
+    def _judge(self, reasons: list[Code], cut: ConsoleError | None, named: int) -> Problem | None:
+        reason = reasons[0] if reasons else None
+        if not self._kept:
+            raise AnswerUnusable(Code.CANDIDATES_REFUSED, refused=len(reasons), named=named, reason=reason)
+        if reasons:
+            return Problem(Code.SOME_CANDIDATES_REFUSED, {"refused": len(reasons), "named": named, "reason": reason})
+        if cut is None or (isinstance(cut, NetworkFailed) and len(self._kept) >= self._order.config.result_count):
+            return None  # a line that broke took nothing away: as many pictures as were asked for had come
+        return cut.problem
+
+    def _load(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
+        """A picture's bytes, decoded completely before they count."""
+        if ref.source_type is not SourceType.URL:
+            data = decode_base64(ref.value)
+            return data, check_picture(data, self._order.limits.max_candidate_bytes)
+        self._log.stage = "downloading"
+        config = self._order.config
+        return call_with_retries(
+            lambda: self._fetch(ref.value),
+            max_retries=config.max_retries,
+            interval=config.retry_interval,
+            wait=self._watch.cancel.wait,
+            on_retry=lambda attempt, error, delay: self._log.add(
+                "retry", what="download", number=attempt, code=error.code, params=error.params, delay=round(delay, 2)
+            ),
+            random=random.random,
+        )
+
+    def _fetch(self, url: str) -> tuple[bytes, ImageInfo]:
+        """One try of a download. What is no picture, or half of one, may be whole the next time: that costs nothing."""
+        config, limit = self._order.config, self._order.limits.max_candidate_bytes
+        data = self._transport.fetch(
+            url,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_download_url,
+            timeout=config.timeout_seconds,
+            cancel=self._watch.cancel,
+            max_bytes=limit,
+        )
+        try:
+            return data, check_picture(data, limit)
+        except PictureRejected as error:
+            if error.code not in (Code.PICTURE_BROKEN, Code.PICTURE_NOT_IMAGE):
+                raise
+            raise AnswerUnusable(error.code, retryable=True) from None
