@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from bridge.app import App
 from bridge.operations import Operation
 from bridge.params import read_params
-from bridge.usecases.common import Caller
-from bridge.views import ProblemView, Viewer
+from bridge.usecases.common import Context
+from bridge.views import ProblemView
 from engine.errors import (
     Busy,
     Code,
@@ -41,18 +41,22 @@ class Failure(msgspec.Struct, frozen=True):
     error: ProblemView
 
 
-def call(app: App, operation: Operation, data: dict[str, Any], caller: Caller) -> Any:
-    """The handler's answer, or a Failure; never raises."""
+def call(context: Context, operation: Operation, data: Callable[[], dict[str, Any]]) -> Any:
+    """The handler's answer, or a Failure; never raises. ``data`` gives the parameters as they came, and may refuse."""
+    return attempt(context, operation.name, lambda: operation.handler(context, read_params(operation.params, data())))
+
+
+def attempt(context: Context, name: str, work: Callable[[], Any]) -> Any:
+    """What ``work`` gives, or a Failure; never raises."""
     try:
-        return operation.handler(app, read_params(operation.params, data), caller)
+        return work()
     except ConsoleError as error:
-        return failure(app, error, caller)
+        return failure(context, error)
     except Exception:  # a door's outermost edge
-        log.exception("operation %s failed", operation.name)
-        return Failure(500, Viewer(app.messages, caller.language).problem(Problem(Code.INTERNAL)))
+        log.exception("operation %s failed", name)
+        return Failure(500, context.view.problem(Problem(Code.INTERNAL)))
 
 
-def failure(app: App, error: ConsoleError, caller: Caller) -> Failure:
-    """An error with its status and words. What is wrong but has no status of its own is the caller's to mend: 400."""
-    view = Viewer(app.messages, caller.language).problem(error.problem)
-    return Failure(_STATUS.get(type(error), 400), view)
+def failure(context: Context, error: ConsoleError) -> Failure:
+    """An error with its status and words. What is wrong but has no status of its own is the asker's to mend: 400."""
+    return Failure(_STATUS.get(type(error), 400), context.view.problem(error.problem))

@@ -1,25 +1,24 @@
-"""The table of operations: every one exists here once; both doors, the docs and the tests are made from it."""
+"""The table of operations, one line each: method, path, handler. Name, parameters, answer and help are those of the
+handler (annotations and docstring); both doors, the OpenAPI document and the page are made from this table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any
+from functools import cached_property
+from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.app import App
 from bridge.usecases import config, datasets, pictures, run, saving, tasks
-from bridge.usecases.common import Caller, Nothing, Ok, ResultId, TaskId
-from bridge.usecases.set_options import SetParams
-from bridge.views import StateView
-from engine.presets import PresetFile
+from bridge.usecases.common import Attachment, Context, Upload
+from bridge.usecases.pictures import Picture
 
-Handler = Callable[[App, Any, Caller], Any]
+Handler = Callable[[Context, Any], Any]
 
 
 class Kind(StrEnum):
-    """How the answer travels over HTTP."""
+    """How parameters and answer travel over HTTP; told by their types."""
 
     JSON = "json"
     PICTURE = "picture"
@@ -27,18 +26,40 @@ class Kind(StrEnum):
     UPLOAD = "upload"
 
 
-class Operation(msgspec.Struct, frozen=True):
-    """One thing that may be asked for. ``path`` holds the names of parameters that stand in it as ``{name}``."""
+class Operation(msgspec.Struct, frozen=True, dict=True):
+    """One thing that may be asked for. ``path`` holds the names of parameters that stand in it as ``{name}``;
+    ``handler(context, params)`` has the operation's name."""
 
-    name: str
     method: str
     path: str
-    params: type[msgspec.Struct]
-    answer: type[msgspec.Struct]
     handler: Handler
-    kind: Kind = Kind.JSON
 
-    @property
+    @cached_property
+    def name(self) -> str:
+        """What the operation is called at either door."""
+        return self.handler.__name__
+
+    @cached_property
+    def params(self) -> type[msgspec.Struct]:
+        """The Struct of the handler's second argument."""
+        *_, kind = (hint for name, hint in get_type_hints(self.handler).items() if name != "return")
+        return kind  # type: ignore[no-any-return]
+
+    @cached_property
+    def answer(self) -> type[msgspec.Struct]:
+        """The Struct that the handler returns."""
+        return get_type_hints(self.handler)["return"]  # type: ignore[no-any-return]
+
+    @cached_property
+    def kind(self) -> Kind:
+        """A picture and an attachment are told by the answer, an upload by the parameters."""
+        if issubclass(self.params, Upload):
+            return Kind.UPLOAD
+        if issubclass(self.answer, Picture):
+            return Kind.PICTURE
+        return Kind.ATTACHMENT if issubclass(self.answer, Attachment) else Kind.JSON
+
+    @cached_property
     def summary(self) -> str:
         """The handler's docstring."""
         return (self.handler.__doc__ or "").strip()
@@ -48,107 +69,52 @@ _TASK = "/api/tasks/{task_id}"
 _RESULT = _TASK + "/results/{result_id}"
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("get_state", "GET", "/api/state", pictures.StateParams, StateView, pictures.get_state),
-    Operation("list_tasks", "GET", "/api/tasks", tasks.ListParams, tasks.TaskPage, tasks.list_tasks),
-    Operation("list_ids", "GET", "/api/tasks/ids", tasks.OutlineParams, tasks.OutlineAnswer, tasks.list_ids),
-    Operation("inspect_path", "POST", "/api/tasks/inspect", run.StartParams, run.InspectAnswer, run.inspect_path),
-    Operation("start_batch", "POST", "/api/tasks/start", run.StartParams, run.StartAnswer, run.start_batch),
-    Operation("resume_tasks", "POST", "/api/tasks/resume", Nothing, run.ResumeAnswer, run.resume_tasks),
-    Operation("retry_failed", "POST", "/api/tasks/retry_failed", Nothing, run.RetryFailedAnswer, run.retry_failed),
-    Operation("stop", "POST", "/api/tasks/stop", Nothing, run.StopAnswer, run.stop),
-    Operation("clear_tasks", "POST", "/api/tasks/clear", Nothing, tasks.Cleared, tasks.clear_tasks),
-    Operation(
-        "save_all", "POST", "/api/tasks/save_all", saving.SaveAllParams, saving.SavedAll, saving.save_all_results
-    ),
-    Operation("bulk_tasks", "POST", "/api/tasks/bulk", tasks.BulkParams, tasks.BulkAnswer, tasks.bulk_tasks),
-    Operation("get_task", "GET", _TASK, TaskId, tasks.OneTask, tasks.get_task),
-    Operation("delete_task", "DELETE", _TASK, TaskId, tasks.TaskDeleted, tasks.delete_task),
-    Operation("get_task_debug", "GET", _TASK + "/debug", TaskId, tasks.DebugAnswer, tasks.get_task_debug),
-    Operation("retry_task", "POST", _TASK + "/retry", TaskId, run.RetryAnswer, run.retry_task),
-    Operation("retry_task_clear", "POST", _TASK + "/retry_clear", TaskId, run.RetryClearAnswer, run.retry_task_clear),
-    Operation("toggle_result", "POST", _RESULT + "/toggle", ResultId, tasks.Toggled, tasks.toggle_result),
-    Operation("delete_result", "DELETE", _RESULT, ResultId, Ok, tasks.delete_result),
-    Operation("restore_result", "POST", _RESULT + "/restore", ResultId, Ok, tasks.restore_result),
-    Operation("save_result", "POST", _RESULT + "/save", saving.SaveOneParams, saving.SavedOne, saving.save_result),
-    Operation("source_image", "GET", _TASK + "/source", TaskId, pictures.Picture, pictures.source_image, Kind.PICTURE),
-    Operation(
-        "source_thumbnail",
-        "GET",
-        _TASK + "/source/thumbnail",
-        pictures.TaskThumbnail,
-        pictures.Picture,
-        pictures.source_thumbnail,
-        Kind.PICTURE,
-    ),
-    Operation(
-        "preview_image", "GET", _TASK + "/preview", TaskId, pictures.Picture, pictures.preview_image, Kind.PICTURE
-    ),
-    Operation(
-        "result_image", "GET", _RESULT + "/image", ResultId, pictures.Picture, pictures.result_image, Kind.PICTURE
-    ),
-    Operation(
-        "result_thumbnail",
-        "GET",
-        _RESULT + "/thumbnail",
-        pictures.ResultThumbnail,
-        pictures.Picture,
-        pictures.result_thumbnail,
-        Kind.PICTURE,
-    ),
-    Operation("list_save_rules", "GET", "/api/save/rules", Nothing, saving.Rules, saving.list_save_rules),
-    Operation(
-        "preview_names", "POST", "/api/save/preview", saving.PreviewParams, saving.Previews, saving.preview_names
-    ),
-    Operation("save_rule", "POST", "/api/save/rule", saving.PlanParams, Ok, saving.save_rule),
-    Operation("list_trainers", "GET", "/api/dataset/trainers", Nothing, datasets.Trainers, datasets.list_trainers),
-    Operation("preflight", "POST", "/api/dataset/preflight", SetParams, datasets.JobAnswer, datasets.preflight),
-    Operation(
-        "list_findings",
-        "GET",
-        "/api/dataset/findings",
-        datasets.FindingsParams,
-        datasets.FindingsPage,
-        datasets.list_findings,
-    ),
-    Operation(
-        "export_set", "POST", "/api/dataset/export", datasets.ExportParams, datasets.JobAnswer, datasets.export_a_set
-    ),
-    Operation(
-        "set_report", "POST", "/api/dataset/report", datasets.ReportParams, datasets.JobAnswer, datasets.set_report
-    ),
-    Operation("get_job", "GET", "/api/dataset/job", Nothing, datasets.JobNow, datasets.get_job),
-    Operation("stop_job", "POST", "/api/dataset/stop", Nothing, datasets.JobStopped, datasets.stop_job),
-    Operation(
-        "save_config", "POST", "/api/config/current", config.ConfigParams, config.SavedConfig, config.save_config
-    ),
-    Operation("describe_config", "GET", "/api/config/schema", Nothing, config.Schema, config.describe_config),
-    Operation("test_config", "POST", "/api/config/test", config.OptionalConfig, config.TestAnswer, config.test_config),
-    Operation("save_preset", "POST", "/api/presets/save", config.PresetParams, config.PresetSaved, config.save_preset),
-    Operation(
-        "apply_preset", "POST", "/api/presets/apply", config.PresetName, config.PresetApplied, config.apply_preset
-    ),
-    Operation(
-        "export_presets", "GET", "/api/presets/export", Nothing, PresetFile, config.export_presets, Kind.ATTACHMENT
-    ),
-    Operation(
-        "import_presets",
-        "POST",
-        "/api/presets/import",
-        config.ImportParams,
-        config.ImportAnswer,
-        config.import_presets,
-        Kind.UPLOAD,
-    ),
-    Operation("delete_preset", "DELETE", "/api/presets/{name}", config.PresetName, Ok, config.delete_preset),
-    Operation("list_templates", "GET", "/api/templates", Nothing, config.Templates, config.list_templates),
-    Operation("get_ui", "GET", "/api/ui", Nothing, config.UiSettings, config.get_ui),
-    Operation("save_ui", "POST", "/api/ui", config.UiSettings, Ok, config.save_ui),
-    Operation(
-        "get_messages", "GET", "/api/messages/{language}", config.LanguageName, config.Catalogue, config.get_messages
-    ),
-    Operation(
-        "browse_folder", "GET", "/api/files", pictures.FolderParams, pictures.FolderAnswer, pictures.browse_folder
-    ),
+    Operation("GET", "/api/state", pictures.get_state),
+    Operation("GET", "/api/tasks", tasks.list_tasks),
+    Operation("GET", "/api/tasks/ids", tasks.list_ids),
+    Operation("POST", "/api/tasks/inspect", run.inspect_path),
+    Operation("POST", "/api/tasks/start", run.start_batch),
+    Operation("POST", "/api/tasks/resume", run.resume_tasks),
+    Operation("POST", "/api/tasks/retry_failed", run.retry_failed),
+    Operation("POST", "/api/tasks/stop", run.stop),
+    Operation("POST", "/api/tasks/clear", tasks.clear_tasks),
+    Operation("POST", "/api/tasks/save_all", saving.save_all),
+    Operation("POST", "/api/tasks/bulk", tasks.bulk_tasks),
+    Operation("GET", _TASK, tasks.get_task),
+    Operation("DELETE", _TASK, tasks.delete_task),
+    Operation("GET", _TASK + "/debug", tasks.get_task_debug),
+    Operation("POST", _TASK + "/retry", run.retry_task),
+    Operation("POST", _TASK + "/retry_clear", run.retry_task_clear),
+    Operation("POST", _RESULT + "/toggle", tasks.toggle_result),
+    Operation("DELETE", _RESULT, tasks.delete_result),
+    Operation("POST", _RESULT + "/restore", tasks.restore_result),
+    Operation("POST", _RESULT + "/save", saving.save_result),
+    Operation("GET", _TASK + "/source", pictures.source_image),
+    Operation("GET", _TASK + "/source/thumbnail", pictures.source_thumbnail),
+    Operation("GET", _TASK + "/preview", pictures.preview_image),
+    Operation("GET", _RESULT + "/image", pictures.result_image),
+    Operation("GET", _RESULT + "/thumbnail", pictures.result_thumbnail),
+    Operation("GET", "/api/save/rules", saving.list_save_rules),
+    Operation("POST", "/api/save/preview", saving.preview_names),
+    Operation("POST", "/api/save/rule", saving.save_rule),
+    Operation("GET", "/api/dataset/trainers", datasets.list_trainers),
+    Operation("POST", "/api/dataset/preflight", datasets.preflight),
+    Operation("GET", "/api/dataset/findings", datasets.list_findings),
+    Operation("POST", "/api/dataset/export", datasets.export_set),
+    Operation("POST", "/api/dataset/report", datasets.set_report),
+    Operation("GET", "/api/dataset/job", datasets.get_job),
+    Operation("POST", "/api/dataset/stop", datasets.stop_job),
+    Operation("POST", "/api/config/current", config.save_config),
+    Operation("GET", "/api/config/schema", config.describe_config),
+    Operation("POST", "/api/config/test", config.test_config),
+    Operation("POST", "/api/presets/save", config.save_preset),
+    Operation("POST", "/api/presets/apply", config.apply_preset),
+    Operation("GET", "/api/presets/export", config.export_presets),
+    Operation("POST", "/api/presets/import", config.import_presets),
+    Operation("DELETE", "/api/presets/{name}", config.delete_preset),
+    Operation("GET", "/api/templates", config.list_templates),
+    Operation("GET", "/api/ui", config.get_ui),
+    Operation("POST", "/api/ui", config.save_ui),
+    Operation("GET", "/api/messages/{language}", config.get_messages),
+    Operation("GET", "/api/files", pictures.browse_folder),
 )
-
-BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Caller
+from bridge.usecases.common import Context
 from bridge.usecases.pictures import get_change
 from bridge.views import ChangeView
 
@@ -47,7 +47,7 @@ class Hub:
         """Whether no further stream is taken: each one holds a server thread."""
         return self._streams >= MAX_STREAMS
 
-    def stream(self, since: int | None, caller: Caller, most: int | None = None) -> Iterator[bytes]:
+    def stream(self, context: Context, since: int | None, most: int | None = None) -> Iterator[bytes]:
         """``snapshot``, then ``change`` events, and a heartbeat comment every 15 s while nothing happens.
 
         ``since``: revision that the listener knows; what it missed comes as a ``change`` at once, and no snapshot,
@@ -57,12 +57,12 @@ class Hub:
         try:
             yield b"retry: 2000\n\n"
             seen = self._count
-            change = get_change(self._app, since, caller, most)
+            change = get_change(context, since, most)
             yield _event("snapshot" if not since or change.reset else "change", change)
             spoke = self._monotonic()
             while not self._closed.is_set():
                 seen = self._wait(seen, spoke + HEARTBEAT_SECONDS)
-                following = get_change(self._app, change.revision, caller, most)
+                following = get_change(context, change.revision, most)
                 if _differs(change, following):
                     change = following
                     yield _event("change", change)

@@ -9,7 +9,7 @@ import msgspec
 
 from bridge.http.access import TOKEN_COOKIE, TOKEN_HEADER
 from bridge.operations import OPERATIONS, Kind, Operation
-from bridge.usecases.common import TASK_ID_PATTERN
+from bridge.usecases.common import TASK_ID_PATTERN, Upload
 from bridge.views import ChangeView, ErrorBody
 from engine.config import ApiConfig, describe
 from engine.images.picture import MIME_TYPES
@@ -35,6 +35,7 @@ def document(version: str) -> Schema:
     """The whole document, ready for JSON; every answer that a route gives, refusals included, has its schema."""
     kinds = [operation.answer for operation in OPERATIONS if operation.kind is not Kind.PICTURE]
     kinds += [operation.params for operation in OPERATIONS]
+    kinds += [kind.json for kind in kinds if issubclass(kind, Upload) and kind.json is not None]
     _, schemas = msgspec.json.schema_components([ErrorBody, ChangeView, ApiConfig, *kinds], ref_template=_REF)
     _add_ranges(schemas["ApiConfig"]["properties"])
     paths: dict[str, Schema] = {EVENTS_PATH: {"get": _events()}}
@@ -70,8 +71,8 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
         "parameters": [_parameter(name, fields.pop(name), "path") for name in in_path],
         "responses": {"200": _answer(operation), **_refusals()},
     }
-    if operation.kind is Kind.UPLOAD:
-        described["requestBody"] = _upload()
+    if issubclass(operation.params, Upload):
+        described["requestBody"] = _upload(operation.params)
     elif operation.method == "POST" and fields:
         body = {"type": "object", "properties": fields, "required": sorted(required & fields.keys())}
         described["requestBody"] = {"required": bool(body["required"]), "content": {_JSON: {"schema": body}}}
@@ -98,12 +99,12 @@ def _parameter(name: str, schema: Schema, place: str, required: bool = True) -> 
     return {"name": name, "in": place, "required": required, "schema": schema}
 
 
-def _upload() -> Schema:
+def _upload(kind: type[Upload]) -> Schema:
     file: Schema = {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
     return {
         "required": True,
         "content": {
-            _JSON: {"schema": {"$ref": _REF.format(name="PresetFile")}},
+            **({} if kind.json is None else _content(_JSON, kind.json)),
             "multipart/form-data": {"schema": {**file, "required": ["file"]}},
         },
     }

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ import msgspec
 from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_file
 
 from bridge.app import App
-from bridge.dispatch import Failure, call, failure
+from bridge.dispatch import Failure, attempt, call, failure
 from bridge.http.access import MAX_BODY_BYTES, TOKEN_COOKIE, UPLOAD_PATH_END, Access, Request, is_local
 from bridge.http.events import Hub
 from bridge.http.instance import SHOW_PATH
@@ -21,7 +22,7 @@ from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
 from bridge.messages import pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.paths import program_folder
-from bridge.usecases.common import TASK_ID_PATTERN, Caller
+from bridge.usecases.common import TASK_ID_PATTERN, Attachment, Context
 from bridge.usecases.pictures import Picture, open_to_show
 from bridge.views import ErrorBody, ProblemView
 from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Param, Problem, TooLarge
@@ -70,7 +71,7 @@ class HttpApi:
         try:
             self._access.check(asked)
         except ConsoleError as error:
-            raise self._refusal(failure(self._app, error, self._caller())) from error
+            raise self._refusal(failure(self._context(), error)) from error
         if self._access.came_by_query(asked) and asked.method == "GET" and asked.path == "/":
             moved = HTTPResponse(status=303, headers={"Location": "/"})
             moved.set_cookie(TOKEN_COOKIE, asked.query_token, httponly=True, samesite="strict", path="/")
@@ -93,7 +94,7 @@ class HttpApi:
     def _error(self, error: HTTPError) -> bytes:
         """Bottle's own errors (no such route, wrong method, a fault) in the shape of ours."""
         response.content_type = "application/json"
-        return self._said(error.status_code, request.path, self._caller().language)
+        return self._said(error.status_code, request.path, self._context().language)
 
     def unreadable(self, status: int, path: str, headers: Mapping[str, str]) -> bytes:
         """The body of an answer to a request that never came to be one; see ``unreadable.Words``."""
@@ -121,23 +122,18 @@ class HttpApi:
 
     def _handler(self, operation: Operation) -> Any:
         def handle(**in_path: str) -> Any:
-            caller = self._caller()
-            try:
-                data = {**self._parameters(operation), **in_path}
-            except ConsoleError as error:
-                return self._refusal(failure(self._app, error, caller))
-            answer = call(self._app, operation, data, caller)
+            context = self._context()
+            answer = call(context, operation, lambda: {**self._parameters(operation), **in_path})
+            if isinstance(answer, Picture):
+                answer = attempt(context, operation.name, partial(_picture, answer))
             if isinstance(answer, Failure):
                 return self._refusal(answer)
-            if isinstance(answer, Picture):
-                try:
-                    return _picture(answer)
-                except ConsoleError as error:
-                    return self._refusal(failure(self._app, error, caller))
+            if isinstance(answer, HTTPResponse):
+                return answer
             response.content_type = "application/json"
             response.set_header("Cache-Control", "no-store")
-            if operation.kind is Kind.ATTACHMENT:
-                response.set_header("Content-Disposition", 'attachment; filename="image-batch-console-presets.json"')
+            if isinstance(answer, Attachment):
+                response.set_header("Content-Disposition", f'attachment; filename="{answer.file_name}"')
             return self._encoder.encode(answer)
 
         return handle
@@ -146,7 +142,7 @@ class HttpApi:
         if operation.method in ("GET", "DELETE"):
             return _query()
         if operation.kind is Kind.UPLOAD:
-            return {"file": base64.b64encode(self._upload()).decode()}
+            return {"file": self._upload()}
         body = without_mark(_read_body(MAX_BODY_BYTES))
         try:
             data = msgspec.json.decode(body) if body.strip() else None
@@ -164,7 +160,7 @@ class HttpApi:
             return _read_body(limit)
         try:
             upload = request.POST.get("file")
-        except ValueError as error:  # part headers that are no UTF-8, or hold control characters
+        except (ValueError, HTTPError) as error:  # parts that are none, or have headers that are no text
             raise InvalidInput(Code.PRESET_FILE_INVALID, field="file") from error
         if upload is None:
             raise InvalidInput(Code.FIELD_REQUIRED, field="file", name="file")
@@ -181,13 +177,13 @@ class HttpApi:
 
     def _events(self) -> Any:
         if self._hub.full:
-            return self._refusal(failure(self._app, Busy(Code.TOO_MANY_STREAMS), self._caller()))
+            return self._refusal(failure(self._context(), Busy(Code.TOO_MANY_STREAMS)))
         known = _headers().get("last-event-id") or _query().get("since", "")
         since, most = _natural(known), _natural(_query().get("limit", ""))
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")
-        return self._hub.stream(since, self._caller(), most)
+        return self._hub.stream(self._context(), since, most)
 
     def _openapi(self) -> bytes:
         response.content_type = "application/json"
@@ -209,12 +205,12 @@ class HttpApi:
         if path.startswith("api/"):
             return self._nothing_there()
         if any(part.startswith(".") for part in path.split("/")):
-            return self._refusal(failure(self._app, NotFound(Code.OPERATION_UNKNOWN, name=path), self._caller()))
+            return self._refusal(failure(self._context(), NotFound(Code.OPERATION_UNKNOWN, name=path)))
         return static_file(path, root=str(self._webui), headers={"Cache-Control": "no-cache"})
 
-    def _caller(self) -> Caller:
+    def _context(self) -> Context:
         language = self._language(_headers().get("accept-language", ""))
-        return Caller(language, is_local(request.environ.get("REMOTE_ADDR", "")))
+        return Context(self._app, language, is_local(request.environ.get("REMOTE_ADDR", "")))
 
     def _language(self, accepted: str) -> str:
         return pick_language(accepted or str(self._app.preferences.ui.get("language", "")))

@@ -23,7 +23,7 @@ from bridge.open_app import make_folder, open_app
 from bridge.preferences import Preferences
 from bridge.terminal.run_sets import SetOrder, Teller, check_sets, make_sets
 from bridge.terminal.serve import ending_signals
-from bridge.usecases.common import Caller, Nothing
+from bridge.usecases.common import Context, Nothing
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
@@ -157,13 +157,13 @@ class _Run:
         return make_sets(self._app, order.sets, str(self._output), order.language, tell)
 
     def _start(self) -> StartAnswer | None:
-        caller = Caller(self._order.language)
+        context = Context(self._app, self._order.language)
         config = msgspec.to_builtins(self._app.preferences.config) | self._order.fields
         if "api_key" not in self._order.fields and {"api_url", "proxy"} & self._order.fields.keys():
             config["api_key"] = ""  # the stored key goes along only where it may: see may_lend_key
         if not self._order.resume:
             return start_batch(
-                self._app,
+                context,
                 StartParams(
                     self._source,
                     config,
@@ -172,12 +172,11 @@ class _Run:
                     self._order.references,
                     self._order.fresh,
                 ),
-                caller,
             )
         entered, problems = entered_config(self._app, config)
         self._tell_problems(problems)
         self._app.preferences.set_config(entered)
-        resume_tasks(self._app, Nothing(), caller)
+        resume_tasks(context, Nothing())
         return None
 
     def _forget_others(self) -> None:

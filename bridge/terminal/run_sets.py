@@ -10,8 +10,8 @@ import msgspec
 
 from bridge.app import App
 from bridge.jobs import JobState, JobStatus
-from bridge.usecases.common import Caller
-from bridge.usecases.datasets import ExportParams, ReportParams, export_a_set, set_report
+from bridge.usecases.common import Context
+from bridge.usecases.datasets import ExportParams, ReportParams, export_set, set_report
 from bridge.usecases.set_options import SetParams, kinds_of, plan_of, thresholds_of
 from bridge.usecases.set_report import check_report_path
 from bridge.views import Viewer
@@ -56,16 +56,16 @@ def check_sets(order: SetOrder, source: str, output: Path) -> None:
 
 def make_sets(app: App, order: SetOrder, output: str, language: str, tell: Teller) -> bool:
     """Write set and report; whether all that was ordered came about."""
-    caller = Caller(language)
+    context = Context(app, language)
     wishes: list[Callable[[], object]] = []
     wish = order.wish
     if order.export:
         place = msgspec.structs.replace(wish, output_dir=wish.output_dir or output)
-        wishes.append(lambda: export_a_set(app, place, caller))
+        wishes.append(lambda: export_set(context, place))
     if order.report:
         base: dict[str, Any] = {name: getattr(wish, name) for name in SetParams.__struct_fields__}
         report = ReportParams(**base, path=order.report)
-        wishes.append(lambda: set_report(app, report, caller))
+        wishes.append(lambda: set_report(context, report))
     view = Viewer(app.messages, language)
     made = [_one(app, wish, view, tell) for wish in wishes]  # one that fails is no reason against the other
     return all(made)

@@ -1,10 +1,10 @@
-"""What all use cases share: who calls, answers that only say that it worked, and picking tasks."""
+"""What all use cases share: the context of a call, answers that only say that it worked, and picking tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import msgspec
 
@@ -21,11 +21,17 @@ TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Who asks. ``local``: from this machine."""
+class Context(msgspec.Struct, frozen=True):
+    """What every handler gets beside its parameters: the program, and who asks. ``local``: from this machine."""
 
+    app: App
     language: str = DEFAULT_LANGUAGE
     local: bool = True
+
+    @property
+    def view(self) -> Viewer:
+        """Answers in the caller's language."""
+        return Viewer(self.app.messages, self.language, self.app.found_kinds)
 
 
 class Nothing(msgspec.Struct, frozen=True):
@@ -45,6 +51,22 @@ class ResultId(msgspec.Struct, frozen=True):
     result_id: str
 
 
+class Upload(msgspec.Struct, frozen=True):
+    """Base of parameters that are one file: the body itself or a part of a form over HTTP, the file's JSON by window.
+
+    ``json``: what the file holds where that is JSON, for the OpenAPI document.
+    """
+
+    json: ClassVar[type[msgspec.Struct] | None] = None
+    file: bytes
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """Base of answers that are to be kept as a file of that name."""
+
+    file_name: ClassVar[str]
+
+
 class Ok(msgspec.Struct, frozen=True):
     """It worked."""
 
@@ -61,11 +83,6 @@ class MatchParams(msgspec.Struct, frozen=True):
     only: str = ""
     q: str = ""
     finding: str = ""
-
-
-def viewer(app: App, caller: Caller) -> Viewer:
-    """Answers in the caller's language."""
-    return Viewer(app.messages, caller.language, app.found_kinds)
 
 
 def match_of(app: App, params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:

@@ -9,7 +9,7 @@ import msgspec
 from bridge.app import App
 from bridge.messages import LANGUAGES
 from bridge.paths import program_folder
-from bridge.usecases.common import Caller, Nothing, Ok, viewer
+from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
 from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
@@ -48,10 +48,16 @@ class PresetName(msgspec.Struct, frozen=True):
     name: str
 
 
-class ImportParams(msgspec.Struct, frozen=True):
+class PresetAttachment(PresetFile, Attachment, frozen=True):
+    """An exported file."""
+
+    file_name = "image-batch-console-presets.json"
+
+
+class ImportParams(Upload, frozen=True):
     """The text of an exported file."""
 
-    file: bytes
+    json = PresetFile
 
 
 class SavedConfig(msgspec.Struct, frozen=True):
@@ -145,24 +151,24 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     return config, warnings
 
 
-def save_config(app: App, params: ConfigParams, caller: Caller) -> SavedConfig:
+def save_config(context: Context, params: ConfigParams) -> SavedConfig:
     """Make this the current configuration."""
-    config, warnings = entered_config(app, params.config)
-    app.preferences.set_config(config)
-    app.settings_changed()
-    return SavedConfig(_worded(app, caller, warnings))
+    config, warnings = entered_config(context.app, params.config)
+    context.app.preferences.set_config(config)
+    context.app.settings_changed()
+    return SavedConfig(_worded(context, warnings))
 
 
-def describe_config(app: App, _: Nothing, caller: Caller) -> Schema:
+def describe_config(context: Context, _: Nothing) -> Schema:
     """Fields with type, default, range, choices and label keys."""
     return Schema(describe())
 
 
-def test_config(app: App, params: OptionalConfig, caller: Caller) -> TestAnswer:
+def test_config(context: Context, params: OptionalConfig) -> TestAnswer:
     """Check the URL rules and whether the API answers at all, without spending an edit."""
-    config, _ = entered_config(app, params.config)
+    config, _ = entered_config(context.app, params.config)
     try:
-        status = app.transport.probe(
+        status = context.app.transport.probe(
             config.api_url,
             proxy=config.proxy,
             unlocked=config.unlock_local_api_url,
@@ -170,12 +176,13 @@ def test_config(app: App, params: OptionalConfig, caller: Caller) -> TestAnswer:
             cancel=CancelToken(),
         )
     except EditFailed as error:
-        return TestAnswer(False, error.http_status, viewer(app, caller).problem(error.problem))
+        return TestAnswer(False, error.http_status, context.view.problem(error.problem))
     return TestAnswer(True, status, None)
 
 
-def save_preset(app: App, params: PresetParams, caller: Caller) -> PresetSaved:
+def save_preset(context: Context, params: PresetParams) -> PresetSaved:
     """Store a configuration under a name; the same name overwrites."""
+    app = context.app
     warnings: list[Problem] = []
     config = app.preferences.config
     if params.config is not None:
@@ -187,41 +194,43 @@ def save_preset(app: App, params: PresetParams, caller: Caller) -> PresetSaved:
         _check_usable(config)
     app.presets.put(params.name, config)
     app.settings_changed()
-    return PresetSaved(params.name.strip(), _worded(app, caller, warnings))
+    return PresetSaved(params.name.strip(), _worded(context, warnings))
 
 
-def apply_preset(app: App, params: PresetName, caller: Caller) -> PresetApplied:
+def apply_preset(context: Context, params: PresetName) -> PresetApplied:
     """Make a preset the current configuration."""
+    app = context.app
     config = keep_key(app.presets.get(params.name), app.preferences.config)
     app.preferences.set_config(config)
     app.settings_changed()
     return PresetApplied(config.masked())
 
 
-def delete_preset(app: App, params: PresetName, caller: Caller) -> Ok:
+def delete_preset(context: Context, params: PresetName) -> Ok:
     """Forget a preset."""
-    app.presets.remove(params.name)
-    app.settings_changed()
+    context.app.presets.remove(params.name)
+    context.app.settings_changed()
     return Ok()
 
 
-def export_presets(app: App, _: Nothing, caller: Caller) -> PresetFile:
+def export_presets(context: Context, _: Nothing) -> PresetAttachment:
     """All presets and the current configuration; keys only where the environment asks for them."""
 
     def shown(config: ApiConfig) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(
-            config if app.environment.export_include_secrets else config.masked()
+            config if context.app.environment.export_include_secrets else config.masked()
         )
         return fields
 
-    return PresetFile(
-        presets={name: shown(config) for name, config in app.presets.all().items()},
-        current_config=shown(app.preferences.config),
+    return PresetAttachment(
+        presets={name: shown(config) for name, config in context.app.presets.all().items()},
+        current_config=shown(context.app.preferences.config),
     )
 
 
-def import_presets(app: App, params: ImportParams, caller: Caller) -> ImportAnswer:
+def import_presets(context: Context, params: ImportParams) -> ImportAnswer:
     """Take an exported file in; a masked or empty key never erases a stored one."""
+    app = context.app
     presets, current, warnings = read_preset_file(params.file)
     before = app.preferences.config
     left = app.presets.merge(presets, before)
@@ -235,30 +244,30 @@ def import_presets(app: App, params: ImportParams, caller: Caller) -> ImportAnsw
         else:
             warnings.append(Problem(Code.API_KEY_REQUIRED, {"name": "current_config"}, "api_key"))
     app.settings_changed()
-    return ImportAnswer(len(presets) - len(left), applied, _worded(app, caller, warnings))
+    return ImportAnswer(len(presets) - len(left), applied, _worded(context, warnings))
 
 
-def get_ui(app: App, _: Nothing, caller: Caller) -> UiSettings:
+def get_ui(context: Context, _: Nothing) -> UiSettings:
     """What the page wants kept between visits."""
-    return UiSettings(app.preferences.ui)
+    return UiSettings(context.app.preferences.ui)
 
 
-def save_ui(app: App, params: UiSettings, caller: Caller) -> Ok:
+def save_ui(context: Context, params: UiSettings) -> Ok:
     """Keep page settings; they are merged into those that are there."""
     if len(msgspec.json.encode(params.settings)) > _MAX_UI_BYTES:
         raise InvalidInput(Code.FIELD_RANGE, field="settings", name="settings", minimum=0, maximum=_MAX_UI_BYTES)
-    app.preferences.merge_ui(params.settings)
+    context.app.preferences.merge_ui(params.settings)
     return Ok()
 
 
-def get_messages(app: App, params: LanguageName, caller: Caller) -> Catalogue:
+def get_messages(context: Context, params: LanguageName) -> Catalogue:
     """All texts of a language."""
     if params.language not in LANGUAGES:
         raise NotFound(Code.OPERATION_UNKNOWN, name=params.language)
-    return Catalogue(params.language, app.messages.catalogue(params.language))
+    return Catalogue(params.language, context.app.messages.catalogue(params.language))
 
 
-def list_templates(app: App, _: Nothing, caller: Caller) -> Templates:
+def list_templates(context: Context, _: Nothing) -> Templates:
     """Starting points for a configuration."""
     return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
 
@@ -279,6 +288,6 @@ def _check_usable(config: ApiConfig) -> None:
     request_headers(config.extra_headers, None)
 
 
-def _worded(app: App, caller: Caller, problems: list[Problem]) -> list[ProblemView]:
-    view = viewer(app, caller)
+def _worded(context: Context, problems: list[Problem]) -> list[ProblemView]:
+    view = context.view
     return [view.problem(problem) for problem in problems]

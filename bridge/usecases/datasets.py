@@ -12,12 +12,13 @@ import msgspec
 
 from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
-from bridge.usecases.common import ANY_FINDING, Caller, Nothing, one_of, viewer
+from bridge.usecases.common import ANY_FINDING, Context, Nothing, one_of
 from bridge.usecases.set_options import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
 from bridge.usecases.set_report import ReportWish, check_report_path, write_report
 from bridge.views import JobView, ProblemView
+from engine.dataset import export
 from engine.dataset.captions import CAPTION_VARIABLES, CaptionMode
-from engine.dataset.export import check_place, export_set, wanted_for
+from engine.dataset.export import check_place, wanted_for
 from engine.dataset.features import Overlay
 from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS
@@ -152,7 +153,7 @@ class FindingsPage(msgspec.Struct, frozen=True):
     tasks: dict[str, int] = {}
 
 
-def list_trainers(app: App, _: Nothing, caller: Caller) -> Trainers:
+def list_trainers(context: Context, _: Nothing) -> Trainers:
     """The trainers that sets are made for, and all choices with them."""
     missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": install_line()})
     defaults = Thresholds()
@@ -172,7 +173,7 @@ def list_trainers(app: App, _: Nothing, caller: Caller) -> Trainers:
             ThresholdView(name, getattr(defaults, name), low, high) for name, (low, high) in THRESHOLD_LIMITS.items()
         ],
         kinds=[KindView(kind, UNITS.get(kind, ""), kind in NOTES) for kind in FindingKind],
-        extra=viewer(app, caller).maybe(missing),
+        extra=context.view.maybe(missing),
     )  # fmt: skip
 
 
@@ -183,21 +184,22 @@ def install_line() -> str:
     return f'"{sys.executable}" -m pip install {" ".join(EXTRA_PACKAGES)}'
 
 
-def preflight(app: App, params: SetParams, caller: Caller) -> JobAnswer:
+def preflight(context: Context, params: SetParams) -> JobAnswer:
     """Look for pairs that would spoil a set; a job, whose findings are then listed."""
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
-    pairs = pairs_of(app, params)
+    pairs = pairs_of(context.app, params)
 
     def work(job: Job) -> JobResult:
-        report = _look(app, pairs, wanted_for(plan, thresholds), job)
-        app.found(report)
+        report = _look(context.app, pairs, wanted_for(plan, thresholds), job)
+        context.app.found(report)
         return JobResult(pairs=report.pairs, bad=len(report.bad))
 
-    return _started(app, JobKind.PREFLIGHT, work, caller)
+    return _started(context, JobKind.PREFLIGHT, work)
 
 
-def export_a_set(app: App, params: ExportParams, caller: Caller) -> JobAnswer:
+def export_set(context: Context, params: ExportParams) -> JobAnswer:
     """Write a set for a trainer after a preflight; a job that writes all of it or nothing."""
+    app = context.app
     plan, thresholds, allowed = plan_of(params), thresholds_of(params.thresholds), kinds_of(params.allow)
     pairs = pairs_of(app, params)
     if not pairs:
@@ -210,7 +212,7 @@ def export_a_set(app: App, params: ExportParams, caller: Caller) -> JobAnswer:
         kept, report = _kept(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
         overlays = _overlays(app, kept, report) if plan.pictures.crop_align else {}
         job.expect(len(kept))
-        done = export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
+        done = export.export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
         return JobResult(
             path=done.path,
             pairs=done.pairs,
@@ -220,11 +222,12 @@ def export_a_set(app: App, params: ExportParams, caller: Caller) -> JobAnswer:
             bytes=done.bytes,
         )
 
-    return _started(app, JobKind.EXPORT, work, caller)
+    return _started(context, JobKind.EXPORT, work)
 
 
-def set_report(app: App, params: ReportParams, caller: Caller) -> JobAnswer:
+def set_report(context: Context, params: ReportParams) -> JobAnswer:
     """Write the report of a set, one HTML file that needs nothing else; a job."""
+    app = context.app
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
     price = app.preferences.config.price_per_call if params.price_per_call is None else params.price_per_call
     if not 0 <= price < math.inf:
@@ -236,33 +239,33 @@ def set_report(app: App, params: ReportParams, caller: Caller) -> JobAnswer:
     def work(job: Job) -> JobResult:
         report = _look(app, pairs, wanted_for(plan, thresholds), job)
         app.found(report)
-        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=caller.language, price=price)
+        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=context.language, price=price)
         write_report(app, wish, pairs, report, job)
         return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
 
-    return _started(app, JobKind.REPORT, work, caller)
+    return _started(context, JobKind.REPORT, work)
 
 
-def get_job(app: App, _: Nothing, caller: Caller) -> JobNow:
+def get_job(context: Context, _: Nothing) -> JobNow:
     """The job that runs, or the last one."""
-    state = app.jobs.state
-    return JobNow(viewer(app, caller).job(state))
+    state = context.app.jobs.state
+    return JobNow(context.view.job(state))
 
 
-def stop_job(app: App, _: Nothing, caller: Caller) -> JobStopped:
+def stop_job(context: Context, _: Nothing) -> JobStopped:
     """Stop the job that runs; a set that is being written goes away again."""
-    return JobStopped(app.jobs.stop())
+    return JobStopped(context.app.jobs.stop())
 
 
-def list_findings(app: App, params: FindingsParams, caller: Caller) -> FindingsPage:
+def list_findings(context: Context, params: FindingsParams) -> FindingsPage:
     """Findings of the last preflight, with the pictures of their pairs."""
     for name, value, high in (("offset", params.offset, 2**31), ("limit", params.limit, _MOST_FINDINGS)):
         if not 0 <= value <= high:
             raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=0, maximum=high, value=value)
     kind = one_of(FindingKind, "kind", params.kind) if params.kind else None
-    if app.preflight is None:
+    if context.app.preflight is None:
         return FindingsPage(None, 0, 0, can_register(), {}, 0, [])
-    at, report = app.preflight
+    at, report = context.app.preflight
     matching = [finding for finding in report.findings if kind is None or finding.kind is kind]
     page = matching[params.offset : params.offset + params.limit]
     return FindingsPage(
@@ -272,8 +275,8 @@ def list_findings(app: App, params: FindingsParams, caller: Caller) -> FindingsP
         registered=report.registered,
         counts={str(one): count for one, count in report.counts.items()},
         total=len(matching),
-        findings=_shown(app, page, report, caller),
-        tasks=_listed(app),
+        findings=_shown(context, page, report),
+        tasks=_listed(context.app),
     )
 
 
@@ -289,9 +292,9 @@ def _listed(app: App) -> dict[str, int]:
     return {name: len(ids) for name, ids in tasks.items()}
 
 
-def _started(app: App, kind: JobKind, work: Work, caller: Caller) -> JobAnswer:
-    state = app.jobs.start(kind, work)
-    shown = viewer(app, caller).job(state)
+def _started(context: Context, kind: JobKind, work: Work) -> JobAnswer:
+    state = context.app.jobs.start(kind, work)
+    shown = context.view.job(state)
     assert shown is not None
     return JobAnswer(shown)
 
@@ -350,12 +353,12 @@ def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, O
     return found
 
 
-def _shown(app: App, page: Sequence[Finding], report: Preflight, caller: Caller) -> list[FindingView]:
+def _shown(context: Context, page: Sequence[Finding], report: Preflight) -> list[FindingView]:
     """Findings with names and addresses; pairs whose task is gone since are left out."""
-    view = viewer(app, caller)
+    view = context.view
     places = report.tasks
     ids = {finding.task_id for finding in page} | {places[f.other] for f in page if f.other in places}
-    names = {task.id: task.source_name for task in app.store.tasks(TaskMatch(ids=tuple(ids)))}
+    names = {task.id: task.source_name for task in context.app.store.tasks(TaskMatch(ids=tuple(ids)))}
 
     def urls(pair_id: str) -> tuple[str, str]:
         base = f"/api/tasks/{places[pair_id]}"

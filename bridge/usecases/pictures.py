@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Caller, ResultId, TaskId, viewer
+from bridge.usecases.common import Context, ResultId, TaskId
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
 from engine.images.browse import Folder, list_folder, roots
@@ -70,9 +70,10 @@ class FolderAnswer(msgspec.Struct, frozen=True):
     roots: list[str]
 
 
-def get_state(app: App, params: StateParams, caller: Caller) -> StateView:
+def get_state(context: Context, params: StateParams) -> StateView:
     """Everything that the page shows, or what changed of it since a revision."""
-    view = viewer(app, caller)
+    app = context.app
+    view = context.view
     changes = app.store.changes(params.since or 0, _ALL if params.tasks and params.since is not None else 0)
     tasks = changes.tasks
     if params.tasks and params.since is None:
@@ -88,22 +89,24 @@ def get_state(app: App, params: StateParams, caller: Caller) -> StateView:
         current_config=app.preferences.config.masked(),
         presets={name: config.masked() for name, config in app.presets.all().items()},
         save_rule=SavePlanView(
-            **msgspec.structs.asdict(app.preferences.plan.rule), output_dir=app.preferences.plan.output_dir
+            **msgspec.structs.asdict(app.preferences.plan.rule),
+            output_dir=app.preferences.plan.output_dir,
         ),
         version=app.version,
         demo=app.demo,
         sample_path=app.sample_path,
-        language=str(app.preferences.ui.get("language", caller.language)),
+        language=str(app.preferences.ui.get("language", context.language)),
         notices=[view.problem(problem) for problem in app.notices],
     )
 
 
-def get_change(app: App, since: int | None, caller: Caller, most: int | None = None) -> ChangeView:
+def get_change(context: Context, since: int | None, most: int | None = None) -> ChangeView:
     """What one event says: status, and the tasks that changed after ``since``; everything for None.
 
     Where more than ``most`` tasks changed, none is told of: ``truncated`` says that the list is to be asked for.
     """
-    view = viewer(app, caller)
+    app = context.app
+    view = context.view
     changes = app.store.changes(since or 0, _ALL if most is None else most)
     live = app.batch.live()
     return ChangeView(
@@ -120,15 +123,15 @@ def get_change(app: App, since: int | None, caller: Caller, most: int | None = N
     )
 
 
-def source_image(app: App, params: TaskId, caller: Caller) -> Picture:
+def source_image(context: Context, params: TaskId) -> Picture:
     """The source picture as it is on disk."""
-    task = app.store.task(params.task_id)
+    task = context.app.store.task(params.task_id)
     return _file(Path(task.source_path), f"/api/tasks/{task.id}/source")
 
 
-def preview_image(app: App, params: TaskId, caller: Caller) -> Picture:
+def preview_image(context: Context, params: TaskId) -> Picture:
     """The latest preview that the API sent of a task in flight: progress, never a result."""
-    log = app.batch.live_log(params.task_id)
+    log = context.app.batch.live_log(params.task_id)
     if log is None or not log.preview:
         raise NotFound(Code.NO_PREVIEW, id=params.task_id)
     data = decode_base64(log.preview)
@@ -138,33 +141,33 @@ def preview_image(app: App, params: TaskId, caller: Caller) -> Picture:
     return Picture(mime, f"/api/tasks/{params.task_id}/preview", data=data)
 
 
-def source_thumbnail(app: App, params: TaskThumbnail, caller: Caller) -> Picture:
+def source_thumbnail(context: Context, params: TaskThumbnail) -> Picture:
     """The source picture, small."""
-    task = app.store.task(params.task_id)
-    return _thumbnail(app, Path(task.source_path), None, params.size, f"/api/tasks/{task.id}/source/thumbnail")
+    task = context.app.store.task(params.task_id)
+    return _thumbnail(context.app, Path(task.source_path), None, params.size, f"/api/tasks/{task.id}/source/thumbnail")
 
 
-def result_image(app: App, params: ResultId, caller: Caller) -> Picture:
+def result_image(context: Context, params: ResultId) -> Picture:
     """A result picture, byte for byte as it came."""
-    result = app.store.result(params.task_id, params.result_id)
+    result = context.app.store.result(params.task_id, params.result_id)
     url = f"/api/tasks/{params.task_id}/results/{result.id}/image"
-    picture = _file(app.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
+    picture = _file(context.app.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
     try:
-        app.cache.read(result.hash, result.extension)
+        context.app.cache.read(result.hash, result.extension)
     except StorageFailed as error:  # bytes that rotted on the disk are set aside, not shown as the result
         raise NotFound(error.code, field=None, **error.params) from error
     return picture
 
 
-def result_thumbnail(app: App, params: ResultThumbnail, caller: Caller) -> Picture:
+def result_thumbnail(context: Context, params: ResultThumbnail) -> Picture:
     """A result picture, small."""
-    result = app.store.result(params.task_id, params.result_id)
+    result = context.app.store.result(params.task_id, params.result_id)
     url = f"/api/tasks/{params.task_id}/results/{result.id}/thumbnail"
-    path = app.cache.path(result.hash, result.extension)
-    return _thumbnail(app, path, result.hash, params.size, url, Code.RESULT_FILE_MISSING)
+    path = context.app.cache.path(result.hash, result.extension)
+    return _thumbnail(context.app, path, result.hash, params.size, url, Code.RESULT_FILE_MISSING)
 
 
-def browse_folder(app: App, params: FolderParams, caller: Caller) -> FolderAnswer:
+def browse_folder(context: Context, params: FolderParams) -> FolderAnswer:
     """The folders in a folder of this machine, for choosing one in a browser."""
     here, folders = list_folder(params.path)
     parent = str(Path(here.path).parent)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Caller, Nothing, TaskId, one_of, viewer
+from bridge.usecases.common import Context, Nothing, TaskId, one_of
 from bridge.usecases.config import entered_config
 from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
@@ -144,13 +144,13 @@ class StopAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-def inspect_path(app: App, params: StartParams, caller: Caller) -> InspectAnswer:
+def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
     """Count pictures, calls and answers that are there already, before a start; nothing is sent."""
-    config, _ = entered_config(app, params.config)
-    plan = _plan(app, params, config)
+    config, _ = entered_config(context.app, params.config)
+    plan = _plan(context.app, params, config)
     found = plan.found
-    app.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
-    unreadable = _unreadable(app, found, caller)
+    context.app.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
+    unreadable = _unreadable(context, found)
     lonely_rows, lonely_files = _lonely(plan)
     return InspectAnswer(
         path=found.root,
@@ -171,8 +171,9 @@ def inspect_path(app: App, params: StartParams, caller: Caller) -> InspectAnswer
     )
 
 
-def start_batch(app: App, params: StartParams, caller: Caller) -> StartAnswer:
+def start_batch(context: Context, params: StartParams) -> StartAnswer:
     """Send every picture of a file or folder; what was answered already in the same way is not paid again."""
+    app = context.app
     with _starting(app):
         config, warnings = entered_config(app, params.config)
         check_api_url(app, config)
@@ -184,7 +185,7 @@ def start_batch(app: App, params: StartParams, caller: Caller) -> StartAnswer:
         ids = carry_out(app, plan)
         if ids:
             app.batch.start(ids, config)
-    unreadable = _unreadable(app, plan.found, caller)
+    unreadable = _unreadable(context, plan.found)
     lonely_rows, lonely_files = _lonely(plan)
     return StartAnswer(
         task_count=len(plan.items),
@@ -192,7 +193,7 @@ def start_batch(app: App, params: StartParams, caller: Caller) -> StartAnswer:
         reused_count=len(plan.items) - len(ids),
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
-        warnings=[viewer(app, caller).problem(warning) for warning in warnings],
+        warnings=[context.view.problem(warning) for warning in warnings],
         rows_without_file=lonely_rows[:_LONELY_SHOWN],
         rows_without_file_count=len(lonely_rows),
         files_without_row=lonely_files[:_LONELY_SHOWN],
@@ -200,8 +201,9 @@ def start_batch(app: App, params: StartParams, caller: Caller) -> StartAnswer:
     )
 
 
-def resume_tasks(app: App, _: Nothing, caller: Caller) -> ResumeAnswer:
+def resume_tasks(context: Context, _: Nothing) -> ResumeAnswer:
     """Run every task that is pending or stopped; where a run is paused, let it go on now."""
+    app = context.app
     if app.batch.is_paused:
         return ResumeAnswer(app.batch.go_on())
     with _starting(app):
@@ -209,32 +211,33 @@ def resume_tasks(app: App, _: Nothing, caller: Caller) -> ResumeAnswer:
         return ResumeAnswer(app.batch.enqueue(ids, _checked_config(app)))
 
 
-def retry_failed(app: App, _: Nothing, caller: Caller) -> RetryFailedAnswer:
+def retry_failed(context: Context, _: Nothing) -> RetryFailedAnswer:
     """Call the API again for every failed task; earlier results stay."""
-    ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))
-    return RetryFailedAnswer(ask_again(app, ids))
+    ids = context.app.store.ids(TaskMatch(status=frozenset({TaskStatus.FAILED})))
+    return RetryFailedAnswer(ask_again(context.app, ids))
 
 
-def retry_task(app: App, params: TaskId, caller: Caller) -> RetryAnswer:
+def retry_task(context: Context, params: TaskId) -> RetryAnswer:
     """Call the API again for one task; earlier results stay."""
-    app.store.task(params.task_id)
-    app.batch.retry(params.task_id, _checked_config(app))
+    context.app.store.task(params.task_id)
+    context.app.batch.retry(params.task_id, _checked_config(context.app))
     return RetryAnswer(params.task_id, single_retry_running=True)
 
 
-def retry_task_clear(app: App, params: TaskId, caller: Caller) -> RetryClearAnswer:
+def retry_task_clear(context: Context, params: TaskId) -> RetryClearAnswer:
     """Call the API again for one task; its earlier results are dropped first."""
+    app = context.app
     task = app.store.task(params.task_id)
     app.flusher.wait()  # until a saved copy is on disk, ours is the only one
     app.batch.retry(task.id, _checked_config(app), before=lambda: drop_results(app, task.id))
     return RetryClearAnswer(task.id, single_retry_running=True, removed_old_results=len(task.results))
 
 
-def stop(app: App, _: Nothing, caller: Caller) -> StopAnswer:
+def stop(context: Context, _: Nothing) -> StopAnswer:
     """End every call now; results that arrived stay, the rest can be resumed."""
-    affected = app.batch.stop()
-    app.transport.drop_idle()
-    return StopAnswer(affected > 0, affected, app.batch.single_retries > 0)
+    affected = context.app.batch.stop()
+    context.app.transport.drop_idle()
+    return StopAnswer(affected > 0, affected, context.app.batch.single_retries > 0)
 
 
 def check_api_url(app: App, config: ApiConfig) -> None:
@@ -284,8 +287,8 @@ def _checked_config(app: App) -> ApiConfig:
     return app.preferences.config
 
 
-def _unreadable(app: App, found: Discovery, caller: Caller) -> list[UnreadableView]:
-    view = viewer(app, caller)
+def _unreadable(context: Context, found: Discovery) -> list[UnreadableView]:
+    view = context.view
     return [UnreadableView(file.path, file.problem.code, view.problem(file.problem).message) for file in found.rejected]
 
 

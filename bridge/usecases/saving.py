@@ -10,7 +10,8 @@ import msgspec
 
 from bridge.app import App
 from bridge.preferences import SavePlan
-from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, match_of, viewer
+from bridge.usecases.common import Context, MatchParams, Nothing, Ok, match_of
+from engine.dataset import save
 from engine.dataset.naming import (
     BUILT_IN_RULES,
     TXT_VARIABLES,
@@ -20,7 +21,7 @@ from engine.dataset.naming import (
     image_stem,
     name_context,
 )
-from engine.dataset.save import SaveError, SaveItem, SaveReport, check_output, save_all, save_one
+from engine.dataset.save import SaveError, SaveItem, SaveReport, check_output, save_one
 from engine.models import Result, Task, TaskMatch, TaskSort
 
 _ERRORS_LISTED = 20
@@ -124,8 +125,9 @@ class Rules(msgspec.Struct, frozen=True):
     txt_variables: list[str]
 
 
-def save_result(app: App, params: SaveOneParams, caller: Caller) -> SavedOne:
+def save_result(context: Context, params: SaveOneParams) -> SavedOne:
     """Save one result."""
+    app = context.app
     rule = _rule(params)
     check_rule(rule)
     task = app.store.task(params.task_id)
@@ -138,11 +140,11 @@ def save_result(app: App, params: SaveOneParams, caller: Caller) -> SavedOne:
     return SavedOne(saved.image, saved.txt)
 
 
-def save_all_results(app: App, params: SaveAllParams, caller: Caller) -> SavedAll:
+def save_all(context: Context, params: SaveAllParams) -> SavedAll:
     """Save all results, or those that are ticked; a failure does not end the rest."""
-    match = match_of(app, params.match, params.task_ids)
-    report, folder = save_matching(app, match, _rule(params), params.output_dir)
-    view = viewer(app, caller)
+    match = match_of(context.app, params.match, params.task_ids)
+    report, folder = save_matching(context.app, match, _rule(params), params.output_dir)
+    view = context.view
 
     def shown(error: SaveError) -> SaveErrorView:
         problem = view.problem(error.problem)
@@ -163,27 +165,27 @@ def save_matching(
     """Save the results of matching tasks; ``unsaved_only`` leaves out what lies in that folder already."""
     check_rule(rule)
     folder = check_output(output_dir).absolute()
-    report = save_all(_items(app, match, rule, folder if unsaved_only else None), rule, folder)
+    report = save.save_all(_items(app, match, rule, folder if unsaved_only else None), rule, folder)
     app.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
     app.flusher.begin(report.files, folder)
     app.changed()
     return report, folder
 
 
-def list_save_rules(app: App, _: Nothing, caller: Caller) -> Rules:
+def list_save_rules(context: Context, _: Nothing) -> Rules:
     """The built-in rules and the variables that templates know."""
     rules = [NamedRule(name, rule) for name, rule in BUILT_IN_RULES.items()]
     return Rules(rules, list(VARIABLES), list(TXT_VARIABLES))
 
 
-def preview_names(app: App, params: PreviewParams, caller: Caller) -> Previews:
+def preview_names(context: Context, params: PreviewParams) -> Previews:
     """The names that a rule makes of the first tasks."""
     rule = _rule(params)
     check_rule(rule)
     limit = max(1, min(params.limit, 50))
-    tasks = app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
+    tasks = context.app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
     examples = [(task.source_name, _extension_of(task)) for task in tasks]
-    examples = examples or [(name, "png") for name in app.inspected[:limit] or ["001_start.jpg"]]
+    examples = examples or [(name, "png") for name in context.app.inspected[:limit] or ["001_start.jpg"]]
     names: list[NamePreview] = []
     for number, (source, extension) in enumerate(examples, 1):
         stem = image_stem(rule, name_context(source, "task", "result", 1, number))
@@ -191,12 +193,12 @@ def preview_names(app: App, params: PreviewParams, caller: Caller) -> Previews:
     return Previews(names)
 
 
-def save_rule(app: App, params: PlanParams, caller: Caller) -> Ok:
+def save_rule(context: Context, params: PlanParams) -> Ok:
     """Remember a save rule."""
     rule = _rule(params)
     check_rule(rule)
-    app.preferences.set_plan(SavePlan(rule, params.output_dir))
-    app.settings_changed()
+    context.app.preferences.set_plan(SavePlan(rule, params.output_dir))
+    context.app.settings_changed()
     return Ok()
 
 

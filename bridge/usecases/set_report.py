@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.app import App
 from bridge.jobs import Job
-from bridge.usecases.common import Caller, viewer
+from bridge.views import Viewer
 from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.findings import UNITS, Finding
 from engine.dataset.pairs import Pair
@@ -77,7 +77,7 @@ def write_report(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Pref
 
 
 def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
-    view = viewer(app, Caller(wish.language))
+    view = Viewer(app.messages, wish.language)
     tasks = list(app.store.tasks(TaskMatch()))
     failed = [task for task in tasks if task.status is TaskStatus.FAILED]
     reasons = Counter(view.problem(task.error).message for task in failed if task.error is not None)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Caller, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of, viewer
+from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of
 from bridge.usecases.debug_text import debug_text
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
@@ -133,8 +133,9 @@ class DebugAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-def list_tasks(app: App, params: ListParams, caller: Caller) -> TaskPage:
+def list_tasks(context: Context, params: ListParams) -> TaskPage:
     """A part of the task list, filtered and sorted."""
+    app = context.app
     if not 1 <= params.limit <= MAX_PAGE:
         raise _range("limit", 1, MAX_PAGE, params.limit)
     if not 0 <= params.offset < 2**53:
@@ -143,26 +144,27 @@ def list_tasks(app: App, params: ListParams, caller: Caller) -> TaskPage:
     revision = app.store.revision()
     sort = one_of(TaskSort, "sort", params.sort)
     page = app.store.page(match, sort, params.desc, params.offset, params.limit)
-    live, view = app.batch.live(), viewer(app, caller)
+    live, view = app.batch.live(), context.view
     return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
 
 
-def list_ids(app: App, params: OutlineParams, caller: Caller) -> OutlineAnswer:
+def list_ids(context: Context, params: OutlineParams) -> OutlineAnswer:
     """The whole task list as ids, filtered and sorted: for going through it while it changes."""
-    match = match_of(app, MatchParams(params.status, params.only, params.q, params.finding))
-    found = app.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
+    match = match_of(context.app, MatchParams(params.status, params.only, params.q, params.finding))
+    found = context.app.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
     return OutlineAnswer(found.ids, found.undecided)
 
 
-def get_task(app: App, params: TaskId, caller: Caller) -> OneTask:
+def get_task(context: Context, params: TaskId) -> OneTask:
     """One task with its results."""
-    task = app.store.task(params.task_id)
-    return OneTask(viewer(app, caller).task(task, app.batch.live().get(task.id)))
+    task = context.app.store.task(params.task_id)
+    return OneTask(context.view.task(task, context.app.batch.live().get(task.id)))
 
 
-def get_task_debug(app: App, params: TaskId, caller: Caller) -> DebugAnswer:
+def get_task_debug(context: Context, params: TaskId) -> DebugAnswer:
     """What was sent and what came, attempt by attempt; only for clients on this machine."""
-    if not caller.local and not app.environment.allow_remote_debug_log:
+    app = context.app
+    if not context.local and not app.environment.allow_remote_debug_log:
         raise NotAllowed(Code.LOOPBACK_ONLY)
     task = app.store.task(params.task_id)
     live = app.batch.live_log(task.id)
@@ -179,25 +181,26 @@ def get_task_debug(app: App, params: TaskId, caller: Caller) -> DebugAnswer:
     )
 
 
-def toggle_result(app: App, params: ResultId, caller: Caller) -> Toggled:
+def toggle_result(context: Context, params: ResultId) -> Toggled:
     """Tick or untick a result."""
-    return Toggled(app.store.mark_result(params.task_id, params.result_id).selected)
+    return Toggled(context.app.store.mark_result(params.task_id, params.result_id).selected)
 
 
-def delete_result(app: App, params: ResultId, caller: Caller) -> Ok:
+def delete_result(context: Context, params: ResultId) -> Ok:
     """Drop a result: it is not saved any more, its picture stays and can be restored."""
-    app.store.mark_result(params.task_id, params.result_id, deleted=True)
+    context.app.store.mark_result(params.task_id, params.result_id, deleted=True)
     return Ok()
 
 
-def restore_result(app: App, params: ResultId, caller: Caller) -> Ok:
+def restore_result(context: Context, params: ResultId) -> Ok:
     """Take a dropped result back."""
-    app.store.mark_result(params.task_id, params.result_id, deleted=False)
+    context.app.store.mark_result(params.task_id, params.result_id, deleted=False)
     return Ok()
 
 
-def delete_task(app: App, params: TaskId, caller: Caller) -> TaskDeleted:
+def delete_task(context: Context, params: TaskId) -> TaskDeleted:
     """Delete a task with its results."""
+    app = context.app
     task = app.store.task(params.task_id)
     app.flusher.wait()  # until a saved copy is on disk, ours is the only one
     if app.batch.running or app.batch.is_busy(task.id):
@@ -205,21 +208,22 @@ def delete_task(app: App, params: TaskId, caller: Caller) -> TaskDeleted:
     return TaskDeleted(task.id, remove_files(app, app.store.remove([task.id])))
 
 
-def clear_tasks(app: App, _: Nothing, caller: Caller) -> Cleared:
+def clear_tasks(context: Context, _: Nothing) -> Cleared:
     """Delete every task with its results."""
+    app = context.app
     app.flusher.wait()
     if app.batch.running or app.batch.single_retries:
         raise Busy(Code.BATCH_RUNNING)
     return Cleared(remove_files(app, app.store.clear()))
 
 
-def bulk_tasks(app: App, params: BulkParams, caller: Caller) -> BulkAnswer:
+def bulk_tasks(context: Context, params: BulkParams) -> BulkAnswer:
     """Tick, drop, restore, retry, delete or note as decided about many tasks at once."""
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
     action = one_of(BulkAction, "action", params.action)
-    ids = app.store.ids(match_of(app, params.match, params.task_ids))
-    return BulkAnswer(_BULK[action](app, ids, caller))
+    ids = context.app.store.ids(match_of(context.app, params.match, params.task_ids))
+    return BulkAnswer(_BULK[action](context, ids))
 
 
 def remove_files(app: App, results: list[Result]) -> int:
@@ -227,7 +231,8 @@ def remove_files(app: App, results: list[Result]) -> int:
     return sum(app.cache.remove(result.hash, result.extension) for result in results)
 
 
-def _bulk_delete(app: App, ids: list[str], _: Caller) -> int:
+def _bulk_delete(context: Context, ids: list[str]) -> int:
+    app = context.app
     app.flusher.wait()
     if app.batch.running:
         raise Busy(Code.BATCH_RUNNING)
@@ -236,23 +241,23 @@ def _bulk_delete(app: App, ids: list[str], _: Caller) -> int:
     return len(ids)
 
 
-def _bulk_retry(app: App, ids: list[str], _: Caller) -> int:
-    return ask_again(app, ids)
+def _bulk_retry(context: Context, ids: list[str]) -> int:
+    return ask_again(context.app, ids)
 
 
-def _bulk_retry_clear(app: App, ids: list[str], caller: Caller) -> int:
-    if len(ids) <= MAX_SINGLE_RETRIES and not app.batch.running:
+def _bulk_retry_clear(context: Context, ids: list[str]) -> int:
+    if len(ids) <= MAX_SINGLE_RETRIES and not context.app.batch.running:
         for task_id in ids:
-            retry_task_clear(app, TaskId(task_id), caller)
+            retry_task_clear(context, TaskId(task_id))
         return len(ids)
-    return ask_again(app, ids, clear=True)
+    return ask_again(context.app, ids, clear=True)
 
 
-def _marking(**marks: bool) -> Callable[[App, list[str], Caller], int]:
-    return lambda app, ids, _: app.store.mark_tasks(ids, **marks)
+def _marking(**marks: bool) -> Callable[[Context, list[str]], int]:
+    return lambda context, ids: context.app.store.mark_tasks(ids, **marks)
 
 
-_BULK: dict[BulkAction, Callable[[App, list[str], Caller], int]] = {
+_BULK: dict[BulkAction, Callable[[Context, list[str]], int]] = {
     BulkAction.TICK: _marking(selected=True),
     BulkAction.UNTICK: _marking(selected=False),
     BulkAction.DROP: _marking(deleted=True),
@@ -260,8 +265,8 @@ _BULK: dict[BulkAction, Callable[[App, list[str], Caller], int]] = {
     BulkAction.RETRY: _bulk_retry,
     BulkAction.RETRY_CLEAR: _bulk_retry_clear,
     BulkAction.DELETE: _bulk_delete,
-    BulkAction.DECIDE: lambda app, ids, _: app.store.judge(ids, True),
-    BulkAction.UNDECIDE: lambda app, ids, _: app.store.judge(ids, False),
+    BulkAction.DECIDE: lambda context, ids: context.app.store.judge(ids, True),
+    BulkAction.UNDECIDE: lambda context, ids: context.app.store.judge(ids, False),
 }
 
 

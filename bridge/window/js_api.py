@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import msgspec
 
 from bridge.app import App
-from bridge.dispatch import Failure, call, failure
+from bridge.dispatch import Failure, attempt, call
 from bridge.messages import DEFAULT_LANGUAGE, pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
-from bridge.usecases.common import Caller
+from bridge.usecases.common import Context
 from bridge.usecases.pictures import Picture
-from engine.errors import Code, ConsoleError, InvalidInput, TooLarge
+from engine.errors import Code, InvalidInput, TooLarge
 
 Extra = Callable[[dict[str, Any]], Any]
+_Work = Callable[[Context, Any], Any]
 
 
 def make_js_api(app: App, language: str = DEFAULT_LANGUAGE, extra: Mapping[str, Extra] | None = None) -> object:
@@ -27,44 +27,45 @@ def make_js_api(app: App, language: str = DEFAULT_LANGUAGE, extra: Mapping[str, 
     ``extra``: what only a window can do (native dialogs), under the same rules.
     """
 
-    def caller() -> Caller:
-        return Caller(pick_language(str(app.preferences.ui.get("language", language))), local=True)
+    def context() -> Context:
+        return Context(app, pick_language(str(app.preferences.ui.get("language", language))), local=True)
 
-    rows = [*OPERATIONS, *(_row(name, function) for name, function in (extra or {}).items())]
-    return type("Api", (), {row.name: _method(app, row, caller) for row in rows})()
-
-
-class _Anything(msgspec.Struct, frozen=True):
-    values: dict[str, Any]
-
-
-def _row(name: str, function: Extra) -> Operation:
-    return Operation(name, "", "", _Anything, _Anything, lambda _app, given, _caller: function(given.values))
+    methods = {operation.name: _method(operation.name, _asking(operation), context) for operation in OPERATIONS}
+    methods |= {name: _method(name, _requesting(name, function), context) for name, function in (extra or {}).items()}
+    for operation in OPERATIONS:
+        methods[operation.name].__doc__ = operation.summary
+    return type("Api", (), methods)()
 
 
-def _method(app: App, operation: Operation, caller: Callable[[], Caller]) -> Callable[..., dict[str, Any]]:
+def _asking(operation: Operation) -> _Work:
+    return lambda context, params: call(context, operation, lambda: _parameters(context.app, operation, params))
+
+
+def _requesting(name: str, function: Extra) -> _Work:
+    return lambda context, params: attempt(context, name, lambda: function(_object(params)))
+
+
+def _method(name: str, work: _Work, context: Callable[[], Context]) -> Callable[..., dict[str, Any]]:
     # pywebview hands on as many arguments as the page gave; one too many must not become an exception there.
     def method(_self: object, params: Any = None, *_more: object) -> dict[str, Any]:
-        who = caller()
-        try:
-            given = _parameters(app, operation, params)
-        except ConsoleError as error:
-            return _answer(failure(app, error, who))
-        return _answer(call(app, operation, given, who))
+        return _answer(work(context(), params))
 
-    method.__name__ = operation.name
-    method.__doc__ = operation.summary
+    method.__name__ = name
     return method
 
 
 def _parameters(app: App, operation: Operation, params: Any) -> dict[str, Any]:
     if operation.kind is Kind.UPLOAD:
-        return {"file": base64.b64encode(_upload(params, app.environment.max_preset_import)).decode()}
+        return {"file": _upload(params, app.environment.max_preset_import)}
+    return _object(params)
+
+
+def _object(params: Any) -> dict[str, Any]:
     if params is None:
-        params = {}
+        return {}
     if not isinstance(params, dict):
         raise InvalidInput(Code.NOT_JSON)
-    return {"values": params} if operation.params is _Anything else params
+    return params
 
 
 def _upload(params: Any, limit: int) -> bytes:

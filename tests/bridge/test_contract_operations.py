@@ -10,12 +10,12 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from bridge.operations import BY_NAME, OPERATIONS, Kind, Operation
+from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
 from engine.errors import Code
 from tests.fakes.upstream import FakeUpstream
-from tests.support.doors import Door, config_for, open_door
+from tests.support.doors import BY_NAME, Door, config_for, open_door
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from bridge.http.events import Hub
-from bridge.usecases.common import Caller
+from bridge.usecases.common import Context
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, Door, config_for, open_door, until
@@ -342,7 +342,7 @@ def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: p
 def test_a_heartbeat_is_not_put_off(door: Door) -> None:
     """What wakes a stream without telling anything does not start its 15 s anew."""
     hub = Hub(door.app, iter([0.0, 14.95, 15.1]).__next__)
-    events = hub.stream(None, Caller())
+    events = hub.stream(Context(door.app), None)
     began = time.monotonic()
     assert [next(events), next(events)[:4], next(events)] == [b"retry: 2000\n\n", b"id: ", b": alive\n\n"]
     assert time.monotonic() - began < 10

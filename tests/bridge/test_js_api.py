@@ -21,7 +21,7 @@ from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
 from bridge.environment import read_environment
 from bridge.http.server import Server, bind
 from bridge.open_app import load_messages
-from bridge.operations import BY_NAME, OPERATIONS, Kind
+from bridge.operations import OPERATIONS, Kind
 from bridge.window.js_api import Extra, make_js_api
 from engine.config import ApiConfig
 from engine.errors import Code, NotFound
@@ -32,6 +32,7 @@ from tests.support.door_cases import (
     RESULT,
     Case,
 )
+from tests.support.doors import BY_NAME
 
 
 @dataclass(frozen=True)

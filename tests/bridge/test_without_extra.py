@@ -24,7 +24,7 @@ from pathlib import Path
 from bridge.app import App
 from bridge.open_app import load_messages, version
 from bridge.environment import read_environment
-from bridge.usecases.common import Caller, Nothing
+from bridge.usecases.common import Context, Nothing
 from bridge.usecases.datasets import list_trainers
 from engine.dataset.measure import Measurer, can_register
 from engine.dataset.measurement_cache import Notebook
@@ -38,7 +38,7 @@ notebook.close()
 data = Path(sys.argv[1]) / "data"
 data.mkdir()
 with App(data, read_environment({}), load_messages(), version=version()) as app:
-    extra = list_trainers(app, Nothing(), Caller("en")).extra
+    extra = list_trainers(Context(app, "en"), Nothing()).extra
 print(json.dumps({
     "found": [(f.pair_id, f.kind) for f in report.findings], "registered": report.registered,
     "likeness": [n.likeness for n in report.numbers.values()], "extra": extra.message if extra else None,

@@ -19,7 +19,7 @@ import pytest
 from bridge.app import App
 from bridge.environment import read_environment
 from bridge.open_app import version
-from bridge.usecases.common import Caller, ResultId, TaskId
+from bridge.usecases.common import Context, ResultId, TaskId
 from bridge.usecases.pictures import StateParams, get_state, open_to_show, result_image
 from bridge.usecases.tasks import get_task_debug, toggle_result
 from engine.config import ApiMode
@@ -78,7 +78,7 @@ def pictures_in(folder: Path) -> dict[str, Path]:
 
 def what_is_seen(app: App) -> Any:
     """What would be lost: tasks with results, configuration, presets, save rule."""
-    state = get_state(app, StateParams(), Caller())
+    state = get_state(Context(app), StateParams())
     tasks = [(task.id, task.status, [result.hash for result in task.results]) for task in state.tasks]
     return tasks, app.preferences.config, app.presets.all(), app.preferences.plan
 
@@ -249,15 +249,15 @@ def assert_pictures(base: Base, place: Path, target: Path) -> None:
 
 def works(app: App) -> None:
     """Everything can be looked at and changed."""
-    state = get_state(app, StateParams(), Caller())
+    state = get_state(Context(app), StateParams())
     assert sum(app.store.counts().values()) == len(state.tasks)
     for task in state.tasks:
-        get_task_debug(app, TaskId(task.id), Caller())
+        get_task_debug(Context(app), TaskId(task.id))
         for result in task.results:
-            toggle_result(app, ResultId(task.id, result.id), Caller())
-            toggle_result(app, ResultId(task.id, result.id), Caller())
+            toggle_result(Context(app), ResultId(task.id, result.id))
+            toggle_result(Context(app), ResultId(task.id, result.id))
             try:
-                shown = result_image(app, ResultId(task.id, result.id), Caller())
+                shown = result_image(Context(app), ResultId(task.id, result.id))
             except NotFound:
                 continue
             assert shown.file is not None
@@ -308,16 +308,16 @@ def test_rotten_bytes_are_not_shown_as_the_result(base: Base, tmp_path: Path) ->
     with opened(place) as app:
         task, result = next(
             (task, result)
-            for task in get_state(app, StateParams(), Caller()).tasks
+            for task in get_state(Context(app), StateParams()).tasks
             for result in task.results
             if result.hash == digest
         )
         with pytest.raises(NotFound) as caught:
-            result_image(app, ResultId(task.id, result.id), Caller())
+            result_image(Context(app), ResultId(task.id, result.id))
         assert caught.value.code is Code.FILE_DAMAGED
         assert Path(str(caught.value.params["kept_as"])).read_bytes() == whole[:-1] + b"!"
         app.cache.put(whole, "png")
-        assert result_image(app, ResultId(task.id, result.id), Caller()).file == target
+        assert result_image(Context(app), ResultId(task.id, result.id)).file == target
 
 
 @pytest.fixture(params=["tasks.db", "tasks.db-wal", "state.json", "presets.json"])

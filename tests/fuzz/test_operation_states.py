@@ -24,13 +24,12 @@ from bridge.app import App
 from bridge.dispatch import Failure, call
 from bridge.environment import read_environment
 from bridge.open_app import version
-from bridge.operations import BY_NAME
-from bridge.usecases.common import Caller
+from bridge.usecases.common import Context
 from engine.config import ApiMode
 from engine.errors import Busy, Code
 from engine.models import TaskMatch, TaskStatus
 from tests.fakes.upstream import FakeUpstream, Received, Script
-from tests.support.doors import MESSAGES, config_for
+from tests.support.doors import BY_NAME, MESSAGES, config_for
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import inline
 
@@ -110,8 +109,8 @@ class OperationStates(RuleBasedStateMachine):
     def twice(self, name: str, **params: Any) -> list[Any]:
         """From two clients at once; neither may meet a fault."""
         given = {"name": "mine", "output_dir": str(self.folder / "out"), **self.given.get(name, {}), **params}
-        callers = (Caller("en"), Caller("zh-CN", local=False))
-        answers = list(self.pool.map(lambda caller: call(self.app, BY_NAME[name], given, caller), callers))
+        contexts = (Context(self.app, "en"), Context(self.app, "zh-CN", local=False))
+        answers = list(self.pool.map(lambda context: call(context, BY_NAME[name], lambda: given), contexts))
         for answer in answers:
             if isinstance(answer, Failure):
                 assert answer.status < 500, (name, answer.error)

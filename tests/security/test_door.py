@@ -108,9 +108,9 @@ def untouched(filled: Filled, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fille
     called: list[str] = []
     real = dispatch.call
 
-    def noting(app: Any, operation: Any, data: Any, caller: Any) -> Any:
+    def noting(context: Any, operation: Any, data: Any) -> Any:
         called.append(operation.name)
-        return real(app, operation, data, caller)
+        return real(context, operation, data)
 
     monkeypatch.setattr("bridge.http.routes.call", noting)
     before = everything(filled)

@@ -14,10 +14,12 @@ from bridge.app import App
 from bridge.environment import read_environment
 from bridge.http.server import Server, bind
 from bridge.open_app import load_messages, version
+from bridge.operations import OPERATIONS
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
 from tests.support.replies import PATHS
 
+BY_NAME = {operation.name: operation for operation in OPERATIONS}
 KEY = "sk-test-0123456789abcdef"
 MESSAGES = load_messages()
 LONG = 20.0
