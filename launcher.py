@@ -95,7 +95,7 @@ def _serve(
     place = folder / "demo" if arguments.demo else folder
     if arguments.command == "open" and show_running(place, version(), messages, language, say_to_stderr):
         return 0
-    bound = bind_or_explain(environment, messages, language, say_to_stderr)
+    bound = bind_or_explain(environment, messages, language, say_to_stderr, (place, folder, folder / "demo"))
     if bound is None:
         return EXIT_PORT_TAKEN
     with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ def _serve(
         app = stack.enter_context(open_app(folder, environment, messages, demo=arguments.demo))
         server = Server(app, bound)
         stack.callback(server.close)
-        stack.enter_context(announced(app.folder, server.url, app.version))
+        stack.enter_context(announced(app.folder, server.url, app.version, server.instance_secret))
         stack.enter_context(looked_after(app))
         if arguments.command == "open":
             return open_desktop(

@@ -14,6 +14,7 @@ import platformdirs
 from engine.errors import Code, InvalidInput, StorageFailed
 
 APP_ID = "image-batch-console"
+_LEVELS = 4  # prefix/local/lib/python3.11/site-packages
 
 
 def data_folder(environ: Mapping[str, str]) -> Path:
@@ -24,10 +25,7 @@ def data_folder(environ: Mapping[str, str]) -> Path:
     if chosen := environ.get("APP_DATA_DIR", "").strip():
         folder = Path(chosen).expanduser().absolute()
     else:
-        folder = Path(platformdirs.user_data_dir(APP_ID, appauthor=False))
-        old = Path.home() / f".{APP_ID}"
-        if not folder.exists() and old.is_dir():
-            folder = old
+        folder = _usual_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if os.name == "posix" and not chosen:
@@ -44,13 +42,25 @@ def data_folder(environ: Mapping[str, str]) -> Path:
     return folder
 
 
+def _usual_folder() -> Path:
+    try:
+        folder = Path(platformdirs.user_data_dir(APP_ID, appauthor=False))
+        old = Path.home() / f".{APP_ID}"
+    except RuntimeError as error:  # neither HOME nor an account, as in some containers
+        raise InvalidInput(Code.NO_HOME, field="APP_DATA_DIR", name="APP_DATA_DIR") from error
+    return old if not folder.exists() and old.is_dir() else folder
+
+
 def program_folder(name: str) -> Path:
     """A folder that comes with the program (``webui``, ``assets``): beside the source, in the binary, or installed."""
+    source = Path(__file__).resolve().parent.parent
     candidates = [
-        Path(__file__).resolve().parent.parent,
+        source,
         Path(getattr(sys, "_MEIPASS", "/nonexistent")),
         Path(sysconfig.get_path("data")) / "share" / APP_ID,
         Path(sys.prefix) / "share" / APP_ID,
+        # pip's --user, --target and --prefix put it beside or above the packages, wherever those are
+        *(place / "share" / APP_ID for place in (source, *list(source.parents)[:_LEVELS])),
     ]
     for root in candidates:
         if (root / name).is_dir():

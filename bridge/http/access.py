@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bridge.environment import Environment, is_loopback
+from bridge.http.instance import SHOW_PATH
 from engine.errors import Code, InvalidInput, NotAllowed, NotAuthenticated, TooLarge
 
 TOKEN_COOKIE = "ibc_token"  # noqa: S105 - a name, not a secret
@@ -17,6 +18,7 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
 UPLOAD_PATH_END = "/import"
 _PAGES = frozenset({"/", "/index.html"})
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip")
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -55,8 +57,7 @@ class Access:
         if not self._knows_host(host):
             raise NotAllowed(Code.HOST_NOT_ALLOWED, value=host[:200])
         self._check_origin(request, host)
-        # A preflight cannot carry a token and does nothing; the request behind it must.
-        if self._token and request.method != "OPTIONS" and not self._has_token(request):
+        if self._token and not self._goes_without_token(request) and not self._has_token(request):
             raise NotAuthenticated(Code.TOKEN_REQUIRED)
         if request.body_bytes and request.method not in ("GET", "HEAD", "OPTIONS"):
             check_content_type(request)
@@ -98,6 +99,11 @@ class Access:
         if not opens_page:
             raise NotAllowed(Code.ORIGIN_NOT_ALLOWED, value=site)
 
+    @staticmethod
+    def _goes_without_token(request: Request) -> bool:
+        # A preflight cannot carry a token and does nothing; a second start proves itself in another way.
+        return request.method == "OPTIONS" or request.path == SHOW_PATH
+
     def _check_length(self, request: Request) -> None:
         limit, room = MAX_BODY_BYTES, 0
         if request.path.endswith(UPLOAD_PATH_END):
@@ -133,9 +139,13 @@ def check_content_type(request: Request) -> None:
         raise InvalidInput(Code.CONTENT_TYPE_REFUSED, value=kind[:100])
 
 
-def is_local(address: str) -> bool:
-    """Whether a client's address is this machine."""
-    return is_loopback(address.removeprefix("::ffff:").partition("%")[0])
+def is_local(address: str, headers: Mapping[str, str]) -> bool:
+    """Whether a client is on this machine: by its address, unless a tunnel says that it asks for somebody else.
+
+    A tunnel that says nothing cannot be told from a client here. ``headers``: by lower-case name.
+    """
+    forwarded = any(name in headers for name in _FORWARDED)
+    return not forwarded and is_loopback(address.removeprefix("::ffff:").partition("%")[0])
 
 
 def _is_literal(host: str, port: int) -> bool:

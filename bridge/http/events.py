@@ -17,6 +17,7 @@ HEARTBEAT_SECONDS = 15.0
 MAX_STREAMS = 32
 _GATHER_SECONDS = 0.1  # changes within this time travel together
 _PROGRESS_SECONDS = 0.5
+_ROOM_SECONDS = 2.0
 
 
 class Hub:
@@ -28,6 +29,7 @@ class Hub:
         self._changed = threading.Condition()
         self._count = 0
         self._streams = 0
+        self._roll_calls = 0
         self._closed = threading.Event()
         self._forget = app.listen(self._bump)
 
@@ -42,10 +44,15 @@ class Hub:
         with self._changed:
             return self._changed.wait_for(lambda: not self._streams, seconds)
 
-    @property
-    def full(self) -> bool:
-        """Whether no further stream is taken: each one holds a server thread."""
-        return self._streams >= MAX_STREAMS
+    def make_room(self) -> bool:
+        """Whether one more stream can be taken: each holds a server thread. Where all are taken, every one is made to
+        speak, which ends those whose listener is gone."""
+        with self._changed:
+            if self._streams >= MAX_STREAMS:
+                self._roll_calls += 1
+                self._count += 1
+                self._changed.notify_all()
+            return self._changed.wait_for(lambda: self._streams < MAX_STREAMS, _ROOM_SECONDS)
 
     def stream(self, context: Context, since: int | None, most: int | None = None) -> Iterator[bytes]:
         """``snapshot``, then ``change`` events, and a heartbeat comment every 15 s while nothing happens.
@@ -59,14 +66,15 @@ class Hub:
             seen = self._count
             change = get_change(context, since, most)
             yield _event("snapshot" if not since or change.reset else "change", change)
-            spoke = self._monotonic()
+            spoke, answered = self._monotonic(), self._roll_calls
             while not self._closed.is_set():
                 seen = self._wait(seen, spoke + HEARTBEAT_SECONDS)
                 following = get_change(context, change.revision, most)
                 if _differs(change, following):
                     change = following
                     yield _event("change", change)
-                elif self._monotonic() >= spoke + HEARTBEAT_SECONDS:
+                elif self._monotonic() >= spoke + HEARTBEAT_SECONDS or answered != self._roll_calls:
+                    answered = self._roll_calls
                     yield b": alive\n\n"
                 else:
                     continue

@@ -1,13 +1,19 @@
-"""One instance a data folder: the running one leaves its address there, so that a second start can call on it."""
+"""One instance a data folder: the running one leaves its address and a secret there, and both sides prove to know it.
+
+Whoever else listens on the port by now (the program was killed, another took its port) learns neither secret nor token.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import http.client
 import os
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -15,8 +21,10 @@ from engine.errors import StorageFailed
 from engine.files import read_json, write_json
 
 SHOW_PATH = "/api/window/show"
-_TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a name, not a secret
+_NONCE_HEADER = "X-Instance-Nonce"
+_PROOF_HEADER = "X-Instance-Proof"
 _SECONDS = 3.0
+_LONGEST_ANSWER = 1000
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -28,12 +36,25 @@ class Running(msgspec.Struct, frozen=True):
     shown: bool
 
 
+class ShowAnswer(msgspec.Struct, frozen=True):
+    """What the running instance answers. ``proof``: that it knows the secret of its folder."""
+
+    shown: bool
+    proof: str
+    ok: bool = True
+
+
+def new_secret() -> str:
+    """What an instance writes into its folder and never sends."""
+    return secrets.token_urlsafe(24)
+
+
 @contextlib.contextmanager
-def announced(folder: Path, url: str, version: str) -> Iterator[None]:
+def announced(folder: Path, url: str, version: str, secret: str) -> Iterator[None]:
     """While the block runs, the folder says where this instance is reached."""
     file = folder / "instance.json"
     with contextlib.suppress(StorageFailed):
-        write_json(file, {"url": url, "version": version, "pid": os.getpid()})
+        write_json(file, {"url": url, "version": version, "pid": os.getpid(), "secret": secret})
     try:
         yield
     finally:
@@ -41,23 +62,43 @@ def announced(folder: Path, url: str, version: str) -> Iterator[None]:
             file.unlink()
 
 
-def call_on_running(folder: Path) -> Running | None:
-    """Ask the instance that holds the folder to show itself; None when it does not answer."""
+def call_on_running(folder: Path, *, show: bool = True) -> Running | None:
+    """Ask the instance that holds the folder to show itself, or only whether it is there; None when it does not answer,
+    or who answers is not that instance."""
     data, _ = read_json(folder / "instance.json")
-    url = data.get("url")
-    if not isinstance(url, str):
+    url, secret = data.get("url"), data.get("secret")
+    if not isinstance(url, str) or not isinstance(secret, str) or not secret:
         return None
-    parts = urlsplit(url)
-    token = parse_qs(parts.query).get("token", [""])[0]
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_SECONDS)
     try:
-        connection.request("POST", SHOW_PATH, headers={_TOKEN_HEADER: token} if token else {})
-        answer = connection.getresponse()
-        if not answer.getheader("Server", "").startswith("image-batch-console"):
-            return None
-        shown = answer.status == 200 and b'"shown":true' in answer.read(1000)
-    except (OSError, http.client.HTTPException):
+        parts = urlsplit(url)
+        connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=_SECONDS)
+    except ValueError:
+        return None
+    nonce = secrets.token_hex(16)
+    headers = {_NONCE_HEADER: nonce, _PROOF_HEADER: _proof(secret, "caller", nonce)}
+    try:
+        connection.request("POST", SHOW_PATH + ("" if show else "?show=0"), headers=headers)
+        answer = msgspec.json.decode(connection.getresponse().read(_LONGEST_ANSWER), type=ShowAnswer)
+    except (OSError, http.client.HTTPException, UnicodeError, msgspec.MsgspecError):
         return None
     finally:
         connection.close()
-    return Running(url, str(data.get("version", "")), int(data.get("pid", 0)), shown)
+    if not hmac.compare_digest(answer.proof.encode(), _proof(secret, "instance", nonce).encode()):
+        return None
+    return Running(url, str(data.get("version", "")), int(data.get("pid", 0)), answer.shown)
+
+
+def answer_to(secret: str, headers: Mapping[str, str]) -> str | None:
+    """The proof that the running instance gives back; None where the caller has not proved that it knows the secret.
+
+    ``headers``: by lower-case name.
+    """
+    nonce = headers.get(_NONCE_HEADER.lower(), "")
+    offered = headers.get(_PROOF_HEADER.lower(), "")
+    if not nonce or not hmac.compare_digest(offered.encode(), _proof(secret, "caller", nonce).encode()):
+        return None
+    return _proof(secret, "instance", nonce)
+
+
+def _proof(secret: str, side: str, nonce: str) -> str:
+    return hmac.new(secret.encode(), f"{side}:{nonce}".encode(), hashlib.sha256).hexdigest()

@@ -1,8 +1,7 @@
-"""Who holds a taken port: name and process id where the system tells, and whether it is this program."""
+"""Who holds a taken port: name and process id where the system tells; whether it is ours, `instance` proves."""
 
 from __future__ import annotations
 
-import http.client
 import os
 import shutil
 import subprocess
@@ -18,25 +17,12 @@ class Holder(msgspec.Struct, frozen=True):
 
     name: str = ""
     pid: int = 0
-    is_this_program: bool = False
 
 
-def find_holder(host: str, port: int) -> Holder:
-    """Looks, and asks the server there for its name; never touches the process."""
+def find_holder(port: int) -> Holder:
+    """Looks in the system's tables; never touches the process."""
     pid = _pid_from_proc(port) if Path("/proc/net/tcp").exists() else _pid_from_tools(port)
-    return Holder(_name_of(pid) if pid else "", pid, _is_this_program(host, port))
-
-
-def _is_this_program(host: str, port: int) -> bool:
-    target = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - compared, not bound
-    connection = http.client.HTTPConnection(target, port, timeout=_SECONDS)
-    try:
-        connection.request("HEAD", "/")
-        return connection.getresponse().getheader("Server", "").startswith("image-batch-console")
-    except (OSError, http.client.HTTPException, UnicodeError):
-        return False
-    finally:
-        connection.close()
+    return Holder(_name_of(pid) if pid else "", pid)
 
 
 def _pid_from_proc(port: int) -> int:

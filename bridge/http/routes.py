@@ -17,7 +17,7 @@ from bridge.app import App
 from bridge.dispatch import Failure, attempt, call, failure
 from bridge.http.access import MAX_BODY_BYTES, TOKEN_COOKIE, UPLOAD_PATH_END, Access, Request, is_local
 from bridge.http.events import Hub
-from bridge.http.instance import SHOW_PATH
+from bridge.http.instance import SHOW_PATH, ShowAnswer, answer_to
 from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
 from bridge.messages import pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
@@ -25,7 +25,7 @@ from bridge.paths import program_folder
 from bridge.usecases.common import TASK_ID_PATTERN, Attachment, Context
 from bridge.usecases.pictures import Picture, open_to_show
 from bridge.views import ErrorBody, ProblemView
-from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotFound, Param, Problem, TooLarge
+from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotAuthenticated, NotFound, Param, Problem, TooLarge
 from engine.files import without_mark
 
 _ID = f"re:{TASK_ID_PATTERN}"
@@ -37,11 +37,12 @@ _PICTURE_POLICY = "default-src 'none'; sandbox"
 class HttpApi:
     """Makes the WSGI application."""
 
-    def __init__(self, app: App, access: Access, hub: Hub, show: Callable[[], bool]) -> None:
+    def __init__(self, app: App, access: Access, hub: Hub, show: Callable[[], bool], instance_secret: str) -> None:
         self._app = app
         self._access = access
         self._hub = hub
         self._show = show
+        self._instance_secret = instance_secret
         self._webui = program_folder("webui")
         self._encoder = msgspec.json.Encoder()
 
@@ -176,7 +177,7 @@ class HttpApi:
     # --- events and files ---
 
     def _events(self) -> Any:
-        if self._hub.full:
+        if not self._hub.make_room():
             return self._refusal(failure(self._context(), Busy(Code.TOO_MANY_STREAMS)))
         known = _headers().get("last-event-id") or _query().get("since", "")
         since, most = _natural(known), _natural(_query().get("limit", ""))
@@ -189,10 +190,13 @@ class HttpApi:
         response.content_type = "application/json"
         return self._encoder.encode(document(self._app.version))
 
-    def _show_window(self) -> bytes:
-        """For a second start of the program: bring the window to the front, if there is one."""
+    def _show_window(self) -> Any:
+        """For a second start of the program, which proves that it reads our folder: bring the window to the front."""
+        proof = answer_to(self._instance_secret, _headers())
+        if proof is None:
+            return self._refusal(failure(self._context(), NotAuthenticated(Code.TOKEN_REQUIRED)))
         response.content_type = "application/json"
-        return self._encoder.encode({"ok": True, "shown": self._show()})
+        return self._encoder.encode(ShowAnswer(_query().get("show") != "0" and self._show(), proof))
 
     def _page(self) -> Any:
         text = (self._webui / "index.html").read_text("utf-8").replace("%VERSION%", self._app.version)
@@ -210,7 +214,7 @@ class HttpApi:
 
     def _context(self) -> Context:
         language = self._language(_headers().get("accept-language", ""))
-        return Context(self._app, language, is_local(request.environ.get("REMOTE_ADDR", "")))
+        return Context(self._app, language, is_local(request.environ.get("REMOTE_ADDR", ""), _headers()))
 
     def _language(self, accepted: str) -> str:
         return pick_language(accepted or str(self._app.preferences.ui.get("language", "")))

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -17,12 +18,15 @@ from waitress.server import create_server
 from bridge.app import App
 from bridge.http.access import MAX_BODY_BYTES, Access
 from bridge.http.events import MAX_STREAMS, Hub
+from bridge.http.instance import new_secret
 from bridge.http.routes import HttpApi
 from bridge.http.server_errors import answered_by
 
 THREADS = MAX_STREAMS + 16
 _STOP_SECONDS = 3.0
 _STREAMS_SECONDS = 1.0
+_CONNECTIONS = 600  # more than a stranger's idle ones should hold
+_IDLE_SECONDS = 10
 log = logging.getLogger(__name__)
 
 
@@ -51,21 +55,24 @@ class Server:
         environment = app.environment
         self.port: int = bound.getsockname()[1]
         self.token = environment.access_token or ("" if environment.loopback else secrets.token_urlsafe(24))
+        self.instance_secret = new_secret()
         self.on_show: Callable[[], bool] = lambda: False
         self._hub = Hub(app)
         self._channels: dict[Any, Any] = {}
-        api = HttpApi(app, Access(environment, self.port, self.token), self._hub, self._show)
+        api = HttpApi(app, Access(environment, self.port, self.token), self._hub, self._show, self.instance_secret)
         self._server: Any = create_server(
             api.app(),
             sockets=[bound],
             map=self._channels,
             threads=THREADS,
             ident=None,
-            connection_limit=200,
-            channel_timeout=60,
+            connection_limit=_CONNECTIONS,
+            channel_timeout=_IDLE_SECONDS,  # of a connection that asks nothing; the page opens another one at once
+            cleanup_interval=_IDLE_SECONDS // 5,
+            asyncore_use_poll=hasattr(select, "poll"),  # select() ends at 1,024 descriptors
             max_request_body_size=2 * max(MAX_BODY_BYTES, environment.max_preset_import),
             max_request_header_size=64 * 1024,
-            clear_untrusted_proxy_headers=True,
+            clear_untrusted_proxy_headers=False,  # `access.is_local` wants to see them; nothing trusts them
         )
         self._server.channel_class = answered_by(api.unreadable)
         self._host = environment.host

@@ -14,10 +14,13 @@ import sys
 import threading
 import time
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from bridge.app import App
 from bridge.environment import Environment, StatusUi, has_display
+from bridge.http.instance import call_on_running
 from bridge.http.port_holder import find_holder
 from bridge.http.server import Server, bind
 from bridge.messages import Messages
@@ -31,8 +34,13 @@ log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
 
-def bind_or_explain(environment: Environment, messages: Messages, language: str, say: Say) -> socket.socket | None:
-    """A bound socket; where the port is taken, says the error, who holds it and what to do, and answers None."""
+def bind_or_explain(
+    environment: Environment, messages: Messages, language: str, say: Say, folders: Sequence[Path]
+) -> socket.socket | None:
+    """A bound socket; where the port is taken, says the error, who holds it and what to do, and answers None.
+
+    ``folders``: data folders whose running instance may be the one that holds the port.
+    """
     try:
         return bind(environment.host, environment.port)
     except OSError as error:
@@ -42,18 +50,19 @@ def bind_or_explain(environment: Environment, messages: Messages, language: str,
     if not taken:  # an address that is not this machine's, or a port that needs rights
         say(messages.text(language, "serve.bind_advice"))
         return None
-    holder = find_holder(host, port)
-    if holder.is_this_program:
-        url = f"http://{'127.0.0.1' if host in ('0.0.0.0', '::') else host}:{port}/"  # noqa: S104 - compared
-        say(messages.text(language, "serve.port_is_ours", url=url, pid=holder.pid or "?"))
-        if not open_browser(url):
-            say(messages.text(language, "serve.no_browser", url=url))
-    elif holder.pid:
+    for folder in folders:
+        running = call_on_running(folder, show=False)
+        if running is not None and urlsplit(running.url).port == port:
+            say(messages.text(language, "serve.port_is_ours", url=running.url, pid=running.pid))
+            if not open_browser(running.url):
+                say(messages.text(language, "serve.no_browser", url=running.url))
+            return None
+    holder = find_holder(port)
+    if holder.pid:
         say(messages.text(language, "serve.port_holder", name=holder.name or "?", pid=holder.pid))
     else:
         say(messages.text(language, "serve.port_holder_unknown"))
-    if not holder.is_this_program:
-        say(messages.text(language, "serve.port_advice", port=port + 1 if port < 65535 else 12607))
+    say(messages.text(language, "serve.port_advice", port=port + 1 if port < 65535 else 12607))
     return None
 
 

@@ -20,6 +20,7 @@ NOT_PUBLIC_V4 = tuple(
         "10.0.0.0/8",  # private use, RFC 1918
         "100.64.0.0/10",  # shared address space (carrier-grade NAT), RFC 6598
         "127.0.0.0/8",  # loopback, RFC 1122
+        "168.63.129.16/32",  # Azure's platform endpoint, the same in every virtual network (Microsoft's documentation)
         "169.254.0.0/16",  # link local, RFC 3927; also where clouds keep their metadata
         "172.16.0.0/12",  # private use, RFC 1918
         "192.0.0.0/24",  # IETF protocol assignments, RFC 6890

@@ -177,17 +177,18 @@ def usable_addresses(
 ) -> list[str]:
     """The addresses of a lookup that may be connected to; one that is not public refuses them all.
 
-    Only what DNS64 adds, a translation of a public IPv4 address, is passed over when other addresses are left.
+    A translation of a public IPv4 address, as DNS64 adds it, is passed over when other addresses are left, and used
+    when none is: on a network of IPv6 alone it is the only way to such a host. As a literal it stays refused.
     """
     if unlocked or policy.allows_private(purpose):
         return list(addresses)
     parsed = {address: parse_address(address.partition("%")[0]) for address in addresses}
     fake = [address for address, value in parsed.items() if value is not None and value in FAKE_IP]
     translated = {address for address, value in parsed.items() if value is not None and translates_public(value)}
-    own = [address for address in addresses if address not in translated] or list(addresses)
+    own = [address for address in addresses if address not in translated]
     for address in fake + own:
         check_address(address, host, purpose, policy, unlocked)
-    return own
+    return own or list(addresses)
 
 
 def is_private_name(host: str) -> bool:

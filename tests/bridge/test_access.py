@@ -121,7 +121,7 @@ def test_bound_to_the_network(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_local_clients(address: str, local: bool) -> None:
     """Which addresses are this machine."""
-    assert is_local(address) is local
+    assert is_local(address, {}) is local
 
 
 def test_access_alone() -> None:
@@ -137,7 +137,7 @@ def test_debug_log_for_strangers(tmp_path: Path) -> None:
     for allowed, status in (("0", "403"), ("1", "404")):
         with open_door(tmp_path / allowed, HOST="0.0.0.0", ALLOW_REMOTE_DEBUG_LOG_API=allowed) as door:
             access = Access(door.app.environment, 12607, "t")
-            api = HttpApi(door.app, access, Hub(door.app), lambda: False)
+            api = HttpApi(door.app, access, Hub(door.app), lambda: False, "")
             environ = {
                 "REQUEST_METHOD": "GET", "PATH_INFO": "/api/tasks/x/debug", "QUERY_STRING": "token=t",
                 "HTTP_HOST": "10.0.0.1:12607", "REMOTE_ADDR": "10.0.0.9", "wsgi.input": io.BytesIO(),

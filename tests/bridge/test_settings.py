@@ -120,6 +120,12 @@ def test_data_folder_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         data_folder({})
     with pytest.raises(StorageFailed):
         program_folder("no such folder")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)  # a container's user without an account
+    with pytest.raises(InvalidInput) as nowhere:
+        data_folder({})
+    assert nowhere.value.code is Code.NO_HOME
 
 
 def test_limits_of_bytes_hold(fake: FakeUpstream, tmp_path: Path) -> None:

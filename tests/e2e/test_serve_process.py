@@ -119,14 +119,14 @@ def test_port_taken_by_this_program(tmp_path: Path) -> None:
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
     with serving(tmp_path / "first") as served:
         port = served.client.base_url.port
-        done = run(tmp_path / "second", "serve", PORT=str(port), BROWSER=f"{browser} %s")
+        done = run(tmp_path / "first", "serve", PORT=str(port), BROWSER=f"{browser} %s")
         assert done.returncode == 2
         assert f"http://127.0.0.1:{port}/" in done.stderr
         assert "this very program" in done.stderr
         assert str(served.process.pid) in done.stderr
         until(opened.exists)
         assert opened.read_text().split() == [f"http://127.0.0.1:{port}/"]
-        without = run(tmp_path / "second", "serve", PORT=str(port))
+        without = run(tmp_path / "first", "serve", PORT=str(port))
         assert (without.returncode, "No browser could be opened" in without.stderr) == (2, True)
         assert served.state()["task_count"] == 0
 

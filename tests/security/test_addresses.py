@@ -111,13 +111,14 @@ def test_what_is_no_address_is_refused(text: str) -> None:
         (["64:ff9b::808:808", "8.8.8.8"], ["8.8.8.8"]),
         (["8.8.8.8", "127.0.0.1"], Code.ADDRESS_PRIVATE),
         (["2606:4700::1", "fe80::1%2"], Code.ADDRESS_PRIVATE),
-        (["64:ff9b::808:808"], Code.ADDRESS_PRIVATE),
+        (["64:ff9b::808:808"], ["64:ff9b::808:808"]),
+        (["168.63.129.16"], Code.ADDRESS_PRIVATE),
         (["64:ff9b::7f00:1", "8.8.8.8"], Code.ADDRESS_PRIVATE),
         (["fc00::1", "198.18.0.7"], Code.ADDRESS_FAKE_IP),
     ],
 )
 def test_one_bad_address_spoils_an_answer(answer: Sequence[str], left: list[str] | Code) -> None:
-    """All addresses of a name must be public; a DNS64 translation of a public one is passed over beside it."""
+    """All addresses of a name must be public; DNS64's translation of a public one counts only where it is alone."""
     if isinstance(left, list):
         assert usable_addresses(answer, "api.test", Purpose.API, CLOSED, unlocked=False) == left
         return

@@ -66,7 +66,7 @@ def routes_of(door: Door) -> list[Route]:
         "path": "css/base.css",
     }
     hub = Hub(door.app)
-    app = HttpApi(door.app, Access(door.app.environment, door.server.port, ""), hub, lambda: False).app()
+    app = HttpApi(door.app, Access(door.app.environment, door.server.port, ""), hub, lambda: False, "").app()
     hub.close()
     return [
         Route(
@@ -296,3 +296,11 @@ def test_without_the_token_nothing_is_answered(filled: Filled, tmp_path: Path, t
             answer = door.ask(route.method, route.path, **body_for(route), **ways[number % 4])
             refused(answer, 401, "token_required", route)
         assert door.ask("GET", "/api/state", headers={"X-Access-Token": TOKEN}).status_code == 200
+
+
+def test_idle_connections_keep_nobody_out(door: Door) -> None:
+    """A stranger who opens hundreds of connections and says nothing does not make the page unreachable."""
+    with contextlib.ExitStack() as idle:
+        for _ in range(300):
+            idle.enter_context(socket.create_connection(("127.0.0.1", door.server.port)))
+        assert httpx.get(f"{door.base}/api/ui", trust_env=False, timeout=10).status_code == 200
