@@ -298,9 +298,9 @@ def test_without_the_token_nothing_is_answered(filled: Filled, tmp_path: Path, t
         assert door.ask("GET", "/api/state", headers={"X-Access-Token": TOKEN}).status_code == 200
 
 
-def test_idle_connections_keep_nobody_out(door: Door) -> None:
+def test_idle_connections_keep_nobody_out(filled: Filled) -> None:
     """A stranger who opens hundreds of connections and says nothing does not make the page unreachable."""
     with contextlib.ExitStack() as idle:
         for _ in range(300):
-            idle.enter_context(socket.create_connection(("127.0.0.1", door.server.port)))
-        assert httpx.get(f"{door.base}/api/ui", trust_env=False, timeout=10).status_code == 200
+            idle.enter_context(socket.create_connection(("127.0.0.1", filled.door.server.port)))
+        assert httpx.get(f"{filled.door.base}/api/ui", trust_env=False, timeout=10).status_code == 200
