@@ -80,6 +80,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/api/tasks/clear", tasks.clear_tasks),
     Operation("POST", "/api/tasks/save_all", saving.save_all),
     Operation("POST", "/api/tasks/bulk", tasks.bulk_tasks),
+    Operation("POST", "/api/tasks/marks", tasks.mark_results),
+    Operation("GET", "/api/tasks/facets", tasks.list_facets),
     Operation("GET", _TASK, tasks.get_task),
     Operation("DELETE", _TASK, tasks.delete_task),
     Operation("GET", _TASK + "/debug", tasks.get_task_debug),

@@ -50,7 +50,10 @@ class LiveView(msgspec.Struct, frozen=True):
 
 
 class ResultView(msgspec.Struct, frozen=True):
-    """One result picture. ``findings``: kinds of what the last preflight found."""
+    """One result picture. ``findings``: kinds of what the last preflight found.
+
+    ``prompt``, ``model``: what made it, empty where an older version did not note it; ``created_at`` in Unix seconds.
+    """
 
     id: str
     selected: bool
@@ -65,10 +68,13 @@ class ResultView(msgspec.Struct, frozen=True):
     mime: str
     saved: str | None
     findings: Sequence[str] = ()
+    prompt: str = ""
+    model: str = ""
+    created_at: int = 0
 
 
 class TaskView(msgspec.Struct, frozen=True):
-    """One task."""
+    """One task. ``own_prompt``: what it asks with, where that is not the prompt of the configuration."""
 
     id: str
     seq: int
@@ -91,6 +97,7 @@ class TaskView(msgspec.Struct, frozen=True):
     decided: bool
     results: list[ResultView]
     live: LiveView | None = None
+    own_prompt: str | None = None
 
 
 class ProgressView(msgspec.Struct, frozen=True):
@@ -233,6 +240,7 @@ class Viewer:
             decided=task.decided,
             results=[result_view(result, self._found.get(result.id, ())) for result in task.results],
             live=live_view(task.id, live) if live else None,
+            own_prompt=task.user_prompt,
         )
 
     def run(self, info: RunInfo) -> RunView:
@@ -283,6 +291,7 @@ class Viewer:
 def result_view(result: Result, findings: Sequence[str] = ()) -> ResultView:
     """One result; its picture lies behind ``image_url``."""
     url = f"/api/tasks/{result.task_id}/results/{result.id}"
+    made = _made_by(result)
     return ResultView(
         id=result.id,
         selected=result.selected,
@@ -297,7 +306,24 @@ def result_view(result: Result, findings: Sequence[str] = ()) -> ResultView:
         mime=result.mime,
         saved=result.saved,
         findings=findings,
+        prompt=made.user_prompt,
+        model=made.model_name,
+        created_at=result.created_at,
     )
+
+
+class _MadeBy(msgspec.Struct, frozen=True):
+    user_prompt: str = ""
+    model_name: str = ""
+
+
+def _made_by(result: Result) -> _MadeBy:
+    if not result.request_record:
+        return _MadeBy()
+    try:
+        return msgspec.json.decode(result.request_record, type=_MadeBy)
+    except msgspec.DecodeError:  # of an older version
+        return _MadeBy()
 
 
 def live_view(task_id: str, live: Live) -> LiveView:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -95,11 +95,17 @@ class Result(msgspec.Struct):
     request_record: str = ""
 
 
+DECIDED: Final = 1
+UNDECIDED: Final = 2
+Judged = Literal[0, 1, 2]
+"""Nothing said: ticks and drops tell; decided; not decided (taken back, or new results came), whatever they tell."""
+
+
 class Task(msgspec.Struct):
     """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds.
 
-    ``references``: further source pictures. Prompts that are None are those of the configuration. ``judged``: the
-    person has looked at the results, and said so or ticked or dropped one of them.
+    ``references``: further source pictures. Prompts that are None are those of the configuration. ``judged``: what
+    the person has said of the results.
     """
 
     id: str
@@ -122,13 +128,14 @@ class Task(msgspec.Struct):
     result_count: int = 0
     selected_count: int = 0
     dropped_count: int = 0
-    judged: bool = False
+    judged: Judged = 0
     results: list[Result] = []
 
     @property
     def decided(self) -> bool:
         """Whether the person has decided about the results; `TaskFilter` says the same."""
-        return self.judged or self.dropped_count > 0 or self.selected_count < self.result_count
+        marked = self.dropped_count > 0 or self.selected_count < self.result_count
+        return self.judged == DECIDED or (self.judged == 0 and marked)
 
 
 class TaskSort(StrEnum):
@@ -154,7 +161,9 @@ class TaskFilter(StrEnum):
 class TaskMatch(msgspec.Struct, frozen=True):
     """Which tasks are meant: all when empty. ``q`` is looked for in names and errors; ``ids`` wins where given.
 
-    ``results``: only tasks that have one of these, not dropped; None for no such condition.
+    ``results``: only tasks that have one of these, not dropped; None for no such condition. ``failures``: codes of
+    their errors; ``worded``: codes whose words hold ``q``. ``prompt``: that of a result; ``folder``: of the
+    source, with all below it.
     """
 
     status: frozenset[TaskStatus] = frozenset()
@@ -162,6 +171,29 @@ class TaskMatch(msgspec.Struct, frozen=True):
     q: str = ""
     ids: tuple[str, ...] | None = None
     results: tuple[str, ...] | None = None
+    failures: frozenset[str] = frozenset()
+    worded: frozenset[str] = frozenset()
+    prompt: str | None = None
+    folder: str = ""
+
+
+class Marks(msgspec.Struct, frozen=True):
+    """Decisions about one task: ticks and drops by result id. ``decided`` None: nothing is said of that."""
+
+    task_id: str
+    ticked: dict[str, bool] = {}
+    dropped: dict[str, bool] = {}
+    decided: bool | None = None
+
+
+class Facets(msgspec.Struct, frozen=True):
+    """How many tasks there are of each sort: by `TaskFilter`, code of the failure, prompt of a result, folder of the
+    source; the most frequent first, at most as many of each as asked for."""
+
+    only: dict[str, int]
+    failures: dict[str, int]
+    prompts: dict[str, int]
+    folders: dict[str, int]
 
 
 class DebugEntry(msgspec.Struct, frozen=True):

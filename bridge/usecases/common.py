@@ -16,6 +16,7 @@ from engine.errors import Code, InvalidInput
 from engine.models import TaskFilter, TaskMatch, TaskStatus
 
 ANY_FINDING = "any"
+_ERROR_KEY = "error."
 TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -76,17 +77,24 @@ class Ok(msgspec.Struct, frozen=True):
 class MatchParams(msgspec.Struct, frozen=True):
     """A filter as the page sends it: comma-separated states and properties, and words to look for.
 
-    ``finding``: comma-separated kinds of findings of the last preflight; ``any`` for all but notes.
+    ``finding``: comma-separated kinds of findings of the last preflight; ``any`` for all but notes. ``failure``:
+    comma-separated codes of what made tasks fail. ``prompt``: that of a result. ``folder``: of the source.
     """
 
     status: str = ""
     only: str = ""
     q: str = ""
     finding: str = ""
+    failure: str = ""
+    prompt: str = ""
+    folder: str = ""
 
 
-def match_of(app: App, params: MatchParams | None, ids: list[str] | None = None) -> TaskMatch:
-    """The engine's filter; InvalidInput for a name that is no state, property or finding."""
+def match_of(
+    app: App, params: MatchParams | None, ids: list[str] | None = None, language: str = DEFAULT_LANGUAGE
+) -> TaskMatch:
+    """The engine's filter; InvalidInput for a name that is no state, property or finding. ``language``: of the words of
+    failures, in which ``q`` is looked for as well."""
     if ids is not None:
         return TaskMatch(ids=tuple(ids))
     params = params or MatchParams()
@@ -95,6 +103,22 @@ def match_of(app: App, params: MatchParams | None, ids: list[str] | None = None)
         only=frozenset(one_of(TaskFilter, "only", name) for name in _names(params.only)),
         q=params.q.strip(),
         results=_with_finding(app, _names(params.finding)),
+        failures=frozenset(_names(params.failure)),
+        worded=_worded(app, params.q.strip().casefold(), language),
+        prompt=params.prompt or None,
+        folder=params.folder,
+    )
+
+
+def _worded(app: App, needle: str, language: str) -> frozenset[str]:
+    """Codes of failures whose words hold the text."""
+    if not needle:
+        return frozenset()
+    words = app.messages.catalogue(language)
+    return frozenset(
+        key.removeprefix(_ERROR_KEY)
+        for key, text in words.items()
+        if key.startswith(_ERROR_KEY) and needle in text.casefold()
     )
 
 

@@ -14,21 +14,18 @@ from bridge.usecases.debug_text import debug_text
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
-from engine.models import Result, TaskSort
+from engine.models import Facets, Marks, Result, TaskSort
 from engine.tasks.batch import MAX_SINGLE_RETRIES
 
 MAX_PAGE = 500
+_MOST_FACETS = 50
 
 
-class OutlineParams(msgspec.Struct, frozen=True):
-    """A filtered, sorted list. ``desc`` turns the order round; the filter is that of `MatchParams`."""
+class OutlineParams(MatchParams, frozen=True):
+    """A filtered, sorted list. ``desc`` turns the order round."""
 
-    status: str = ""
-    only: str = ""
-    q: str = ""
     sort: str = "order"
     desc: bool = False
-    finding: str = ""
 
 
 class ListParams(OutlineParams, frozen=True):
@@ -96,11 +93,27 @@ class BulkAction(StrEnum):
 
 
 class BulkParams(msgspec.Struct, frozen=True):
-    """Tasks by id, or all that match a filter; exactly one of the two."""
+    """Tasks by id, or all that match a filter; exactly one of the two.
+
+    ``user_prompt``: what a retry asks with from now on, in place of the configuration's.
+    """
 
     action: str
     task_ids: list[str] | None = None
     match: MatchParams | None = None
+    user_prompt: str | None = None
+
+
+class MarksParams(msgspec.Struct, frozen=True):
+    """Decisions to be taken over as they stand here."""
+
+    marks: list[Marks]
+
+
+class FacetsAnswer(Facets, frozen=True):
+    """Counts for the filter of the list."""
+
+    ok: Literal[True] = True
 
 
 class BulkAnswer(msgspec.Struct, frozen=True):
@@ -140,7 +153,7 @@ def list_tasks(context: Context, params: ListParams) -> TaskPage:
         raise _range("limit", 1, MAX_PAGE, params.limit)
     if not 0 <= params.offset < 2**53:
         raise _range("offset", 0, 2**53, params.offset)
-    match = match_of(app, MatchParams(params.status, params.only, params.q, params.finding))
+    match = match_of(context.app, params, language=context.language)
     revision = app.store.revision()
     sort = one_of(TaskSort, "sort", params.sort)
     page = app.store.page(match, sort, params.desc, params.offset, params.limit)
@@ -150,7 +163,7 @@ def list_tasks(context: Context, params: ListParams) -> TaskPage:
 
 def list_ids(context: Context, params: OutlineParams) -> OutlineAnswer:
     """The whole task list as ids, filtered and sorted: for going through it while it changes."""
-    match = match_of(context.app, MatchParams(params.status, params.only, params.q, params.finding))
+    match = match_of(context.app, params, language=context.language)
     found = context.app.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
     return OutlineAnswer(found.ids, found.undecided)
 
@@ -222,8 +235,27 @@ def bulk_tasks(context: Context, params: BulkParams) -> BulkAnswer:
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
     action = one_of(BulkAction, "action", params.action)
-    ids = context.app.store.ids(match_of(context.app, params.match, params.task_ids))
+    ids = context.app.store.ids(match_of(context.app, params.match, params.task_ids, context.language))
+    if params.user_prompt is not None:
+        _take_prompt(context.app, action, ids, params.user_prompt)
     return BulkAnswer(_BULK[action](context, ids))
+
+
+def mark_results(context: Context, params: MarksParams) -> BulkAnswer:
+    """Set ticks, drops and what is decided of many tasks, each as it is given: for one step, and to take it back."""
+    return BulkAnswer(context.app.store.put_marks(params.marks))
+
+
+def list_facets(context: Context, _: Nothing) -> FacetsAnswer:
+    """How many tasks there are by decision, failure, prompt and folder."""
+    found = context.app.store.facets(_MOST_FACETS)
+    return FacetsAnswer(found.only, found.failures, found.prompts, found.folders)
+
+
+def _take_prompt(app: App, action: BulkAction, ids: list[str], prompt: str) -> None:
+    if action not in (BulkAction.RETRY, BulkAction.RETRY_CLEAR) or not prompt.strip():
+        raise InvalidInput(Code.FIELD_REQUIRED, field="user_prompt", name="user_prompt")
+    app.store.set_prompt([one for one in ids if not app.batch.is_busy(one)], prompt)
 
 
 def remove_files(app: App, results: list[Result]) -> int:

@@ -103,7 +103,8 @@ def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> l
             f"WITH new (id, status, attempts, http_status, error, warning, logged, pictures, now) AS (VALUES {marks})"
             " UPDATE task SET status = new.status, attempts = task.attempts + new.attempts,"
             " http_status = new.http_status, error = new.error, warning = new.warning,"
-            " has_debug_log = has_debug_log OR new.logged, judged = judged AND NOT new.pictures,"
+            " has_debug_log = has_debug_log OR new.logged,"
+            " judged = iif(new.pictures, iif(task.result_count > 0, 2, 0), judged),"
             f" updated_at = new.now, revision = ?, {COUNTED} FROM new WHERE task.id = new.id",
             (*part, next_revision(writer)),
         )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from engine.errors import Code, Problem
-from engine.models import DebugEntry, Result, SourceType, Task, TaskFilter, TaskMatch, TaskSort, TaskStatus
+from engine.models import DebugEntry, Facets, Result, SourceType, Task, TaskFilter, TaskMatch, TaskSort, TaskStatus
 
 _CHUNK = 500  # ids in one statement: well under SQLite's limit of variables
 _ORDER_BY = {
@@ -20,7 +21,7 @@ _ORDER_BY = {
     TaskSort.STATUS: "status {0}, seq",
     TaskSort.UPDATED: "updated_at {0}, seq",
 }
-_DECIDED = "judged OR dropped_count > 0 OR selected_count < result_count"
+_DECIDED = "judged = 1 OR judged = 0 AND (dropped_count > 0 OR selected_count < result_count)"
 _ONLY = {
     TaskFilter.TICKED: "selected_count > 0",
     TaskFilter.UNTICKED: "result_count > 0 AND selected_count = 0",
@@ -29,7 +30,16 @@ _ONLY = {
     TaskFilter.DECIDED: _DECIDED,
     TaskFilter.UNDECIDED: f"result_count > 0 AND NOT ({_DECIDED})",
 }
-_AMONG = "deleted = 0 AND id IN (SELECT value FROM json_each(?))"
+_VALUES = "(SELECT value FROM json_each(?))"
+_AMONG = f"deleted = 0 AND id IN {_VALUES}"
+_CODE = "json_extract(error, '$.code')"
+_PROMPT = "CASE WHEN asked <> '' THEN json_extract(asked, '$.user_prompt') END"
+_SOUGHT = (
+    " OR ".join(
+        f"{column} LIKE ? ESCAPE '\\'" for column in ("source_name", "source_path", "user_prompt", "error", "warning")
+    )
+    + f" OR EXISTS (SELECT 1 FROM result WHERE task_id = task.id AND {_PROMPT} LIKE ? ESCAPE '\\')"
+)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -72,8 +82,19 @@ def condition(match: TaskMatch) -> tuple[str, list[Any]]:
     clauses += [f"({_ONLY[only]})" for only in sorted(match.only)]
     if match.q:
         needle = "%" + re.sub(r"([%_\\])", r"\\\1", match.q) + "%"
-        clauses.append("(source_name LIKE ? ESCAPE '\\' OR error LIKE ? ESCAPE '\\' OR warning LIKE ? ESCAPE '\\')")
-        params += [needle] * 3
+        worded = _listed(match.worded)
+        clauses.append(f"({_SOUGHT} OR {_CODE} IN {_VALUES} OR json_extract(warning, '$.code') IN {_VALUES})")
+        params += [*[needle] * 6, worded, worded]
+    if match.failures:
+        clauses.append(f"{_CODE} IN {_VALUES}")
+        params.append(_listed(match.failures))
+    if match.prompt is not None:
+        clauses.append(f"id IN (SELECT task_id FROM result WHERE {_PROMPT} = ?)")
+        params.append(match.prompt)
+    if match.folder:
+        start = match.folder.rstrip("/\\")
+        clauses.append("substr(source_path, 1, ?) IN (? || '/', ? || '\\')")
+        params += [len(start) + 1, start, start]
     if match.results is not None:
         clauses.append(f"id IN (SELECT task_id FROM result WHERE {_AMONG})")
         params.append(_listed(match.results))
@@ -84,6 +105,30 @@ def tasks_of_results(reader: sqlite3.Connection, results: Iterable[str]) -> dict
     """Task ids by result id; dropped and unknown results are left out."""
     rows = reader.execute(f"SELECT id, task_id FROM result WHERE {_AMONG}", (_listed(results),))
     return {row["id"]: row["task_id"] for row in rows}
+
+
+def facets(reader: sqlite3.Connection, limit: int) -> Facets:
+    """How many tasks there are of each sort; the ``limit`` most frequent failures, prompts and folders."""
+    sums = ", ".join(f"coalesce(sum({condition}), 0)" for condition in _ONLY.values())
+    row = reader.execute(f"SELECT {sums} FROM task").fetchone()
+    folders = Counter(path.rpartition("/")[0] or path.rpartition("\\")[0] for (path,) in _paths(reader))
+    failures = f"SELECT {_CODE} AS one, count(*) FROM task WHERE status = 'failed' GROUP BY one"
+    prompts = f"SELECT {_PROMPT} AS one, count(DISTINCT task_id) FROM result GROUP BY one"
+    return Facets(
+        dict(zip((str(only) for only in _ONLY), row, strict=True)),
+        _most(reader, failures, limit),
+        _most(reader, prompts, limit),
+        dict(folders.most_common(limit)),
+    )
+
+
+def _paths(reader: sqlite3.Connection) -> Iterable[tuple[str]]:
+    return reader.execute("SELECT source_path FROM task")
+
+
+def _most(reader: sqlite3.Connection, statement: str, limit: int) -> dict[str, int]:
+    rows = reader.execute(f"{statement} ORDER BY 2 DESC LIMIT ?", (limit,))
+    return {one: count for one, count in rows if one is not None}
 
 
 def _listed(ids: Iterable[str]) -> str:
@@ -218,7 +263,7 @@ def task_of(row: sqlite3.Row) -> Task:
         result_count=row["result_count"],
         selected_count=row["selected_count"],
         dropped_count=row["dropped_count"],
-        judged=bool(row["judged"]),
+        judged=row["judged"],
         results=[],
     )
 

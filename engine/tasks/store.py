@@ -12,7 +12,19 @@ from types import MappingProxyType
 import msgspec
 
 from engine.errors import Code, NotFound, Problem
-from engine.models import DebugEntry, EditOutcome, Result, Task, TaskMatch, TaskSort, TaskStatus
+from engine.models import (
+    DECIDED,
+    UNDECIDED,
+    DebugEntry,
+    EditOutcome,
+    Facets,
+    Marks,
+    Result,
+    Task,
+    TaskMatch,
+    TaskSort,
+    TaskStatus,
+)
 from engine.tasks import query
 from engine.tasks.database import Database
 from engine.tasks.outcomes import (
@@ -102,6 +114,11 @@ class Store:
         """The whole filtered, sorted list as ids."""
         with self._db.read() as reader:
             return query.outline(reader, match, sort, descending)
+
+    def facets(self, limit: int) -> Facets:
+        """How many tasks there are of each sort."""
+        with self._db.read() as reader:
+            return query.facets(reader, limit)
 
     def ids(self, match: TaskMatch) -> list[str]:
         """Ids of the matching tasks in task order."""
@@ -233,7 +250,7 @@ class Store:
             writer.execute(
                 "UPDATE result SET selected = ?, deleted = ? WHERE id = ?", (result.selected, result.deleted, result.id)
             )
-            writer.execute("UPDATE task SET judged = 1 WHERE id = ?", (task_id,))
+            writer.execute("UPDATE task SET judged = ? WHERE id = ?", (DECIDED, task_id))
             self._touch(writer, [task_id])
         self._on_change()
         return result
@@ -247,17 +264,43 @@ class Store:
                 changed += writer.execute(
                     f"UPDATE result SET {column} = ? WHERE task_id = ? AND {column} <> ?", (value, task_id, value)
                 ).rowcount
+                writer.execute("UPDATE task SET judged = ? WHERE id = ? AND judged <> 0", (DECIDED, task_id))
             self._touch(writer, ids)
         self._on_change()
         return changed
 
+    def put_marks(self, marks: Sequence[Marks]) -> int:
+        """Set ticks, drops and what is decided, task by task, in one step; how many results changed."""
+        changed = 0
+        with self._db.write() as writer:
+            for mark in marks:
+                for column, values in (("selected", mark.ticked), ("deleted", mark.dropped)):
+                    for result_id, value in values.items():
+                        changed += writer.execute(
+                            f"UPDATE result SET {column} = ? WHERE id = ? AND task_id = ? AND {column} <> ?",
+                            (value, result_id, mark.task_id, value),
+                        ).rowcount
+                if mark.decided is not None:
+                    judged = DECIDED if mark.decided else UNDECIDED
+                    writer.execute("UPDATE task SET judged = ? WHERE id = ?", (judged, mark.task_id))
+            self._touch(writer, [mark.task_id for mark in marks])
+        self._on_change()
+        return changed
+
+    def set_prompt(self, ids: Sequence[str], prompt: str) -> None:
+        """From now on these tasks ask with this prompt, whatever the configuration says."""
+        with self._db.write() as writer:
+            writer.executemany("UPDATE task SET user_prompt = ? WHERE id = ?", [(prompt, one) for one in ids])
+            self._touch(writer, ids)
+        self._on_change()
+
     def judge(self, ids: Sequence[str], judged: bool) -> int:
         """Note that the person has looked at the results of these tasks, or has not; how many tasks changed."""
-        changed = 0
+        changed, value = 0, DECIDED if judged else UNDECIDED
         with self._db.write() as writer:
             for task_id in ids:
                 changed += writer.execute(
-                    "UPDATE task SET judged = ? WHERE id = ? AND judged <> ?", (judged, task_id, judged)
+                    "UPDATE task SET judged = ? WHERE id = ? AND judged <> ?", (value, task_id, value)
                 ).rowcount
             self._touch(writer, ids)
         self._on_change()
