@@ -250,6 +250,13 @@ def test_scripts_are_executable_and_windows_lines_end_in_crlf() -> None:
     assert (ROOT / "start.cmd").read_bytes().isascii()
 
 
+def test_no_route_is_written_in_the_page() -> None:
+    """The page knows operations by name; their methods and paths come from the program's table."""
+    scripts = [file for file in OURS if file.suffix in (".js", ".html") and name(file).startswith("webui/")]
+    assert len(scripts) > 40
+    assert [name(file) for file in scripts if "/api/" in file.read_text(encoding="utf-8")] == []
+
+
 def test_json_files_are_json() -> None:
     """Every JSON file that is shipped can be read."""
     for file in OURS:

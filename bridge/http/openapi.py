@@ -132,6 +132,7 @@ def _events() -> Schema:
         "parameters": [
             {"name": "Last-Event-ID", "in": "header", "required": False, "schema": number},
             *({"name": name, "in": "query", "required": False, "schema": number} for name in ("since", "limit")),
+            {"name": "language", "in": "query", "required": False, "schema": {"type": "string"}},
         ],
         "responses": {
             "200": {"description": "The stream.", "content": _content("text/event-stream", ChangeView)},

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -19,6 +17,7 @@ from bridge.http.access import MAX_BODY_BYTES, TOKEN_COOKIE, UPLOAD_PATH_END, Ac
 from bridge.http.events import Hub
 from bridge.http.instance import SHOW_PATH, ShowAnswer, answer_to
 from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
+from bridge.http.page import make_page, page_policy
 from bridge.messages import pick_language
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.paths import program_folder
@@ -184,7 +183,10 @@ class HttpApi:
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")
-        return self._hub.stream(self._context(), since, most)
+        context = self._context()
+        if chosen := _query().get("language"):  # a page cannot set the header of an event stream
+            context = msgspec.structs.replace(context, language=pick_language(chosen))
+        return self._hub.stream(context, since, most)
 
     def _openapi(self) -> bytes:
         response.content_type = "application/json"
@@ -199,7 +201,7 @@ class HttpApi:
         return self._encoder.encode(ShowAnswer(_query().get("show") != "0" and self._show(), proof))
 
     def _page(self) -> Any:
-        text = (self._webui / "index.html").read_text("utf-8").replace("%VERSION%", self._app.version)
+        text = make_page(self._webui, self._app.version)
         response.content_type = "text/html; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("Content-Security-Policy", page_policy(text))
@@ -229,18 +231,6 @@ def _pattern(path: str) -> re.Pattern[str]:
     """The operation's path as an expression."""
     shapes = {"name": ".+", "language": _FILTERS["language"][3:]}
     return re.compile(re.sub(r"\{(\w+)\}", lambda match: f"(?:{shapes.get(match[1], _ID[3:])})", path))
-
-
-def page_policy(html: str) -> str:
-    """The page's CSP: scripts from here only, and the one inline import map by its hash."""
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in re.findall(r"<script type=\"importmap\">(.*?)</script>", html, re.DOTALL)
-    )
-    return (
-        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self'; img-src 'self' data: blob:; "
-        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
 
 
 def _picture(picture: Picture) -> HTTPResponse:

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Dialog, Page, Route
 
 from engine.errors import Code, Problem
+from engine.models import TaskStatus
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.webui.driver import Seed, Seen, Site, choose_menu, open_page, picture, running, seed, shown, until, watch
 
@@ -51,6 +52,20 @@ def test_what_comes_up_is_told_when_it_comes_up(site: Site, page: Page) -> None:
     page.reload()
     page.wait_for_selector(".toast.error >> text=2.png")
     assert page.locator(".toast.error").count() == 2
+
+
+def test_failures_speak_the_chosen_language(tmp_path: Path, page: Page) -> None:
+    """The program words a failure, its cause included; what is on the page already is said anew in another language."""
+    cause = json.dumps({"code": "every_task_fails", "params": {"cause": "key_refused"}})
+    seed(tmp_path / "data", [Seed("a.png", "failed", 0, error=cause)])
+    with running(tmp_path / "data") as site:
+        open_page(page, site)
+        page.wait_for_selector(".card >> text=the API refuses the key")
+        choose_menu(page, page.get_by_role("button", name="More", exact=True), "中文")
+        page.wait_for_selector(".card >> text=API 不接受密钥")
+        site.app.store.set_status(["t0"], TaskStatus.FAILED, Problem(Code.KEY_REFUSED))
+        page.wait_for_selector(".card >> text=密钥")
+        assert page.locator(".card", has_text="key_refused").count() == 0
 
 
 def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:

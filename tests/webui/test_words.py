@@ -1,4 +1,4 @@
-"""The page's files: words for each key, vendored copies as pinned, preload list complete, files short and headed."""
+"""The page's files: words for each key, copies as pinned, modules preloaded, calls in the table, short and headed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from bridge.http.page import make_page
+from bridge.operations import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 WEBUI = ROOT / "webui"
@@ -43,14 +46,25 @@ def test_vendored_files_are_as_pinned() -> None:
     assert check.returncode == 0, check.stderr
 
 
-def test_preload_list_is_complete() -> None:
-    """index.html asks for each module at once, so that the browser need not find them one behind the other.
-
-    ``main.js`` and ``bridge.js`` stand in script tags of their own.
-    """
-    listed = set(re.findall(r'rel="modulepreload" href="\./([^"]+)"', (WEBUI / "index.html").read_text("utf-8")))
+def test_every_module_is_preloaded() -> None:
+    """The page as sent asks for each module at once, but for the two that stand in script tags of their own."""
+    listed = re.findall(r'rel="modulepreload" href="\./([^"]+)"', make_page(WEBUI, "1.2.3"))
     modules = {path.relative_to(WEBUI).as_posix() for path in [*SCRIPTS, *WEBUI.glob("vendor/**/*.js")]}
-    assert listed == modules - {"js/main.js", "js/bridge.js"}
+    assert sorted(listed) == sorted(modules - {"js/main.js", "js/bridge.js"})
+
+
+def test_every_operation_that_the_page_calls_is_in_the_table() -> None:
+    """What a script calls by name stands in the table written into the page, or is one of the window's own requests."""
+    page = make_page(WEBUI, "1.2.3")
+    table = json.loads(re.findall(r'id="operations">(.*?)</script>', page)[0])
+    assert {name: tuple(row) for name, row in table.items() if name != "events"} == {
+        operation.name: (operation.method, operation.path) for operation in OPERATIONS
+    }
+    called = set(re.findall(r"\b(?:call|sure|storing|begin)\(\s*'(\w+)'", CODE))
+    called |= {name for pair in re.findall(r"\bcall\([\w.]+ \? '(\w+)' : '(\w+)'", CODE) for name in pair}
+    own = set(re.findall(r'"(\w+)": ', (ROOT / "bridge/window/native_requests.py").read_text("utf-8")))
+    assert len(called) > 35
+    assert sorted(called - table.keys() - own) == []
 
 
 @pytest.mark.parametrize("path", [*SCRIPTS, *sorted(WEBUI.glob("css/*.css"))], ids=lambda path: path.name)

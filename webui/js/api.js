@@ -1,52 +1,16 @@
 // Owns every call to the program: the same names and answers by the window's bridge and by HTTP.
 
-const OPERATIONS = {
-  get_state: ['GET', '/api/state'],
-  list_tasks: ['GET', '/api/tasks'],
-  list_ids: ['GET', '/api/tasks/ids'],
-  get_task: ['GET', '/api/tasks/{task_id}'],
-  get_task_debug: ['GET', '/api/tasks/{task_id}/debug'],
-  inspect_path: ['POST', '/api/tasks/inspect'],
-  start_batch: ['POST', '/api/tasks/start'],
-  resume_tasks: ['POST', '/api/tasks/resume'],
-  retry_task: ['POST', '/api/tasks/{task_id}/retry'],
-  retry_task_clear: ['POST', '/api/tasks/{task_id}/retry_clear'],
-  retry_failed: ['POST', '/api/tasks/retry_failed'],
-  stop: ['POST', '/api/tasks/stop'],
-  toggle_result: ['POST', '/api/tasks/{task_id}/results/{result_id}/toggle'],
-  delete_result: ['DELETE', '/api/tasks/{task_id}/results/{result_id}'],
-  restore_result: ['POST', '/api/tasks/{task_id}/results/{result_id}/restore'],
-  delete_task: ['DELETE', '/api/tasks/{task_id}'],
-  clear_tasks: ['POST', '/api/tasks/clear'],
-  bulk_tasks: ['POST', '/api/tasks/bulk'],
-  save_result: ['POST', '/api/tasks/{task_id}/results/{result_id}/save'],
-  save_all: ['POST', '/api/tasks/save_all'],
-  save_config: ['POST', '/api/config/current'],
-  describe_config: ['GET', '/api/config/schema'],
-  test_config: ['POST', '/api/config/test'],
-  save_preset: ['POST', '/api/presets/save'],
-  apply_preset: ['POST', '/api/presets/apply'],
-  delete_preset: ['DELETE', '/api/presets/{name}'],
-  import_presets: ['POST', '/api/presets/import'],
-  list_save_rules: ['GET', '/api/save/rules'],
-  preview_names: ['POST', '/api/save/preview'],
-  save_rule: ['POST', '/api/save/rule'],
-  browse_folder: ['GET', '/api/files'],
-  get_ui: ['GET', '/api/ui'],
-  save_ui: ['POST', '/api/ui'],
-  list_templates: ['GET', '/api/templates'],
-  list_trainers: ['GET', '/api/dataset/trainers'],
-  preflight: ['POST', '/api/dataset/preflight'],
-  list_findings: ['GET', '/api/dataset/findings'],
-  export_set: ['POST', '/api/dataset/export'],
-  set_report: ['POST', '/api/dataset/report'],
-  stop_job: ['POST', '/api/dataset/stop'],
-  get_messages: ['GET', '/api/messages/{language}'],
-};
+/** Method and path of each operation by name: the program's own table, which it writes into the page. */
+const OPERATIONS = JSON.parse(document.getElementById('operations').textContent);
+const MOST_ROWS_TOLD = 200; // beyond that the page asks for the rows it shows
 
 /** Address of the file that `export_presets` gives. */
-export const EXPORT_URL = '/api/presets/export';
-export const EVENTS_URL = '/api/events?limit=200'; // beyond that the page asks for the rows it shows
+export const EXPORT_URL = OPERATIONS.export_presets[1];
+
+/** Address of the event stream in the page's language; with `since`, of what was missed since that revision. */
+export function eventsUrl(since) {
+  return OPERATIONS.events[1] + query({ limit: MOST_ROWS_TOLD, language, since });
+}
 
 /** A refusal of the program: `code` is stable, `message` is for people, `field` names the control. */
 export class ApiError extends Error {

@@ -1,6 +1,6 @@
 // Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
 import { batch } from '@preact/signals';
-import { call, EVENTS_URL } from './api.js';
+import { call, eventsUrl } from './api.js';
 import { problemText } from './i18n.js';
 import { catchUp, growSlots, readAgain, reload } from './list.js';
 import { toast } from './notices.js';
@@ -15,14 +15,16 @@ let resumed = false; // whether the stream was asked only for what was missed
 let revision = 0;
 let told = 0; // notices shown
 let settings = null; // revision of the settings that was told of last
+let finish = null; // what to call when a run ends
 let taken = -1; // revision of the settings that the page holds
 
 /** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
-export function connect(onFinished) {
+export function connect(onFinished = finish) {
+  finish = onFinished;
   clearTimeout(retryTimer);
   source?.close();
   resumed = source !== null;
-  source = new EventSource(resumed ? `${EVENTS_URL}&since=${revision}` : EVENTS_URL);
+  source = new EventSource(resumed ? eventsUrl(revision) : eventsUrl());
   for (const kind of ['snapshot', 'change']) {
     source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), onFinished));
   }
@@ -32,6 +34,13 @@ export function connect(onFinished) {
     source.close();
     retryTimer = setTimeout(() => connect(onFinished), RETRY);
   });
+}
+
+/** Hears and lists everything again: in another language, failures have other words. */
+export async function hearAgain() {
+  connect();
+  catchUp(true);
+  await refresh();
 }
 
 /** Lets go of the stream while nobody looks and nothing runs: a browser opens only six connections to one server. */

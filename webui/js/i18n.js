@@ -54,16 +54,10 @@ export function t(key, params = {}) {
   });
 }
 
-/** Words for a failure {code, params, message}: by our catalogue, else as the program said it. */
+/** Words of a failure: the program's; ours only where the program could not be reached. */
 export function problemText(problem) {
   if (!problem) return '';
-  const key = `error.${problem.code}`;
-  if (!has(key)) return problem.message || problem.code;
-  const params = { ...(problem.params ?? {}) };
-  if (has(`reason.${params.reason}`)) params.reason = t(`reason.${params.reason}`);
-  if (typeof params.kinds === 'string') params.kinds = params.kinds.split(', ').map((kind) => t(`finding.${kind}`)).join(t('finding.separator'));
-  const text = t(key, params);
-  return /\{\w+\}/.test(text) && problem.message ? problem.message : text;
+  return problem.message || (problem.code === 'server_gone' ? t('page.gone') : problem.code);
 }
 
 export const number = (value) => formats.number?.format(value) ?? String(value);

@@ -1,6 +1,7 @@
 // Owns the settings form and what is remembered on the program's side: drafts, recent paths, taste.
 import { effect } from '@preact/signals';
 import { call, storing } from './api.js';
+import { hearAgain } from './events.js';
 import { nearest, setLanguage, t } from './i18n.js';
 import * as store from './store.js';
 
@@ -233,6 +234,7 @@ export function startTheme() {
 export async function chooseLanguage(lang) {
   const chosen = nearest(lang);
   await setLanguage(chosen);
+  await hearAgain();
   const { fields } = await call('describe_config');
   if (store.language.peek() === chosen) store.schema.value = fields;
 }
