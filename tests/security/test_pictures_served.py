@@ -215,8 +215,8 @@ def test_the_page_runs_only_its_own_scripts(door: Door) -> None:
     assert rules["default-src"] == "'none'"
     assert rules["frame-ancestors"] == rules["base-uri"] == rules["form-action"] == "'none'"
     assert re.fullmatch(r"'self' 'sha256-[A-Za-z0-9+/=]+'", rules["script-src"])
-        inline = answer.text.count("<script type=\"importmap\"") + answer.text.count("<script type=\"application/json\"")
-        assert answer.text.count("<script") == answer.text.count(" src=") + inline == 4
+    inline = answer.text.count('<script type="importmap"') + answer.text.count('<script type="application/json"')
+    assert answer.text.count("<script") == answer.text.count(" src=") + inline == 4
     assert " on" + "click=" not in answer.text
 
 
