@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from engine import secrets
 from engine.errors import Code, InvalidInput, Problem
-
-KEY_PLACEHOLDER = "*" * 8
+from engine.secrets import PLACEHOLDER
 
 
 class ApiMode(StrEnum):
@@ -99,8 +99,20 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
         return ApiMode.CHAT_COMPLETIONS
 
     def masked(self) -> Self:
-        """A copy that may leave the program."""
-        return msgspec.structs.replace(self, api_key=KEY_PLACEHOLDER if self.api_key else "")
+        """A copy that may leave the program: the placeholder for the key and for every other secret in it."""
+        shown = {name: secrets.mask(value) for name, value in _parts_with_secrets(self)}
+        return msgspec.structs.replace(self, api_key=PLACEHOLDER if self.api_key else "", **shown)
+
+    def secrets(self) -> list[str]:
+        """The key and every other secret in it: what no log and no error may show."""
+        found = [self.api_key, *(secret for _, value in _parts_with_secrets(self) for secret in secrets.find(value))]
+        return [secret for secret in found if secret]
+
+
+def _parts_with_secrets(config: ApiConfig) -> list[tuple[str, Any]]:
+    """The fields besides the key in which secrets may stand."""
+    fields = ((name, getattr(config, name)) for name in config.__struct_fields__)
+    return [(name, value) for name, value in fields if name in ("api_url", "proxy") or isinstance(value, dict | list)]
 
 
 class FieldSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -265,21 +277,41 @@ def may_lend_key(holder: ApiConfig, sender: ApiConfig) -> bool:
     place = origin(holder.api_url)
     if not place or place != origin(sender.api_url):
         return False
-    return place.startswith("https:") or sender.proxy.strip() in ("", "direct", holder.proxy.strip())
+    same = (holder.proxy.strip(), secrets.mask_url(holder.proxy.strip()))
+    return place.startswith("https:") or sender.proxy.strip() in ("", "direct", *same)
 
 
 def with_stored_key(sent: ApiConfig, replaced: Iterable[ApiConfig], others: Iterable[ApiConfig] = ()) -> ApiConfig:
-    """Fill in the stored key where ``sent`` has the placeholder or none.
+    """Fill in the stored key where ``sent`` has the placeholder or none, and every other secret that is masked.
 
     The first stored configuration that may lend its key gives it, ``replaced`` before ``others``. Where ``replaced``
-    holds a key, but none that is stored may go there, it must be entered: a key never follows to another origin.
+    holds a key, but none that is stored may go there, it must be entered: a secret never follows to another origin.
     """
-    if sent.api_key not in ("", KEY_PLACEHOLDER):
-        return sent
-    holders = [config for config in replaced if config.api_key]
-    for config in (*holders, *others):
-        if config.api_key and may_lend_key(config, sent):
-            return msgspec.structs.replace(sent, api_key=config.api_key)
-    if holders or sent.api_key:
+    replaced = list(replaced)
+    filled = borrow_secrets(sent, (*replaced, *others))
+    if not filled.api_key and (sent.api_key or any(config.api_key for config in replaced)):
         raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")
-    return sent
+    for name, value in _parts_with_secrets(filled):
+        if secrets.has_placeholder(value):
+            raise InvalidInput(Code.API_KEY_REQUIRED, field=name)
+    return filled
+
+
+def borrow_secrets(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
+    """``sent`` with what the stored configurations may lend; an ``api_key`` of "" where none lends one, the placeholder
+    where another secret is not to be had. A proxy's password belongs to the proxy, whoever is asked through it."""
+    key = "" if sent.api_key == PLACEHOLDER else sent.api_key
+    parts = dict(_parts_with_secrets(sent))
+    for holder in stored:
+        lends = may_lend_key(holder, sent)
+        key = key or (holder.api_key if lends else "")
+        for name, value in parts.items():
+            if lends or name == "proxy":
+                parts[name] = secrets.fill(value, getattr(holder, name))
+    return msgspec.structs.replace(sent, api_key=key, **parts)
+
+
+def without_placeholders(config: ApiConfig) -> ApiConfig:
+    """The configuration without the secrets that nobody could fill in."""
+    parts = {name: secrets.without_placeholders(value) for name, value in _parts_with_secrets(config)}
+    return msgspec.structs.replace(config, **parts)

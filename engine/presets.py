@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER, ApiConfig, describe, loses, may_lend_key, parse_stored
+from engine.config import ApiConfig, borrow_secrets, describe, loses, parse_stored, without_placeholders
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import keep_copy, read_json, without_mark, write_json
 
@@ -104,13 +104,8 @@ def _is_printable(letter: str) -> bool:
 
 
 def keep_key(config: ApiConfig, *stored: ApiConfig | None) -> ApiConfig:
-    """``config`` with its own key, else the key of the first stored one of the same origin, else none."""
-    if config.api_key not in ("", KEY_PLACEHOLDER):
-        return config
-    for other in stored:
-        if other is not None and other.api_key and may_lend_key(other, config):
-            return msgspec.structs.replace(config, api_key=other.api_key)
-    return msgspec.structs.replace(config, api_key="")
+    """``config`` with its own secrets, else those of the first stored one of the same origin, else without them."""
+    return without_placeholders(borrow_secrets(config, [other for other in stored if other is not None]))
 
 
 def erases_key(config: ApiConfig, stored: ApiConfig | None) -> bool:

@@ -8,6 +8,7 @@ import msgspec
 
 from bridge.app import App
 from bridge.usecases.common import MatchParams, match_of, one_of
+from engine import secrets
 from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.export import SetPlan, check_plan
 from engine.dataset.findings import THRESHOLD_LIMITS, FindingKind, Thresholds
@@ -130,13 +131,13 @@ def _provenance(task: Task, result: Result) -> Provenance:
         prompt=request_record.user_prompt,
         system_prompt=request_record.system_prompt,
         model=request_record.model_name,
-        api_url=request_record.api_url,
+        api_url=str(secrets.without(request_record.api_url)),
         parameters={
             "api_mode": request_record.api_mode,
             "temperature": request_record.temperature,
             "result_count": request_record.result_count,
             "variant": request_record.variant,
-            **request_record.extra_body,
+            **secrets.without(request_record.extra_body),
         },
         at=result.created_at,
         attempts=task.attempts,

@@ -177,9 +177,9 @@ class LocalAttempts:
 class _Basket:
     """A watch that collects what comes, for whoever is elsewhere."""
 
-    def __init__(self, key: str, cancel: CancelToken) -> None:
+    def __init__(self, log: EditLog, cancel: CancelToken) -> None:
         self.cancel = cancel
-        self.log = EditLog(key)
+        self.log = log
         self.pictures: list[Picture] = []
 
     def answered(self) -> None:
@@ -193,7 +193,7 @@ class _Basket:
 
 def attempt_alone(order: AttemptOrder, attempts: Attempts, cancel: CancelToken) -> AttemptOutcome:
     """The attempt as a value: pictures and log come with the outcome, which can be pickled and sent."""
-    basket = _Basket(order.config.api_key, cancel)
+    basket = _Basket(EditLog(*order.config.secrets()), cancel)
     outcome = attempts.make(order, basket)
     return msgspec.structs.replace(outcome, pictures=basket.pictures, log=basket.log.entries)
 

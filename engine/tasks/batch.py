@@ -33,7 +33,7 @@ class _Flight:
     """One task in the executor."""
 
     def __init__(self, config: ApiConfig, *, single: bool) -> None:
-        self.log = EditLog(config.api_key)
+        self.log = EditLog(*config.secrets())
         self.single = single
 
 

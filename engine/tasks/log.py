@@ -12,9 +12,9 @@ from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from engine.config import KEY_PLACEHOLDER
 from engine.errors import Problem
 from engine.models import DebugEntry
+from engine.secrets import PLACEHOLDER, TELLING
 
 MAX_TEXT = 400
 _TELLING = 8  # so many characters of a key are worth hiding
@@ -23,14 +23,14 @@ MAX_EVENTS = 200  # events kept of one attempt; a token-wise gateway sends thous
 
 
 class Blanking:
-    """Blanks a key out of texts, in whichever way an API may write it back: plain, escaped, encoded, cut off."""
+    """Blanks secrets out of texts, in whichever way an API may write them back: plain, escaped, encoded, cut off.
 
-    def __init__(self, key: str) -> None:
-        raw = key.encode("utf-8", "surrogatepass")
-        forms = {key, quote(raw), quote(raw, safe=""), quote_plus(raw), html.escape(key), html.escape(key, quote=False)}
-        forms |= {json.dumps(key)[1:-1], json.dumps(key, ensure_ascii=False)[1:-1], repr(key)[1:-1]}
-        forms |= {form.replace("/", "\\/") for form in forms}
-        self._forms = sorted(forms - {""}, key=len, reverse=True)
+    One of a few letters is left: it stands in every text by chance, and blanking it would garble the text.
+    """
+
+    def __init__(self, *secrets: str) -> None:
+        forms = {form for secret in secrets if len(secret) >= TELLING for form in _forms_of(secret)}
+        self._forms = sorted(forms, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE)
         self.longest = max(map(len, self._forms), default=0)
 
@@ -38,25 +38,33 @@ class Blanking:
         """The text without the key."""
         if not self._forms:
             return text
-        text = self._pattern.sub(KEY_PLACEHOLDER, text)
+        text = self._pattern.sub(PLACEHOLDER, text)
         body = _SHORTENED.sub("", text)  # a text that was shortened before may end in the middle of the key
         for form in self._forms:
             for length in range(min(len(form) - 1, len(body)), _TELLING - 1, -1):
                 if body.endswith(form[:length]):
-                    return body[:-length] + KEY_PLACEHOLDER + text[len(body) :]
+                    return body[:-length] + PLACEHOLDER + text[len(body) :]
         return text
+
+
+def _forms_of(secret: str) -> set[str]:
+    raw = secret.encode("utf-8", "surrogatepass")
+    forms = {secret, quote(raw), quote(raw, safe=""), quote_plus(raw), html.escape(secret)}
+    forms |= {html.escape(secret, quote=False), repr(secret)[1:-1]}
+    forms |= {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return forms | {form.replace("/", "\\/") for form in forms}
 
 
 class EditLog:
     """Written by the edit's thread, read by others while it runs (appending to a list is atomic)."""
 
-    def __init__(self, key: str = "", *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *secrets: str, clock: Callable[[], float] = time.time) -> None:
         self.entries: list[DebugEntry] = []
         self.attempt = 0
         self.percent: int | None = None
         self.stage = "waiting"
         self.preview: str | None = None
-        self._key = Blanking(key)
+        self._key = Blanking(*secrets)
         self._clock = clock
         self._events = 0
 

@@ -7,23 +7,18 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
 from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
 from engine.errors import Code, InvalidInput
+from engine.secrets import PLACEHOLDER, TELLING, is_secret_name, mask_url
 from engine.upstream.content import ACCEPT_ENCODING
 
-_MASK = "***"
 _SHOWN_CHARS = 2000
 _SHOWN_INLINE = 48
 _EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
-_SECRET_NAME = re.compile(
-    r"authorization|cookie|password|passwd|secret|credential|signature|"
-    r"(?:^|[-_])(?:api[-_]?)?(?:key|token)$|(?:api|access|auth|subscription)[-_]?(?:key|token)",
-    re.IGNORECASE,
-)
 # Set by us or by the connection; a copy from outside could smuggle a second request or another host.
 _FRAMING = frozenset(
     {
@@ -282,20 +277,20 @@ def download_headers() -> Headers:
 
 def describe_request(request: HttpRequest) -> dict[str, Any]:
     """The request as JSON-ready values for the debug log: no key in it, pictures shortened to their length."""
-    headers = {name: _MASK if _SECRET_NAME.search(name) else value for name, value in request.headers.items()}
-    secrets = [value for name, value in request.headers.items() if _SECRET_NAME.search(name)]
+    headers = {name: PLACEHOLDER if is_secret_name(name) else value for name, value in request.headers.items()}
+    secrets = [value for name, value in request.headers.items() if is_secret_name(name)]
     secrets += [value.partition(" ")[2] for value in secrets]
-    secrets = [secret for secret in secrets if len(secret) >= 4]
+    secrets = [secret for secret in secrets if len(secret) >= TELLING]
     raw = request.body
     for secret in secrets:
-        raw = raw.replace(secret.encode(), _MASK.encode())  # before anything is shortened in the middle of it
+        raw = raw.replace(secret.encode(), PLACEHOLDER.encode())  # before anything is shortened in the middle of it
     content_type = request.headers.get("Content-Type", "")
     body: Any = f"({len(request.body)} bytes)"
     if content_type == "application/json":
         body = _shown(msgspec.json.decode(raw))
     elif content_type.startswith("multipart/form-data"):
         body = _shown_form(raw, content_type.partition("boundary=")[2])
-    shown: dict[str, Any] = {"method": request.method, "url": _shown_url(request.url), "headers": headers, "body": body}
+    shown: dict[str, Any] = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
     return {name: _without(value, secrets) for name, value in shown.items()}
 
 
@@ -305,7 +300,7 @@ def _shown(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [_shown(item, name) for item in value]
     if isinstance(value, str):
-        return _MASK if value and _SECRET_NAME.search(name) else _shown_text(value)
+        return PLACEHOLDER if value and is_secret_name(name) else _shown_text(value)
     return value
 
 
@@ -328,13 +323,6 @@ def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
     return shown
 
 
-def _shown_url(url: str) -> str:
-    parts = urlsplit(url)
-    query = [(name, _MASK if _SECRET_NAME.search(name) else value) for name, value in parse_qsl(parts.query, True)]
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query=urlencode(query, quote_via=quote, safe="*/:")).geturl()
-
-
 def _without(value: Any, secrets: Sequence[str]) -> Any:
     """The value with every occurrence of a secret masked, wherever a person may have put it."""
     if isinstance(value, dict):
@@ -343,5 +331,5 @@ def _without(value: Any, secrets: Sequence[str]) -> Any:
         return [_without(item, secrets) for item in value]
     if isinstance(value, str):
         for secret in secrets:
-            value = value.replace(secret, _MASK)
+            value = value.replace(secret, PLACEHOLDER)
     return value

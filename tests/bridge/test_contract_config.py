@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from engine.config import KEY_PLACEHOLDER, ApiMode, describe
+from engine.config import ApiMode, describe
+from engine.secrets import PLACEHOLDER
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, MESSAGES, Door, config_for, open_door
 from tests.support.pictures import picture, source_folder
@@ -29,7 +30,7 @@ def test_save_config(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
     answer = door.post("/api/config/current", {"config": config})
     fits(answer, {"ok": (bool,), "warnings": (list,)})
     shown = door.state()["current_config"]
-    assert {name: shown[name] for name in OLD_CONFIG} == {**config, "api_key": KEY_PLACEHOLDER}
+    assert {name: shown[name] for name in OLD_CONFIG} == {**config, "api_key": PLACEHOLDER}
     stored = json.loads((tmp_path / "data" / "state.json").read_text())["current_config"]
     assert stored["api_key"] == KEY
     assert (tmp_path / "data" / "state.json").stat().st_mode & 0o777 == 0o600
@@ -130,7 +131,7 @@ def test_what_no_call_could_be_made_with_is_refused_where_it_is_entered(
 @pytest.mark.parametrize("proxy", ["", "direct", "http://p:1", "https://p", "socks5://u:p@h:1", "socks5h://[::1]:1"])
 def test_proxies(shared: Door, proxy: str) -> None:
     """Every kind of proxy that the contract names is taken."""
-    assert saved(shared, proxy=proxy)["proxy"] == proxy
+    assert saved(shared, proxy=proxy)["proxy"] == proxy.replace(":p@", ":********@")
 
 
 def test_unknown_fields_are_named(shared: Door) -> None:
@@ -197,10 +198,10 @@ def test_presets_save_apply_and_delete(fake: FakeUpstream, door: Door, tmp_path:
     presets = door.state()["presets"]
     assert list(presets) == ["晚上/night"]
     fits(presets["晚上/night"], CONFIG)
-    assert (presets["晚上/night"]["model_name"], presets["晚上/night"]["api_key"]) == ("two", KEY_PLACEHOLDER)
+    assert (presets["晚上/night"]["model_name"], presets["晚上/night"]["api_key"]) == ("two", PLACEHOLDER)
     applied = door.post("/api/presets/apply", {"name": "晚上/night"})
     fits(applied, {"ok": (bool,), "config": (dict,)})
-    assert (applied["config"]["model_name"], applied["config"]["api_key"]) == ("two", KEY_PLACEHOLDER)
+    assert (applied["config"]["model_name"], applied["config"]["api_key"]) == ("two", PLACEHOLDER)
     assert door.state()["current_config"] == applied["config"]
     stored = json.loads((tmp_path / "data" / "state.json").read_text())["current_config"]
     assert (stored["model_name"], stored["api_key"]) == ("two", KEY)
@@ -228,7 +229,7 @@ def test_export_is_an_attachment_that_imports_again(fake: FakeUpstream, door: Do
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
     assert document.keys() == {"current_config", "presets"}
-    assert document["current_config"]["api_key"] == document["presets"]["p"]["api_key"] == KEY_PLACEHOLDER
+    assert document["current_config"]["api_key"] == document["presets"]["p"]["api_key"] == PLACEHOLDER
     assert KEY not in answer.text
     with open_door(tmp_path / "other") as other:
         upload = {"file": ("presets.json", answer.content, "application/json")}
@@ -258,7 +259,7 @@ def test_a_key_of_a_preset_serves_its_own_origin(fake: FakeUpstream, door: Door,
         door.post("/api/config/current", {"config": config_for(fake)})
         door.post("/api/presets/save", {"name": "other", "config": config_for(other, api_key="sk-other-0123456789")})
         shown = door.state()["presets"]["other"]
-        assert shown["api_key"] == KEY_PLACEHOLDER
+        assert shown["api_key"] == PLACEHOLDER
         door.post("/api/presets/save", {"name": "copy", "config": shown})
         door.run(source_folder(tmp_path / "in", 1), shown)
         assert other.api_requests[0].headers["authorization"] == "Bearer sk-other-0123456789"

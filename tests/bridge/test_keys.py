@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import KEY_PLACEHOLDER, ApiMode
+from engine.config import ApiMode
+from engine.secrets import PLACEHOLDER
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.doors import KEY, Door, config_for, open_door
 from tests.support.pictures import picture, source_folder
 from tests.support.replies import MODES, inline
 
 OTHER = "https://other.invalid/v1/chat/completions"
-KEPT = ("", KEY_PLACEHOLDER)
+KEPT = ("", PLACEHOLDER)
 
 
 def stored_key(door: Door) -> str:
@@ -50,7 +51,7 @@ def test_save_config_keeps_the_key_for_its_origin(fake: FakeUpstream, door: Door
 
 def test_placeholder_without_a_stored_key(fake: FakeUpstream, door: Door) -> None:
     """Eight stars are never a key; an endpoint that needs none works without one."""
-    config = config_for(fake, api_key=KEY_PLACEHOLDER)
+    config = config_for(fake, api_key=PLACEHOLDER)
     door.refused(400, "api_key_required", "POST", "/api/config/current", {"config": config})
     door.post("/api/config/current", {"config": {**config, "api_key": ""}})
     assert stored_key(door) == ""
@@ -95,7 +96,7 @@ def test_apply_never_carries_a_key_over(fake: FakeUpstream, door: Door) -> None:
     config = config_for(fake)
     door.post("/api/presets/import", {"presets": {"same": {**config, "api_key": ""}, "other": {"api_url": OTHER}}})
     door.post("/api/config/current", {"config": config})
-    assert door.post("/api/presets/apply", {"name": "same"})["config"]["api_key"] == KEY_PLACEHOLDER
+    assert door.post("/api/presets/apply", {"name": "same"})["config"]["api_key"] == PLACEHOLDER
     assert stored_key(door) == KEY
     assert door.post("/api/presets/apply", {"name": "other"})["config"]["api_key"] == ""
     assert stored_key(door) == ""

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config import (
-    KEY_PLACEHOLDER,
     ApiConfig,
     ApiMode,
     describe,
@@ -21,6 +20,7 @@ from engine.config import (
     with_stored_key,
 )
 from engine.errors import Code, InvalidInput
+from engine.secrets import PLACEHOLDER
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -52,7 +52,7 @@ def test_repr_and_masked_hide_the_key() -> None:
     """Whoever prints a configuration shows no key."""
     config = ApiConfig(api_key="secret")
     assert "secret" not in f"{config!r} {config} {[config]}"
-    assert config.masked().api_key == KEY_PLACEHOLDER
+    assert config.masked().api_key == PLACEHOLDER
     assert ApiConfig().masked().api_key == ""
 
 
@@ -141,12 +141,12 @@ def test_a_proxy_that_could_read_the_key_does_not_get_it(url: str, held: str, se
 def test_stored_keys_are_found_by_origin() -> None:
     """The first stored configuration of the same origin gives its key; a key of its own stays."""
     here, there = ApiConfig(api_url="https://a/x", api_key="ka"), ApiConfig(api_url="https://b/x", api_key="kb")
-    sent = ApiConfig(api_url="https://b/y", api_key=KEY_PLACEHOLDER)
+    sent = ApiConfig(api_url="https://b/y", api_key=PLACEHOLDER)
     assert with_stored_key(sent, [here, there]).api_key == "kb"
     own = ApiConfig(api_url="https://c", api_key="kc")
     assert with_stored_key(own, [here]) == own
     assert with_stored_key(ApiConfig(), []) == ApiConfig()
-    for stranger in (ApiConfig(api_url="https://c"), ApiConfig(api_url="https://c", api_key=KEY_PLACEHOLDER)):
+    for stranger in (ApiConfig(api_url="https://c"), ApiConfig(api_url="https://c", api_key=PLACEHOLDER)):
         with pytest.raises(InvalidInput) as caught:
             with_stored_key(stranger, [here, there])
         assert caught.value.code is Code.API_KEY_REQUIRED

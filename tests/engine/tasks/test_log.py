@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from engine.config import KEY_PLACEHOLDER
 from engine.errors import Code, Problem
+from engine.secrets import PLACEHOLDER
 from engine.tasks.log import MAX_TEXT, EditLog
 
 KEY = 'sk-"a/b&ü+0123456789'
@@ -43,7 +43,7 @@ def test_the_key_in_every_writing(written: str) -> None:
     problem = log.without_key(Problem(Code.KEY_REFUSED, {"message": f"bad {written}", "status": 401}))
     for text in (str(log.entries[0].data), str(problem)):
         assert "0123" not in text
-        assert KEY_PLACEHOLDER in text
+        assert PLACEHOLDER in text
     assert problem.params["status"] == 401
 
 

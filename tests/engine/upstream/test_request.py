@@ -285,7 +285,7 @@ def test_description_masks_keys_in_the_address() -> None:
     """Some gateways take a key in the query."""
     url = "https://u:p@gateway.invalid/v1/chat/completions?key=hidden-1&access_token=hidden-2&page=3"
     shown = describe_request(build_request(config(url), [PNG]))["url"]
-    assert shown == "https://gateway.invalid/v1/chat/completions?key=***&access_token=***&page=3"
+    assert shown == "https://u:********@gateway.invalid/v1/chat/completions?key=********&access_token=********&page=3"
 
 
 def test_request_never_shows_its_headers() -> None:

@@ -1,0 +1,100 @@
+"""One notion of a secret: what exports, sets, logs and answers leave out, and what never follows to another origin."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import secrets
+from engine.config import ApiConfig
+from engine.secrets import PLACEHOLDER
+from tests.fakes.upstream import FakeUpstream
+from tests.support.doors import config_for, open_door
+from tests.support.pictures import picture, source_folder
+from tests.support.replies import inline
+
+HIDDEN = {name: f"hidden-{name}-7f3a" for name in ("url", "header", "body", "proxy", "goog")}
+KEPT = {"size": "1024x1024", "max_tokens": 5, "token_field": "auto", "keyboard": "yes", "monkey": 1}
+
+
+def with_secrets(url: str) -> dict[str, Any]:
+    """Settings with a secret in every place that can hold one."""
+    return {
+        "api_url": f"{url}?key={HIDDEN['url']}&page=1",
+        "extra_headers": {"apikey": HIDDEN["header"], "X-Goog-Api-Key": HIDDEN["goog"], "X-Title": "mine"},
+        "extra_body": {"auth_token": HIDDEN["body"], **KEPT},
+    }
+
+
+def test_no_secret_leaves_by_any_answer_export_or_set(tmp_path: Path) -> None:
+    """Whatever it is called: state, presets, debug log, exported set; sent back masked, it is there as before."""
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        fake.answer(inline("chat_completions", picture(3)))  # type: ignore[arg-type]
+        config = config_for(fake)
+        config |= with_secrets(str(config["api_url"]))
+        tasks = door.run(source_folder(tmp_path / "in", 1), config)
+        sent = fake.requests[-1]
+        assert (sent.headers["apikey"], json.loads(sent.body)["auth_token"]) == (HIDDEN["header"], HIDDEN["body"])
+        door.post("/api/presets/save", {"name": "mine"})
+        shown = [door.ask("GET", path).text for path in ("/api/state", "/api/presets/export")]
+        shown.append(door.ask("GET", f"/api/tasks/{tasks[0]['id']}/debug").text)
+        current = door.state()["current_config"]
+        door.post("/api/config/current", {"config": current})
+        assert door.app.preferences.config.extra_body == config["extra_body"]
+        assert door.app.preferences.config.api_url == config["api_url"]
+        door.post("/api/dataset/export", {"output_dir": str(tmp_path), "trainer": "ai_toolkit"})
+        assert door.app.jobs.wait_idle(20)
+        shown += [file.read_text() for file in tmp_path.rglob("metadata.jsonl")]
+        assert len(shown) == 4
+        assert not [(value, text[:60]) for value in HIDDEN.values() for text in shown if value in text]
+        assert all("1024x1024" in text for text in shown)
+        door.refused(
+            400, "api_key_required", "POST", "/api/config/current",
+            {"config": {**current, "api_url": "https://elsewhere.example/v1/chat/completions", "api_key": "another"}},
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored", "filled"),
+    [
+        ("http://u:********@proxy:1", "http://u:pw@proxy:1", "http://u:pw@proxy:1"),
+        ("http://u:********@evil:1", "http://u:pw@proxy:1", "http://u:********@evil:1"),
+        ("https://h/a?key=********&n=2", "https://h/b?n=1&key=k1", "https://h/a?key=k1&n=2"),
+        ("https://h/a?key=********", "https://evil/a?key=k1", "https://h/a?key=********"),
+        ({"a": {"token": PLACEHOLDER}}, {"a": {"token": "t"}}, {"a": {"token": "t"}}),
+        ([PLACEHOLDER, 1], ["x"], ["x", 1]),
+        ("plain ********", "other", "plain ********"),
+    ],
+)
+def test_placeholders_are_filled_from_their_own_place(sent: Any, stored: Any, filled: Any) -> None:
+    """And a URL's only from one of the same scheme, host and port."""
+    assert secrets.fill(sent, stored) == filled
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text() | st.sampled_from(["https://u:pw@h/?key=v&x=1", "http://[", "a@b?c"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["key", "api_key", "x", "token", "size"]) | st.text(max_size=3), inner, max_size=4
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_masking_hides_and_filling_restores(value: Any) -> None:
+    """Any value: nothing that is found stays, masked twice is masked once, and filled in from itself it is whole."""
+    masked = secrets.mask(value)
+    assert secrets.mask(masked) == masked
+    assert not [secret for secret in secrets.find(masked) if secret != PLACEHOLDER]
+    assert not secrets.has_placeholder(secrets.without_placeholders(masked))
+    assert not list(secrets.find(secrets.without(value)))
+    config = ApiConfig(extra_body={"it": value})
+    assert secrets.fill(config.masked().extra_body, config.extra_body) == config.extra_body
