@@ -60,6 +60,8 @@ class ImageRef(msgspec.Struct, frozen=True):
     value: str
     where: str
     """Place in the answer, for the debug log: ``choices[0].delta.content``."""
+    thumbnail: ImageRef | None = None
+    """What is shown of a picture that is a link: the result where the link's target turns out to be no picture."""
 
 
 class StoredImage(msgspec.Struct, frozen=True):

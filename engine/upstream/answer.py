@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from engine.config import ApiMode
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import ImageRef
-from engine.upstream.answer_state import TEXT_CHARS, AnswerState
+from engine.upstream.answer_state import ORDINARY, TEXT_CHARS, AnswerState, JobRef
 from engine.upstream.dialects import Progress, read_object
-from engine.upstream.failure import content_failure, event_failure, readable
+from engine.upstream.failure import content_failure, event_failure, readable, web_page_title
 from engine.upstream.image_refs import SAMPLE_CHARS, Refused, shorten
 from engine.upstream.sse import EventReader, ServerEvent, parse_json, well_formed
 
-__all__ = ["Answer", "AnswerReader", "Progress", "Refused"]
+__all__ = ["Answer", "AnswerReader", "JobRef", "Progress", "Refused"]
+
+_REASON_MARKS = ("reason", "message", "detail", "refus", "block", "moderat")
+_REASON_DEPTH = 6
+_HEAD_BYTES = 4096
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -23,7 +30,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     ``refs``: unique, in order of first appearance. ``refused``: candidates that are no pictures. ``error``: why there
     is no picture; beside pictures, what the upstream said went wrong, else None. ``text``: the model's words without
-    its thinking, at most 2000 characters. ``complete``: its end was there, or a finished picture.
+    its thinking, at most 2000 characters. ``complete``: its end was there, or a finished picture. ``job``: the answer
+    is a job, and its pictures come later; ``error`` says so for whoever does not follow it.
     """
 
     refs: list[ImageRef]
@@ -31,21 +39,30 @@ class Answer(msgspec.Struct, frozen=True):
     error: EditFailed | None
     text: str
     complete: bool
+    job: JobRef | None = None
 
 
 class AnswerReader:
     """Takes the events of one answer in order; ``finish`` tells what they came to. No input makes it fail.
 
-    ``base_url``: the API URL, against which relative picture URLs are resolved.
+    ``base_url``: the API URL, against which relative picture URLs are resolved. ``sent``: addresses that stood in the
+    request; in the model's words they are no results.
     """
 
-    def __init__(self, mode: ApiMode, base_url: str) -> None:
+    def __init__(self, mode: ApiMode, base_url: str, sent: Collection[str] = ()) -> None:
         self._mode = mode
-        self._gathered = AnswerState(base_url)
+        self._gathered = AnswerState(base_url, sent)
+        self._head = b""
+        self._last: Any = None
         self._events = 0
         self._broken = 0
         self._stray = ""
         self._first = ""
+
+    def glance(self, piece: bytes) -> None:
+        """Take a piece of the body as it came, before it is cut into events: it may be a web page."""
+        if len(self._head) < _HEAD_BYTES:
+            self._head += piece[:_HEAD_BYTES]
 
     def feed(self, event: ServerEvent) -> Progress | None:
         """Take one event; gives what it says of progress. Previews are progress, never results."""
@@ -66,6 +83,7 @@ class AnswerReader:
 
     def document(self, body: bytes) -> None:
         """Take a whole body: one JSON value, several, or an event stream after all."""
+        self.glance(body)
         text = body.decode("utf-8-sig", "replace")
         self._first = self._first or text[:SAMPLE_CHARS]
         try:
@@ -85,28 +103,38 @@ class AnswerReader:
         gathered = self._gathered
         refs, refused, text = gathered.result()
         text = text or self._stray[:TEXT_CHARS]
+        job = None if refs or gathered.error else gathered.job
         error = gathered.error or (None if refs else self._reason(refused, text))
         if error is None and gathered.lacks(len(refs)):
             error = content_failure(gathered.filtered)
-        return Answer(refs, refused, error, text, gathered.ended or bool(refs))
+        return Answer(refs, refused, error, text, gathered.ended or bool(refs), job)
 
     def _reason(self, refused: list[Refused], text: str) -> EditFailed:
         """Why the answer holds no picture."""
         gathered = self._gathered
+        given = ", ".join(gathered.reasons)
         if gathered.refusals or gathered.filtered:
-            return content_failure(" ".join(gathered.refusals) or text or gathered.filtered)
+            return content_failure(": ".join(part for part in (given, text) if part) or gathered.filtered)
         if any(item.code is Code.UPSTREAM_ERROR for item in refused):
             return event_failure("error")
         if refused:
             return AnswerUnusable(
                 Code.CANDIDATES_REFUSED, refused=len(refused), named=len(refused), reason=refused[0].code
             )
+        if gathered.job is not None:
+            return AnswerUnusable(Code.ANSWER_JOB, job=gathered.job.id, status=gathered.job.status)
         if gathered.complaint is not None and not text:
             return event_failure(gathered.complaint)
+        title = web_page_title(self._head)
+        if title is not None:
+            return AnswerUnusable(Code.ANSWER_WEB_PAGE, address=_plain_address(gathered.base_url), title=title)
         if not gathered.ended and self._events + self._broken:
             return AnswerUnusable(Code.STREAM_CUT, retryable=True, events=self._events)
         if not text and not self._events:
             return AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
+        given = given or (", ".join(_reasons_in(self._last)) if not text else "")
+        if given:
+            return AnswerUnusable(Code.ANSWER_ENDED, reason=": ".join(part for part in (given, shorten(text)) if part))
         return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text or well_formed(self._first)))
 
     def _value(self, value: object, name: str) -> Progress | None:
@@ -114,6 +142,7 @@ class AnswerReader:
         for item in value if isinstance(value, list) else [value]:
             self._events += 1
             if isinstance(item, dict):
+                self._last = item
                 progress = read_object(self._gathered, item, name, self._mode) or progress
             elif isinstance(item, str):
                 self._words(name, item)
@@ -144,3 +173,29 @@ class AnswerReader:
         elif data:
             words = " ".join(well_formed(readable(data)).split())
             self._stray = f"{self._stray} {words}".strip()[:TEXT_CHARS]
+
+
+def _plain_address(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _reasons_in(value: Any) -> list[str]:
+    """Words at places that sound like a reason, in an object that holds nothing else that is known."""
+    found: dict[str, None] = {}
+
+    def walk(item: Any, depth: int) -> Iterator[str]:
+        if isinstance(item, dict) and depth < _REASON_DEPTH:
+            for key, inner in item.items():
+                if isinstance(inner, str) and inner and any(mark in key.lower() for mark in _REASON_MARKS):
+                    yield inner
+                yield from walk(inner, depth + 1)
+        elif isinstance(item, list) and depth < _REASON_DEPTH:
+            for inner in item[:4]:
+                yield from walk(inner, depth + 1)
+
+    for text in walk(value, 0):
+        if text.lower() not in ORDINARY:
+            found.setdefault(shorten(" ".join(well_formed(text[:TEXT_CHARS]).split())))
+    return list(found)[:4]

@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from typing import Any
+
+import msgspec
 
 from engine.errors import Code, EditFailed
 from engine.models import ImageRef
 from engine.upstream.failure import event_failure
-from engine.upstream.image_links import read_words, visible_parts
-from engine.upstream.image_refs import Refused, is_finished, make_ref, pick_image
+from engine.upstream.image_links import Found, Rank, counting, hidden_parts, read_words, visible_parts
+from engine.upstream.image_refs import Refused, is_finished, look, make_ref, pick_image, shorten
 from engine.upstream.sse import well_formed
 
 TEXT_CHARS = 2000
 SAMPLED_CHARS = 4096
 MAX_ENTRIES = 100  # ten pictures are the most that can be asked for; an answer must not start endless downloads
 FILTERED = frozenset(
-    {"content_filter", "safety", "image_safety", "prohibited_content", "blocklist", "spii", "image_prohibited_content"}
+    {
+        "content_filter", "content_moderated", "safety", "image_safety", "prohibited_content", "blocklist", "spii",
+        "image_prohibited_content", "recitation", "image_recitation", "refusal", "request_moderated", "sensitive",
+    }
+)  # fmt: skip
+ORDINARY = frozenset(
+    {"", "stop", "end_turn", "eos", "completed", "complete", "finish_reason_unspecified", "stop_sequence"}
 )
+"""Reasons for an end that say nothing: the answer is over."""
 
-# (when, offset in the text, candidate)
-Entry = tuple[int, int, ImageRef | Refused]
+
+class Entry(msgspec.Struct, frozen=True):
+    """A candidate: when it came, where in its text, how surely it is meant."""
+
+    moment: int
+    offset: int
+    item: ImageRef | Refused
+    rank: Rank = Rank.EMBEDDED
+
+
+class JobRef(msgspec.Struct, frozen=True):
+    """A job that the server took on, its result to be collected later. Addresses are absolute, empty where not given.
+
+    ``status``: the server's own word. ``progress``: percent 0..100.
+    """
+
+    id: str
+    url: str
+    status: str = ""
+    progress: int | None = None
+    result_url: str = ""
+    cancel_url: str = ""
 
 
 class Text:
@@ -56,16 +85,21 @@ class Text:
 class AnswerState:
     """Filled by the shape readers, in the order of the answer."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, sent: Collection[str] = ()) -> None:
         self.error: EditFailed | None = None
+        self.reasons: dict[str, None] = {}
+        self.job: JobRef | None = None
         self.refusals: list[str] = []
         self.filtered = ""
         self.complaint: dict[str, Any] | None = None
-        self._base_url = base_url
+        self.base_url = base_url
+        self._sent = sent
         self._moment = 0
         self._entries: list[Entry] = []
         self._spare: list[Entry] = []
         self._texts: dict[Hashable, Text] = {}
+        self._thoughts: dict[Hashable, Text] = {}
+        self._thought_parts: list[Any] = []
         self._ended = False
         self._open: set[Hashable] = set()
         self._shut: set[Hashable] = set()
@@ -88,7 +122,7 @@ class AnswerState:
 
     def note_choice(self, choice: Hashable, reason: object, *, whole: bool = False) -> None:
         """One choice went on, or ended for ``reason``."""
-        self.note_filter(reason)
+        self.note_reason(reason)
         if whole or (isinstance(reason, str) and reason):
             self._shut.add(choice)
             self._open.discard(choice)
@@ -100,9 +134,12 @@ class AnswerState:
         """Whether a choice was filtered out, and that many pictures are fewer than there were choices."""
         return bool(self.filtered) and pictures < len(self._shut)
 
-    def note_filter(self, reason: object) -> None:
-        """Remember a reason that means: refused for its content."""
-        if isinstance(reason, str) and reason.lower() in FILTERED:
+    def note_reason(self, reason: object) -> None:
+        """Remember why the answer ended, if that says anything, and whether it means: refused for its content."""
+        if not isinstance(reason, str) or reason.lower() in ORDINARY:
+            return
+        self.reasons.setdefault(shorten(" ".join(well_formed(reason).split())))
+        if reason.lower().replace(" ", "_") in FILTERED:
             self.filtered = self.filtered or reason
 
     def fail(self, error: object) -> None:
@@ -122,6 +159,13 @@ class AnswerState:
         else:
             words.wholes.setdefault(text, self._moment)
 
+    def think(self, key: Hashable, where: str, thought: object) -> None:
+        """Thinking, a piece of its words or a part: what pictures it holds counts only where nothing else does."""
+        if isinstance(thought, str):
+            self._thoughts.setdefault(key, Text(where)).add(thought, 0)
+        elif thought:
+            self._thought_parts.append(thought)
+
     def refuse(self, text: object) -> None:
         """The model's own words of refusal."""
         if isinstance(text, str) and text and text not in self.refusals:
@@ -129,7 +173,7 @@ class AnswerState:
 
     def image(self, item: Any, where: str) -> None:
         """The picture that a JSON value names, if it names one."""
-        ref = pick_image(item, where, self._base_url)
+        ref = pick_image(item, where, self.base_url)
         if ref is not None:
             self._enter(ref)
 
@@ -145,10 +189,10 @@ class AnswerState:
 
     def spare_image(self, text: str, where: str) -> None:
         """What may be a picture, at a place that no known shape names: it counts where nothing else does."""
-        ref = make_ref(text, where, self._base_url)
+        ref = make_ref(text, where, self.base_url)
         if isinstance(ref, ImageRef):
             self._moment += 1
-            self._spare.append((self._moment, 0, ref))
+            self._spare.append(Entry(self._moment, 0, ref))
 
     @property
     def count(self) -> tuple[int, int]:
@@ -157,7 +201,7 @@ class AnswerState:
 
     def _enter(self, item: ImageRef | Refused) -> None:
         self._moment += 1
-        self._entries.append((self._moment, 0, item))
+        self._entries.append(Entry(self._moment, 0, item))
 
     def result(self) -> tuple[list[ImageRef], list[Refused], str]:
         """Unique references and refusals in order of first appearance, and the words."""
@@ -167,21 +211,14 @@ class AnswerState:
             for version, moment in text.versions():
                 for part in self._read(text, well_formed(version), moment, entries):
                     said.setdefault(part)
-        if not any(isinstance(item, ImageRef) for _, _, item in entries):
+        ranks = {entry.rank for entry in entries if isinstance(entry.item, ImageRef)}
+        if not ranks or ranks == {Rank.BARE}:
             entries += self._spare
-        refs: list[ImageRef] = []
-        known: dict[Hashable, list[str]] = {}
-        refused: dict[tuple[str, str, str], Refused] = {}
-        for _, _, item in sorted(entries, key=lambda entry: entry[:2]):
-            if isinstance(item, ImageRef):
-                alike = known.setdefault(_sample(item.value), [])
-                if item.value not in alike:
-                    alike.append(item.value)
-                    refs.append(item)
-            else:
-                refused.setdefault((item.where, item.code, item.sample), item)
+        if not ranks and not self._spare and self.ended:
+            entries += self._from_thinking()
+        refs, refused = _unique(entries)
         words = "\n".join([*said, *self.refusals]).strip()
-        return refs[:MAX_ENTRIES], list(refused.values())[:MAX_ENTRIES], well_formed(words)[:TEXT_CHARS]
+        return refs[:MAX_ENTRIES], refused[:MAX_ENTRIES], well_formed(words)[:TEXT_CHARS]
 
     def _read(self, text: Text, version: str, moment: int | None, entries: list[Entry]) -> list[str]:
         """Pictures in one telling of a text, into ``entries``; gives the words around them."""
@@ -193,11 +230,67 @@ class AnswerState:
                 # What the end of a cut stream cut off is no picture.
                 if not (found.whole or self.ended or is_finished(found.value)):
                     continue
-                ref = make_ref(found.value, text.where, self._base_url)
+                ref = self._ref_of(found, text.where)
                 if ref is not None:
                     start = offset + found.start
-                    entries.append((text.moment_of(start) if moment is None else moment, start, ref))
+                    when = text.moment_of(start) if moment is None else moment
+                    entries.append(Entry(when, start, ref, found.rank))
         return [part for part in said if part]
+
+    def _ref_of(self, found: Found, where: str) -> ImageRef | Refused | None:
+        """What a candidate in words names; never the address of the picture that we sent."""
+        ref = make_ref(found.value, where, self.base_url)
+        if isinstance(ref, ImageRef) and ref.value in self._sent:
+            ref = None
+        if not found.thumbnail:
+            return ref
+        shown = make_ref(found.thumbnail, where, self.base_url)
+        if not isinstance(ref, ImageRef) or not isinstance(shown, ImageRef) or shown.value == ref.value:
+            return ref if isinstance(ref, ImageRef) else shown
+        return msgspec.structs.replace(ref, thumbnail=shown)
+
+    def _from_thinking(self) -> list[Entry]:
+        """Pictures in the thinking: its parts that are pictures, and what stands inline in its words.
+
+        Links in its words lead to what was thought of, not to what was drawn.
+        """
+        candidates: list[tuple[str, str]] = []
+        words = ["".join(version for version, _ in text.versions()) for text in self._thoughts.values()]
+        for text in self._texts.values():
+            words += [part for version, _ in text.versions() for part in hidden_parts(version)]
+        for part in self._thought_parts:
+            for spot in look(part, pictorial=True, hidden=True):
+                if spot.words:
+                    words.append(spot.text)
+                else:
+                    candidates.append((spot.text, f"thought.{spot.where}"))
+        for text in words:
+            inline = (found.value for found in read_words(text).found if not found.value.startswith(("http", "/")))
+            candidates += [(value, "thought") for value in inline]
+        refs = (make_ref(value, where, self.base_url) for value, where in candidates)
+        return [Entry(0, number, ref) for number, ref in enumerate(refs) if isinstance(ref, ImageRef)]
+
+
+def _unique(entries: list[Entry]) -> tuple[list[ImageRef], list[Refused]]:
+    """What counts of the candidates, each once, in order."""
+    count = counting({entry.rank for entry in entries if isinstance(entry.item, ImageRef)})
+    ordered = sorted(entries, key=lambda entry: (entry.moment, entry.offset))
+    thumbnails = {
+        entry.item.thumbnail.value for entry in ordered if isinstance(entry.item, ImageRef) and entry.item.thumbnail
+    }
+    refs: list[ImageRef] = []
+    known: dict[Hashable, list[str]] = {}
+    refused: dict[tuple[str, str, str], Refused] = {}
+    for entry in ordered:
+        item = entry.item
+        if not isinstance(item, ImageRef):
+            refused.setdefault((item.where, item.code, item.sample), item)
+        elif entry.rank in count and (item.thumbnail or item.value not in thumbnails):
+            alike = known.setdefault(_sample(item.value), [])
+            if item.value not in alike:
+                alike.append(item.value)
+                refs.append(item)
+    return refs, list(refused.values())
 
 
 def _sample(value: str) -> Hashable:

@@ -8,12 +8,23 @@ from typing import Any
 import msgspec
 
 from engine.config import ApiMode
-from engine.upstream.answer_state import AnswerState
-from engine.upstream.image_refs import HIDDEN_PARTS, clean_base64, look
+from engine.models import ImageRef, SourceType
+from engine.upstream.answer_state import AnswerState, JobRef
+from engine.upstream.image_refs import HIDDEN_PARTS, THINKING_PARTS, clean_base64, look, make_ref
 
 _INLINE_KEYS = ("b64_json", "base64", "b64", "image_base64", "inlineData", "inline_data", "result")
 _IMAGE_KEYS = (*_INLINE_KEYS, "url", "image_url", "image", "source")
 _LIST_KEYS = ("images", "image_urls", "image_base64", "data")
+_STATUS_KEYS = ("status", "task_status", "state")
+_JOB_KEYS = ("task_id", "taskId", "job_id", "jobId", "request_id", "prediction_id", "id")
+_POLL_KEYS = ("poll_url", "polling_url", "pollUrl", "status_url", "statusUrl")
+_PENDING = frozenset(
+    {
+        *("", "accepted", "created", "pending", "queued", "queuing", "in_queue", "submitted", "waiting"),
+        *("starting", "running", "processing", "in_progress", "generating"),
+    }
+)
+_FAILED = frozenset({"canceled", "cancelled", "error", "fail", "failed", "failure"})
 _COMPLAINT_KEYS = ("message", "msg", "detail")
 
 
@@ -44,6 +55,8 @@ def read_object(into: AnswerState, value: Json, name: str, mode: ApiMode) -> Pro
             _read_rest(into, value, kind, mode)
         if not kind and percent is None:
             into.end_unless_open()  # a document: what it does not hold, no more of it would bring
+        _read_status(into, value)
+        into.job = read_job(value, into.base_url) or into.job
     nothing = into.count == before
     if not kind.startswith("response.") and (nothing or (into.count[0] == before[0] and not _is_piece(value))):
         pictorial = mode is ApiMode.IMAGES_EDITS or (nothing and not (chat or gemini or into.complaint))
@@ -92,6 +105,15 @@ def _is_only_error(into: AnswerState, value: Json, kind: str) -> bool:
     return not any(value.get(key) for key in ("choices", "data", "output", "candidates"))
 
 
+def _read_status(into: AnswerState, value: Json) -> None:
+    """A job that came to nothing says so by its status."""
+    status = _status(value).lower().replace(" ", "_")
+    if status.endswith("moderated"):  # bfl
+        into.note_reason(_status(value))
+    elif status in _FAILED:
+        into.fail(value)
+
+
 # --- chat_completions, Gemini -----------------------------------------------------------------------------------------
 
 
@@ -110,6 +132,7 @@ def _read_choices(into: AnswerState, value: Json) -> bool:
         if choice.get("error"):  # OpenRouter
             into.fail(choice["error"])
         into.note_choice(index, choice.get("finish_reason"), whole=choice.get("message") is not None)
+        into.note_reason(choice.get("native_finish_reason"))
     return True
 
 
@@ -118,6 +141,9 @@ def _read_message(into: AnswerState, message: Json, index: int, part: str) -> No
     _read_content(into, message.get("content"), f"{where}.content", ("choice", index), piece=part == "delta")
     if message.get("images"):
         into.images(message["images"], f"{where}.images")
+    for thinking in ("reasoning_content", "reasoning", "reasoning_details"):
+        if message.get(thinking):
+            into.think((thinking, index), f"{where}.{thinking}", message[thinking])
     into.refuse(message.get("refusal"))
 
 
@@ -133,8 +159,11 @@ def _read_content(into: AnswerState, content: Any, where: str, key: Hashable, *,
 
 
 def _read_part(into: AnswerState, part: Json, where: str, texts: list[str]) -> None:
-    if part.get("thought") or _string(part.get("type")).startswith(HIDDEN_PARTS):
-        return  # thinking, our own picture sent back, or what is no picture
+    kind = _string(part.get("type"))
+    if part.get("thought") or kind.startswith(HIDDEN_PARTS):  # or our own picture sent back, or what is no picture
+        if part.get("thought") or kind.startswith(THINKING_PARTS):
+            into.think(where, where, part)
+        return
     into.refuse(part.get("refusal"))
     if isinstance(part.get("text"), str):
         texts.append(part["text"])
@@ -147,6 +176,8 @@ def _read_candidates(into: AnswerState, value: Json) -> bool:
     feedback = value.get("promptFeedback")
     if isinstance(feedback, dict) and _string(feedback.get("blockReason")):
         into.filtered = into.filtered or feedback["blockReason"]
+        into.note_reason(feedback["blockReason"])
+        into.note_reason(feedback.get("blockReasonMessage"))
         into.end()
     candidates = value.get("candidates")
     if not isinstance(candidates, list):
@@ -158,6 +189,7 @@ def _read_candidates(into: AnswerState, value: Json) -> bool:
         parts = content.get("parts") if isinstance(content, dict) else None
         _read_content(into, parts, f"candidates[{position}].content.parts", ("candidate", position), piece=True)
         into.note_choice(("candidate", position), candidate.get("finishReason"))
+        into.note_reason(candidate.get("finishMessage"))
     return True
 
 
@@ -194,7 +226,7 @@ def _read_output(into: AnswerState, value: Json) -> bool:
         into.fail(value["error"])
     details = value.get("incomplete_details")
     if isinstance(details, dict):
-        into.note_filter(details.get("reason"))
+        into.note_reason(details.get("reason"))
     output = value.get("output")
     for number, item in enumerate(output if isinstance(output, list) else [output]):
         _read_item(into, item, number)
@@ -212,6 +244,8 @@ def _read_item(into: AnswerState, item: Any, number: int) -> None:
     if not isinstance(item, dict):
         return
     kind = _string(item.get("type"))
+    if kind.startswith(THINKING_PARTS):
+        into.think(where, where, item)
     if kind.startswith(HIDDEN_PARTS) or (kind.endswith("_call") and "image" not in kind):
         return
     if "content" in item:
@@ -268,3 +302,37 @@ def _read_elsewhere(into: AnswerState, value: Json, *, words: bool, pictorial: b
             into.spare_image(spot.text, spot.where)
         elif words:
             into.say(("elsewhere", spot.where), spot.where, spot.text, piece=True)
+
+
+# --- jobs -------------------------------------------------------------------------------------------------------------
+
+
+def read_job(value: Json, base_url: str) -> JobRef | None:
+    """The job that a document plainly is: it has an id, is not over, and says where to ask for it."""
+    inner = value.get("data") or value.get("output")
+    for holder in (value, inner[0] if isinstance(inner, list) and inner else inner):
+        if not isinstance(holder, dict) or _status(holder).lower() not in _PENDING:
+            continue
+        urls = holder["urls"] if isinstance(holder.get("urls"), dict) else {}
+        asked = next((holder[key] for key in _POLL_KEYS if _string(holder.get(key))), urls.get("get"))
+        number = next((holder[key] for key in _JOB_KEYS if isinstance(holder.get(key), str | int)), "")
+        url = _address(asked, base_url)
+        if url and number != "":
+            return JobRef(
+                id=str(number),
+                url=url,
+                status=_status(holder),
+                progress=_percent(holder),
+                result_url=_address(holder.get("response_url") or holder.get("result_url"), base_url),
+                cancel_url=_address(holder.get("cancel_url") or urls.get("cancel"), base_url),
+            )
+    return None
+
+
+def _status(value: Json) -> str:
+    return next((value[key] for key in _STATUS_KEYS if _string(value.get(key))), "")
+
+
+def _address(value: Any, base_url: str) -> str:
+    ref = make_ref(value, "job", base_url) if isinstance(value, str) else None
+    return ref.value if isinstance(ref, ImageRef) and ref.source_type is SourceType.URL else ""

@@ -71,6 +71,10 @@ _WAIT_WORDS = re.compile(
 )
 _SECRET = re.compile(r"(?:\b(?:sk|xai|gsk|pk|rk)[-_]|\bAIza)[A-Za-z0-9_*.-]{8,}|(\bBearer\s+)\S+", re.IGNORECASE)
 _HIDDEN_TEXT = re.compile(r"<(script|style|head)\b[^>]*>.*?</\1\s*>|<!--.*?-->", re.IGNORECASE | re.DOTALL)
+_PAGE_START = re.compile(
+    r"\s*(?:<!--.{0,2000}?-->\s*|<\?xml[^<>]*>\s*){0,4}<(?:!doctype\s+html|html|head|body|title|meta|script|noscript|center|div)\b",
+    re.IGNORECASE | re.DOTALL,
+)
 _PAGE_TITLE = re.compile(r"<title[^>]*>([^<]*)", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -279,6 +283,15 @@ def _note_message(text: str, facts: _Facts, depth: int) -> None:
 def _named_parameter(message: str) -> str | None:
     found = _PARAMETER.search(message)
     return (found.group(1) or found.group(2)).rstrip(".") if found else None
+
+
+def web_page_title(body: bytes) -> str | None:
+    """The title of a web page, empty where it has none; None if the beginning of a body is no web page."""
+    text = body[:_READ_BYTES].decode("utf-8-sig", "replace")
+    if not _PAGE_START.match(text):
+        return None
+    title = _PAGE_TITLE.search(text)
+    return _tidy(html.unescape(title.group(1))) if title else ""
 
 
 def readable(text: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from enum import IntEnum
+from typing import Any
 
 import msgspec
 
-from engine.upstream.image_refs import URL_CHARS, clean_base64, has_signature, looks_like_image
+from engine.upstream.image_refs import URL_CHARS, clean_base64, has_signature, look, looks_like_image
 from engine.upstream.sse import parse_json
 
 _NEAR_CHARS = 1024
@@ -18,6 +21,14 @@ _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_=%-]*")
 _BARE_URL = re.compile(r"https?://[^\s<>\"'`\\^{}|，。；：！？、（）【】「」『』《》“”…]{1,8192}", re.IGNORECASE)
 # Where a bare link ends though URLs may go on so: a link's own text, BBCode, an escaped tag, the next of a list.
 _URL_END = re.compile(r"\]\(|\[/|&(?:quot|gt|lt|#34|#39);|,https?://", re.IGNORECASE)
+_ESCAPED_URL = re.compile(r"https?:(?:\\/|\\u[0-9a-fA-F]{4}|[^\s<>\"'`\\^{}|]){1,8192}", re.IGNORECASE)
+_ANCHOR = re.compile(
+    r"<a\s[^<>]{0,2000}?\bhref\s*=\s*(?:\"([^\"<>]*)\"|'([^'<>]*)'|([^\s\"'<>]+))[^<>]{0,2000}>\s*(?=<img\b)",
+    re.IGNORECASE,
+)
+_JSON_START = re.compile(r"\{\s*\"|\[\s*[\"{]")
+_JSON_TRIES = 8
+_DECODER = json.JSONDecoder(strict=False)
 _TITLE = re.compile(r"(\S+)\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\))", re.DOTALL)
 _BRACKET = re.compile(r"[\[\]]")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
@@ -25,12 +36,35 @@ _JSON_VALUE = re.compile(r"\"\s{0,8}:\s{0,8}\"")
 _JSON_URL = re.compile(r"((?:https?:)?\\?/[^\s\"]{0,8192})\"", re.IGNORECASE)
 
 
+class Rank(IntEnum):
+    """How surely a candidate is meant as a result: see ``counting``."""
+
+    EMBEDDED = 0  # an image link or tag, a data: URL, a picture's field
+    FIELD = 1  # in JSON among the words, and it says that it is a picture
+    NAMED = 2  # in JSON among the words, under a name that pages have too
+    BARE = 3  # a link in prose
+
+
+def counting(ranks: Collection[Rank]) -> frozenset[Rank]:
+    """The ranks that count in an answer where these occur.
+
+    Links in prose, to the same picture or to another, count only where nothing is embedded; what JSON names without
+    saying that it is a picture, only where nothing says so.
+    """
+    if Rank.EMBEDDED in ranks:
+        return frozenset({Rank.EMBEDDED, Rank.FIELD})
+    return frozenset({Rank.FIELD, Rank.NAMED} if Rank.FIELD in ranks else {Rank.NAMED, Rank.BARE})
+
+
 class Found(msgspec.Struct, frozen=True):
-    """A candidate in the model's words. ``start``: offset; ``whole``: its end mark was there."""
+    """A candidate in the model's words. ``start``: offset; ``whole``: its end mark was there; ``thumbnail``: what is
+    shown of a picture that is a link to ``value``, and the result where that is no picture."""
 
     start: int
     value: str
     whole: bool = True
+    rank: Rank = Rank.EMBEDDED
+    thumbnail: str = ""
 
 
 def visible_parts(text: str) -> list[tuple[int, str]]:
@@ -54,6 +88,15 @@ def visible_parts(text: str) -> list[tuple[int, str]]:
     return [part for part in parts if part[1]]
 
 
+def hidden_parts(text: str) -> list[str]:
+    """The thinking in a text: what ``visible_parts`` leaves out."""
+    hidden, position = [], 0
+    for start, part in visible_parts(text):
+        hidden.append(text[position:start])
+        position = start + len(part)
+    return [part for part in [*hidden, text[position:]] if part]
+
+
 class Words(msgspec.Struct, frozen=True):
     """What a text holds: candidates for pictures in order, and the words between them."""
 
@@ -66,7 +109,37 @@ def read_words(text: str) -> Words:
     alone = _only_value(text)
     if alone:
         return Words([Found(0, alone, whole=False)], [])
-    return _Scan(text).run()
+    words = Words([], [])
+    position = 0
+    for start, end, value in json_values(text):
+        candidates = _in_json(value, start)
+        if candidates:
+            _append(words, _Scan(text[position:start]).run(), position)
+            words.found.extend(candidates)
+            position = end
+    _append(words, _Scan(text[position:] if position else text).run(), position)
+    return words
+
+
+def _append(words: Words, more: Words, offset: int) -> None:
+    words.words.extend(more.words)
+    words.found.extend(
+        msgspec.structs.replace(found, start=found.start + offset) if offset else found for found in more.found
+    )
+
+
+def _in_json(value: Any, start: int) -> list[Found]:
+    """Candidates in a JSON value among the words: at its pictures' places, and in the words that it holds."""
+    said = {spot.where for spot in look(value, pictorial=False)}
+    candidates: list[Found] = []
+    for spot in look(value, pictorial=True):
+        if spot.words:
+            candidates += [msgspec.structs.replace(found, start=start) for found in _Scan(spot.text).run().found]
+        elif _is_inline(spot.text):
+            candidates.append(Found(start, spot.text))
+        else:
+            candidates.append(Found(start, spot.text, rank=Rank.FIELD if spot.where in said else Rank.NAMED))
+    return candidates
 
 
 class _Scan:
@@ -79,8 +152,7 @@ class _Scan:
         self._next: dict[str, int] = {}
         self._searched: dict[str, int] = {}
         self._no_image_before = 0
-        self._named: list[Found] = []  # links in JSON that do not look like pictures
-        self._sure = False
+        self._no_link_before = 0
 
     def _find(self, mark: str, position: int, reach: int | None = None) -> int:
         """Next place of ``mark`` that ends before ``reach``, or the text's length. Positions must not go back."""
@@ -116,6 +188,9 @@ class _Scan:
             'url"': self._json_url,
             'b64_json"': self._json_base64,
             "://": self._bare_url,
+            ":\\/\\/": self._escaped_url,
+            "<a ": self._linked_tag,
+            "<A ": self._linked_tag,
         }
         position, kept = 0, 0
         while True:
@@ -129,14 +204,11 @@ class _Scan:
                 kept = end
             position = max(end, start + 1)
         self.words.append(self._text[kept:])
-        if self._named and not self._sure:
-            self.found = sorted([*self.found, *self._named], key=lambda found: found.start)
         return Words(self.found, self.words)
 
     def _take(self, start: int, first: int, end: int, length: int) -> int:
         """Keep text[first:end] as a candidate whose mark of ``length`` characters stands at ``end``."""
         whole = end < len(self._text)
-        self._sure = True
         self.found.append(Found(start, _without_title(self._text[first:end]), whole))
         return min(end + length, len(self._text))
 
@@ -146,15 +218,28 @@ class _Scan:
             return start + 2
         first = bracket + 2
         if _is_inline(self._text[first : first + 200]):
-            return self._take(start, first, self._find(")", first), 1)
+            return self._linked(self._take(start, first, self._find(")", first), 1))
         window = self._text[first : first + URL_CHARS]
         target, length = _link_target(window)
         if not target:
             return first
         whole = length < len(window)
-        self._sure = True
         self.found.append(Found(start, target, whole))
-        return first + length + whole
+        return self._linked(first + length + whole) if whole else first + length
+
+    def _linked(self, end: int) -> int:
+        """Where the picture that ends here is itself a link, the link's target is the picture."""
+        picture = self.found[-1]
+        if self._text[picture.start - 1 : picture.start] != "[" or not self._text.startswith("](", end):
+            return end
+        first = end + 2
+        window = self._text[first : first + URL_CHARS] if first >= self._no_link_before else ""
+        target, length = _link_target(window)
+        if not target or length == len(window):
+            self._no_link_before = max(self._no_link_before, first + length)
+            return end
+        self.found[-1] = Found(picture.start - 1, target, thumbnail=picture.value)
+        return first + length + 1
 
     def _closes_at(self, start: int, bracket: int) -> bool:
         """Whether the alt text that begins at ``start`` ends at ``bracket``, not at a bracket before."""
@@ -167,6 +252,19 @@ class _Scan:
                 self._no_image_before = mark.end()  # nor does one that begins in between
                 return False
         return True
+
+    def _linked_tag(self, start: int) -> int:
+        """``<a href=picture><img src=thumbnail></a>``."""
+        link = _ANCHOR.match(self._text, start)
+        if link is None:
+            return start + 3
+        before = len(self.found)
+        end = self._tag(link.end())
+        if len(self.found) > before:
+            target = next(text for text in link.groups() if text is not None)
+            shown = self.found[-1].value
+            self.found[-1] = Found(start, target or shown, self.found[-1].whole, thumbnail=shown if target else "")
+        return end
 
     def _tag(self, start: int) -> int:
         found = _IMG.match(self._text, start)
@@ -210,8 +308,8 @@ class _Scan:
         if value is None or self._text[start - 1 : start] not in ('"', "_"):
             return start + 4
         url = _json_text(value.group(1))
-        into = self.found if looks_like_image(url) or self._text[start - 6 : start] == "image_" else self._named
-        into.append(Found(value.start(1), url))
+        said = looks_like_image(url) or self._text[start - 6 : start] == "image_"
+        self.found.append(Found(value.start(1), url, rank=Rank.FIELD if said else Rank.NAMED))
         return value.end()
 
     def _json_base64(self, start: int) -> int:
@@ -227,8 +325,19 @@ class _Scan:
             return start + 3
         url = _trim(found.group())
         if looks_like_image(url):
-            self.found.append(Found(first, url, first + len(url) < len(self._text)))
+            self.found.append(Found(first, url, first + len(url) < len(self._text), Rank.BARE))
         return first + len(url)
+
+    def _escaped_url(self, start: int) -> int:
+        """A bare URL whose slashes are escaped, as PHP writes JSON: ``https:\\/\\/…``."""
+        first = start - (5 if self._text[max(start - 5, 0) : start].lower() == "https" else 4)
+        found = _ESCAPED_URL.match(self._text, first) if first >= 0 else None
+        if found is None:
+            return start + 5
+        url = _trim(_json_text(found.group()))
+        if looks_like_image(url):
+            self.found.append(Found(first, url, found.end() < len(self._text), Rank.BARE))
+        return found.end()
 
 
 def _is_inline(beginning: str) -> bool:
@@ -268,7 +377,32 @@ def _only_value(text: str) -> str:
         alone = alone[3:-3].partition("\n")[2].strip()
     if has_signature(alone):
         return alone if " " not in alone and clean_base64(alone) is not None else ""
+    if len(alone) <= URL_CHARS and "\\/" in alone:
+        alone = alone.replace("\\/", "/")
     return alone if _BARE_URL.fullmatch(alone) and _trim(alone) == alone else ""
+
+
+def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
+    """JSON objects and lists among the words, in a fence or not: where each begins and ends, and its value."""
+    position, tries = 0, _JSON_TRIES
+    next_of = {"{": -1, "[": -1}
+    while tries:
+        for mark, place in next_of.items():
+            if place < position:
+                found = text.find(mark, position)
+                next_of[mark] = found if found >= 0 else len(text)
+        start = min(next_of.values())
+        if start == len(text):
+            return
+        position = start + 1
+        if _JSON_START.match(text, start) is None:
+            continue
+        try:
+            value, position = _DECODER.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            tries -= 1
+        else:
+            yield start, position, value
 
 
 def _json_text(raw: str) -> str:

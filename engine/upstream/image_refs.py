@@ -17,7 +17,7 @@ import pybase64
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
-from engine.upstream.sse import well_formed
+from engine.upstream.sse import parse_json, well_formed
 
 SAMPLE_CHARS = 120
 URL_CHARS = 8192
@@ -33,7 +33,8 @@ _DEPTH = 6  # of one picture's value
 _SIGNATURES = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\x00", b"MM\x00*")
 _WHITE = b" \t\r\n\f\v"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-HIDDEN_PARTS = ("thinking", "reasoning", "thought", "redacted", "input_", "audio", "video", "tool", "function")
+THINKING_PARTS = ("thinking", "reasoning", "thought", "redacted")
+HIDDEN_PARTS = (*THINKING_PARTS, "input_", "audio", "video", "tool", "function")
 """Beginnings of the type of what is no answer: thinking, our own pictures sent back, other media, calls of tools."""
 
 _LOOK_DEPTH = 8
@@ -45,17 +46,19 @@ _HOLDERS = frozenset(
         "content", "contents", "data", "delta", "file", "fileData", "file_data", "files", "generated_images",
         "generatedImages", "generations", "image", "images", "inlineData", "inline_data", "item", "items", "media",
         "message", "multi_mod_content", "output", "outputs", "parts", "payload", "photos", "pictures", "predictions",
-        "response", "responses", "result", "results", "source",
+        "output_images", "response", "responses", "result", "results", "source",
     }
 )  # fmt: skip
 _NAMES = frozenset(
     {
         "b64", "b64_image", "b64_json", "base64", "bytesBase64Encoded", "download_url", "fileUri", "file_uri",
-        "imageBytes", "imageUrl", "image_b64", "image_base64", "image_uri", "image_url", "image_urls", "uri", "url",
-        "urls",
+        "imageBytes", "imageUrl", "imageUrls", "image_b64", "image_base64", "image_uri", "image_url", "image_urls",
+        "resultUrl", "resultUrls", "result_url", "result_urls", "sample", "uri", "url", "urls",
     }
 )  # fmt: skip
 _WORDS = frozenset({"answer", "content", "generated_text", "output_text", "response", "text"})
+_THOUGHTS = frozenset({"reasoning", "summary", "thinking"})
+_JSON_TEXTS = frozenset({"resultJson", "result_json"})  # JSON in a string
 _PICTORIAL = ("image", "picture", "photo", "artifact", "b64")
 _TYPE_KEYS = ("type", "mime_type", "mimeType", "media_type", "mediaType", "content_type")
 
@@ -235,36 +238,49 @@ class Spot(msgspec.Struct, frozen=True):
     words: bool = False
 
 
-def look(value: Any, *, pictorial: bool) -> list[Spot]:
+def look(value: Any, *, pictorial: bool, hidden: bool = False) -> list[Spot]:
     """Strings in a JSON value that may name a picture or be the model's words, in order.
 
-    ``pictorial``: a link need not look like that of a picture, since nothing else is expected there.
+    ``pictorial``: a link need not look like that of a picture, since nothing else is expected there. ``hidden``: the
+    value is thinking, and looked into.
     """
     spots = []
-    for spot in _walk(value, "", pictorial=pictorial, depth=0):
+    for spot in _walk(value, "", pictorial=pictorial, hidden=hidden, depth=0):
         spots.append(spot)
         if len(spots) >= _MOST:
             break
     return spots
 
 
-def _walk(value: Any, where: str, *, pictorial: bool, depth: int) -> Iterator[Spot]:
+def _walk(value: Any, where: str, *, pictorial: bool, hidden: bool, depth: int) -> Iterator[Spot]:
     if depth > _LOOK_DEPTH:
         return
     if isinstance(value, str):
         yield from _judge(value, where, pictorial=pictorial)
     elif isinstance(value, list):
         for number, item in enumerate(value[:_MOST]):
-            yield from _walk(item, f"{where}[{number}]", pictorial=pictorial, depth=depth + 1)
+            yield from _walk(item, f"{where}[{number}]", pictorial=pictorial, hidden=hidden, depth=depth + 1)
     elif isinstance(value, dict):
         kinds = [kind for kind in (value.get(key) for key in _TYPE_KEYS) if isinstance(kind, str)]
-        if value.get("thought") or any(_is_hidden(kind) for kind in kinds):
+        if not hidden and (value.get("thought") or any(_is_hidden(kind) for kind in kinds)):
             return
         pictorial = pictorial or any("image" in kind for kind in kinds)
         for key, item in value.items():
-            if key in _HOLDERS or key in _NAMES or key in _WORDS:
+            if key in _HOLDERS or key in _NAMES or key in _WORDS or (hidden and key in _THOUGHTS):
                 said = pictorial or any(mark in key.lower() for mark in _PICTORIAL)
-                yield from _walk(item, f"{where}.{key}" if where else key, pictorial=said, depth=depth + 1)
+                place = f"{where}.{key}" if where else key
+                yield from _walk(item, place, pictorial=said, hidden=hidden, depth=depth + 1)
+            elif key in _JSON_TEXTS and isinstance(item, str):
+                place = f"{where}.{key}" if where else key
+                yield from _walk(_parsed(item), place, pictorial=pictorial, hidden=hidden, depth=depth + 1)
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value in a string; None if it is none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
 
 
 def _is_hidden(kind: str) -> bool:
@@ -273,7 +289,7 @@ def _is_hidden(kind: str) -> bool:
 
 def _judge(text: str, where: str, *, pictorial: bool) -> Iterator[Spot]:
     key = where.rpartition(".")[2].partition("[")[0]
-    if key in _WORDS or (key in ("message", "delta") and "choices[" in where):
+    if key in _WORDS or key in _THOUGHTS or (key in ("message", "delta") and "choices[" in where):
         yield Spot(where, text, words=True)
     elif _names_picture(text, pictorial=pictorial):
         yield Spot(where, text)

@@ -23,6 +23,7 @@ def read(body: bytes, mode: ApiMode = ApiMode.CHAT_COMPLETIONS, size: int = 1 <<
     events, reader = EventReader(1 << 28), AnswerReader(mode, BASE)
     progress = []
     for start in range(0, len(body), size):
+        reader.glance(body[start : start + size])
         progress += [reader.feed(event) for event in events.feed(body[start : start + size])]
     progress += [reader.feed(event) for event in events.close()]
     return reader.finish(), [step for step in progress if step is not None]

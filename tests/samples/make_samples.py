@@ -348,6 +348,44 @@ def edits() -> dict[str, bytes]:
     }
 
 
+def surprises() -> dict[str, bytes]:
+    """Answers that bug reports of other tools show: rows C11 to C16 of the table."""
+
+    def told(text: str | None, reason: str = "stop", **beside: Any) -> bytes:
+        message = {"role": "assistant", "content": text}
+        return compact({"choices": [{"index": 0, "message": message, "finish_reason": reason, **beside}]}).encode()
+
+    def drawn(parts: list[Any], **beside: Any) -> bytes:
+        return compact({"candidates": [{"content": {"role": "model", "parts": parts}, **beside}]}).encode()
+
+    full, thumb, escaped = f"{HOST}/full", f"{HOST}/thumb.webp", HOST.replace("/", "\\/")
+    inline = {"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}, "thought": True}
+    return {
+        "c11_embedded_and_links.json": told(f"![x]({full})\n[download]({HOST}/d.png) origin: {HOST}/source.png"),
+        "c11_links_only.json": told(f"Here is your picture: [download]({HOST}/d.png)"),
+        "c12_linked_markdown.json": told(f"[![x]({thumb})]({full})"),
+        "c12_linked_tag.json": told(f'<a href="{full}" target="_blank"><img src="{thumb}"></a>'),
+        "c13_list_escaped.json": told(f'{{"images":["{escaped}\\/one","{escaped}\\/two"]}}'),
+        "c13_fence.json": told(f'Done:\n```json\n{{"data": [{{"url": "{full}"}}]}}\n```'),
+        "c14_only_thought.json": drawn([{"text": "plan", "thought": True}, inline], finishReason="STOP"),
+        "c14_thought_and_picture.json": drawn(
+            [inline, {"inlineData": {"mimeType": "image/jpeg", "data": JPEG_TEXT}}], finishReason="STOP"
+        ),
+        "c15_web_page.html": b"<!doctype html><html><head><title>Relay</title></head><body><div id=root></div></html>",
+        "c16_native.json": told(None, native_finish_reason="PROHIBITED_CONTENT"),
+        "c16_length.json": told("Let me think about", "length"),
+        "c16_finish_message.json": drawn(
+            [],
+            finishReason="IMAGE_OTHER",
+            finishMessage="Unable to show the generated image.",
+        ),
+        "c16_incomplete.json": compact(
+            {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": []}
+        ).encode(),
+        "c16_prompt_feedback.json": compact({"promptFeedback": {"blockReason": "OTHER"}}).encode(),
+    }
+
+
 def errors() -> dict[str, bytes]:
     """Bodies of error statuses."""
     page = "<!DOCTYPE html><html><head><title>502 Bad Gateway</title><style>h1{color:red}</style></head>"
@@ -364,7 +402,7 @@ def errors() -> dict[str, bytes]:
 
 def main() -> None:
     """Write all samples."""
-    for name, body in (chat() | responses() | edits() | errors()).items():
+    for name, body in (chat() | responses() | edits() | surprises() | errors()).items():
         (HERE / name).write_bytes(body)
 
 

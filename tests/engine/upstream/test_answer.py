@@ -62,16 +62,30 @@ EXPECTED: dict[str, tuple[list[str], Code | None]] = {
     "no_done_finished.sse": ([PNG], None),
     "no_done_cut.sse": ([], Code.STREAM_CUT),
     "words_only.sse": ([], Code.ANSWER_NO_PICTURE),
-    "prose_urls.sse": ([f"{HOST}/found.webp?token=1", f"{HOST}/tag"], None),
+    "prose_urls.sse": ([f"{HOST}/tag"], None),
+    "c11_embedded_and_links.json": ([f"{HOST}/full"], None),
+    "c11_links_only.json": ([f"{HOST}/d.png"], None),
+    "c12_linked_markdown.json": ([f"{HOST}/full"], None),
+    "c12_linked_tag.json": ([f"{HOST}/full"], None),
+    "c13_list_escaped.json": ([f"{HOST}/one", f"{HOST}/two"], None),
+    "c13_fence.json": ([f"{HOST}/full"], None),
+    "c14_only_thought.json": ([PNG], None),
+    "c14_thought_and_picture.json": ([JPEG], None),
+    "c15_web_page.html": ([], Code.ANSWER_WEB_PAGE),
+    "c16_native.json": ([], Code.CONTENT_REFUSED),
+    "c16_length.json": ([], Code.ANSWER_ENDED),
+    "c16_finish_message.json": ([], Code.ANSWER_ENDED),
+    "c16_incomplete.json": ([], Code.ANSWER_ENDED),
+    "c16_prompt_feedback.json": ([], Code.CONTENT_REFUSED),
 }
 
 
 def test_every_sample_has_its_expectation() -> None:
     """No recorded answer lies unused, and each row of the table of shapes has one."""
-    samples = {path.name for path in SAMPLES.iterdir() if path.suffix in (".sse", ".json", ".txt")}
+    samples = {path.name for path in SAMPLES.iterdir() if path.suffix in (".sse", ".json", ".txt", ".html")}
     assert {name for name in samples if not name.startswith("error_")} == set(EXPECTED)
     rows = {name.partition("_")[0] for name in EXPECTED}
-    assert rows >= {*(f"c{n}" for n in range(1, 11)), *(f"r{n}" for n in range(1, 5)), *(f"e{n}" for n in range(1, 6))}
+    assert rows >= {*(f"c{n}" for n in range(1, 17)), *(f"r{n}" for n in range(1, 5)), *(f"e{n}" for n in range(1, 6))}
 
 
 @pytest.mark.parametrize("size", [1, 7, 1 << 30])
@@ -259,14 +273,123 @@ def test_nothing_at_all(body: bytes) -> None:
     assert (error.code, error.retryable) == (Code.ANSWER_EMPTY, True)
 
 
-def test_page_instead_of_an_answer() -> None:
-    """An HTML page with status 200 is told in its words; its logo is no result."""
-    answer, _ = read(b"<!DOCTYPE html><html><title>Log in</title><body><img src='/logo.png'>Portal</body></html>")
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<!DOCTYPE html><html><title>Log in</title><body><img src='/logo.png'>Portal</body></html>",
+        '\ufeff\n<!-- built -->\n<HTML lang=en><head>\n<script>\n{"a": 1}\n</script><title>Log in</title>',
+        '<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "x">\n<html><title>Log in</title></html>',
+    ],
+)
+def test_page_instead_of_an_answer(page: str) -> None:
+    """An HTML page with status 200 is named as one, with its address and title; its logo is no result."""
+    reader = AnswerReader(ApiMode.CHAT_COMPLETIONS, "https://u:p@h.invalid/?key=sk-1")
+    reader.document(page.encode())
+    answer = reader.finish()
     assert answer.refs == []
     assert answer.error is not None
-    assert answer.error.code is Code.ANSWER_NO_PICTURE
-    assert "Log in" in answer.text
-    assert "<" not in answer.text
+    assert (answer.error.code, answer.error.retryable) == (Code.ANSWER_WEB_PAGE, False)
+    assert answer.error.params == {"address": "https://h.invalid/", "title": "Log in"}
+
+
+def test_the_address_that_we_sent_is_no_result() -> None:
+    """A source that the model shows again beside or in place of its picture."""
+    reader = AnswerReader(ApiMode.CHAT_COMPLETIONS, BASE, sent={f"{HOST}/source.png"})
+    text = f"From ![source]({HOST}/source.png): {HOST}/new.png [![x]({HOST}/t.png)]({HOST}/source.png)"
+    reader.document(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+    assert values(reader.finish()) == [f"{HOST}/t.png"]
+
+
+@pytest.mark.parametrize("text", [f"[![x]({HOST}/t)]({HOST}/full)", f"<a href='{HOST}/full'><img src='{HOST}/t'></a>"])
+def test_a_linked_picture_keeps_its_thumbnail(text: str) -> None:
+    """The link's target is the picture; its thumbnail goes with it for the case that it is none."""
+    (ref,) = say(f"{text} ![x]({HOST}/t)").refs
+    assert ref.value == f"{HOST}/full"
+    assert ref.thumbnail is not None
+    assert ref.thumbnail.value == f"{HOST}/t"
+    (ref,) = say(text.replace(f"{HOST}/full", "#top")).refs
+    assert (ref.value, ref.thumbnail) == (f"{HOST}/t", None)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": f"<think>so ![x](data:image/png;base64,{PNG}) it is</think>", "role": "assistant"},
+        {"content": "", "reasoning_content": f"![x](data:image/png;base64,{PNG})"},
+        {"content": [{"type": "thinking", "thinking": [{"type": "image", "data": PNG}]}]},
+        {
+            "content": "",
+            "reasoning_details": [{"type": "reasoning.image", "data": PNG}],
+        },
+    ],
+)
+def test_a_picture_in_the_thinking_counts_alone(message: dict[str, Any]) -> None:
+    """It is paid for; beside any other picture, and while the answer goes on, it is none."""
+    assert values(read_values({"choices": [{"message": message}]})) == [PNG]
+    assert values(read_values({"choices": [{"message": message}]}, {"data": [{"b64_json": JPEG}]})) == [JPEG]
+    assert values(read_values({"choices": [{"delta": message}]}, done=False)) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"choices": [{"message": {"content": "hm"}, "finish_reason": "length"}]}, "length: hm"),
+        ({"choices": [{"message": {}, "finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"}]}, "MAX_TOKENS"),
+        ({"candidates": [{"finishReason": "NO_IMAGE", "finishMessage": "None was made."}]}, "NO_IMAGE, None was made."),
+        ({"output": [], "incomplete_details": {"reason": "max_output_tokens"}}, "max_output_tokens"),
+        ({"id": "x" * 300, "result": {"fail_reason": "the pool is empty"}}, "the pool is empty"),
+    ],
+)
+def test_reasons_beside_the_text(value: object, reason: str) -> None:
+    """Why there is no picture is told from wherever it stands, with the words if there are some."""
+    error = read_values(value).error
+    assert error is not None
+    assert (error.code, error.params) == (Code.ANSWER_ENDED, {"reason": reason})
+
+
+JOBS: list[tuple[dict[str, Any], tuple[str, str, str]]] = [
+    ({"task_id": "t1", "poll_url": "/v1/images/tasks/t1"}, ("t1", "https://api.invalid/v1/images/tasks/t1", "")),
+    ({"id": "b", "polling_url": "https://eu.bfl.invalid/get?id=b"}, ("b", "https://eu.bfl.invalid/get?id=b", "")),
+    (
+        {"id": "r", "status": "starting", "urls": {"get": f"{HOST}/p/r"}, "output": None},
+        ("r", f"{HOST}/p/r", "starting"),
+    ),
+    ({"status": "IN_QUEUE", "request_id": "q", "status_url": f"{HOST}/s"}, ("q", f"{HOST}/s", "IN_QUEUE")),
+    (
+        {"code": 200, "data": {"id": "w", "status": "created", "urls": {"get": f"{HOST}/w"}}},
+        ("w", f"{HOST}/w", "created"),
+    ),
+    ({"data": [{"task_id": 7, "status": "submitted", "poll_url": f"{HOST}/7"}]}, ("7", f"{HOST}/7", "submitted")),
+]
+
+
+@pytest.mark.parametrize(("value", "expected"), JOBS)
+def test_jobs_are_recognised(value: dict[str, Any], expected: tuple[str, str, str]) -> None:
+    """An answer with an id and an address to ask is a job in every mode; whoever does not follow it is told."""
+    for mode in ApiMode:
+        reader = AnswerReader(mode, BASE)
+        reader.document(json.dumps(value).encode())
+        answer = reader.finish()
+        assert answer.job is not None
+        assert (answer.job.id, answer.job.url, answer.job.status) == expected
+        assert answer.error is not None
+        assert answer.error.code is Code.ANSWER_JOB
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"id": "r", "status": "succeeded", "urls": {"get": f"{HOST}/p"}, "output": f"{HOST}/out.png"},
+        {"id": "r", "status": "processing", "urls": {"get": f"{HOST}/p"}, "output": [f"{HOST}/out.png"]},
+        {"id": "r", "status": "failed", "urls": {"get": f"{HOST}/p"}, "error": "boom"},
+        {"id": "r", "status": "Error", "polling_url": f"{HOST}/p"},
+        {"id": "r", "status": "queued"},
+        {"status": "queued", "poll_url": f"{HOST}/p"},
+    ],
+)
+def test_what_is_no_job(value: dict[str, Any]) -> None:
+    """What is over, holds its picture, or does not say where to ask."""
+    assert read_values(value).job is None
 
 
 @pytest.mark.parametrize(
@@ -279,6 +402,10 @@ def test_page_instead_of_an_answer() -> None:
         {"output": [], "status": "incomplete", "incomplete_details": {"reason": "content_filter"}},
         {"type": "response.refusal.done", "refusal": "I must not."},
         {"error": {"code": "moderation_blocked", "message": "no"}},
+        {"choices": [{"message": {}, "finish_reason": "stop", "native_finish_reason": "IMAGE_SAFETY"}]},
+        {"id": "x", "status": "Request Moderated", "result": None, "polling_url": f"{HOST}/p"},
+        {"id": "x", "status": "Content Moderated", "result": None},
+        {"id": "x", "status": "failed", "error": "NSFW content detected. Try running it again."},
     ],
 )
 def test_refusals_of_content(value: object) -> None:

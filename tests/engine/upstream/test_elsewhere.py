@@ -53,6 +53,27 @@ def message(**fields: Any) -> dict[str, Any]:
         ({"url": URL}, URL),
         ({"response": LINK}, URL),
         ({"role": "assistant", "content": [{"type": "text", "text": LINK}]}, URL),
+        # the answers of services that are asked by recipes
+        ({"images": [{"url": URL}], "timings": {"inference": 1.2}, "seed": 5}, URL),
+        ({"code": 200, "message": "success", "data": {"outputs": [URL], "status": "completed"}}, URL),
+        ({"data": {"image_base64": [PNG]}, "base_resp": {"status_code": 0}}, PNG),
+        ({"status": "succeeded", "output": URL, "urls": {"get": f"{HOST}/p"}}, URL),
+        ({"status": "succeeded", "output": [URL]}, URL),
+        ({"id": "b", "status": "Ready", "result": {"sample": URL, "prompt": "p", "seed": 1}}, URL),
+        ({"id": "e", "status": "completed", "progress": 100, "results": [URL]}, URL),
+        (
+            {
+                "code": 200,
+                "msg": "success",
+                "data": {"state": "success", "resultJson": json.dumps({"resultUrls": [URL]}), "taskId": "k"},
+            },
+            URL,
+        ),
+        ({"resultUrls": [URL]}, URL),
+        ({"task_status": "SUCCEED", "output_images": [URL]}, URL),
+        ({"task_id": "s", "status": "completed", "result": {"created": 1, "data": [{"url": URL}]}}, URL),
+        ({"code": 200, "data": {"status": "completed", "result": {"images": [{"url": [URL]}]}}}, URL),
+        ({"output": {"task_status": "SUCCEEDED", "results": [{"url": URL}]}, "request_id": "d"}, URL),
     ],
 )
 def test_pictures_at_odd_places(value: object, expected: str, mode: ApiMode) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.errors import Code
 from engine.models import ImageRef, SourceType
-from engine.upstream.image_links import read_words, visible_parts
+from engine.upstream.image_links import counting, read_words, visible_parts
 from engine.upstream.image_refs import Refused, clean_base64, has_signature, is_finished, looks_like_image, make_ref
 from tests.fakes.answers import JPEG, PNG, WEBP
 
@@ -20,8 +20,10 @@ BASE = "https://api.invalid/v1/images/edits"
 
 
 def found(text: str) -> list[str]:
-    """Candidates in the words."""
-    return [candidate.value for candidate in read_words(text).found]
+    """Candidates in the words that count."""
+    candidates = read_words(text).found
+    count = counting({candidate.rank for candidate in candidates})
+    return [candidate.value for candidate in candidates if candidate.rank in count]
 
 
 @settings(max_examples=200, deadline=None)
@@ -151,7 +153,11 @@ def test_values_that_are_refused(value: str, code: Code) -> None:
         ("![a]( <http://h.invalid/a b> )", ["http://h.invalid/a b"]),
         ("![a [b] c](relative/x)", ["relative/x"]),
         ("![a](http://h.invalid/a\\_b\\(1\\))", ["http://h.invalid/a_b(1)"]),
-        ("[![thumb](http://h.invalid/t)](http://h.invalid/page)", ["http://h.invalid/t"]),
+        ("[![thumb](http://h.invalid/t)](http://h.invalid/full)", ["http://h.invalid/full"]),
+        ("[![thumb](http://h.invalid/t)](http://h.inv", ["http://h.invalid/t"]),  # cut
+        ("[![thumb](http://h.invalid/t) ](http://h.invalid/page)", ["http://h.invalid/t"]),
+        (f"[![a](data:image/png;base64,{PNG})](http://h.invalid/full)", ["http://h.invalid/full"]),
+        ("![a](http://h.invalid/x) [download](http://h.invalid/y.png) http://h.invalid/z.png", ["http://h.invalid/x"]),
         ("Wow![1] see [this](http://h.invalid/page)", []),
         ("[link](http://h.invalid/page) [picture](http://h.invalid/a.png)", ["http://h.invalid/a.png"]),
         ("![a]()![b](x)", ["x"]),
@@ -176,6 +182,9 @@ def test_markdown(text: str, expected: list[str]) -> None:
         ("<img data-src='no' srcset='no'>", []),
         ("<image src='no'> <img> src='no'", []),
         (f'<img src="data:image/png;base64,{PNG}" alt="data:">', [f"data:image/png;base64,{PNG}"]),
+        ("<a href='http://h.invalid/full'> <img src=\"t\"></a>", ["http://h.invalid/full"]),
+        ("<A class=b HREF=http://h.invalid/full target=c><IMG src='t'/></A>", ["http://h.invalid/full"]),
+        ("<a href='http://h.invalid/page'>page</a> <img src='x'>", ["x"]),
         ("<p><img alt='![a](b)' src='x'></p>", ["x"]),
         ("&lt;img src=&quot;http://h.invalid/x.png&quot;&gt;", ["http://h.invalid/x.png"]),
     ],
@@ -224,6 +233,17 @@ def test_prose(text: str, expected: list[str]) -> None:
         ('{"b64_json":"' + PNG + '"}', [PNG]),
         ('![a](https://h.invalid/x) {"url":"https://h.invalid/page"}', ["https://h.invalid/x"]),
         ('{"url":"https://h.invalid/page"} ![a](https://h.invalid/x)', ["https://h.invalid/x"]),
+        ('{"images":["https://h.invalid/x","https://h.invalid/y"]}', ["https://h.invalid/x", "https://h.invalid/y"]),
+        ('Done: {"images":["https:\\/\\/h.invalid\\/x"]} !', ["https://h.invalid/x"]),
+        ('["https://h.invalid/x"]', ["https://h.invalid/x"]),
+        ('```json\n{"data":[{"b64_json":"' + PNG + '"}]}\n```', [PNG]),
+        ('{"content":"![a](https:\\/\\/h.invalid\\/x)"}', ["https://h.invalid/x"]),
+        ("https:\\/\\/h.invalid\\/x", ["https://h.invalid/x"]),
+        ("see https:\\/\\/h.invalid\\/x.png\\n", ["https://h.invalid/x.png"]),
+        (
+            '{"prompt":"a","source_url":"https://h.invalid/s.png","images":["https://h.invalid/x"]}',
+            ["https://h.invalid/x"],
+        ),
         ('{"curl":"https://h.invalid/x", "url": 5, "url": "words", "url"', []),
     ],
 )
@@ -292,6 +312,17 @@ def test_any_words_are_read(text: str) -> None:
     [
         *("![", "![](", "](", "<img ", '<img src="', "data:", "data:image/png;base64,", "://", "![[[", "![a](b"),
         *("<think>", "</think>", "![a](<", "http://a/(", "<img src ", "![x](iVBORw0KGgoAAAANSUhEUgAA"),
+        *(
+            "<a ",
+            "<a href='b'",
+            "<a href=b><img ",
+            "[![a](b)](",
+            "[![a](b)](c",
+            '{"',
+            '[{"a":',
+            '["a",{"url":"',
+            ":\\/\\/",
+        ),
         *('"url":"', '"url":"http://', '"b64_json":"iVBORw0KGgoAAAANSUhEUgAA', "![a](\n\n", '"image_url"'),
     ],
 )
