@@ -264,8 +264,8 @@ class AnswerState:
                     words.append(spot.text)
                 else:
                     candidates.append((spot.text, f"thought.{spot.where}"))
-        for text in words:
-            inline = (found.value for found in read_words(text).found if not found.value.startswith(("http", "/")))
+        for told in words:
+            inline = (found.value for found in read_words(told).found if not found.value.startswith(("http", "/")))
             candidates += [(value, "thought") for value in inline]
         refs = (make_ref(value, where, self.base_url) for value, where in candidates)
         return [Entry(0, number, ref) for number, ref in enumerate(refs) if isinstance(ref, ImageRef)]
