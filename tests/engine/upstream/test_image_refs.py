@@ -333,10 +333,10 @@ def test_no_mark_makes_it_slow(mark: str) -> None:
         text = mark * (size // len(mark))
         times = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.thread_time()
             for _, part in visible_parts(text):
                 read_words(part)
-            times.append(time.perf_counter() - started)
+            times.append(time.thread_time() - started)
         return min(times)
 
     assert best(1 << 15) < best(1 << 12) * 8 * 4 + 0.05
