@@ -26,6 +26,7 @@ class Code(StrEnum):
     CONFIG_FILE_UNREADABLE = "config_file_unreadable"
     PRESET_FILE_INVALID = "preset_file_invalid"
     CAPTION_MISSING = "caption_missing"
+    FILE_NOT_REGULAR = "file_not_regular"
     TEXT_ENCODING = "text_encoding"
     TEXT_TOO_LARGE = "text_too_large"
     TABLE_UNREADABLE = "table_unreadable"
@@ -35,6 +36,7 @@ class Code(StrEnum):
     TEMPLATE_VARIABLE = "template_variable"
     TEMPLATE_EMPTY = "template_empty"
     # paths and pictures
+    PATH_INVALID = "path_invalid"
     PATH_NOT_FOUND = "path_not_found"
     PATH_UNREADABLE = "path_unreadable"
     FOLDER_EMPTY = "folder_empty"

@@ -34,6 +34,7 @@ from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
 from engine.models import FINISHED, TaskMatch, TaskStatus
+from engine.paths import entered_path
 from engine.presets import PresetBook
 from engine.tasks.plan import request_key, request_record
 
@@ -94,7 +95,9 @@ def stored_config(folder: Path, preset: str | None) -> ApiConfig:
 
 def run_folder(folder: Path, source: str, output: Path, wish: str) -> Path:
     """Where the tasks of one source, output and wish are kept, so that the same command finds them again."""
-    name = hashlib.sha256(f"{Path(source).expanduser().resolve()}\0{output.resolve()}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(
+        f"{Path(entered_path(source, 'input_path')).resolve()}\0{output.resolve()}".encode()
+    ).hexdigest()[:16]
     return folder / "runs" / name / wish[:16]
 
 

@@ -16,7 +16,7 @@ from bridge.usecases.set_options import SetParams, kinds_of, plan_of, thresholds
 from bridge.usecases.set_report import check_report_path
 from bridge.views import Viewer
 from engine.errors import Code, ConsoleError, InvalidInput
-from engine.images.discover import clean_path
+from engine.paths import entered_path
 
 _LOOK_SECONDS = 0.25
 
@@ -41,8 +41,8 @@ def check_sets(order: SetOrder, source: str, output: Path) -> None:
     """Refuse what can be refused before anything is paid for. Raises InvalidInput."""
     wish = order.wish
     if order.export:
-        place = Path(clean_path(wish.output_dir) or output).resolve()
-        folder = Path(clean_path(source)).resolve()
+        place = Path(entered_path(wish.output_dir, "export_to") or output).resolve()
+        folder = Path(entered_path(source, "input_path")).resolve()
         folder = folder if folder.is_dir() else folder.parent
         if place.is_relative_to(folder):
             raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="export_to", path=str(place), source=str(folder))

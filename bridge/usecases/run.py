@@ -16,8 +16,9 @@ from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
-from engine.images.discover import Discovery, printable
+from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
+from engine.paths import printable
 from engine.tasks.plan import ReferenceMode
 from engine.upstream.netguard import Purpose, check_host, check_url
 

@@ -20,10 +20,10 @@ from engine.dataset.preflight import Preflight
 from engine.dataset.report import ReportData, ShownPair, render
 from engine.dataset.save import check_output
 from engine.errors import Code, InvalidInput, PictureRejected
-from engine.files import storage_failure
-from engine.images.discover import clean_path, printable
+from engine.files import write_new
 from engine.images.thumbnails import make_thumbnail
 from engine.models import TaskMatch, TaskStatus
+from engine.paths import entered_path, printable
 
 _SHEET = 60  # pairs shown; those with findings first, the rest spread over the set
 _EDGE = 192
@@ -44,7 +44,7 @@ class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
 def check_report_path(text: str) -> Path:
     """The file to write; its folder is made where it is missing. Raises InvalidInput: FIELD_REQUIRED, REPORT_NAME,
     OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE; StorageFailed."""
-    cleaned = clean_path(text)
+    cleaned = entered_path(text, "path")
     if not cleaned:
         raise InvalidInput(Code.FIELD_REQUIRED, field="path", name="path")
     path = Path(cleaned).absolute()
@@ -61,19 +61,10 @@ def write_report(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Pref
     """Gather, render, and write a file that was not there before. Raises StorageFailed, Stopped."""
     data = _data(app, wish, pairs, report, job)
     page = render(data, lambda key: app.messages.text(wish.language, key), wish.language)
-    temporary = wish.path.with_name(f".{wish.path.name}.{os.getpid()}.part")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(page)
-            file.flush()
-            os.fsync(file.fileno())
-        if os.path.lexists(wish.path):
-            raise InvalidInput(Code.REPORT_NAME, field="path", path=str(wish.path))
-        temporary.rename(wish.path)
-    except OSError as error:
-        raise storage_failure(error, wish.path) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        write_new(wish.path, page.encode("utf-8", "backslashreplace"))
+    except FileExistsError as error:
+        raise InvalidInput(Code.REPORT_NAME, field="path", path=str(wish.path)) from error
 
 
 def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:

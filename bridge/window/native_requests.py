@@ -14,8 +14,10 @@ from bridge.window.file_manager import show_in_folder
 from bridge.window.js_api import Extra
 from bridge.window.toolkits.gaps import Gaps
 from engine.errors import Code, InvalidInput, NotFound
+from engine.formats import SUFFIXES
+from engine.paths import entered_path
 
-_PICTURES = "*.png;*.jpg;*.jpeg;*.webp;*.bmp;*.gif;*.tif;*.tiff;*.avif"
+_PICTURES = ";".join(f"*{suffix}" for suffix in sorted(SUFFIXES))
 
 
 class WindowRequests:
@@ -84,7 +86,10 @@ class WindowRequests:
 
 def nearest_folder(path: str) -> Path:
     """Where a dialog begins: the folder, else the nearest one above it that is there, else the home folder."""
-    wanted = Path(path.strip() or "~").expanduser()
+    try:
+        wanted = Path(entered_path(path, "path") or Path.home())
+    except InvalidInput:
+        return Path.home()
     for folder in (wanted, *wanted.parents):
         if wanted.is_absolute() and folder.is_dir() and folder != Path(folder.anchor):
             return folder

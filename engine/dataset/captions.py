@@ -11,7 +11,7 @@ import msgspec
 from engine.dataset.naming import VARIABLES, fill_text, name_context
 from engine.dataset.pairs import Pair
 from engine.errors import Code, InvalidInput
-from engine.files import read_text
+from engine.reading import read_beside
 
 FIELD: Final = "caption_template"
 CAPTION_VARIABLES: Final = (*VARIABLES, "prompt", "caption", "trigger")
@@ -68,7 +68,7 @@ def caption_of(rule: CaptionRule, pair: Pair, number: int) -> str:
 def sidecar(pair: Pair) -> str:
     """The text beside the source (``001.txt`` for ``001.png``); "" where there is none."""
     try:
-        return read_text(Path(pair.control.path).with_suffix(".txt")).strip()
+        return read_beside(Path(pair.control.path)).strip()
     except (OSError, ValueError):
         return ""
 

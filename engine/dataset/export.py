@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,12 +21,13 @@ from engine.dataset.manifests import Row, SetFacts, manifests
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted
-from engine.dataset.save import check_output
+from engine.dataset.save import FIELD, check_output
 from engine.dataset.sinks import Sink, new_set
 from engine.dataset.split import Side, SplitRule, split
 from engine.dataset.transform import PictureRule, Written, check_pictures, prepare
 from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
 from engine.images.picture import with_path
+from engine.paths import entered_path, folded
 
 _WORKERS: Final = 8
 
@@ -85,12 +85,13 @@ def check_place(folder: str, pairs: Sequence[Pair], sent: Sequence[str] = ()) ->
     """The folder to write into, made where it is missing. Raises what `check_output` raises, and InvalidInput
     (EXPORT_INSIDE_SOURCE) for one that lies in a folder of sources, or in one of those that were ``sent`` with all
     below: a later start would send the set itself."""
-    wanted = Path(os.path.expanduser(folder.strip().strip("\"'"))).resolve() if folder.strip() else None  # noqa: PTH111 - text as people paste it
+    entered = entered_path(folder, FIELD)
+    wanted = Path(entered).resolve() if entered else None
     parents = {Path(control.path).parent.resolve() for pair in pairs for control in pair.controls}
     roots = {root for root in (Path(one).resolve() for one in sent) if any(p.is_relative_to(root) for p in parents)}
     for source in (*roots, *parents):
         if wanted is not None and wanted.is_relative_to(source):
-            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="output_dir", path=str(wanted), source=str(source))
+            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field=FIELD, path=str(wanted), source=str(source))
     return check_output(folder).absolute()
 
 
@@ -103,10 +104,10 @@ def stems(pairs: Sequence[Pair], template: str) -> list[str]:
         context = name_context(pair.name, pair.task_id, pair.id, pair.index, number)
         stem = fit_stem(image_stem(rule, context))
         candidate, count = stem, 1
-        while (folded := unicodedata.normalize("NFC", candidate).casefold()) in taken:
+        while (name := folded(candidate)) in taken:
             count += 1
             candidate = f"{stem}-{count}"
-        taken.add(folded)
+        taken.add(name)
         chosen.append(candidate)
     return chosen
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import errno
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -13,24 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from engine.errors import StorageFailed
-from engine.files import storage_failure
-from engine.images.cache import sync_folder
-from engine.images.discover import printable
+from engine.files import storage_failure, sync_names
+from engine.paths import printable
 
 _AHEAD: Final = 64  # of many files begun, one fsync carries several to the journal
 _CLOSE_SECONDS: Final = 10.0  # the system goes on after the program's end
 _OPEN: Final = os.O_RDWR if os.name == "nt" else os.O_RDONLY  # Windows syncs only what may be written
-# Network shares that cannot sync a folder, folders that may be written but not read, and one that somebody removed.
-_NO_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES, errno.ENOENT})
-
-
-def sync_names(folder: Path) -> None:
-    """Make the names in a folder durable, as far as its file system has a way to. Raises StorageFailed."""
-    try:
-        sync_folder(folder)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise storage_failure(error, printable(str(folder))) from error
 
 
 class Flusher:

@@ -105,9 +105,9 @@ def safe_stem(name: str) -> str:
     if name.startswith(".") and name.strip(". "):
         # A leading dot would hide the picture.
         name = "_" + name[1:]
-    if name.partition(".")[0].rstrip(" ").upper() in _RESERVED:
-        name = "_" + name
     name = _cut(name, MAX_STEM_BYTES).rstrip(". ")
+    if name.partition(".")[0].rstrip(" ").upper() in _RESERVED:  # after the cut, which may leave one
+        name = "_" + _cut(name, MAX_STEM_BYTES - 1)
     return name or "image"
 
 

@@ -6,9 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import secrets
-import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -17,22 +14,26 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.fsync_queue import sync_names
 from engine.dataset.naming import NameContext, SaveRule, check_rule, image_stem, text
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
-from engine.files import storage_failure
-from engine.images.cache import write_all
-from engine.images.discover import clean_path, printable
+from engine.files import (
+    create_temporary,
+    name_exclusively,
+    remove,
+    remove_leftover,
+    storage_failure,
+    sync_names,
+    write_all,
+)
+from engine.paths import entered_path, folded, printable
 
 FIELD: Final = "output_dir"
 
-_TEMPORARY: Final = ".saving-"
-_LEFTOVER_SECONDS: Final = 24 * 3600
+_RIGHTS: Final = 0o666  # those of the person's other files
 _COPIERS: Final = 2  # one waits for memory or for the disk while the other copies; more bring nothing
 _AHEAD: Final = 4 * _COPIERS
 _COPY_BYTES: Final = 1 << 20
 _READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 _NO_KERNEL_COPY: Final = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM}
 )
@@ -76,15 +77,16 @@ class SaveReport(msgspec.Struct, frozen=True):
 def check_output(folder: str) -> Path:
     """The folder to save to, made where it is missing, tried by writing to it.
 
-    Raises InvalidInput for ``output_dir``: OUTPUT_REQUIRED, OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE; StorageFailed.
+    Raises InvalidInput for ``output_dir``: OUTPUT_REQUIRED, PATH_INVALID, OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE;
+    StorageFailed.
     """
-    cleaned = clean_path(folder)
+    cleaned = entered_path(folder, FIELD)
     if not cleaned:
         raise InvalidInput(Code.OUTPUT_REQUIRED, field=FIELD)
     path = Path(cleaned)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe, descriptor = _create_temporary(path)
+        probe, descriptor = create_temporary(path, _RIGHTS)
         os.close(descriptor)
         probe.unlink()
     except (FileExistsError, NotADirectoryError, ValueError) as error:
@@ -182,9 +184,8 @@ class _Saver:
         # Names are compared as Windows and macOS do, wherever the set may be copied to later.
         with contextlib.suppress(OSError):
             for path in folder.iterdir():
-                self._taken.add(_folded(path.name))
-                if path.name.startswith(_TEMPORARY):
-                    _remove_leftover(path)
+                self._taken.add(folded(path.name))
+                remove_leftover(path)
 
     def copy(self, item: SaveItem) -> _Copy:
         """Copy the bytes next to where they will lie."""
@@ -206,11 +207,11 @@ class _Saver:
             with self._failures():
                 return self._name(copy)
         finally:
-            _unlink(copy.temporary)
+            remove(copy.temporary)
 
     def _write(self, fill: Callable[[int], None]) -> Path:
         """A new hidden file with what ``fill`` writes to its descriptor, closed."""
-        temporary, descriptor = _create_temporary(self._folder)
+        temporary, descriptor = create_temporary(self._folder, _RIGHTS)
         try:
             try:
                 fill(descriptor)
@@ -219,7 +220,7 @@ class _Saver:
             finally:
                 os.close(descriptor)
         except BaseException:
-            _unlink(temporary)
+            remove(temporary)
             raise
         return temporary
 
@@ -232,10 +233,10 @@ class _Saver:
                 if txt is not None:
                     self._write_txt(item.context, image, txt)
                 try:
-                    _name_exclusively(copy.temporary, image)
+                    name_exclusively(copy.temporary, image)
                 except BaseException:
                     if txt is not None:
-                        _unlink(txt)
+                        remove(txt)
                     raise
             except FileExistsError:
                 # Somebody else was faster with this name.
@@ -246,10 +247,10 @@ class _Saver:
     def _free_stems(self, stem: str, extension: str) -> Iterator[str]:
         """``stem``, ``stem_1``, ``stem_2`` …, as far as nothing is known to have the name."""
         endings = (f".{extension}", ".txt") if self._rule.create_txt else (f".{extension}",)
-        memory = (_folded(stem), extension)
+        memory = (folded(stem), extension)
         for number in itertools.count(self._next_number.get(memory, 0)):
             candidate = f"{stem}_{number}" if number else stem
-            names = {_folded(candidate + ending) for ending in endings}
+            names = {folded(candidate + ending) for ending in endings}
             self._next_number[memory] = number + 1
             if self._taken.isdisjoint(names):
                 self._taken |= names
@@ -259,9 +260,9 @@ class _Saver:
         content = text(self._rule, context, image.name, str(image)).encode("utf-8", "backslashreplace")
         temporary = self._write(lambda target: write_all(target, content))
         try:
-            _name_exclusively(temporary, txt)
+            name_exclusively(temporary, txt)
         finally:
-            _unlink(temporary)
+            remove(temporary)
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
@@ -272,42 +273,6 @@ class _Saver:
             if error.errno in _READ_ONLY:
                 raise StorageFailed(Code.OUTPUT_NOT_WRITABLE, path=path) from error
             raise storage_failure(error, path) from error
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _create_temporary(folder: Path) -> tuple[Path, int]:
-    """A new hidden file, open for writing, with the rights that the person's other files get."""
-    path = folder / f"{_TEMPORARY}{secrets.token_hex(8)}"
-    return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | getattr(os, "O_BINARY", 0), 0o666)
-
-
-def _remove_leftover(path: Path) -> None:
-    """What a save that was killed left behind; younger ones may belong to another program at work."""
-    with contextlib.suppress(OSError):
-        if time.time() - path.stat().st_mtime > _LEFTOVER_SECONDS:
-            path.unlink()
-
-
-def _name_exclusively(temporary: Path, target: Path) -> None:
-    """Give the file its name; FileExistsError when anything has that name, whoever made it and whenever."""
-    if os.name == "nt":
-        temporary.rename(target)  # refuses to replace, on Windows
-        return
-    try:
-        os.link(temporary, target, follow_symlinks=False)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # FAT and some network shares have no links: claim the name with an empty file, then move over our own.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        try:
-            temporary.replace(target)
-        except BaseException:
-            _unlink(target)
-            raise
 
 
 def _copy_bytes(source: int, target: int) -> None:
@@ -338,8 +303,3 @@ def _copy_through_memory(source: int, target: int, left: int) -> int:
     data = os.read(source, min(left, _COPY_BYTES))
     write_all(target, data)
     return len(data)
-
-
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()

@@ -6,15 +6,14 @@ import contextlib
 import os
 import secrets
 import shutil
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
 from engine.errors import Code, StorageFailed
-from engine.files import storage_failure
-from engine.images.cache import sync_folder
+from engine.files import name_exclusively, remove, storage_failure, sync_folder
+from engine.paths import folded
 
 _MOST_VERSIONS: Final = 10_000
 _ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)  # the same set makes the same ZIP
@@ -110,10 +109,10 @@ class ArchivesSink:
 
 def next_version(folder: Path, name: str) -> str:
     """``name_v001``, or the first number above all that are there, as a folder or ZIP."""
-    taken = {unicodedata.normalize("NFC", path.name.removesuffix(".zip")).casefold() for path in folder.iterdir()}
+    taken = {folded(path.name.removesuffix(".zip")) for path in folder.iterdir()}
     for number in range(1, _MOST_VERSIONS):
         candidate = f"{name}_v{number:03}"
-        if unicodedata.normalize("NFC", candidate).casefold() not in taken:
+        if folded(candidate) not in taken:
             return candidate
     raise StorageFailed(Code.STORAGE_FAILED, path=str(folder / name), reason=f"{_MOST_VERSIONS} versions")
 
@@ -135,8 +134,10 @@ def new_set(folder: Path, name: str, *, as_zip: bool, archives: tuple[str, ...] 
             sink = ZipSink(temporary) if as_zip else FolderSink(temporary)
         yield sink, target
         sink.close()
-        _name(temporary, target)
+        name_exclusively(temporary, target)
         sync_folder(folder)
+        if not temporary.is_dir():
+            remove(temporary)
     except BaseException as error:
         if isinstance(sink, ZipSink | ArchivesSink):
             with contextlib.suppress(OSError, ValueError):
@@ -147,26 +148,8 @@ def new_set(folder: Path, name: str, *, as_zip: bool, archives: tuple[str, ...] 
         raise
 
 
-def _name(temporary: Path, target: Path) -> None:
-    """Give the whole its name; FileExistsError when somebody was faster."""
-    if os.path.lexists(target):
-        raise FileExistsError(17, "appeared meanwhile", str(target))
-    if temporary.is_dir() or os.name == "nt":
-        temporary.rename(target)  # a folder never replaces one with files in it, and Windows replaces nothing
-        return
-    try:
-        os.link(temporary, target)
-    except FileExistsError:
-        raise
-    except OSError:  # no links on this file system
-        temporary.rename(target)
-    else:
-        temporary.unlink()
-
-
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        remove(path)

@@ -8,9 +8,10 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import Code, InvalidInput
-from engine.images.discover import clean_path, printable
+from engine.formats import SUFFIXES
+from engine.paths import entered_path, natural_folder_key, printable
 
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+_PICTURE_SUFFIXES = tuple(SUFFIXES)
 _COUNTED = 20_000  # entries looked at in one folder; the number is a hint, not a promise
 
 
@@ -24,11 +25,11 @@ class Folder(msgspec.Struct, frozen=True):
 
 def list_folder(path: str) -> tuple[Folder, list[Folder]]:
     """A folder (the home folder for an empty path) and the folders in it, by name; hidden ones are left out."""
-    place = clean_path(path) or str(Path.home())
+    place = entered_path(path, "path") or str(Path.home())
     try:
         with os.scandir(place) as entries:
             inside = sorted(
-                (e.name for e in entries if not e.name.startswith((".", "$")) and e.is_dir()), key=str.casefold
+                (e.name for e in entries if not e.name.startswith((".", "$")) and e.is_dir()), key=natural_folder_key
             )
     except (FileNotFoundError, ValueError) as error:
         raise InvalidInput(Code.PATH_NOT_FOUND, field="path", path=printable(place)) from error

@@ -11,14 +11,14 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from engine.errors import Code, Problem, StorageFailed
-from engine.files import clear_way, damaged, storage_failure
+from engine.files import clear_way, damaged, remove, replace_durably, storage_failure, sync_folder, write_all
 
 FRESH_SECONDS: Final = 300.0
 """A file this young may not be recorded anywhere yet: no sweep removes it. By the time of the file, which may be of an
@@ -34,24 +34,6 @@ class _Entry(msgspec.Struct, frozen=True):
     size: int
     path: str
     hash: str
-
-
-def sync_folder(folder: str | os.PathLike[str]) -> None:
-    """Make names in a folder durable; Windows has no such call and does not need it."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_all(descriptor: int, data: bytes | memoryview) -> None:
-    """Write every byte; the system may take them in parts."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 class Cache:
@@ -86,27 +68,8 @@ class Cache:
         self._note(digest)
         announce(digest)
         if not self._holds(target, data):
-            self._write((data,), lambda: target)
+            self._write(data, target)
         return digest
-
-    def put_stream(self, chunks: Iterable[bytes], extension: str) -> tuple[str, int]:
-        """The same for bytes that come in pieces; returns sha256 in hex and size in bytes."""
-        hasher = hashlib.sha256()
-        size = 0
-
-        def counted() -> Iterator[bytes]:
-            nonlocal size
-            for chunk in chunks:
-                hasher.update(chunk)
-                size += len(chunk)
-                yield chunk
-
-        def named() -> Path:
-            self._note(hasher.hexdigest())
-            return self.path(hasher.hexdigest(), extension)
-
-        self._write(counted(), named)
-        return hasher.hexdigest(), size
 
     def path(self, digest: str, extension: str) -> Path:
         """Where the picture of this hash lies, whether it is there or not."""
@@ -184,7 +147,7 @@ class Cache:
             with self._lock:  # so that whoever puts it now finds it whole, or gone
                 if self._monotonic() - self._fresh.get(entry.hash, -math.inf) < fresh_seconds:
                     continue
-                gone = _unlink(Path(entry.path))
+                gone = remove(Path(entry.path))
             if gone:
                 removed += 1
                 total -= entry.size
@@ -209,23 +172,22 @@ class Cache:
             return False
         return True
 
-    def _write(self, chunks: Iterable[bytes], target: Callable[[], Path]) -> None:
+    def _write(self, data: bytes, target: Path) -> None:
         temporary = self._incoming / str(next(self._numbers))
         try:
             try:
-                self._write_file(temporary, chunks)
-                _move(temporary, target())
+                self._write_file(temporary, data)
+                _move(temporary, target)
             except BaseException:
-                _unlink(temporary)
+                remove(temporary)
                 raise
         except OSError as error:
             raise storage_failure(error, self._folder) from error
 
-    def _write_file(self, path: Path, chunks: Iterable[bytes]) -> None:
+    def _write_file(self, path: Path, data: bytes) -> None:
         descriptor = self._create(path)
         try:
-            for chunk in chunks:
-                write_all(descriptor, chunk)
+            write_all(descriptor, data)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -255,7 +217,7 @@ class Cache:
 
     def _sweep_incoming(self) -> None:
         for entry in _scan(self._incoming):
-            _unlink(Path(entry.path))
+            remove(Path(entry.path))
 
 
 def _scan(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
@@ -269,19 +231,10 @@ def _scan(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 def _move(temporary: Path, target: Path) -> None:
     """Give the finished file its name, durably; the folder is made at first use, what stands in the way set aside."""
     try:
-        temporary.replace(target)
+        replace_durably(temporary, target)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         clear_way(target.parent, folder=True)
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(target.parent.parent)
         clear_way(target)
-        temporary.replace(target)
-    sync_folder(target.parent)
-
-
-def _unlink(path: Path) -> bool:
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True
+        replace_durably(temporary, target)

@@ -1,7 +1,7 @@
 """Which pictures a path holds: found by content, in natural order, with what was refused and why. Reads only."""
 
 # Tens of thousands of names are handled here; a Path for each would take most of the time.
-# ruff: noqa: PTH100, PTH111, PTH116, PTH118, PTH119, PTH122, PTH123
+# ruff: noqa: PTH116, PTH118, PTH119, PTH120, PTH122
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ import os
 import stat
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import unquote
 
 import msgspec
-from natsort import natsort_keygen, ns
 
 from engine.errors import Code, InvalidInput, PictureRejected, Problem
+from engine.formats import SUFFIXES
 from engine.images.picture import HEAD_BYTES, check_picture, is_whole, sniff, with_path
 from engine.models import ImageInfo, SourceImage
+from engine.paths import entered_path, natural_folder_key, natural_key, printable
+from engine.reading import open_regular, read_bytes
 
 FIELD: Final = "input_path"
 
-_SUFFIXES: Final = frozenset(
-    {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif"}
-    # Pictures to a person, but not to us: named as refused instead of passed over.
-    | {".heic", ".heif", ".hif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".exr"}
-)
+# Pictures to a person, but not to us: named as refused instead of passed over.
+_SUFFIXES: Final = SUFFIXES | {".heic", ".heif", ".hif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".exr"}
 # Camera raws are TIFF by their first bytes; what a TIFF reader finds in them is a thumbnail.
 _RAW_SUFFIXES: Final = frozenset(
     {".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".srw", ".pef", ".orf", ".rw2", ".raf", ".3fr"}
@@ -35,15 +33,13 @@ _LITTER: Final = frozenset(
     | {"__macosx", "@eadir", "#recycle", "lost+found"}
 )
 
-# White space, and the direction and byte order marks that Explorer puts before a copied path.
-_AROUND_PATHS: Final = " \t\r\n\u00a0\u200e\u200f\u202a\u202c\ufeff"
 _PNG_END: Final = b"\0\0\0\0IEND\xaeB`\x82"
 _SAMSUNG_END: Final = b"SEFT"  # of what these phones append to every photo
 _PROGRESS_EVERY: Final = 100
 _HIDDEN_ON_WINDOWS: Final = 0x2
 _REPARSE_POINT: Final = 0x400
 
-Key = tuple[object, ...]
+Key = tuple[str, ...]
 
 
 class RejectedFile(msgspec.Struct, frozen=True):
@@ -83,10 +79,10 @@ def discover(
     """The pictures in a file or, with all below it, a folder; what is too large, cut off or unreadable is listed so.
 
     ``check`` is called for every entry and may raise; ``progress`` gets the number of files looked at. Raises
-    InvalidInput for ``input_path``: FIELD_REQUIRED, PATH_NOT_FOUND, PATH_UNREADABLE, FOLDER_EMPTY, NO_PICTURES
-    (``rejected``: how many were refused); for a single file the code of what is wrong with it.
+    InvalidInput for ``input_path``: FIELD_REQUIRED, PATH_INVALID, PATH_NOT_FOUND, PATH_UNREADABLE, FOLDER_EMPTY,
+    NO_PICTURES (``rejected``: how many were refused); for a single file the code of what is wrong with it.
     """
-    root = clean_path(path)
+    root = entered_path(path, FIELD)
     if not root:
         raise InvalidInput(Code.FIELD_REQUIRED, field=FIELD, name=FIELD)
     status = _status_of_root(root)
@@ -96,7 +92,7 @@ def discover(
         if not search.entries:
             raise InvalidInput(Code.FOLDER_EMPTY, field=FIELD, path=printable(root))
     elif stat.S_ISREG(status.st_mode):
-        search.look(root, os.path.basename(root), (), asked_for=True)
+        search.look(os.path.realpath(root), os.path.basename(root), (), asked_for=True)
         if search.rejected:
             problem = search.rejected[0][1].problem
             raise InvalidInput(problem.code, field=FIELD, **problem.params)
@@ -112,8 +108,7 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     """
     shown = printable(path)
     try:
-        with open(path, "rb", buffering=0) as file:  # few system calls: at each, threads take turns
-            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+        data = read_bytes(path, max_bytes, root=os.path.dirname(path))
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
     except OSError as error:
@@ -123,32 +118,6 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     except PictureRejected as error:
         raise with_path(error, shown) from error
     return ReadSource(data, info, os.path.basename(path))
-
-
-def clean_path(text: str) -> str:
-    """An absolute path from what people paste: quotes, white space and marks around it, ``~``, file URLs."""
-    text = text.strip(_AROUND_PATHS)
-    while len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        text = text[1:-1].strip(_AROUND_PATHS)
-    if text[:5].lower() == "file:":
-        text = _from_file_url(text[5:])
-    return os.path.abspath(os.path.expanduser(text)) if text else ""
-
-
-def printable(path: str) -> str:
-    """A path that JSON can hold: bytes that are no UTF-8 become escapes."""
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _from_file_url(rest: str) -> str:
-    host = ""
-    if rest.startswith("//"):
-        host, slash, path = rest[2:].partition("/")
-        rest = slash + path
-    path = unquote(rest, errors="surrogateescape")
-    if os.name == "nt":
-        return path.lstrip("/") if host in {"", "localhost"} else f"//{host}{path}"
-    return path
 
 
 def _status_of_root(root: str) -> os.stat_result:
@@ -171,7 +140,6 @@ class _Search:
         self._max_bytes = max_bytes
         self._check = check
         self._progress = progress
-        self._sort_key = natsort_keygen(alg=ns.INT | ns.IGNORECASE)
         self._seen: set[tuple[int, int]] = set()
         self._folders: list[tuple[str, Key]] = []
         self._links: list[tuple[str, str, Key]] = []
@@ -227,7 +195,7 @@ class _Search:
             self._links.append((entry.path, name, key))
         elif entry.is_dir(follow_symlinks=False):
             self.entries -= 1
-            self._folders.append((entry.path, (*key, self._folder_key(name))))
+            self._folders.append((entry.path, (*key, natural_folder_key(name))))
         elif entry.is_file(follow_symlinks=False):
             self.look(entry.path, name, key)
 
@@ -241,7 +209,7 @@ class _Search:
         if not real.startswith(self._real_root):
             return
         if stat.S_ISDIR(mode):
-            self._folders.append((real, (*key, self._folder_key(name))))
+            self._folders.append((real, (*key, natural_folder_key(name))))
         elif stat.S_ISREG(mode):
             self.look(real, name, key, by_link=True)
 
@@ -249,7 +217,7 @@ class _Search:
         """Take one file in, refuse it, or pass it over, unless it was ``asked_for``."""
         suffix = os.path.splitext(name)[1].lower()
         named_like_picture = asked_for or suffix in _SUFFIXES or suffix in _RAW_SUFFIXES
-        key = (*folder_key, self._file_key(name))
+        key = (*folder_key, natural_key(name))
         try:
             file = _File(path)
         except OSError as error:
@@ -281,7 +249,7 @@ class _Search:
             return Code.PICTURE_TOO_LARGE
         if file.ends_well:
             return None
-        return _closer_look(path, file.mime)
+        return _closer_look(path, file.mime, file.status.st_size)
 
     def _is_new(self, status: os.stat_result, *, only_if: bool = True) -> bool:
         """Remember a file or folder; False when it was seen before and ``only_if`` asks for new ones."""
@@ -295,20 +263,11 @@ class _Search:
         shown = printable(path)
         self.rejected.append((key, RejectedFile(shown, Problem(code, {"path": shown, **params}))))
 
-    def _file_key(self, name: str) -> Key:
-        """Without the extension first, so that ``a.png`` stands before ``a (2).png``."""
-        stem, suffix = os.path.splitext(name)
-        return (self._sort_key(stem), suffix.lower(), name)
 
-    def _folder_key(self, name: str) -> Key:
-        return (self._sort_key(name), "", name)
-
-
-def _closer_look(path: str, mime: str) -> Code | None:
+def _closer_look(path: str, mime: str, size: int) -> Code | None:
     """What a file whose end looks wrong really is: phones append videos, and only the whole file tells."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_bytes(path, size)
         if not is_whole(data, mime):
             return Code.PICTURE_BROKEN
         if mime == "image/tiff":
@@ -326,7 +285,7 @@ class _File:
     __slots__ = ("ends_well", "mime", "status")
 
     def __init__(self, path: str) -> None:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
+        descriptor = open_regular(path)
         try:
             self.status = os.fstat(descriptor)
             head = os.read(descriptor, HEAD_BYTES)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import BinaryIO
 
 import msgspec
 
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import HEAD_BYTES, sniff
+from engine.reading import open_regular
 
 
 class OpenPicture(msgspec.Struct, frozen=True):
@@ -28,10 +28,8 @@ def open_picture(path: str | os.PathLike[str]) -> OpenPicture:
     place, and PICTURE_NOT_IMAGE. Both name the path.
     """
     shown = os.fspath(path)
-    # Not blocking: a pipe with nobody at its other end must not hold the thread.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        return _judge(os.open(path, flags), shown)
+        return _judge(open_regular(path), shown)
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
     except OSError as error:
@@ -42,8 +40,6 @@ def _judge(descriptor: int, shown: str) -> OpenPicture:
     """Takes the descriptor over."""
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason="")
         mime = sniff(os.read(descriptor, HEAD_BYTES))
         if mime is None:
             raise PictureRejected(Code.PICTURE_NOT_IMAGE, path=shown)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import secrets
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from PIL import Image, ImageOps
 
-from engine.errors import Code, PictureRejected
-from engine.files import clear_way, storage_failure
+from engine.errors import Code, PictureRejected, StorageFailed
+from engine.files import clear_way, is_temporary, remove, remove_leftover, storage_failure, write_quickly
 from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
 from engine.images.serve_file import open_picture
 
@@ -26,8 +24,6 @@ _JPEG_QUALITY: Final = 82
 _WEBP_QUALITY: Final = 80
 _LARGEST_PROFILE: Final = 8192
 _SWEPT_TO: Final = 0.8
-_TEMPORARY: Final = ".part"
-_LEFTOVER_SECONDS: Final = 3600
 
 
 class Thumbnails:
@@ -74,7 +70,7 @@ class Thumbnails:
         for _, size, path in files:
             if total <= bound:
                 break
-            _unlink(path)
+            remove(path)
             total -= size
         return total
 
@@ -85,10 +81,10 @@ class Thumbnails:
                 status = path.stat()
             except OSError:
                 continue
-            if path.suffix != _TEMPORARY:
+            if is_temporary(path.name):
+                remove_leftover(path)
+            else:
                 yield status.st_mtime, status.st_size, path
-            elif time.time() - status.st_mtime > _LEFTOVER_SECONDS:
-                _unlink(path)
 
     def _target(self, key: str, edge: int) -> Path:
         name = hashlib.sha256(f"{edge} {key}".encode("utf-8", "backslashreplace")).hexdigest()
@@ -96,13 +92,10 @@ class Thumbnails:
 
     def _keep(self, target: Path, data: bytes) -> None:
         """Store it; a full or read-only disk only means that it is made again next time."""
-        temporary = target.with_name(secrets.token_hex(8) + _TEMPORARY)
         try:
             target.parent.mkdir(mode=0o700, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(target)
-        except OSError:
-            _unlink(temporary)
+            write_quickly(target, data)
+        except (OSError, StorageFailed):
             return
         with self._lock:
             if self._bytes is not None:
@@ -178,10 +171,3 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes() or None
     except OSError:
         return None
-
-
-def _unlink(path: Path) -> None:
-    try:
-        path.unlink()
-    except OSError:
-        return

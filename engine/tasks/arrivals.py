@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import Problem, StorageFailed
-from engine.files import clear_way, damaged
+from engine.files import clear_way, damaged, replace
 from engine.images.cache import Cache
 from engine.models import EditOutcome, StoredImage, TaskStatus
 
@@ -93,7 +93,7 @@ class Arrivals:
     def _open(self, room: int) -> int:
         if self._descriptor is not None and self._bytes + room > _MOST_BYTES:
             self._close()
-            self._path.replace(self._before)
+            replace(self._path, self._before)
         if self._descriptor is None:
             flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
             self._descriptor = os.open(self._path, flags, 0o600)

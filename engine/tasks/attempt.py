@@ -33,9 +33,10 @@ from engine.errors import (
     StorageFailed,
     UpstreamRefused,
 )
-from engine.images.discover import printable, read_source
+from engine.images.discover import read_source
 from engine.images.picture import check_picture
 from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
+from engine.paths import printable
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken

@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
-import shutil
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from engine.errors import Code, StorageFailed
-from engine.files import clear_way, storage_failure
+from engine.files import clear_way, second_name, storage_failure
 from engine.images.cache import Cache
 from engine.models import ImageInfo, SourceImage, SourceType, StoredImage
 from engine.tasks.salvage import SIDE_FILES, is_damage, set_database_aside
@@ -57,7 +55,7 @@ class Ledger:
         self._rows_lock = threading.Lock()
         self.problems = clear_way(folder, folder=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise storage_failure(error, folder) from error
         self._connection = self._open()
@@ -79,7 +77,7 @@ class Ledger:
         """Note that ``wish`` was answered for the pictures with these hashes; the files are linked from ``cache``."""
         try:
             for image in images:
-                self._link(cache.path(image.hash, image.info.extension), self._path(image.hash, image.info.extension))
+                second_name(cache.path(image.hash, image.info.extension), self._path(image.hash, image.info.extension))
             rows = [
                 (
                     request_key, source_size, " ".join(sources), image.hash, number, image.size, image.info.mime,
@@ -134,7 +132,7 @@ class Ledger:
     def give(self, images: Sequence[StoredImage], cache: Cache) -> None:
         """Put the files of found results back into a cache; OSError if that fails."""
         for image in images:
-            self._link(self._path(image.hash, image.info.extension), cache.path(image.hash, image.info.extension))
+            second_name(self._path(image.hash, image.info.extension), cache.path(image.hash, image.info.extension))
 
     def source_hash(self, picture: SourceImage) -> str:
         """sha256 of a picture's bytes, remembered by path, size and time of change; OSError."""
@@ -199,20 +197,6 @@ class Ledger:
 
     def _path(self, digest: str, extension: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.{extension}"
-
-    def _link(self, source: Path, target: Path) -> None:
-        try:
-            try:
-                os.link(source, target)
-            except FileNotFoundError:  # the first of its folder
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(source, target)
-        except FileExistsError:
-            return
-        except OSError:  # no hard links here, or another file system: a copy does as well
-            partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
-            shutil.copyfile(source, partial)
-            partial.replace(target)
 
     def _open(self) -> sqlite3.Connection:
         path = self._folder / "ledger.db"

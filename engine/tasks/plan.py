@@ -14,6 +14,7 @@ import msgspec
 
 from engine.config import ApiConfig
 from engine.models import SourceImage
+from engine.paths import folded
 from engine.tasks.prompts import PromptRow, fill
 
 MAX_PICTURES = 3  # a source and up to two references: what the edit APIs take
@@ -137,7 +138,7 @@ def digest(data: bytes) -> str:
 
 
 def _by_suffix(pictures: Sequence[SourceImage]) -> list[tuple[SourceImage, ...]]:
-    by_stem = {(os.path.dirname(p.path), Path(p.name).stem): p for p in pictures}  # noqa: PTH120 - text is enough here
+    by_stem = {(os.path.dirname(p.path), folded(Path(p.name).stem)): p for p in pictures}  # noqa: PTH120 - text is enough here
     taken: dict[str, tuple[str, str]] = {}
     for (folder, stem), picture in by_stem.items():
         found = _NUMBERED.match(stem)
@@ -157,7 +158,8 @@ def _by_folder(pictures: Sequence[SourceImage], root: Path) -> list[tuple[Source
         path = Path(picture.path)
         if path.is_relative_to(root) and len(path.relative_to(root).parts) > 1:
             first, *rest = path.relative_to(root).parts
-            columns.setdefault(first, {})[str(Path(*rest).with_suffix(""))] = picture
+            column, stem = columns.setdefault(first, {}), folded(str(Path(*rest).with_suffix("")))
+            column[stem if stem not in column else str(Path(*rest))] = picture
     names = list(columns)[:MAX_PICTURES]
     if not names:
         return [(picture,) for picture in pictures]

@@ -12,11 +12,14 @@ from typing import Any
 import msgspec
 
 from engine.errors import Code, InvalidInput
-from engine.files import read_text
 from engine.models import SourceImage
+from engine.paths import entered_path, folded, printable
+from engine.reading import read_beside, read_text
 
+FIELD = "prompt_table"
 MAX_TABLE_BYTES = 64 * 1024 * 1024
 VARIABLES = ("src_stem", "src_name", "src_ext", "caption")
+_LINE_END = re.compile(r"\r\n|\r|\n")  # what ends a line of JSONL: U+2028 and its like may stand in a text
 _VARIABLE = re.compile(r"\{(" + "|".join(VARIABLES) + r")\}")
 
 
@@ -59,28 +62,33 @@ def is_template(prompt: str) -> bool:
 
 def read_caption(source: Path) -> str:
     """The text beside a picture, without the white space around it."""
-    path = source.with_suffix(".txt")
     try:
-        return read_text(path).strip()
+        return read_beside(source).strip()
     except FileNotFoundError as error:
-        raise InvalidInput(Code.CAPTION_MISSING, field="user_prompt", path=str(path)) from error
+        shown = printable(str(source.with_suffix(".txt")))
+        raise InvalidInput(Code.CAPTION_MISSING, field="user_prompt", path=shown) from error
+    except InvalidInput as error:  # its encoding or size, or no file at all
+        raise InvalidInput(error.code, field="user_prompt", **error.params) from error
 
 
 def read_table(path: str) -> list[PromptRow]:
     """The rows of a CSV, TSV or JSONL file with the columns ``file, prompt[, system_prompt]``; InvalidInput."""
-    place = Path(path.strip().strip("\"'")).expanduser()
+    place = Path(entered_path(path, FIELD))
     try:
         if place.stat().st_size > MAX_TABLE_BYTES:
-            raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason="> 64 MiB")
+            raise _unreadable(place, "> 64 MiB")
         text = read_text(place, MAX_TABLE_BYTES)
     except InvalidInput as error:  # its encoding
-        raise InvalidInput(error.code, field="prompt_table", **error.params) from error
-    except OSError as error:
-        reason = error.strerror or ""
-        raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(place), reason=reason) from error
+        raise InvalidInput(error.code, field=FIELD, **error.params) from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(place, getattr(error, "strerror", None) or "") from error
     if place.suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return _rows_of_json(text, place)
     return _rows_of_csv(text, place)
+
+
+def _unreadable(place: Path, reason: str) -> InvalidInput:
+    return InvalidInput(Code.TABLE_UNREADABLE, field=FIELD, path=printable(str(place)), reason=reason)
 
 
 def match_rows(rows: Sequence[PromptRow], pictures: Sequence[SourceImage], root: str) -> Matched:
@@ -91,11 +99,11 @@ def match_rows(rows: Sequence[PromptRow], pictures: Sequence[SourceImage], root:
         path = Path(picture.path)
         relative = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
         for key in dict.fromkeys((relative, path.name, path.stem)):
-            places.setdefault(key.casefold(), []).append(picture)
+            places.setdefault(folded(key), []).append(picture)
     by_path: dict[str, list[PromptRow]] = {}
     lonely: list[PromptRow] = []
     for row in rows:
-        found = places.get(row.file.replace("\\", "/").removeprefix("./").casefold(), [])
+        found = places.get(folded(row.file.replace("\\", "/").removeprefix("./")), [])
         if not found:
             lonely.append(row)
         for picture in found:
@@ -107,17 +115,15 @@ def _rows_of_csv(text: str, path: Path) -> list[PromptRow]:
     head = text[:4096]
     separator = "\t" if head.count("\t") > head.count(",") else ";" if head.count(";") > head.count(",") else ","
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-    _check_columns(set(names), path)
     rows: list[PromptRow] = []
     try:
+        names = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
+        _check_columns(set(names), path)
         for entry in reader:
             values = {key: entry.get(name) for key, name in names.items()}
             _add(rows, values, reader.line_num)
-    except csv.Error as error:
-        raise InvalidInput(
-            Code.TABLE_UNREADABLE, field="prompt_table", path=str(path), reason=f"line {reader.line_num}"
-        ) from error
+    except csv.Error as error:  # a field of more than 131,072 characters, for instance
+        raise _unreadable(path, f"line {reader.line_num + 1}") from error
     return rows
 
 
@@ -127,13 +133,13 @@ def _rows_of_json(text: str, path: Path) -> list[PromptRow]:
         entries: list[Any] = (
             msgspec.json.decode(text.encode(), type=list[Any])
             if text.lstrip().startswith("[")
-            else [msgspec.json.decode(line.encode()) for line in text.splitlines() if line.strip()]
+            else [msgspec.json.decode(line.encode()) for line in _LINE_END.split(text) if line.strip()]
         )
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(path), reason="JSON") from error
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
+        raise _unreadable(path, "JSON") from error
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):
-            raise InvalidInput(Code.TABLE_UNREADABLE, field="prompt_table", path=str(path), reason=f"line {number}")
+            raise _unreadable(path, f"line {number}")
         _check_columns(set(entry), path)
         _add(rows, entry, number)
     return rows
@@ -149,4 +155,4 @@ def _add(rows: list[PromptRow], values: dict[str, Any], line: int) -> None:
 def _check_columns(names: set[str], path: Path) -> None:
     if not {"file", "prompt"} <= names:
         shown = ", ".join(sorted(names))[:200]
-        raise InvalidInput(Code.TABLE_COLUMNS, field="prompt_table", path=str(path), columns=shown)
+        raise InvalidInput(Code.TABLE_COLUMNS, field=FIELD, path=str(path), columns=shown)

@@ -13,12 +13,12 @@ import msgspec
 
 from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
 from engine.errors import Code, InvalidInput
+from engine.formats import extension_of
 from engine.secrets import PLACEHOLDER, TELLING, is_secret_name, mask_url
 from engine.upstream.content import ACCEPT_ENCODING
 
 _SHOWN_CHARS = 2000
 _SHOWN_INLINE = 48
-_EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif", "image/bmp": "bmp"}
 # Set by us or by the connection; a copy from outside could smuggle a second request or another host.
 _FRAMING = frozenset(
     {
@@ -76,7 +76,7 @@ class SourcePicture(msgspec.Struct, frozen=True):
         """Its name in a form: plain ASCII, with the extension that its bytes deserve."""
         stem = PurePosixPath(self.name.replace("\\", "/")).stem
         stem = re.sub(r"[^A-Za-z0-9._-]+", "_", stem).strip("._")[:80]
-        return f"{stem or 'image'}.{_EXTENSIONS.get(self.mime, 'bin')}"
+        return f"{stem or 'image'}.{extension_of(self.mime)}"
 
 
 Body = dict[str, Any]

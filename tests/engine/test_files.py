@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, InvalidInput, StorageFailed
-from engine.files import read_json, read_text, set_aside, storage_failure, write_bytes, write_json
+from engine.files import read_json, set_aside, storage_failure, write_bytes, write_json
+from engine.reading import read_text
 
 
 def test_written_whole_and_private(tmp_path: Path) -> None:

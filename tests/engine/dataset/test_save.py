@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, name_context
 from engine.dataset.save import SaveItem, SaveReport, check_output, save_all, save_one
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
+from engine.files import temporary_name
 
 PLAIN = BUILT_IN_RULES["keep_source_name"]
 WITH_TXT = SaveRule(filename_template="{src_stem}", create_txt=True, txt_template="{image_name}|{src_stem}")
@@ -205,12 +206,15 @@ def test_saving_beside_the_sources_changes_none_of_them(results: Results, tmp_pa
 
 
 def test_leftovers_of_a_killed_save_go_after_a_day(results: Results, out: Path) -> None:
-    """Old hidden files of ours are removed, young ones may belong to another program at work."""
-    for name in (".saving-old", ".saving-new", ".other"):
+    """Old hidden files that are provably ours are removed; young ones may belong to another program at work."""
+    old, young = temporary_name(), temporary_name()
+    theirs = [".saving-plans", ".saving-0123456789abcdef", ".saving-0123456789abcdef-0123456789abcdef"]
+    for name in (old, young, *theirs):
         (out / name).write_text("half")
-    os.utime(out / ".saving-old", (1, 1))
+    for name in (old, *theirs):
+        os.utime(out / name, (1, 1))
     save_one(results.item(), PLAIN, out)
-    assert sorted(listing(out)) == [".other", ".saving-new", "cat.png"]
+    assert sorted(listing(out)) == sorted([young, *theirs, "cat.png"])
 
 
 WRITER = """
@@ -331,7 +335,8 @@ def test_an_output_that_is_no_folder_says_so(tmp_path: Path) -> None:
         ("  ", Code.OUTPUT_REQUIRED),
         (str(tmp_path / "file"), Code.OUTPUT_NOT_FOLDER),
         (str(tmp_path / "file" / "below"), Code.OUTPUT_NOT_FOLDER),
-        (str(tmp_path / "nul\0"), Code.OUTPUT_NOT_FOLDER),
+        (str(tmp_path / "nul\0"), Code.PATH_INVALID),
+        ("~nosuchuser/out", Code.PATH_INVALID),
     ]:
         with pytest.raises(InvalidInput) as caught:
             check_output(entered)

@@ -67,31 +67,6 @@ def test_a_file_of_another_size_is_written_anew(cache: Cache) -> None:
     assert cache.read(digest, "png") == b"whole picture"
 
 
-def test_bytes_in_pieces_get_the_same_name(cache: Cache, tmp_path: Path) -> None:
-    """A stream ends under the hash of all its bytes."""
-    digest, size = cache.put_stream(iter([b"pic", b"", b"ture"]), "webp")
-    assert (digest, size) == (hashlib.sha256(b"picture").hexdigest(), 7)
-    assert cache.read(digest, "webp") == b"picture"
-    assert len(files_in(tmp_path)) == 1
-
-
-def test_a_stream_that_breaks_leaves_nothing(cache: Cache, tmp_path: Path) -> None:
-    """No half file stays, and the error of the stream comes through."""
-
-    def broken() -> list[bytes]:
-        raise ConnectionError("cut")
-
-    with pytest.raises(StorageFailed):
-        cache.put_stream((piece for _ in range(1) for piece in broken()), "png")
-
-    def stopped() -> list[bytes]:
-        raise KeyError("stopped")
-
-    with pytest.raises(KeyError):
-        cache.put_stream((piece for _ in range(1) for piece in stopped()), "png")
-    assert files_in(tmp_path) == []
-
-
 def test_reading_checks_the_bytes(cache: Cache) -> None:
     """A changed file is damaged and kept under another name, a removed one missing; neither is handed out."""
     digest = cache.put(b"picture", "png")
@@ -188,13 +163,13 @@ def test_a_sweep_leaves_fresh_pictures_alone_when_the_clock_jumps(tmp_path: Path
     seconds = [1000.0]
     cache = Cache(tmp_path, monotonic=lambda: seconds[0])
     digest = cache.put(b"just arrived", "png")
-    stream, _ = cache.put_stream([b"in ", b"pieces"], "png")
+    other = cache.put(b"another", "png")
     assert cache.sweep(lambda _: False, 0, 0, NOW) == 0
     seconds[0] += FRESH_SECONDS - 1
     assert cache.put(b"just arrived", "png") == digest
     seconds[0] += 2
     assert cache.sweep(lambda _: False, 0, 0, NOW * 2) == 1
-    assert (cache.has(digest, "png"), cache.has(stream, "png")) == (True, False)
+    assert (cache.has(digest, "png"), cache.has(other, "png")) == (True, False)
     seconds[0] += FRESH_SECONDS
     assert cache.sweep(lambda _: False, 0, 0, NOW * 2) == 1
 

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import Code, InvalidInput, PictureRejected, Stopped
-from engine.images.discover import Discovery, clean_path, discover, read_source
+from engine.images.discover import Discovery, discover, read_source
+from engine.paths import entered_path
 from tests.made_pictures import FORMATS, drawn, encoded
 
 # Pillow also warns about what it then refuses.
@@ -248,7 +249,7 @@ def test_paths_without_pictures_have_their_own_codes(tmp_path: Path) -> None:
     (tmp_path / "empty" / "sub").mkdir(parents=True)
     assert failure(str(tmp_path / "nowhere")).code is Code.PATH_NOT_FOUND
     assert failure(str(tmp_path / "words" / "a.txt" / "b")).code is Code.PATH_NOT_FOUND
-    assert failure("\0").code is Code.PATH_NOT_FOUND
+    assert failure("\0").code is Code.PATH_INVALID
     assert failure("\udfff").code is Code.PATH_NOT_FOUND
     assert failure(str(tmp_path / "empty")).code is Code.FOLDER_EMPTY
     assert failure(str(tmp_path / "words")).code is Code.NO_PICTURES
@@ -310,7 +311,7 @@ def test_pasted_paths_are_understood(tmp_path: Path, dress: Callable[[str], str]
     """Quotes, white space, direction marks and file URLs come from where people copy paths."""
     put(tmp_path, "my ü set/a.png")
     folder = tmp_path / "my ü set"
-    assert clean_path(dress(str(folder))) == str(folder)
+    assert entered_path(dress(str(folder)), "x") == str(folder)
     assert names(discover(dress(str(folder)), LIMIT)) == ["a.png"]
 
 

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
+from engine.files import temporary_name
 from engine.images.picture import MAX_PIXELS
 from engine.images.thumbnails import SIZES, Thumbnails, make_thumbnail
 from tests.made_pictures import FORMATS, animated, drawn, encoded, png_bomb
@@ -236,11 +237,12 @@ def test_old_leftovers_are_swept_and_new_ones_left(thumbnails: Thumbnails, tmp_p
     """Half written files of a killed program go; those of a thread at work stay."""
     folder = tmp_path / "thumbnails" / "ab"
     folder.mkdir()
-    for name in ("old.part", "new.part"):
+    old, new = temporary_name(), temporary_name()
+    for name in (old, new):
         (folder / name).write_bytes(b"half")
-    os.utime(folder / "old.part", (1, 1))
+    os.utime(folder / old, (1, 1))
     assert thumbnails.sweep() == 0
-    assert [file.name for file in files_in(folder)] == ["new.part"]
+    assert [file.name for file in files_in(folder)] == [new]
 
 
 def test_many_threads_share_one_thumbnail(thumbnails: Thumbnails, tmp_path: Path) -> None:

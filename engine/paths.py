@@ -1,0 +1,99 @@
+"""What an entered path means, and how names are compared and ordered: one rule for folders, tables, captions, lists.
+
+Whoever takes a path from a person calls `entered_path`; whoever matches names that a person wrote calls `folded`.
+"""
+
+# Tens of thousands of names are handled here; a Path for each would take most of the time.
+# ruff: noqa: PTH100, PTH111, PTH122
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from typing import Final
+from urllib.parse import unquote
+
+from natsort import natsort_keygen, ns
+
+from engine.errors import Code, InvalidInput
+
+_WHITE: Final = " \t\r\n\u00a0"
+_QUOTES: Final = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"))
+_END: Final = "\x01"  # lower than what names hold: a name that ends stands before one that goes on
+KEY_MARK: Final = "\x02"
+"""The first character of every `natural_key`: stored keys without it are of an older rule."""
+
+
+def entered_path(text: str, field: str) -> str:
+    """An absolute path from what people paste: quotes, white space, invisible marks, ``~``, file URLs; "" for nothing.
+
+    Raises InvalidInput (PATH_INVALID) for ``field`` where it holds a NUL or names the home of nobody.
+    """
+    text = _trimmed(text)
+    while len(text) >= 2 and (text[0], text[-1]) in _QUOTES:
+        text = _trimmed(text[1:-1])
+    if text[:5].lower() == "file:":
+        text = _from_file_url(text[5:])
+    if not text:
+        return ""
+    path = os.path.expanduser(text)
+    nobody = path.startswith("~") and not os.path.lexists(path.replace("\0", "")) and "\0" not in path
+    if "\0" in path or nobody:
+        raise InvalidInput(Code.PATH_INVALID, field=field, path=printable(text[:200]).replace("\0", "\\0"))
+    return os.path.abspath(path)
+
+
+def printable(path: str) -> str:
+    """A path that JSON can hold: bytes that are no UTF-8 become escapes."""
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def folded(name: str) -> str:
+    """A name as it is compared: macOS writes é in two signs, Windows takes A for a, and sets travel between them."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def natural_key(name: str) -> str:
+    """A text whose plain order is the natural order of names, as natsort has it: the stem first, so that ``a.png``
+    stands before ``a (2).png``; then the extension, then the exact name."""
+    stem, suffix = os.path.splitext(name)
+    return f"{KEY_MARK}{_natural(stem)}{_END}{suffix.lower()}{_END}{name}"
+
+
+def natural_folder_key(name: str) -> str:
+    """The same for a folder, whose name has no extension."""
+    return f"{KEY_MARK}{_natural(name)}{_END}{_END}{name}"
+
+
+_split: Final = natsort_keygen(alg=ns.INT | ns.IGNORECASE)
+
+
+def _natural(text: str) -> str:
+    """natsort's key, in which text and numbers take turns, as one text: a number led by the count of its digits."""
+    parts = (part if isinstance(part, str) else f"{len(digits := str(part)):04}{digits}" for part in _split(text))
+    return "".join(part + _END for part in parts)
+
+
+def _trimmed(text: str) -> str:
+    """Without white space, and without the direction, zero-width and byte order marks that Explorer and chats add."""
+    start, end = 0, len(text)
+    while start < end and _is_around(text[start]):
+        start += 1
+    while end > start and _is_around(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_around(letter: str) -> bool:
+    return letter in _WHITE or unicodedata.category(letter) in {"Cf", "Zs"}
+
+
+def _from_file_url(rest: str) -> str:
+    host = ""
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        rest = slash + path
+    path = unquote(rest, errors="surrogateescape")
+    if os.name == "nt":
+        return path.lstrip("/") if host in {"", "localhost"} else f"//{host}{path}"
+    return path
