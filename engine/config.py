@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Self, get_type_hints
@@ -222,6 +223,8 @@ def _read_field(spec: FieldSpec, hint: Any, raw: Any, *, clamp: bool) -> Any:
         raise InvalidInput(Code.FIELD_TYPE, field=spec.name, name=spec.name, type=spec.type) from error
     if isinstance(value, str) and not isinstance(value, StrEnum) and spec.kind != "text":
         value = value.strip()
+    if spec.kind == "secret":
+        return _clean(value) if clamp else clean_key(value, spec.name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _in_range(spec, value, clamp=clamp)
     if isinstance(value, dict):
@@ -239,6 +242,31 @@ def _in_range(spec: FieldSpec, value: float, *, clamp: bool) -> float:
     raise InvalidInput(
         Code.FIELD_RANGE, field=spec.name, name=spec.name, minimum=spec.minimum, maximum=spec.maximum, value=value
     )
+
+
+_WITHOUT_WIDTH = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\u200e\u200f"))
+_BEFORE_KEY = re.compile(r"(?:(?:authorization|(?:x-)?api-key)\s*[:=]\s*|bearer\s+)", re.IGNORECASE)
+_QUOTES = "\"'`“”‘’「」"
+
+
+def clean_key(text: str, name: str = "api_key") -> str:
+    """A key as people paste it without what came along: quotes, ``Authorization: Bearer``, white space, marks without
+    width. Raises InvalidInput (KEY_UNUSABLE) for anything left that no header can carry."""
+    key = _clean(text)
+    wrong = next((letter for letter in key if not "!" <= letter <= "~"), None)
+    if wrong is not None:
+        raise InvalidInput(Code.KEY_UNUSABLE, field=name, name=name, letter=f"U+{ord(wrong):04X}")
+    return key
+
+
+def _clean(text: str) -> str:
+    before = None
+    while text != before:  # what came along may stand in any order
+        before = text
+        text = text.translate(_WITHOUT_WIDTH).strip().strip(_QUOTES).strip()
+        if prefix := _BEFORE_KEY.match(text):
+            text = text[prefix.end() :]
+    return text
 
 
 # The key has a field of its own, bound to its origin; framing headers are the transport's.

@@ -21,6 +21,7 @@ class Code(StrEnum):
     FIELD_UNKNOWN = "field_unknown"
     NOT_JSON = "not_json"
     API_KEY_REQUIRED = "api_key_required"
+    KEY_UNUSABLE = "key_unusable"
     PROXY_INVALID = "proxy_invalid"
     SETTING_INVALID = "setting_invalid"
     CONFIG_FILE_UNREADABLE = "config_file_unreadable"

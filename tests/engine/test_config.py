@@ -98,6 +98,28 @@ def test_prompts_keep_their_spaces_and_short_fields_do_not() -> None:
 
 
 @pytest.mark.parametrize(
+    "pasted",
+    [
+        "Bearer sk-test", "bearer  sk-test", "Authorization: Bearer sk-test", "x-api-key: sk-test", "\ufeffsk-test",
+        "sk-test\u200b", '"sk-test"', "“Bearer sk-test”", "'Authorization: Bearer \u200bsk-test' ", "sk-\u200btest\r\n",
+    ],
+)  # fmt: skip
+def test_a_pasted_key_is_cleaned(pasted: str) -> None:
+    """What came along with a key is taken off, whether it is entered or stood in an older file."""
+    assert parse_entered({"api_key": pasted})[0].api_key == parse_stored({"api_key": pasted})[0].api_key == "sk-test"
+
+
+@pytest.mark.parametrize("pasted", ["sk\u2014test", "sk test", "密钥", "sk-\x07", "sk\n-test"])
+def test_a_key_that_no_header_carries_is_refused(pasted: str) -> None:
+    """It is refused before any call, by its field and the letter; a stored one stays as it is."""
+    with pytest.raises(InvalidInput) as refused:
+        parse_entered({"api_key": pasted})
+    assert (refused.value.code, refused.value.field) == (Code.KEY_UNUSABLE, "api_key")
+    assert pasted not in str(refused.value.params)
+    assert parse_stored({"api_key": pasted})[0].api_key == pasted
+
+
+@pytest.mark.parametrize(
     ("url", "place"),
     [
         ("https://API.x.ai/v1", "https://api.x.ai:443"),
