@@ -20,8 +20,10 @@ from bridge.open_app import load_messages, open_app, version
 from bridge.paths import data_folder
 from bridge.preferences import Preferences
 from bridge.terminal.flags import chosen_fields, chosen_rule, chosen_sets, make_parser
-from bridge.terminal.run import EXIT_STOPPED, EXIT_WRONG_USE, Order, run_headless
-from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, say_to_stderr, serve
+from bridge.terminal.run import Order, run_headless
+from bridge.terminal.run_reports import EXIT_STOPPED, EXIT_WRONG_USE
+from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, serve
+from bridge.terminal.writer import say
 from bridge.window.open_desktop import open_desktop, show_running
 from bridge.window.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
 from engine.dataset.naming import BUILT_IN_RULES
@@ -45,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return _run(arguments, folder, environment, messages, language, environ)
             return _serve(arguments, folder, environment, messages, language, environ)
     except ConsoleError as error:
-        say_to_stderr(messages.problem(language, error.problem))
+        say(messages.problem(language, error.problem))
         return EXIT_WRONG_USE
     except KeyboardInterrupt:
         return EXIT_STOPPED
@@ -93,9 +95,9 @@ def _serve(
     environ: Mapping[str, str],
 ) -> int:
     place = folder / "demo" if arguments.demo else folder
-    if arguments.command == "open" and show_running(place, version(), messages, language, say_to_stderr):
+    if arguments.command == "open" and show_running(place, version(), messages, language, say):
         return 0
-    bound = bind_or_explain(environment, messages, language, say_to_stderr, (place, folder, folder / "demo"))
+    bound = bind_or_explain(environment, messages, language, say, (place, folder, folder / "demo"))
     if bound is None:
         return EXIT_PORT_TAKEN
     with contextlib.ExitStack() as stack:
@@ -113,14 +115,14 @@ def _serve(
                 app,
                 server,
                 language,
-                say_to_stderr,
+                say,
                 search=search,
                 no_open=arguments.no_open,
             )
         server.start()
         if arguments.open and not open_browser(server.url):
-            say_to_stderr(messages.text(language, "serve.no_browser", url=server.url))
-        return serve(app, server, language, say_to_stderr)
+            say(messages.text(language, "serve.no_browser", url=server.url))
+        return serve(app, server, language, say)
 
 
 if __name__ == "__main__":

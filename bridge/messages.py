@@ -31,8 +31,10 @@ class Messages:
 
     def problem(self, language: str, problem: Problem | None) -> str:
         """What happened, why and what to do, in the person's language; "" for no problem."""
-        if problem is None:
-            return ""
+        return "" if problem is None else self.about(language, f"error.{problem.code}", problem)
+
+    def about(self, language: str, key: str, problem: Problem) -> str:
+        """Any text that tells of a failure, filled with the failure's parameters in words."""
         params = dict(problem.params)
         reason_key = f"reason.{params.get('reason')}"
         if reason_key in self.catalogue(language):  # a reason that is a code itself has a clause of its own
@@ -48,7 +50,7 @@ class Messages:
             params["name"] = self.text(language, label_key)
         if "maximum" in params and params["maximum"] is None:
             params["maximum"] = "∞"
-        return self.text(language, f"error.{problem.code}", **params)
+        return self.text(language, key, **params)
 
 
 def pick_language(wish: str) -> str:

@@ -277,6 +277,13 @@ def test_no_route_is_written_in_the_page() -> None:
     assert [name(file) for file in scripts if "/api/" in file.read_text(encoding="utf-8")] == []
 
 
+def test_one_writer_for_terminals() -> None:
+    """What is said to a terminal goes through the module that takes the power from control characters."""
+    speaks = re.compile(r"(?<![\w.])print\(|\.print\(|sys\.std(out|err)\.(buffer\.)?write")
+    found = [name(file) for file in PROGRAM if speaks.search(file.read_text(encoding="utf-8"))]
+    assert found == ["bridge/terminal/writer.py"]
+
+
 def test_json_files_are_json() -> None:
     """Every JSON file that is shipped can be read."""
     for file in OURS:

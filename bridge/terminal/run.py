@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import threading
-import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.app import App
 from bridge.demo.endpoint import demo_config, samples_folder
@@ -21,27 +15,25 @@ from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.open_app import make_folder, open_app
 from bridge.preferences import Preferences
-from bridge.terminal.run_sets import SetOrder, Teller, check_sets, make_sets
+from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JsonReport, Report, TextReport
+from bridge.terminal.run_sets import SetOrder, check_sets, make_sets
 from bridge.terminal.serve import ending_signals
 from bridge.usecases.common import Context, Nothing
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
 from bridge.usecases.tasks import remove_files
-from bridge.views import Viewer, progress_view
 from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
-from engine.models import FINISHED, TaskMatch, TaskStatus
+from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path
 from engine.presets import PresetBook
+from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
 
-EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_STOPPED = 0, 1, 2, 130
 _LOOK_SECONDS = 0.25
-_LINE_SECONDS = 10.0
-_ALL = 2**31
 _ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the wish
 
 
@@ -123,41 +115,41 @@ class _Run:
         self._source = source
         self._output = output
         self._stopped = threading.Event()
+        self._given_up = False
         self._begun = False
-        self._terminal = Terminal(stderr=True)
         self._revision = app.store.revision()
-        self._view = Viewer(app.messages, order.language)
+        kind = JsonReport if order.json else TextReport
+        self._report: Report = kind(app, order.language)
 
     def run(self) -> int:
         with ending_signals(self._stop):
-            self._tell_problems(self._app.notices)
+            self._report.problems(self._app.notices)
             started = self._start()
             self._begun = True
             if started is not None:
-                self._tell_start(started)
+                self._report.started(started)
                 self._forget_others()
             self._watch()
             self._app.batch.wait_idle(5)
             report, _ = save_matching(self._app, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True)
-            made = self._stopped.is_set() or self._make_sets()
+            made = self._stopped.is_set() or self._given_up or self._make_sets()
             made &= self._is_on_disk()
         code = self._exit_code(report, started)
         code = EXIT_FAILED if code == EXIT_DONE and not made else code
-        self._tell_end(report, code)
+        self._report.ended(report, self._output, code)
         return code
 
     def _is_on_disk(self) -> bool:
         try:
             self._app.flusher.wait()
         except StorageFailed as failure:
-            self._tell_problems([failure.problem])
+            self._report.problems([failure.problem])
             return False
         return True
 
     def _make_sets(self) -> bool:
         order = self._order
-        tell = Teller(_nothing if order.json else self._say, self._emit if order.json else _nothing)
-        return make_sets(self._app, order.sets, str(self._output), order.language, tell)
+        return make_sets(self._app, order.sets, str(self._output), order.language, self._report.sets)
 
     def _start(self) -> StartAnswer | None:
         context = Context(self._app, self._order.language)
@@ -177,7 +169,7 @@ class _Run:
                 ),
             )
         entered, problems = entered_config(self._app, config)
-        self._tell_problems(problems)
+        self._report.problems(problems)
         self._app.preferences.set_config(entered)
         resume_tasks(context, Nothing())
         return None
@@ -196,94 +188,28 @@ class _Run:
         self._app.batch.stop()
         self._app.jobs.stop()
 
-    # --- showing ---
-
     def _watch(self) -> None:
         batch = self._app.batch
-        if self._order.json or not self._terminal.is_terminal:
-            last = time.monotonic()
+        told: Problem | None = None
+        with self._report.watching():
             while not batch.wait_idle(_LOOK_SECONDS):
-                self._emit_changes()
-                if not self._order.json and time.monotonic() - last >= _LINE_SECONDS:
-                    last = time.monotonic()
-                    self._say("run.progress", **self._numbers())
-            self._emit_changes()
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=self._terminal) as bar:
-            line = bar.add_task("", total=None)
-            while not batch.wait_idle(_LOOK_SECONDS):
-                self._draw(bar, line)
-            self._draw(bar, line)
+                self._report.look()
+                told = self._tell_pause(told)
+            self._report.look()
 
-    def _draw(self, bar: Progress, line: Any) -> None:
-        numbers = self._numbers()
-        text = self._app.messages.text(self._order.language, "run.bar", **numbers)
-        bar.update(line, total=numbers["total"], completed=numbers["finished"], description=text)
-
-    def _numbers(self) -> dict[str, Any]:
-        info, progress = self._app.batch.info(), progress_view(self._app.store.counts())
-        return {
-            "finished": progress.finished,
-            "total": progress.total,
-            "failed": progress.failed,
-            "rate": info.rate_per_minute,
-            "left": info.seconds_left if info.seconds_left is not None else "?",
-            "in_flight": info.in_flight,
-        }
-
-    def _emit_changes(self) -> None:
-        if not self._order.json:
-            return
-        changes = self._app.store.changes(self._revision, _ALL)
-        self._revision = changes.revision
-        for task in changes.tasks:
-            if task.status in FINISHED:
-                error = self._view.maybe(task.error)
-                self._emit("task", id=task.id, source=task.source_path, status=task.status, results=task.result_count,
-                           attempts=task.attempts, error=error)  # fmt: skip
-
-    def _tell_start(self, started: StartAnswer) -> None:
-        if self._order.json:
-            self._emit("start", task_count=started.task_count, new_count=started.new_count,
-                       reused_count=started.reused_count, unreadable=started.unreadable,
-                       warnings=started.warnings, rows_without_file=started.rows_without_file,
-                       rows_without_file_count=started.rows_without_file_count,
-                       files_without_row=started.files_without_row,
-                       files_without_row_count=started.files_without_row_count)  # fmt: skip
-            return
-        for warning in started.warnings:
-            self._print(warning.message)
-        if self._app.demo:
-            self._say("panel.demo")
-        self._say("run.started", total=started.task_count, new=started.new_count, reused=started.reused_count)
-        for file in started.unreadable:
-            self._say("run.unreadable", path=file.path, message=file.message)
-        for key, count, names in (
-            ("run.rows_without_file", started.rows_without_file_count, started.rows_without_file),
-            ("run.files_without_row", started.files_without_row_count, started.files_without_row),
-        ):
-            if count:
-                self._say(key, count=count, names=", ".join(names) + (" …" if count > len(names) else ""))
-
-    def _tell_end(self, report: SaveReport, code: int) -> None:
-        if self._order.json:
-            for result_id, saved in report.saved:
-                self._emit("saved", result_id=result_id, image=saved.image, txt=saved.txt)
-            for failed in report.errors:
-                self._emit("save_error", source=failed.source_name, error=self._view.problem(failed.problem))
-            progress = progress_view(self._app.store.counts())
-            self._emit("end", exit_code=code, progress=progress, saved_count=len(report.saved),
-                       error_count=len(report.errors), output_dir=str(self._output))  # fmt: skip
-            return
-        for task in self._app.store.tasks(TaskMatch(status=frozenset({TaskStatus.FAILED}))):
-            error = self._view.maybe(task.error)
-            self._say("run.task_failed", name=task.source_name, message=error.message if error else "")
-        for failed in report.errors:
-            self._say("run.task_failed", name=failed.source_name, message=self._view.problem(failed.problem).message)
-        self._say("run.ended", **{**self._numbers(), "saved": len(report.saved), "path": str(self._output)})
-        if code == EXIT_STOPPED:
-            self._say("run.stopped")
+    def _tell_pause(self, told: Problem | None) -> Problem | None:
+        """Say once why nothing is asked; where waiting does not mend it and nobody is there to do so, end the run."""
+        info = self._app.batch.info()
+        paused = info.paused
+        if paused is None and told is not None:
+            self._report.resumed()
+        if paused is not None and paused != told:
+            self._report.paused(paused, info.paused_until)
+            if paused.params.get("cause") in LASTING and not self._report.attended and not self._stopped.is_set():
+                self._given_up = True
+                self._report.given_up(paused)
+                self._app.batch.stop()
+        return paused
 
     def _exit_code(self, report: SaveReport, started: StartAnswer | None) -> int:
         if self._stopped.is_set():
@@ -292,25 +218,3 @@ class _Run:
         whole = counts[TaskStatus.DONE] == sum(counts.values()) and not report.errors
         unreadable = started.unreadable_count if started is not None else 0
         return EXIT_DONE if whole and not unreadable else EXIT_FAILED
-
-    def _tell_problems(self, problems: Sequence[Problem]) -> None:
-        for problem in problems:
-            self._print(self._view.problem(problem).message)
-
-    def _say(self, key: str, **params: Any) -> None:
-        self._print(self._app.messages.text(self._order.language, key, **params))
-
-    def _print(self, text: str) -> None:
-        self._terminal.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    @staticmethod
-    def _emit(event: str, **data: Any) -> None:
-        try:
-            sys.stdout.buffer.write(msgspec.json.encode({"event": event, **data}) + b"\n")
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:  # nobody reads on; what is under way is paid for and goes on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _nothing(*_: Any, **__: Any) -> None:
-    """Said to nobody."""

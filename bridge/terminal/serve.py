@@ -10,7 +10,6 @@ import os
 import queue
 import signal
 import socket
-import sys
 import threading
 import time
 import webbrowser
@@ -144,9 +143,3 @@ def open_browser(url: str) -> bool:
     thread.start()
     thread.join(_BROWSER_SECONDS)
     return opened[0]
-
-
-def say_to_stderr(text: str) -> None:
-    """A line for the person."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import App
+from bridge.terminal.writer import one_line
 from bridge.views import progress_view
 
 _REFRESH_SECONDS = 0.5
@@ -32,7 +33,7 @@ class LogTail(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line a record; the traceback goes to the log file."""
-        self.lines.append(self.format(record).splitlines()[0])
+        self.lines.append(one_line(self.format(record).splitlines()[0]))
 
 
 class StatusPanel:

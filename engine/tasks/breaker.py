@@ -8,14 +8,8 @@ _AT_LEAST = 20  # tasks in a row; a handful may just be bad pictures
 _FIRST_SECONDS, _LONGEST_SECONDS = 10.0, 600.0
 
 # What goes wrong for every picture alike: the line, the key, the address, the gateway. Not what one picture causes.
-_COMMON = frozenset(
+LASTING = frozenset(
     {
-        Code.CONNECT_FAILED,
-        Code.CONNECTION_LOST,
-        Code.TLS_FAILED,
-        Code.PROXY_FAILED,
-        Code.TIMED_OUT,
-        Code.HOST_UNRESOLVABLE,
         Code.ADDRESS_PRIVATE,
         Code.ADDRESS_FAKE_IP,
         Code.HOST_NOT_LISTED,
@@ -25,12 +19,24 @@ _COMMON = frozenset(
         Code.MODEL_UNKNOWN,
         Code.ENDPOINT_UNKNOWN,
         Code.PARAMETER_REFUSED,
-        Code.RATE_LIMITED,
         Code.QUOTA_EXHAUSTED,
+    }
+)
+"""What waiting does not mend: somebody must change the key, the address or the account."""
+_PASSING = frozenset(
+    {
+        Code.CONNECT_FAILED,
+        Code.CONNECTION_LOST,
+        Code.TLS_FAILED,
+        Code.PROXY_FAILED,
+        Code.TIMED_OUT,
+        Code.HOST_UNRESOLVABLE,
+        Code.RATE_LIMITED,
         Code.UPSTREAM_STATUS,
         Code.ANSWER_EMPTY,
     }
 )
+_COMMON = LASTING | _PASSING
 
 
 class Breaker:

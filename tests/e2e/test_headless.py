@@ -205,6 +205,41 @@ def test_save_rules_by_flag(program: Program, tmp_path: Path, source: Path) -> N
         assert (tmp_path / "c" / "001.txt").read_text() == "001.png!"
 
 
+@pytest.mark.parametrize("flags", [["--json"], []])
+def test_a_run_that_cannot_go_on_ends(program: Program, tmp_path: Path, flags: list[str]) -> None:
+    """Where nobody can answer, a refused key ends the run with 1 and says why in words; it does not wait for ever."""
+    source = source_folder(tmp_path / "in", 25)
+    with FakeUpstream() as fake:
+        fake.answer(Script.error(401, "Incorrect API key provided"))
+        done = program("run", str(source), "-o", str(tmp_path / "out"), "--config", config_file(tmp_path, fake), *flags)
+    assert done.returncode == 1
+    assert "the API refuses the key" in done.stdout + done.stderr
+    if flags:
+        events = {event["event"]: event for event in lines(done.stdout)}
+        assert events["pause"]["error"]["params"]["cause"] == "key_refused"
+        assert events["pause"]["until"] > time.time() - 60
+        assert events["given_up"]["error"]["code"] == "every_task_fails"
+        assert events["end"]["exit_code"] == 1
+    else:
+        assert "key_refused" not in done.stderr
+
+
+def test_waits_are_told(program: Program, tmp_path: Path, source: Path) -> None:
+    """A wait that the API asks for is an event with its reason and end, and so is going on."""
+    with FakeUpstream() as fake:
+        answers = iter([Script.error(429, "slower", headers={"Retry-After": "3"})])
+        fake.answer_with(lambda _: next(answers, inline(CHAT, picture(1))))
+        config = config_file(tmp_path, fake, max_retries=1, concurrency_limit=1)
+        done = program("run", str(source), "-o", str(tmp_path / "out"), "--config", config, "--json")
+    assert done.returncode == 0, done.stderr
+    events = lines(done.stdout)
+    told = [event["event"] for event in events if event["event"] in ("wait", "resume", "pause")]
+    assert told == ["wait", "resume"]
+    wait = next(event for event in events if event["event"] == "wait")
+    assert wait["error"]["code"] == "rate_pause"
+    assert isinstance(wait["until"], float)
+
+
 @pytest.mark.parametrize("how", ["the same command", "--resume", "--resume without its flags"])
 def test_interrupt_keeps_what_came_and_nothing_is_paid_twice(program: Program, tmp_path: Path, how: str) -> None:
     """Ctrl-C ends at once with 130, what came is saved, and going on asks only for the rest."""
@@ -231,6 +266,7 @@ def test_interrupt_keeps_what_came_and_nothing_is_paid_twice(program: Program, t
         assert process.returncode == 130, said
         assert "Traceback" not in said
         assert len(list((tmp_path / "out").iterdir())) == 3
+        assert "3/8 finished" in said  # what was stopped is not
         asked = len(fake.api_requests)
         fake.answer_with(lambda _: inline(CHAT, picture(50 + len(fake.api_requests))))
         more = {"the same command": flags, "--resume": [*flags, "--resume"]}.get(how, ["--resume"])

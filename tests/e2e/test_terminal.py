@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import pty
@@ -139,6 +140,28 @@ def test_progress_bar(program: Program, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3/3" in done.stderr
     assert "━" in done.stderr
+
+
+def test_what_others_say_is_only_shown(tmp_path: Path) -> None:
+    """ESC, OSC and C1 from an API's error and from file names do not reach the terminal; a pause says how to go on."""
+    source = source_folder(tmp_path / "in", 25)
+    (source / "001_start.png").rename(source / "0\x1b]0;name\x07\n\u202egnp.png")
+    with FakeUpstream() as fake:
+        fake.answer(Script.error(401, "\x1b]0;owned\x07\x9b31m wrong key\r\nforged"))
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(config_for(fake)))
+        with at_a_terminal(
+            tmp_path / "data", "run", str(source), "-o", str(tmp_path / "out"), "--config", str(file)
+        ) as screen:
+            screen.read_until("press Ctrl-C")
+            screen.type(b"\x03")
+            assert screen.end() == 130
+            screen.read_until("the same command")
+    assert "the API refuses the key" in screen.text
+    assert "␛]0;name␇" in screen.text
+    assert not {"\x9b", "\x07", "\u202e"} & set(screen.text)
+    assert "\x1b]" not in screen.text
+    assert "\nforged" not in screen.text
 
 
 def test_holder_of_a_port(tmp_path: Path) -> None:
