@@ -20,7 +20,7 @@ from bridge.preferences import Preferences
 from engine.config import ApiConfig
 from engine.dataset.findings import FindingKind
 from engine.dataset.fsync_queue import Flusher
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, Problem, StorageFailed
 from engine.files import clear_way, storage_failure
@@ -113,8 +113,8 @@ class App:
         """What saves and training sets are made with."""
         self.flusher = Flusher(self._not_on_disk)
         opened.callback(self.flusher.close)
-        self.notebook = Notebook(self.folder / "measures.db")
-        opened.callback(self.notebook.close)
+        self.measurement_cache = MeasurementCache(self.folder / "measures.db")
+        opened.callback(self.measurement_cache.close)
         self.preflight: tuple[int, Preflight] | None = None
         self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
         self.jobs = Jobs(on_change=self.changed)

@@ -73,11 +73,28 @@ class StoredImage(msgspec.Struct, frozen=True):
     source_type: SourceType
 
 
+class Judgement(msgspec.Struct, frozen=True):
+    """What a vision model said of a result. ``score`` 0..10, ``scores`` by criterion.
+
+    ``passed``: by the threshold of then. ``at``: Unix seconds; ``cost`` in the currency of the configured price.
+    """
+
+    score: float
+    passed: bool
+    scores: dict[str, float]
+    reason: str
+    model: str
+    rubric: str
+    at: int
+    cost: float = 0.0
+
+
 class Result(msgspec.Struct):
     """One result picture of a task, with what the person decided about it.
 
     Its provenance: ``created_at`` in Unix seconds, ``source_hash`` (sha256 of each source picture, space between), and
-    ``request_record``: JSON of the request without secrets.
+    ``request_record``: JSON of the request without secrets. ``caption_seen``: a person has read or written it. ``cost``
+    in the currency of the configured price, None where it is not known.
     """
 
     id: str
@@ -95,6 +112,10 @@ class Result(msgspec.Struct):
     created_at: int = 0
     source_hash: str = ""
     request_record: str = ""
+    judgement: Judgement | None = None
+    caption: str | None = None
+    caption_seen: bool = False
+    cost: float | None = None
 
 
 DECIDED: Final = 1
@@ -107,7 +128,7 @@ class Task(msgspec.Struct):
     """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds.
 
     ``references``: further source pictures. Prompts that are None are those of the configuration. ``judged``: what
-    the person has said of the results.
+    the person has said of the results. ``score``: the best of its results that are not dropped, 0..10.
     """
 
     id: str
@@ -131,6 +152,7 @@ class Task(msgspec.Struct):
     selected_count: int = 0
     dropped_count: int = 0
     judged: Judged = 0
+    score: float | None = None
     results: list[Result] = []
 
     @property
@@ -147,6 +169,7 @@ class TaskSort(StrEnum):
     NAME = "name"
     STATUS = "status"
     UPDATED = "updated"
+    SCORE = "score"
 
 
 class TaskFilter(StrEnum):
@@ -165,7 +188,7 @@ class TaskMatch(msgspec.Struct, frozen=True):
 
     ``results``: only tasks that have one of these, not dropped; None for no such condition. ``failures``: codes of
     their errors; ``worded``: codes whose words hold ``q``. ``prompt``: that of a result; ``folder``: of the
-    source, with all below it.
+    source, with all below it. ``score_min`` and ``score_max``: bounds of the score, both included.
     """
 
     status: frozenset[TaskStatus] = frozenset()
@@ -177,6 +200,8 @@ class TaskMatch(msgspec.Struct, frozen=True):
     worded: frozenset[str] = frozenset()
     prompt: str | None = None
     folder: str = ""
+    score_min: float | None = None
+    score_max: float | None = None
 
 
 class Marks(msgspec.Struct, frozen=True):

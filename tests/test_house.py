@@ -164,6 +164,17 @@ def test_every_exception_to_a_check_has_a_reason() -> None:
                 assert re.search(r"#\s*type: ignore\[[a-z-]+", line), f"{name(file)}:{number}"
 
 
+def test_one_module_opens_sqlite() -> None:
+    """Every database is opened, examined and put into quarantine by engine/database.py."""
+    opening = [
+        file
+        for file, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr == "connect" and ast.unparse(node.value) == "sqlite3"
+    ]
+    assert set(opening) == {"engine/database.py"}
+
+
 def test_importing_does_nothing() -> None:
     """Importing every module of the engine starts no thread, opens no file of ours and prints nothing."""
     modules = [

@@ -79,6 +79,7 @@ class MatchParams(msgspec.Struct, frozen=True):
 
     ``finding``: comma-separated kinds of findings of the last preflight; ``any`` for all but notes. ``failure``:
     comma-separated codes of what made tasks fail. ``prompt``: that of a result. ``folder``: of the source.
+    ``score_min`` and ``score_max``: bounds of the best score of a task, 0..10.
     """
 
     status: str = ""
@@ -88,6 +89,8 @@ class MatchParams(msgspec.Struct, frozen=True):
     failure: str = ""
     prompt: str = ""
     folder: str = ""
+    score_min: float | None = None
+    score_max: float | None = None
 
 
 def match_of(
@@ -107,6 +110,8 @@ def match_of(
         worded=_worded(app, params.q.strip().casefold(), language),
         prompt=params.prompt or None,
         folder=params.folder,
+        score_min=params.score_min,
+        score_max=params.score_max,
     )
 
 

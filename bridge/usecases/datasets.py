@@ -304,7 +304,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
     return inspect(
         pairs,
         wanted,
-        Measurer(app.notebook),
+        Measurer(app.measurement_cache),
         registered=can_register(),
         check=job.check,
         progress=job.progress,
@@ -343,7 +343,7 @@ def _joined(first: Preflight, later: Preflight) -> Preflight:
 def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
     """Where to cut the pairs that are shifted or zoomed."""
     moved = {finding.pair_id for finding in report.findings if finding.kind in _MADE_GOOD_BY_CUTTING}
-    measurer = Measurer(app.notebook)
+    measurer = Measurer(app.measurement_cache)
     found = {}
     for pair in pairs:
         if pair.id in moved:

@@ -12,7 +12,7 @@ import msgspec
 from PIL import Image
 
 from engine.dataset.features import Comparison, Look, Overlay, change_between, look_at
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import with_path
@@ -45,10 +45,10 @@ def can_register() -> bool:
 
 
 class Measurer:
-    """Measures with a notebook at hand. Safe to use from many threads."""
+    """Measures what the cache does not hold. Safe to use from many threads."""
 
-    def __init__(self, notebook: Notebook) -> None:
-        self._notebook = notebook
+    def __init__(self, cache: MeasurementCache) -> None:
+        self._cache = cache
         self._registers = can_register()
         if self._registers:
             import cv2
@@ -60,33 +60,28 @@ class Measurer:
         """The file's sha256. Raises InvalidInput (SOURCE_MISSING) or PictureRejected (PICTURE_UNREADABLE)."""
         try:
             status = Path(path).stat()
-            known = self._notebook.hash_of(path, status.st_size, status.st_mtime_ns)
-            if known is None:
-                with Path(path).open("rb") as file:
-                    known = hashlib.file_digest(file, "sha256").hexdigest()
-                self._notebook.note_hash(path, status.st_size, status.st_mtime_ns, known)
+            return self._cache.hash_of(path, status.st_size, status.st_mtime_ns)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
-        return known
 
     def look(self, path: str) -> Look:
         """What a picture looks like. Raises like `measure`."""
-        known = self._notebook.look(self.hash_of(path))
+        known = self._cache.look(self.hash_of(path))
         return known if known is not None else self._open(path).look
 
     def measure(self, control: str, target: str) -> Measured:
         """All about a pair of files. Raises InvalidInput (SOURCE_MISSING), PictureRejected; both name the path."""
         hashes = self.hash_of(control), self.hash_of(target)
-        looks = [self._notebook.look(digest) for digest in hashes]
-        comparison = self._notebook.comparison(*hashes)
+        looks = [self._cache.look(digest) for digest in hashes]
+        comparison = self._cache.comparison(*hashes)
         if looks[0] and looks[1] and comparison and (comparison.overlay or not self._registers):
             return Measured(looks[0], looks[1], comparison)
         opened = [self._open(path) for path in (control, target)]
         overlay = _overlay(opened[0].image, opened[1].image) if self._registers else None
         comparison = Comparison(change_between(opened[0].image, opened[1].image), overlay)
-        self._notebook.note_comparison(opened[0].look.hash, opened[1].look.hash, comparison)
+        self._cache.note_comparison(opened[0].look.hash, opened[1].look.hash, comparison)
         return Measured(opened[0].look, opened[1].look, comparison)
 
     def _open(self, path: str) -> _Opened:
@@ -104,7 +99,7 @@ class Measurer:
         contrast, finger, tint = look_at(image)
         digest = hashlib.sha256(data).hexdigest()
         look = Look(digest, len(data), mime, width, height, contrast, finger, tint)
-        self._notebook.note_look(look)
+        self._cache.note_look(look)
         return _Opened(look, image)
 
 

@@ -1,42 +1,20 @@
-"""How the way of a task is written: that it begins, and what it came to. SQL inside a transaction of the caller."""
+"""What threads write together: that tasks begin, what they came to, what was said of results. Each function writes the
+changes of all who wait at the same time, in a transaction that `Database.together` opens."""
 
 from __future__ import annotations
 
 import sqlite3
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from engine.errors import Code, NotFound, Problem
-from engine.models import EditOutcome, Task, TaskStatus
-from engine.tasks.query import rows_by_ids, task_of
-
-COUNTED: Final = (
-    "(result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
-    " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0) FROM result WHERE task_id = task.id)"
-)
-"""For an UPDATE of task: its numbers of results."""
-
+from engine.errors import Code, NotFound
+from engine.models import EditOutcome, Judgement, Task, TaskStatus
+from engine.tasks.rows import COUNTED, INSERT_RESULTS, SCORED, encode, result_rows, task_of
 
 _ROWS: Final = 100  # a statement, far below what SQLite takes
-
-
-def new_id() -> str:
-    """An id for a task or a result."""
-    return uuid.uuid4().hex[:16]
-
-
-def next_revision(writer: sqlite3.Connection) -> int:
-    """The number of this change."""
-    row = writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision' RETURNING value").fetchone()
-    return int(row[0])
-
-
-def encode_problem(problem: Problem | None) -> str | None:
-    """A problem as it is stored."""
-    return None if problem is None else msgspec.json.encode(problem).decode()
+_CHUNK: Final = 500  # ids in one statement: well under SQLite's limit of variables
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -52,6 +30,25 @@ class Landing(msgspec.Struct, frozen=True):
     outcome: EditOutcome
     result_ids: Mapping[str, str]
     now: int
+
+
+def next_revision(writer: sqlite3.Connection) -> int:
+    """The number of this change."""
+    row = writer.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision' RETURNING value").fetchone()
+    return int(row[0])
+
+
+def rows_by_ids(reader: sqlite3.Connection, ids: Sequence[str], columns: str = "*") -> list[sqlite3.Row]:
+    """Task rows in task order, unknown ids left out; ``columns`` with ``seq`` among them."""
+    rows = list(in_chunks(reader, f"SELECT {columns} FROM task WHERE id IN", ids))
+    return sorted(rows, key=lambda row: int(row["seq"]))
+
+
+def in_chunks(reader: sqlite3.Connection, statement: str, ids: Sequence[str], tail: str = "") -> Iterable[sqlite3.Row]:
+    """Rows for many ids, some hundred a statement."""
+    for start in range(0, len(ids), _CHUNK):
+        part = ids[start : start + _CHUNK]
+        yield from reader.execute(f"{statement} ({','.join('?' * len(part))}){tail}", part)
 
 
 # Each statement below carries all that wait at the same time: the interpreter lets go of its lock some seven times for
@@ -88,12 +85,9 @@ def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> l
     for task_id in ids:
         if task_id not in before:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
-    for part, marks in _parts([row for landing in landings for row in _result_rows(landing)]):
-        writer.execute(
-            "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
-            f" created_at, source_hash, asked) VALUES {marks}",
-            part,
-        )
+    results = [row for one in landings for row in result_rows(one.outcome, one.result_ids, one.now)]
+    for part, marks in _parts(results):
+        writer.execute(f"{INSERT_RESULTS}{marks}", part)
     outcomes = [landing.outcome for landing in landings]
     logs = [(outcome.task_id, msgspec.msgpack.encode(outcome.log)) for outcome in outcomes if outcome.log]
     for part, marks in _parts(logs):
@@ -111,23 +105,28 @@ def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> l
     return [before[task_id] for task_id in ids]
 
 
-def _result_rows(landing: Landing) -> list[tuple[object, ...]]:
-    outcome = landing.outcome
-    return [
-        (
-            landing.result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
-            image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-            outcome.at or landing.now, outcome.source_hash, outcome.request_record,
+def write_judgements(writer: sqlite3.Connection, judgements: Sequence[tuple[str, Judgement | None, int]]) -> list[None]:
+    """Keep judgements of results, each with its result's id and when it came (Unix seconds). NotFound."""
+    revision = next_revision(writer)
+    for result_id, judgement, now in judgements:
+        score = None if judgement is None else float(judgement.score)
+        found = writer.execute(
+            "UPDATE result SET judgement = ?, score = ? WHERE id = ? RETURNING task_id",
+            (encode(judgement), score, result_id),
+        ).fetchone()
+        if found is None:
+            raise NotFound(Code.RESULT_UNKNOWN, id=result_id)
+        writer.execute(
+            f"UPDATE task SET updated_at = ?, revision = ?, {SCORED} WHERE id = ?", (now, revision, found[0])
         )
-        for image in outcome.images
-    ]  # fmt: skip
+    return [None] * len(judgements)
 
 
 def _task_row(landing: Landing) -> tuple[object, ...]:
     outcome = landing.outcome
     return (
-        outcome.task_id, outcome.status, outcome.attempts, outcome.http_status, encode_problem(outcome.error),
-        encode_problem(outcome.warning), bool(outcome.log), bool(outcome.images), landing.now,
+        outcome.task_id, outcome.status, outcome.attempts, outcome.http_status, encode(outcome.error),
+        encode(outcome.warning), bool(outcome.log), bool(outcome.images), landing.now,
     )  # fmt: skip
 
 

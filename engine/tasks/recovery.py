@@ -38,7 +38,7 @@ def adopt(arrivals: Arrivals, store: Store, cache: Cache) -> Recovered:
             error = None if outcome.status is TaskStatus.DONE else task.error
             store.finish(msgspec.structs.replace(outcome, error=error))
             given.append(outcome)
-    store.fold()
+    store.checkpoint()
     arrivals.clear()
     return Recovered(given, strays)
 

@@ -1,4 +1,5 @@
-"""What is known of every task, in SQLite: one small transaction a change, a revision number, live counts."""
+"""What is known of every task, in SQLite: one small transaction a change, a revision number, live counts. How a row is
+written stands in `rows`."""
 
 from __future__ import annotations
 
@@ -8,9 +9,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 
+from engine.database import Database
 from engine.errors import Code, NotFound, Problem
 from engine.models import (
     DECIDED,
@@ -18,6 +21,7 @@ from engine.models import (
     DebugEntry,
     EditOutcome,
     Facets,
+    Judgement,
     Marks,
     Result,
     Task,
@@ -25,22 +29,37 @@ from engine.models import (
     TaskSort,
     TaskStatus,
 )
-from engine.tasks import query
-from engine.tasks.database import Database
 from engine.tasks.outcomes import (
-    COUNTED,
     Landing,
     Start,
-    encode_problem,
-    new_id,
+    in_chunks,
     next_revision,
+    rows_by_ids,
+    write_judgements,
     write_landings,
     write_starts,
 )
-from engine.tasks.query import Changes, Outline, Page, name_key
+from engine.tasks.rows import (
+    AMONG,
+    COUNTED,
+    SCHEMA,
+    SCORED,
+    WAITS,
+    condition,
+    debug_entries,
+    encode,
+    facets,
+    json_list,
+    name_key,
+    new_id,
+    order_by,
+    result_of,
+    task_of,
+)
 
 Counts = dict[TaskStatus, int]
-_PORTION = 500  # tasks held in memory while all are walked through
+_PORTION: Final = 500  # tasks held in memory while all are walked through; ids in one statement
+_ROWS: Final = 100  # a statement, far below what SQLite takes
 
 
 class NewTask(msgspec.Struct, frozen=True):
@@ -56,28 +75,53 @@ class NewTask(msgspec.Struct, frozen=True):
     variant: int = 0
 
 
+class Page(msgspec.Struct, frozen=True):
+    """Some tasks of a filtered list; ``total`` counts all that match."""
+
+    total: int
+    tasks: list[Task]
+
+
+class Outline(msgspec.Struct, frozen=True):
+    """A filtered list as ids in its order. ``undecided``: places in it, 0-based, of tasks whose results wait for a
+    decision."""
+
+    ids: list[str]
+    undecided: list[int]
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What happened after a revision. ``reset``: the list was cleared since; ``truncated``: more tasks changed."""
+
+    revision: int
+    tasks: list[Task]
+    removed: list[str]
+    reset: bool
+    truncated: bool
+
+
 class Store:
     """All reading and writing of tasks and results. Thread-safe; ``on_change`` is called after each commit."""
 
     def __init__(
         self, path: Path, *, clock: Callable[[], float] = time.time, on_change: Callable[[], None] = lambda: None
     ) -> None:
-        self._db = Database(path)
+        self._db = Database(path, SCHEMA)
         self._clock = clock
         self._on_change = on_change
         self._counts_lock = threading.Lock()
         self.problems = self._db.problems
         self.found_unfinished = self._stop_unfinished()
-        self.fold()
+        self.checkpoint()
         with self._db.read() as reader:
             self._counts = _count(reader)
 
-    def fold(self) -> None:
-        """Put the write-ahead log into the file."""
-        self._db.fold()
+    def checkpoint(self) -> None:
+        """Bring the write-ahead log into the file, power cut included."""
+        self._db.checkpoint()
 
     def close(self) -> None:
-        """Nothing is lost without it; it only folds the write-ahead log in."""
+        """Nothing is lost without it; it only brings the write-ahead log into the file."""
         self._db.close()
 
     # --- reading ---
@@ -90,12 +134,12 @@ class Store:
     def revision(self) -> int:
         """Grows with every change."""
         with self._db.read() as reader:
-            return query.meta(reader, "revision")
+            return _meta(reader, "revision")
 
     def task(self, task_id: str) -> Task:
         """One task with its results; NotFound."""
         with self._db.read() as reader:
-            found = query.tasks_by_ids(reader, [task_id])
+            found = _with_results(reader, rows_by_ids(reader, [task_id]))
         if not found:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
         return found[0]
@@ -106,53 +150,86 @@ class Store:
             return _find_result(reader, task_id, result_id)
 
     def page(self, match: TaskMatch, sort: TaskSort, descending: bool, offset: int, limit: int) -> Page:
-        """A part of the filtered, sorted list."""
+        """``limit`` tasks from ``offset`` of the filtered, sorted list. Tasks without a score come last by score."""
+        where, params = condition(match)
         with self._db.read() as reader:
-            return query.page(reader, match, sort, descending, offset, limit)
+            total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
+            rows = reader.execute(
+                f"SELECT * FROM task{where} ORDER BY {order_by(sort, descending)} LIMIT ? OFFSET ?",
+                [*params, limit, offset],
+            )
+            return Page(total, _with_results(reader, rows.fetchall()))
 
     def outline(self, match: TaskMatch, sort: TaskSort, descending: bool) -> Outline:
         """The whole filtered, sorted list as ids."""
+        where, params = condition(match)
         with self._db.read() as reader:
-            return query.outline(reader, match, sort, descending)
+            rows = reader.execute(
+                f"SELECT id, {WAITS} FROM task{where} ORDER BY {order_by(sort, descending)}", params
+            ).fetchall()
+        return Outline([row[0] for row in rows], [place for place, row in enumerate(rows) if row[1]])
 
     def facets(self, limit: int) -> Facets:
-        """How many tasks there are of each sort."""
+        """How many tasks there are of each sort; the ``limit`` most frequent failures, prompts and folders."""
         with self._db.read() as reader:
-            return query.facets(reader, limit)
+            return facets(reader, limit)
 
     def ids(self, match: TaskMatch) -> list[str]:
-        """Ids of the matching tasks in task order."""
+        """Ids of the matching tasks in task order; with ``match.ids`` those of them that exist."""
         with self._db.read() as reader:
-            return query.matching_ids(reader, match)
+            if match.ids is not None:
+                rows = in_chunks(reader, "SELECT id, seq FROM task WHERE id IN", match.ids)
+                found = {row["id"]: row["seq"] for row in rows}
+                return sorted(found, key=found.__getitem__)
+            where, params = condition(match)
+            return [row["id"] for row in reader.execute(f"SELECT id FROM task{where} ORDER BY seq", params)]
 
     def tasks(self, match: TaskMatch) -> Iterator[Task]:
         """The matching tasks in task order, read in portions."""
         ids = self.ids(match)
         for start in range(0, len(ids), _PORTION):
             with self._db.read() as reader:
-                portion = query.tasks_by_ids(reader, ids[start : start + _PORTION])
+                portion = _with_results(reader, rows_by_ids(reader, ids[start : start + _PORTION]))
             yield from portion
 
     def tasks_of_results(self, results: Iterable[str]) -> dict[str, str]:
         """Task ids by result id; dropped and unknown results are left out."""
         with self._db.read() as reader:
-            return query.tasks_of_results(reader, results)
+            rows = reader.execute(f"SELECT id, task_id FROM result WHERE {AMONG}", (json_list(results),))
+            return {row["id"]: row["task_id"] for row in rows}
 
     def changes(self, since: int, limit: int) -> Changes:
-        """What happened after revision ``since``."""
+        """Tasks changed and removed after revision ``since``; at most ``limit`` tasks, oldest change first."""
         with self._db.read() as reader:
-            return query.changes(reader, since, limit)
+            revision = _meta(reader, "revision")
+            reset = since < _meta(reader, "reset_revision") or since > revision
+            known = since if 0 <= since <= revision else 0
+            rows = reader.execute(
+                "SELECT * FROM task WHERE revision > ? ORDER BY revision, seq LIMIT ?",
+                (0 if reset else known, limit + 1),
+            ).fetchall()
+            gone = reader.execute(
+                "SELECT id FROM removed WHERE revision > ?"
+                " AND NOT EXISTS (SELECT 1 FROM task WHERE task.id = removed.id)",
+                (known,),
+            )
+            removed = [row["id"] for row in gone]
+            tasks = _with_results(reader, rows[:limit])
+        return Changes(revision, tasks, removed, reset, truncated=len(rows) > limit)
 
     def find_prints(self, prints: Sequence[str]) -> dict[str, Task]:
         """For each fingerprint the newest task that bears it."""
+        wanted = list(dict.fromkeys(prints))
         with self._db.read() as reader:
-            return query.by_fingerprint(reader, prints)
+            rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, " ORDER BY seq")
+            newest = {row["fingerprint"]: row for row in rows}
+            return {task.fingerprint: task for task in _with_results(reader, list(newest.values()))}
 
     def debug_log(self, task_id: str) -> list[DebugEntry]:
         """The stored debug log, oldest first."""
         with self._db.read() as reader:
             rows = reader.execute("SELECT entries FROM debug WHERE task_id = ? ORDER BY seq", (task_id,)).fetchall()
-        return query.debug_entries(rows)
+        return debug_entries(rows)
 
     def knows_file(self, path: str) -> bool:
         """Whether a path is the source of a task, or where a result was saved."""
@@ -174,7 +251,14 @@ class Store:
     def global_index(self, result_id: str) -> int:
         """1-based place of a result among all that are not dropped, in task order."""
         with self._db.read() as reader:
-            return query.global_index(reader, result_id)
+            row = reader.execute(
+                "SELECT count(*) FROM result r JOIN task t ON t.id = r.task_id, "
+                "(SELECT t2.seq AS tseq, r2.seq AS rseq FROM result r2 JOIN task t2 ON t2.id = r2.task_id "
+                "WHERE r2.id = ?) me WHERE r.deleted = 0"
+                " AND (t.seq < me.tseq OR (t.seq = me.tseq AND r.seq <= me.rseq))",
+                (result_id,),
+            ).fetchone()
+        return max(1, int(row[0]))
 
     # --- writing: batch is the only caller that changes a state ---
 
@@ -203,7 +287,7 @@ class Store:
     def set_status(self, ids: Sequence[str], status: TaskStatus, error: Problem | None = None) -> int:
         """Move tasks to a state that carries no outcome (pending, processing, stopped); how many moved."""
         moves: Counts = {}
-        text = encode_problem(error)
+        text = encode(error)
         with self._db.write() as writer:
             revision = next_revision(writer)
             now = int(self._clock())
@@ -306,6 +390,22 @@ class Store:
         self._on_change()
         return changed
 
+    def set_judgement(self, result_id: str, judgement: Judgement | None) -> None:
+        """Keep what a vision model said of a result, or forget it; durable when this returns. NotFound."""
+        self._db.together(write_judgements, (result_id, judgement, int(self._clock())), durable=judgement is not None)
+        self._on_change()
+
+    def set_caption(self, task_id: str, result_id: str, text: str | None, *, seen: bool = True) -> None:
+        """Keep the caption of a result. ``seen``: a person wrote or read it; a model's own waits for that. NotFound."""
+        with self._db.write() as writer:
+            _find_result(writer, task_id, result_id)
+            writer.execute(
+                "UPDATE result SET caption = ?, caption_seen = ? WHERE id = ?",
+                (text, seen and text is not None, result_id),
+            )
+            self._touch(writer, [task_id])
+        self._on_change()
+
     def note_saved(self, saved: Iterable[tuple[str, str]]) -> None:
         """Remember under which path a result was saved: pairs of result id and path."""
         rows = [(path, result_id) for result_id, path in saved]
@@ -333,9 +433,7 @@ class Store:
     def drop_results(self, task_id: str) -> list[Result]:
         """Forget all results of a task; those whose file no other result needs come back, for removal."""
         with self._db.write() as writer:
-            results = [
-                query.result_of(row) for row in writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))
-            ]
+            results = [result_of(row) for row in writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))]
             writer.execute("DELETE FROM result WHERE task_id = ?", (task_id,))
             self._touch(writer, [task_id])
             orphans = [result for result in results if not _uses_hash(writer, result.hash)]
@@ -354,7 +452,7 @@ class Store:
                     continue
                 gone[TaskStatus(row["status"])] = gone.get(TaskStatus(row["status"]), 0) + 1
                 rows = writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))
-                results += [query.result_of(found) for found in rows]
+                results += [result_of(found) for found in rows]
                 writer.execute("DELETE FROM task WHERE id = ?", (task_id,))
                 writer.execute("INSERT INTO removed VALUES (?, ?)", (revision, task_id))
             orphans = [result for result in results if not _uses_hash(writer, result.hash)]
@@ -375,7 +473,7 @@ class Store:
         with self._counts_lock:
             self._counts = dict.fromkeys(TaskStatus, 0)
         self._on_change()
-        return [query.result_of(row) for row in rows]
+        return [result_of(row) for row in rows]
 
     # --- inside ---
 
@@ -388,7 +486,7 @@ class Store:
                 writer.execute(
                     "UPDATE task SET status = 'stopped', error = ?, updated_at = ?, revision = ?"
                     " WHERE status IN ('pending', 'processing')",
-                    (encode_problem(Problem(Code.FOUND_UNFINISHED)), int(self._clock()), next_revision(writer)),
+                    (encode(Problem(Code.FOUND_UNFINISHED)), int(self._clock()), next_revision(writer)),
                 )
         return found
 
@@ -396,7 +494,7 @@ class Store:
         revision = next_revision(writer)
         now = int(self._clock())
         writer.executemany(
-            f"UPDATE task SET updated_at = ?, revision = ?, {COUNTED} WHERE id = ?",
+            f"UPDATE task SET updated_at = ?, revision = ?, {COUNTED}, {SCORED} WHERE id = ?",
             [(now, revision, task_id) for task_id in ids],
         )
 
@@ -422,7 +520,7 @@ def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Re
         if reader.execute("SELECT 1 FROM task WHERE id = ?", (task_id,)).fetchone() is None:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
         raise NotFound(Code.RESULT_UNKNOWN, id=result_id)
-    return query.result_of(row)
+    return result_of(row)
 
 
 def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
@@ -431,3 +529,17 @@ def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
 
 def _exists(reader: sqlite3.Connection, statement: str, value: str) -> bool:
     return reader.execute(statement, (value,)).fetchone() is not None
+
+
+def _meta(reader: sqlite3.Connection, key: str) -> int:
+    """A number kept beside the tasks."""
+    return int(reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
+
+
+def _with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Task]:
+    """Task rows as Structs, each with its results in order of arrival."""
+    tasks = [task_of(row) for row in rows]
+    by_id = {task.id: task for task in tasks}
+    for row in in_chunks(reader, "SELECT * FROM result WHERE task_id IN", list(by_id), " ORDER BY seq"):
+        by_id[row["task_id"]].results.append(result_of(row))
+    return tasks

@@ -21,7 +21,7 @@ from PIL import Image
 
 from engine.dataset.findings import FindingKind
 from engine.dataset.measure import Measurer, can_register
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
 from engine.dataset.preflight import Preflight, Wanted, inspect
 from engine.dataset.split import Side, SplitRule, split
@@ -197,13 +197,13 @@ def main(count: int) -> None:
         folder = Path(name)
         made = make_set(folder / "set", count)
         pairs = [one.pair for one in made]
-        notebook = Notebook(folder / "notes.db")
+        cache = MeasurementCache(folder / "notes.db")
         begun = time.monotonic()
-        report = inspect(pairs, Wanted(split=SPLIT), Measurer(notebook), registered=can_register())
+        report = inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
         once = time.monotonic()
-        inspect(pairs, Wanted(split=SPLIT), Measurer(notebook), registered=can_register())
+        inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
         times = once - begun, time.monotonic() - once
-        notebook.close()
+        cache.close()
     sys.stdout.write("| finding | planted | found | | good pairs | blamed | |\n|---|---|---|---|---|---|---|\n")
     for kind, planted, hits, good, blamed in score(made, report):
         share = f"{hits / planted:.1%}" if planted else ""

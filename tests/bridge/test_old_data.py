@@ -1,14 +1,18 @@
-"""A data folder of the tool that came before: opened by this program, with its keys, tasks, results and presets."""
+"""Data folders of earlier programs: opened by this one, with their keys, tasks, results, decisions and presets."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
+import sqlite3
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from engine.config import ApiMode
+from engine.models import TaskMatch
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import KEY, config_for, open_door
 from tests.support.pictures import picture, source_folder
@@ -16,6 +20,7 @@ from tests.support.replies import inline
 from tests.support.shapes import fits_state
 
 ASSETS = Path(__file__).parents[2] / "assets"
+SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def old_folder(folder: Path, source: Path, config: dict[str, Any]) -> None:
@@ -61,6 +66,40 @@ def test_everything_of_old_is_there(fake: FakeUpstream, tmp_path: Path) -> None:
         state = door.state()
         assert state["notices"] == []
         assert [task["id"] for task in state["tasks"]] == ["t-1", "t-2"]
+
+
+def test_a_folder_of_the_version_before_opens_whole(tmp_path: Path) -> None:
+    """tests/samples/make_old_data.py had the program of 2d36da7 write it: tasks, ticks, drops, key, presets, ledger."""
+    with zipfile.ZipFile(SAMPLES / "data_2d36da7.zip") as archive:
+        archive.extractall(tmp_path / "data")
+    for _ in range(2):  # and once more, as this program left it
+        with open_door(tmp_path / "data") as door:
+            state = door.state()
+            fits_state(state)
+            assert state["notices"] == []
+            tasks = state["tasks"]
+            assert [task["source_name"] for task in tasks] == [f"{number:03}_start.png" for number in range(1, 6)]
+            assert [task["status"] for task in tasks] == ["done"] * 4 + ["failed"]
+            assert [task["decided"] for task in tasks] == [False, True, True, False, False]
+            marks = [[(one["selected"], one["deleted"]) for one in task["results"]] for task in tasks]
+            whole, unticked, dropped = (True, False), (False, False), (True, True)
+            assert marks == [[whole] * 2, [unticked, whole], [dropped, whole], [whole] * 2, []]
+            for result in (one for task in tasks for one in task["results"]):
+                shown = door.ask("GET", result["image_url"]).content
+                assert hashlib.sha256(shown).hexdigest() == result["hash"]
+            assert list(state["presets"]) == ["night"]
+            assert state["current_config"]["user_prompt"] == "make it night"
+            assert door.app.preferences.config.api_key == door.app.presets.all()["night"].api_key == "sk-old-data-key"
+            assert all(task.results or task.error for task in door.app.store.tasks(TaskMatch()))
+            assert len(answers(tmp_path / "data")) == 10
+
+
+def answers(folder: Path) -> list[tuple[str, int]]:
+    """The rows of a ledger whose files are there."""
+    with contextlib.closing(sqlite3.connect(folder / "answers" / "ledger.db")) as ledger:
+        rows = ledger.execute("SELECT hash, extension, size FROM answer").fetchall()
+    files = [(folder / "answers" / digest[:2] / f"{digest}.{extension}", size) for digest, extension, size in rows]
+    return [(file.name, size) for file, size in files if file.stat().st_size == size]
 
 
 def test_the_examples_of_the_program_open(tmp_path: Path) -> None:

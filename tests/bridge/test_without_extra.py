@@ -27,14 +27,14 @@ from bridge.environment import read_environment
 from bridge.usecases.common import Context, Nothing
 from bridge.usecases.datasets import list_trainers
 from engine.dataset.measure import Measurer, can_register
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted, inspect
 import msgspec
 pairs = msgspec.json.decode(sys.stdin.buffer.read(), type=list[Pair])
-notebook = Notebook(Path(sys.argv[1]) / "notes.db")
-report = inspect(pairs, Wanted(), Measurer(notebook), registered=can_register())
-notebook.close()
+cache = MeasurementCache(Path(sys.argv[1]) / "notes.db")
+report = inspect(pairs, Wanted(), Measurer(cache), registered=can_register())
+cache.close()
 data = Path(sys.argv[1]) / "data"
 data.mkdir()
 with App(data, read_environment({}), load_messages(), version=version()) as app:

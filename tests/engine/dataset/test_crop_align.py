@@ -13,7 +13,7 @@ from PIL import Image
 from engine.dataset.export import SetPlan, export_set
 from engine.dataset.findings import FindingKind
 from engine.dataset.measure import Measurer
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Wanted, inspect
 from engine.dataset.transform import PictureRule, SizeRule
@@ -27,9 +27,9 @@ SIZE = (480, 360)
 @pytest.fixture
 def measurer(tmp_path: Path) -> Iterator[Measurer]:
     """With notes on disk."""
-    notebook = Notebook(tmp_path / "notes.db")
-    yield Measurer(notebook)
-    notebook.close()
+    cache = MeasurementCache(tmp_path / "notes.db")
+    yield Measurer(cache)
+    cache.close()
 
 
 def _shifted(down: int, right: int) -> Picture:

@@ -18,7 +18,7 @@ from engine.dataset.export import SetPlan, check_place, export_set, stems, wante
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import Pair, Provenance
 from engine.dataset.preflight import check_clean, inspect
 from engine.dataset.split import SplitRule
@@ -134,9 +134,9 @@ def test_broken_sets_are_refused(trainer: Trainer, broken: str, tmp_path: Path) 
     else:
         Path(made[1].control.path).unlink()
         expected = FindingKind.SOURCE_MISSING
-    notebook = Notebook(tmp_path / "notes.db")
-    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(notebook), registered=True)
-    notebook.close()
+    cache = MeasurementCache(tmp_path / "notes.db")
+    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(cache), registered=True)
+    cache.close()
     assert [(finding.pair_id, finding.kind) for finding in report.findings] == [("r1", expected)]
     with pytest.raises(InvalidInput) as refused:
         check_clean(report)
@@ -147,9 +147,9 @@ def test_broken_sets_are_refused(trainer: Trainer, broken: str, tmp_path: Path) 
 def test_references_that_do_not_fit_the_trainer_are_refused(trainer: Trainer, tmp_path: Path) -> None:
     """A trainer that takes one control, or the same number with each pair, gets no set that breaks this."""
     made = [pair(tmp_path, 0), pair(tmp_path, 1), pair(tmp_path, 2, references=1)]
-    notebook = Notebook(tmp_path / "notes.db")
-    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(notebook), registered=True)
-    notebook.close()
+    cache = MeasurementCache(tmp_path / "notes.db")
+    report = inspect(made, wanted_for(SetPlan(trainer=trainer), Thresholds()), Measurer(cache), registered=True)
+    cache.close()
     layout = LAYOUTS[trainer]
     expected = (
         {FindingKind.TOO_MANY_CONTROLS} if layout.max_controls == 1

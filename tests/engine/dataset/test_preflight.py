@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from engine.dataset.captions import CaptionMode, CaptionRule
+from engine.dataset.features import Look
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.measure import Measurer
-from engine.dataset.measurement_cache import Notebook
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split
@@ -27,26 +28,26 @@ from tests.support.sets import SIZE, edited, pair, scene, write_target
 
 
 @pytest.fixture
-def notebook(tmp_path: Path) -> Iterator[Notebook]:
+def cache(tmp_path: Path) -> Iterator[MeasurementCache]:
     """Notes on disk."""
-    kept = Notebook(tmp_path / "notes.db")
+    kept = MeasurementCache(tmp_path / "notes.db")
     yield kept
     kept.close()
 
 
-def look(pairs: Sequence[Pair], notebook: Notebook, wanted: Wanted | None = None) -> Preflight:
-    return inspect(pairs, wanted or Wanted(), Measurer(notebook), registered=True, workers=2)
+def look(pairs: Sequence[Pair], cache: MeasurementCache, wanted: Wanted | None = None) -> Preflight:
+    return inspect(pairs, wanted or Wanted(), Measurer(cache), registered=True, workers=2)
 
 
 def kinds(report: Preflight, one: Pair) -> set[FindingKind]:
     return {finding.kind for finding in report.findings if finding.pair_id == one.id}
 
 
-def test_good_pairs_have_no_findings(tmp_path: Path, notebook: Notebook) -> None:
+def test_good_pairs_have_no_findings(tmp_path: Path, cache: MeasurementCache) -> None:
     """Real edits of every sort pass, and their numbers are there."""
     rng = np.random.default_rng(3)
     pairs = [pair(tmp_path, n, target=edit(rng, make_scene(n, SIZE))) for n, edit in enumerate(edits.EDITS, 20)]
-    report = look(pairs, notebook)
+    report = look(pairs, cache)
     assert report.findings == []
     assert all(numbers.likeness is not None and numbers.change > 8 for numbers in report.numbers.values())
     check_clean(report)
@@ -78,10 +79,12 @@ def _zoomed() -> Picture:
     ],
     ids=lambda value: value if isinstance(value, FindingKind) else "",
 )
-def test_faults_of_the_target(tmp_path: Path, notebook: Notebook, kind: FindingKind, target: Picture | bytes) -> None:
+def test_faults_of_the_target(
+    tmp_path: Path, cache: MeasurementCache, kind: FindingKind, target: Picture | bytes
+) -> None:
     """Each fault is found and named as what it is; a note alone does not refuse a set."""
     bad, good = pair(tmp_path, 5, target=target), pair(tmp_path, 6)
-    report = look([good, bad], notebook)
+    report = look([good, bad], cache)
     assert kind in kinds(report, bad)
     assert kinds(report, good) == set()
     assert report.counts[kind] == 1
@@ -92,10 +95,10 @@ def test_faults_of_the_target(tmp_path: Path, notebook: Notebook, kind: FindingK
         assert kind.value in str(refused.value.params["kinds"])
 
 
-def test_shift_is_measured_in_pixels(tmp_path: Path, notebook: Notebook) -> None:
+def test_shift_is_measured_in_pixels(tmp_path: Path, cache: MeasurementCache) -> None:
     """A shift of 9 and 12 pixels is a shift of 15, to a pixel, with the part of the source that is left."""
     picture = np.roll(edited(5), (9, 12), (0, 1))
-    finding = look([pair(tmp_path, 5, target=picture)], notebook).findings[0]
+    finding = look([pair(tmp_path, 5, target=picture)], cache).findings[0]
     assert finding.kind is FindingKind.SHIFTED
     assert finding.pixels is not None
     assert abs(finding.pixels - 15) < 1
@@ -106,22 +109,22 @@ def test_shift_is_measured_in_pixels(tmp_path: Path, notebook: Notebook) -> None
     assert abs(bottom - (1 - 9 / 240)) < 0.005
 
 
-def test_no_op_by_bytes_and_by_pixels(tmp_path: Path, notebook: Notebook) -> None:
+def test_no_op_by_bytes_and_by_pixels(tmp_path: Path, cache: MeasurementCache) -> None:
     """A target of the source's own bytes, and one that only says the same in another format, changed nothing."""
     first = pair(tmp_path, 1)
     same = write_target(tmp_path / "cache" / "same.jpg", Path(first.control.path).read_bytes())
     lossless = write_target(tmp_path / "cache" / "pixels.png", np.asarray(Image.open(first.control.path)))
     pairs = [msgspec.structs.replace(first, id=f"r-{t.extension}", target=t) for t in (same, lossless)]
-    report = look(pairs, notebook)
+    report = look(pairs, cache)
     assert [kinds(report, one) for one in pairs] == [{FindingKind.NO_CHANGE}] * 2
 
 
-def test_same_answer_for_different_sources(tmp_path: Path, notebook: Notebook) -> None:
+def test_same_answer_for_different_sources(tmp_path: Path, cache: MeasurementCache) -> None:
     """Each pair with the shared target is named with another one; two results of one source may be alike."""
     pairs = [pair(tmp_path, number) for number in (1, 2, 3)]
     pairs[1] = msgspec.structs.replace(pairs[1], target=pairs[0].target)
     twice = msgspec.structs.replace(pairs[2], id="again", index=2)
-    report = look([*pairs, twice], notebook)
+    report = look([*pairs, twice], cache)
     shared = [finding for finding in report.findings if finding.kind is FindingKind.SAME_TARGET]
     assert [(finding.pair_id, finding.other, finding.number) for finding in shared] == [
         ("r1", "r2", 2),
@@ -129,13 +132,13 @@ def test_same_answer_for_different_sources(tmp_path: Path, notebook: Notebook) -
     ]
 
 
-def test_sources_that_are_gone_or_changed(tmp_path: Path, notebook: Notebook) -> None:
+def test_sources_that_are_gone_or_changed(tmp_path: Path, cache: MeasurementCache) -> None:
     """A missing source, a changed one and a missing reference are found before anything is written."""
     pairs = [pair(tmp_path, 1), pair(tmp_path, 2), pair(tmp_path, 3, references=1)]
     Path(pairs[0].control.path).unlink()
     Image.fromarray(scene(9)).save(pairs[1].control.path)
     Path(pairs[2].controls[1].path).unlink()
-    report = look(pairs, notebook)
+    report = look(pairs, cache)
     assert [kinds(report, one) for one in pairs] == [
         {FindingKind.SOURCE_MISSING},
         {FindingKind.SOURCE_CHANGED},
@@ -143,29 +146,29 @@ def test_sources_that_are_gone_or_changed(tmp_path: Path, notebook: Notebook) ->
     ]
 
 
-def test_results_that_are_gone(tmp_path: Path, notebook: Notebook) -> None:
+def test_results_that_are_gone(tmp_path: Path, cache: MeasurementCache) -> None:
     """A result whose file is no longer in the cache is named as that, not as a missing source."""
     gone = pair(tmp_path, 1)
     Path(gone.target.path).unlink()
-    (finding,) = look([gone], notebook).findings
+    (finding,) = look([gone], cache).findings
     assert (finding.kind, finding.problem and finding.problem.code) == (
         FindingKind.UNREADABLE,
         Code.RESULT_FILE_MISSING,
     )
 
 
-def test_captions_that_are_missing_or_unreadable(tmp_path: Path, notebook: Notebook) -> None:
+def test_captions_that_are_missing_or_unreadable(tmp_path: Path, cache: MeasurementCache) -> None:
     """A picture without text beside it lacks a caption; a text in no known encoding is named."""
     pairs = [pair(tmp_path, number) for number in (1, 2, 3)]
     Path(pairs[0].control.path).with_suffix(".txt").write_bytes("让它变成夜晚".encode("gb18030"))
     Path(pairs[1].control.path).with_suffix(".txt").write_bytes(b"\xff\xff\xff\xfe\x00")
-    report = look(pairs, notebook, Wanted(captions=CaptionRule(CaptionMode.SIDECAR)))
+    report = look(pairs, cache, Wanted(captions=CaptionRule(CaptionMode.SIDECAR)))
     assert [kinds(report, one) for one in pairs] == [set(), {FindingKind.NO_CAPTION}, {FindingKind.NO_CAPTION}]
     named = [finding.problem.code if finding.problem else None for finding in report.findings]
     assert named == [Code.TEXT_ENCODING, None]
 
 
-def test_twins_on_both_sides_of_the_split(tmp_path: Path, notebook: Notebook) -> None:
+def test_twins_on_both_sides_of_the_split(tmp_path: Path, cache: MeasurementCache) -> None:
     """A source that is trained on, brighter and smaller under another name, is found among those for validation."""
     pairs = [pair(tmp_path, number) for number in range(1, 7)]
     with Image.open(pairs[0].control.path) as image:
@@ -176,7 +179,7 @@ def test_twins_on_both_sides_of_the_split(tmp_path: Path, notebook: Notebook) ->
     for seed in range(12):
         rule = SplitRule(validation=0.3, seed=seed)
         sides = split(pairs, rule)
-        report = look(pairs, notebook, Wanted(split=rule))
+        report = look(pairs, cache, Wanted(split=rule))
         named = {(f.pair_id, f.other) for f in report.findings if f.kind is FindingKind.SPLIT_TWIN}
         kept, trained = ("r1", "r2") if sides[0] is Side.VALIDATION else ("r2", "r1")
         assert named == ({(kept, trained)} if sides[0] is not sides[1] else set())
@@ -185,50 +188,51 @@ def test_twins_on_both_sides_of_the_split(tmp_path: Path, notebook: Notebook) ->
     assert not all(found)
 
 
-def test_references_that_a_trainer_does_not_take(tmp_path: Path, notebook: Notebook) -> None:
+def test_references_that_a_trainer_does_not_take(tmp_path: Path, cache: MeasurementCache) -> None:
     """More source pictures than it takes, or another number than the rest, is a finding."""
     pairs = [pair(tmp_path, 1), pair(tmp_path, 2), pair(tmp_path, 3, references=2)]
-    assert kinds(look(pairs, notebook, Wanted(max_controls=1)), pairs[2]) == {FindingKind.TOO_MANY_CONTROLS}
-    report = look(pairs, notebook, Wanted(even_controls=True))
+    assert kinds(look(pairs, cache, Wanted(max_controls=1)), pairs[2]) == {FindingKind.TOO_MANY_CONTROLS}
+    report = look(pairs, cache, Wanted(even_controls=True))
     assert kinds(report, pairs[2]) == {FindingKind.UNEVEN_CONTROLS}
     assert kinds(report, pairs[0]) == set()
 
 
-def test_thresholds_can_be_set(tmp_path: Path, notebook: Notebook) -> None:
+def test_thresholds_can_be_set(tmp_path: Path, cache: MeasurementCache) -> None:
     """What is a finding depends on the thresholds alone, and each finding brings the one that it met."""
     moved = pair(tmp_path, 5, target=_moved())
-    finding = look([moved], notebook).findings[0]
+    finding = look([moved], cache).findings[0]
     assert finding.number >= finding.threshold == Thresholds().shifted
     wide = Thresholds(shifted=10, zoomed=50)
-    assert look([moved], notebook, Wanted(thresholds=wide)).findings == []
+    assert look([moved], cache, Wanted(thresholds=wide)).findings == []
 
 
-def test_the_second_look_is_quick(tmp_path: Path, notebook: Notebook) -> None:
+def test_the_second_look_is_quick(tmp_path: Path, cache: MeasurementCache) -> None:
     """What was measured once is not decoded again, even under another name; a new picture is."""
     pairs = [pair(tmp_path, number) for number in range(8)]
-    first = look(pairs, notebook)
+    first = look(pairs, cache)
     moved = Path(pairs[0].target.path).rename(tmp_path / "elsewhere.png")
     pairs[0] = msgspec.structs.replace(pairs[0], target=msgspec.structs.replace(pairs[0].target, path=str(moved)))
     begun = time.monotonic()
-    again = look(pairs, notebook)
+    again = look(pairs, cache)
     assert time.monotonic() - begun < 2
     assert (again.findings, again.numbers) == (first.findings, first.numbers)
     Image.fromarray(scene(50)).save(pairs[0].control.path)
     fresh = msgspec.structs.replace(pairs[0], controls=(ControlFile(pairs[0].control.path),))
-    assert look([fresh], notebook).numbers != {"r0": first.numbers["r0"]}
+    assert look([fresh], cache).numbers != {"r0": first.numbers["r0"]}
 
 
 def test_damaged_notes_are_made_anew(tmp_path: Path) -> None:
-    """A notebook that is no database costs nothing but the notes."""
+    """A cache that is no database costs nothing but the notes."""
     path = tmp_path / "notes.db"
     path.write_bytes(b"no database " * 500)
-    notes = Notebook(path)
-    notes.note_hash("a", 1, 2, "x")
-    assert notes.hash_of("a", 1, 2) == "x"
+    notes = MeasurementCache(path)
+    kept = Look("ab" * 32, 1, "image/png", 2, 3, 0.5, 7, b"tint")
+    notes.note_look(kept)
+    assert notes.look(kept.hash) == kept
     notes.close()
 
 
-def test_stop_ends_it_in_the_middle(tmp_path: Path, notebook: Notebook) -> None:
+def test_stop_ends_it_in_the_middle(tmp_path: Path, cache: MeasurementCache) -> None:
     """A stop raised by the check ends the look at once."""
     pairs = [pair(tmp_path, 1, id=f"r{number}") for number in range(40)]
     calls = 0
@@ -240,18 +244,18 @@ def test_stop_ends_it_in_the_middle(tmp_path: Path, notebook: Notebook) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        inspect(pairs, Wanted(), Measurer(notebook), registered=True, check=check, workers=2)
+        inspect(pairs, Wanted(), Measurer(cache), registered=True, check=check, workers=2)
     assert calls == 6
 
 
 @pytest.mark.slow
-def test_planted_faults_are_found(tmp_path: Path, notebook: Notebook) -> None:
+def test_planted_faults_are_found(tmp_path: Path, cache: MeasurementCache) -> None:
     """On a made set with faults in a quarter, nearly all are found and hardly any good pair is blamed.
 
     A small one, in which two pairs share an answer; BENCHMARKS.md has the figures of a large one.
     """
     made = make_set(tmp_path / "set", 60)
-    report = look([one.pair for one in made], notebook, Wanted(split=SPLIT))
+    report = look([one.pair for one in made], cache, Wanted(split=SPLIT))
     for kind, planted, found, good, blamed in score(made, report):
         assert found >= planted - planted // 20, kind
         assert blamed <= max(1, good * 0.02), kind

@@ -15,6 +15,7 @@ from engine.models import (
     DebugEntry,
     EditOutcome,
     ImageInfo,
+    Judgement,
     SourceType,
     StoredImage,
     TaskFilter,
@@ -22,7 +23,7 @@ from engine.models import (
     TaskSort,
     TaskStatus,
 )
-from engine.tasks.query import name_key
+from engine.tasks.rows import name_key
 from engine.tasks.store import NewTask, Store
 
 INFO = ImageInfo("image/png", "png", 3, 2)
@@ -216,7 +217,13 @@ def test_a_database_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> N
     store.finish(done(ids[0], 1))
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as earlier:
-        earlier.executescript("ALTER TABLE task DROP COLUMN judged; PRAGMA user_version=3;")
+        earlier.executescript(
+            "ALTER TABLE task DROP COLUMN judged; DROP INDEX task_score; DROP INDEX result_score;"
+            "ALTER TABLE task DROP COLUMN score;"
+            + "".join(f"ALTER TABLE result DROP COLUMN {name};" for name in
+                      ("judgement", "score", "caption", "caption_seen", "cost"))
+            + "PRAGMA user_version=3;"
+        )  # fmt: skip
     (tmp_path / "tasks.db.closed").unlink()
     store = Store(tmp_path / "tasks.db")
     assert store.problems == []
@@ -225,6 +232,45 @@ def test_a_database_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> N
     ]  # fmt: skip
     assert store.judge(ids, True) == 2
     store.close()
+
+
+def test_scores_and_captions_of_results(store: Store) -> None:
+    """A task has the best score of what is not dropped; the list is filtered and sorted by it, unscored tasks last."""
+    low, none, high = add(store, "low", "none", "high")
+    for number, task_id in enumerate((low, high)):
+        store.finish(done(task_id, number, 10 + number))
+
+    def say(score: float) -> Judgement:
+        return Judgement(score, score >= 7, {"instruction": score}, "because", "judge-1", "strict", 5, 0.01)
+
+    for task_id, scores in ((low, (2.0, 3.0)), (high, (9.5, 4.0))):
+        for result, score in zip(store.task(task_id).results, scores, strict=True):
+            store.set_judgement(result.id, say(score))
+    best, other = store.task(high).results
+    assert (best.judgement, store.task(high).score, store.task(none).score) == (say(9.5), 9.5, None)
+
+    def listed(descending: bool, **bounds: float) -> list[str]:
+        page = store.page(TaskMatch(**bounds), TaskSort.SCORE, descending, 0, 9)  # type: ignore[arg-type]
+        return [task.id for task in page.tasks]
+
+    assert (listed(True), listed(False)) == ([high, low, none], [low, high, none])
+    assert (listed(True, score_min=3), listed(True, score_max=3), listed(True, score_min=9.6)) == (
+        [high, low],
+        [low],
+        [],
+    )
+    before = store.revision()
+    store.mark_result(high, best.id, deleted=True)
+    assert store.task(high).score == 4.0
+    store.set_judgement(other.id, None)
+    assert store.task(high).score is None
+    with pytest.raises(NotFound):
+        store.set_judgement("unknown", say(1))
+    store.set_caption(high, other.id, "a night", seen=False)
+    assert (store.result(high, other.id).caption, store.result(high, other.id).caption_seen) == ("a night", False)
+    store.set_caption(high, other.id, "the night")
+    assert store.result(high, other.id).caption_seen
+    assert [task.id for task in store.changes(before, 9).tasks] == [high]
 
 
 def test_what_a_person_decided_lasts_until_there_is_more_to_decide(store: Store) -> None:

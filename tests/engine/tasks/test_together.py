@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from engine.database import Database
 from engine.errors import Code, NotFound
-from engine.tasks.database import Database
+from engine.tasks.rows import SCHEMA
 
 CROWD = 8
 
@@ -20,7 +21,7 @@ CROWD = 8
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """A database of its own."""
-    with contextlib.closing(Database(tmp_path / "tasks.db")) as made:
+    with contextlib.closing(Database(tmp_path / "tasks.db", SCHEMA)) as made:
         yield made
 
 
