@@ -111,7 +111,7 @@ def test_nothing_sleeps_where_stop_cannot_wake_it() -> None:
 
 
 NAMING_ELSEWHERE = {
-    "engine/tasks/salvage.py": "moves the files beside a damaged database along with it, in one folder of ours",
+    "engine/database.py": "moves the files beside a damaged database along with it, in one folder of ours",
 }
 
 
