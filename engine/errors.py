@@ -124,6 +124,12 @@ class Code(StrEnum):
     EXTRA_MISSING = "extra_missing"
     JOB_RUNNING = "job_running"
     REPORT_NAME = "report_name"
+    # the judge
+    JUDGE_UNREADABLE = "judge_unreadable"
+    RUBRIC_UNKNOWN = "rubric_unknown"
+    RUBRIC_BUILT_IN = "rubric_built_in"
+    TRIAL_UNKNOWN = "trial_unknown"
+    RESULTS_LOOK_WRONG = "results_look_wrong"
     # the door
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"

@@ -77,6 +77,7 @@ class Judgement(msgspec.Struct, frozen=True):
     """What a vision model said of a result. ``score`` 0..10, ``scores`` by criterion.
 
     ``passed``: by the threshold of then. ``at``: Unix seconds; ``cost`` in the currency of the configured price.
+    ``disagreement`` between the two orders of the pictures, None where one was asked.
     """
 
     score: float
@@ -87,6 +88,7 @@ class Judgement(msgspec.Struct, frozen=True):
     rubric: str
     at: int
     cost: float = 0.0
+    disagreement: float | None = None
 
 
 class Result(msgspec.Struct):

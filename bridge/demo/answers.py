@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from bridge.demo.critic import JUDGE_MODEL
 from bridge.demo.orders import EditOrder
 from bridge.demo.painter import Painted
 from engine.config import ApiMode
@@ -74,6 +75,19 @@ def document(order: EditOrder, number: str, created: int, pictures: Sequence[Pic
         "created": created,
         "model": MODEL,
         "choices": choices,
+    }
+
+
+def judged_document(number: str, created: int, judged: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a question about pictures, as a chat completion whose text is JSON."""
+    message = {"role": "assistant", "content": msgspec.json.encode(judged).decode()}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": created,
+        "model": JUDGE_MODEL,
+        "choices": [choice],
     }
 
 

@@ -142,7 +142,7 @@ def _order(
 def _words_and_picture(mode: ApiMode, body: _Body) -> tuple[str, bytes | None]:
     if mode is ApiMode.IMAGES_EDITS:
         named = list(_image_values(body.image)) + list(_image_values(body.images))
-        return body.prompt, _inline(named[0]) if named else None
+        return body.prompt, read_inline(named[0]) if named else None
     messages = body.messages if mode is ApiMode.CHAT_COMPLETIONS else body.input
     if isinstance(messages, str):
         return messages, None
@@ -155,7 +155,7 @@ def _words_and_picture(mode: ApiMode, body: _Body) -> tuple[str, bytes | None]:
         for part in message.content:
             words.append(part.text)
             for value in _image_values(part.image_url):
-                picture = picture or _inline(value)
+                picture = picture or read_inline(value)
     return "\n".join(filter(None, words)), picture
 
 
@@ -170,7 +170,8 @@ def _image_values(value: object) -> Iterator[str]:
         yield from _image_values(value.get("url") or value.get("image_url"))
 
 
-def _inline(text: str) -> bytes:
+def read_inline(text: str) -> bytes:
+    """The bytes of a base64 data: URL; OrderRefused for anything else."""
     head, comma, rest = text.partition(",")
     if not (comma and head.startswith("data:image/") and head.endswith(";base64")):
         raise OrderRefused(400, "The demo takes pictures as base64 data URLs only", "image")

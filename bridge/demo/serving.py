@@ -21,13 +21,16 @@ from bridge.demo.answers import (
     document,
     encode_event,
     error_document,
+    judged_document,
     opening,
     progress,
     results,
     text_document,
 )
+from bridge.demo.critic import JUDGE_MODEL, answer, read_question
 from bridge.demo.orders import PATHS, EditOrder, Fault, OrderRefused, Trouble, fault_in, mode_of, read_order
 from bridge.demo.painter import Painted, paint
+from engine.config import ApiMode
 
 _MAX_BODY = 40 * 1024 * 1024
 _MAX_FILES_BYTES = 64 * 1024 * 1024
@@ -190,8 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path.startswith("/files/") and (painted := self.state.files.get(path.removeprefix("/files/"))):
             self._send(200, painted.data, painted.mime)
         elif path == "/v1/models":
-            entry = {"id": MODEL, "object": "model", "created": 0, "owned_by": "demo"}
-            self._json(200, {"object": "list", "data": [entry]})
+            more = {"object": "model", "created": 0, "owned_by": "demo"}
+            self._json(200, {"object": "list", "data": [{"id": name, **more} for name in (MODEL, JUDGE_MODEL)]})
         elif mode_of(path):
             self._json(405, error_document(405, "Use POST"), {"Allow": "POST, OPTIONS"})
         elif path == "/":
@@ -208,15 +211,32 @@ class _Handler(BaseHTTPRequestHandler):
         begun = self.state.clock()
         try:
             with self.state.gate:  # bounds the memory: few bodies and few edits at once
-                order = self._order()
-                fault = fault_in(order.prompt)
-                if fault is not None and not self.state.due(fault, order):
-                    fault = None
-                pictures = [] if fault and fault.status else self._pictures(order, fault.trouble if fault else None)
+                mode, body = self._body()
+                answer_now = self._prepare(mode, body, begun)
+                del body
         except OrderRefused as error:
             self._json(error.status, error_document(error.status, error.message, error.parameter))
             return
+        answer_now()
+
+    def _prepare(self, mode: ApiMode, body: bytes, begun: float) -> Callable[[], None]:
+        """Look at the pictures or edit them; what is left is to answer. OrderRefused."""
+        if mode is ApiMode.CHAT_COMPLETIONS and (question := read_question(body)) is not None:
+            judged = answer(question)
+            return lambda: self._judge(judged, begun + self.state.delay)
+        order = read_order(mode, self.headers.get("Content-Type", ""), body)
+        fault = self._due_fault(order)
+        pictures = [] if fault and fault.status else self._pictures(order, fault.trouble if fault else None)
         order = msgspec.structs.replace(order, picture=b"")
+        return lambda: self._edit(order, pictures, fault, begun)
+
+    def _due_fault(self, order: EditOrder) -> Fault | None:
+        """The fault that is to strike now."""
+        fault = fault_in(order.prompt)
+        return fault if fault is not None and self.state.due(fault, order) else None
+
+    def _edit(self, order: EditOrder, pictures: Sequence[Picture], fault: Fault | None, begun: float) -> None:
+        """Answer an edit, or fail as was asked for."""
         if fault and (fault.status or fault.trouble is Trouble.HTML):
             self._fail(fault)
             return
@@ -227,8 +247,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._document(order, pictures, trouble, ends)
 
-    def _order(self) -> EditOrder:
-        """Read and understand the request; OrderRefused."""
+    def _body(self) -> tuple[ApiMode, bytes]:
+        """Read the request, and tell what it is for; OrderRefused."""
         length = self.headers.get("Content-Length", "")
         mode = mode_of(self.path.partition("?")[0])
         refused: OrderRefused | None = None
@@ -246,7 +266,12 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(length))
         if len(body) < int(length):
             raise ConnectionAbortedError
-        return read_order(mode, self.headers.get("Content-Type", ""), body)
+        return mode, body
+
+    def _judge(self, judged: dict[str, Any], ends: float) -> None:
+        """Answer a question about pictures."""
+        self.state.wait(ends - self.state.clock())
+        self._json(200, judged_document(secrets.token_hex(8), int(time.time()), judged))
 
     def _pictures(self, order: EditOrder, trouble: Trouble | None) -> list[Picture]:
         found: list[Picture] = []
