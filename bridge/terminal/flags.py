@@ -100,7 +100,7 @@ def _add_sets(sets: Any, text: Any) -> None:
         "--picture-format", choices=list(PictureFormat), default="as_it_came", help=text("cli.run.picture_format")
     )
     sets.add_argument("--quality", metavar="1-100", type=int, default=95, help=text("cli.run.quality"))
-    sets.add_argument("--size-rule", choices=list(SizeRule), default="as_it_came", help=text("cli.run.size_rule"))
+    sets.add_argument("--size-rule", choices=list(SizeRule), default="trainer", help=text("cli.run.size_rule"))
     sets.add_argument("--size-value", metavar="PIXELS", type=int, default=0, help=text("cli.run.size_value"))
     sets.add_argument("--crop-align", action="store_true", help=text("cli.run.crop_align"))
     sets.add_argument("--stem-template", metavar="TEXT", default="{global_index:04}", help=text("cli.run.stem"))

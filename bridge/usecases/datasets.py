@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
@@ -22,10 +21,11 @@ from engine.dataset.export import check_place, wanted_for
 from engine.dataset.features import Overlay
 from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS
-from engine.dataset.measure import EXTRA_PACKAGES, Measurer, can_register
+from engine.dataset.measure import EXTRA_PACKAGES, Measurer, can_register, install_line
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.transform import PictureFormat, SizeRule
+from engine.dataset.variants import variants
 from engine.errors import Code, InvalidInput, Problem
 from engine.models import TaskMatch
 
@@ -155,13 +155,13 @@ class FindingsPage(msgspec.Struct, frozen=True):
 
 def list_trainers(context: Context, _: Nothing) -> Trainers:
     """The trainers that sets are made for, and all choices with them."""
-    missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": install_line()})
+    missing = None if can_register() else Problem(Code.EXTRA_MISSING, {"command": install_line(EXTRA_PACKAGES)})
     defaults = Thresholds()
     return Trainers(
         trainers=[
             TrainerView(
-                layout.trainer, layout.title, layout.max_controls, layout.even_controls, layout.same_extension,
-                layout.archives, sorted(layout.formats),
+                layout.trainer, layout.title, layout.max_controls, layout.even_controls, layout.reader.same_extension,
+                layout.archives, sorted(layout.reader.formats),
             )
             for layout in LAYOUTS.values()
         ],
@@ -175,13 +175,6 @@ def list_trainers(context: Context, _: Nothing) -> Trainers:
         kinds=[KindView(kind, UNITS.get(kind, ""), kind in NOTES) for kind in FindingKind],
         extra=context.view.maybe(missing),
     )  # fmt: skip
-
-
-def install_line() -> str:
-    """What to type for OpenCV: into the environment that runs; a one-file program takes nothing in, so from source."""
-    if getattr(sys, "frozen", False):
-        return 'pip install ".[dataset]" && python launcher.py'
-    return f'"{sys.executable}" -m pip install {" ".join(EXTRA_PACKAGES)}'
 
 
 def preflight(context: Context, params: SetParams) -> JobAnswer:
@@ -211,7 +204,7 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
     def work(job: Job) -> JobResult:
         kept, report = _kept(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
         overlays = _overlays(app, kept, report) if plan.pictures.crop_align else {}
-        job.expect(len(kept))
+        job.expect(len(variants(kept, plan.variants)))
         done = export.export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
         return JobResult(
             path=done.path,

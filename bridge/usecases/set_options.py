@@ -16,6 +16,7 @@ from engine.dataset.layouts import Trainer
 from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput
 from engine.models import Result, Task
 from engine.tasks.plan import RequestRecord
@@ -23,7 +24,7 @@ from engine.tasks.plan import RequestRecord
 
 class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     """Which pairs, and what the set is to be. Without ``task_ids`` and ``match``: all tasks. ``thresholds``: those of
-    preflight that are not to be the built-in ones."""
+    preflight that are not to be the built-in ones. ``resolution``: edges of the squares that a training uses."""
 
     task_ids: list[str] | None = None
     match: MatchParams | None = None
@@ -36,13 +37,22 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str = ""
     picture_format: str = "as_it_came"
     quality: int = 95
-    size_rule: str = "as_it_came"
+    size_rule: str = "trainer"
     size_value: int = 0
+    resolution: list[int] = []
+    step: int = 0
     crop_align: bool = False
     validation: float = 0.0
     seed: int = 0
     as_zip: bool = False
     stem_template: str = "{global_index:04}"
+    reverse: str = "off"
+    reverse_caption_mode: str = "template"
+    reverse_caption_template: str = "undo: {prompt}"
+    reverse_trigger: str = ""
+    no_op_share: float = 0.0
+    path_root: str = ""
+    masks: bool = False
     thresholds: dict[str, float] = {}
 
 
@@ -59,11 +69,24 @@ def plan_of(params: SetParams) -> SetPlan:
             quality=params.quality,
             size=one_of(SizeRule, "size_rule", params.size_rule),
             size_value=params.size_value,
+            resolutions=tuple(params.resolution),
+            step=params.step,
             crop_align=params.crop_align,
         ),
         split=SplitRule(params.validation, params.seed),
         as_zip=params.as_zip,
         stem_template=params.stem_template,
+        variants=VariantRule(
+            reverse=one_of(Reverse, "reverse", params.reverse),
+            captions=CaptionRule(
+                one_of(CaptionMode, "reverse_caption_mode", params.reverse_caption_mode),
+                params.reverse_caption_template,
+                params.reverse_trigger,
+            ),
+            no_op_share=params.no_op_share,
+        ),
+        path_root=params.path_root,
+        masks=params.masks,
     )
     check_plan(plan)
     return plan

@@ -1,4 +1,4 @@
-"""What becomes the caption of a pair: its prompt, the text beside its source, a template, or a trigger word."""
+"""What becomes the caption of a pair: its prompt, a text beside its source, what a model wrote, a template, a word."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from engine.errors import Code, InvalidInput
 from engine.reading import read_beside
 
 FIELD: Final = "caption_template"
-CAPTION_VARIABLES: Final = (*VARIABLES, "prompt", "caption", "trigger")
-"""What a caption template may name; ``{caption}`` is the text beside the source."""
+CAPTION_VARIABLES: Final = (*VARIABLES, "prompt", "caption", "trigger", "written")
+"""What a caption template may name; ``{caption}`` is the text beside the source, ``{written}`` what a model wrote."""
 
 
 class CaptionMode(StrEnum):
@@ -25,6 +25,7 @@ class CaptionMode(StrEnum):
     SIDECAR = "sidecar"
     TEMPLATE = "template"
     TRIGGER = "trigger"
+    WRITTEN = "written"
 
 
 class CaptionRule(msgspec.Struct, frozen=True):
@@ -35,13 +36,13 @@ class CaptionRule(msgspec.Struct, frozen=True):
     trigger: str = ""
 
 
-def check_captions(rule: CaptionRule) -> None:
-    """Raises InvalidInput: TEMPLATE_… for ``caption_template``, FIELD_REQUIRED for ``trigger``."""
+def check_captions(rule: CaptionRule, prefix: str = "") -> None:
+    """Raises InvalidInput: TEMPLATE_… for ``caption_template``, FIELD_REQUIRED for ``trigger``, with ``prefix``."""
     if rule.mode is CaptionMode.TEMPLATE:
         blank = dict.fromkeys(CAPTION_VARIABLES, "") | {"result_index": 1, "global_index": 1}
-        fill_text(rule.template, blank, FIELD)
+        fill_text(rule.template, blank, prefix + FIELD)
     if rule.mode is CaptionMode.TRIGGER and not rule.trigger.strip():
-        raise InvalidInput(Code.FIELD_REQUIRED, field="trigger", name="trigger")
+        raise InvalidInput(Code.FIELD_REQUIRED, field=f"{prefix}trigger", name=f"{prefix}trigger")
 
 
 def caption_of(rule: CaptionRule, pair: Pair, number: int) -> str:
@@ -57,6 +58,8 @@ def caption_of(rule: CaptionRule, pair: Pair, number: int) -> str:
             text = pair.provenance.prompt
         case CaptionMode.SIDECAR:
             text = sidecar(pair)
+        case CaptionMode.WRITTEN:
+            text = pair.written
         case CaptionMode.TEMPLATE:
             text = _filled(rule, pair, number)
     text = " ".join(text.split())
@@ -68,7 +71,7 @@ def caption_of(rule: CaptionRule, pair: Pair, number: int) -> str:
 def sidecar(pair: Pair) -> str:
     """The text beside the source (``001.txt`` for ``001.png``); "" where there is none."""
     try:
-        return read_beside(Path(pair.control.path)).strip()
+        return read_beside(Path(pair.source_path)).strip()
     except (OSError, ValueError):
         return ""
 
@@ -76,6 +79,6 @@ def sidecar(pair: Pair) -> str:
 def _filled(rule: CaptionRule, pair: Pair, number: int) -> str:
     context = name_context(pair.name, pair.task_id, pair.id, pair.index, number)
     values: dict[str, str | int] = msgspec.structs.asdict(context)
-    values |= {"prompt": pair.provenance.prompt, "trigger": rule.trigger.strip()}
+    values |= {"prompt": pair.provenance.prompt, "trigger": rule.trigger.strip(), "written": pair.written}
     values["caption"] = sidecar(pair) if "{caption" in rule.template else ""
     return fill_text(rule.template, values, FIELD)

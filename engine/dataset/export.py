@@ -13,18 +13,23 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.captions import CaptionRule, caption_of, check_captions
+from engine.dataset.buckets import RESOLUTION
+from engine.dataset.captions import CaptionRule, check_captions
+from engine.dataset.configurations import text_files
 from engine.dataset.features import Overlay
 from engine.dataset.findings import Thresholds
 from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_stem, prefix_of
-from engine.dataset.manifests import Row, SetFacts, manifests
+from engine.dataset.manifests import Row, SetFacts
+from engine.dataset.measure import EXTRA_PACKAGES, can_register, install_line
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
-from engine.dataset.pairs import Pair
+from engine.dataset.pairs import Direction, Pair
 from engine.dataset.preflight import Wanted
+from engine.dataset.publish import PUBLISH_PACKAGES, can_publish, new_shards
 from engine.dataset.save import FIELD, check_output
 from engine.dataset.sinks import Sink, new_set
 from engine.dataset.split import Side, SplitRule, split
 from engine.dataset.transform import PictureRule, Written, check_pictures, prepare
+from engine.dataset.variants import Reverse, VariantRule, caption_for, check_variants, variants
 from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
 from engine.images.picture import with_path
 from engine.paths import entered_path, folded
@@ -34,7 +39,9 @@ _WORKERS: Final = 8
 
 class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to write. ``stem_template`` names pairs, as file names of results are named; ``as_zip``: one ZIP instead of
-    a folder (a trainer that takes ZIPs gets them in a folder either way)."""
+    a folder (a trainer that takes ZIPs gets them in a folder either way). ``path_root``: the folder on the machine that
+    trains in which the set will lie, "" for paths relative to the files that name them. ``masks``: a picture for each
+    pair of what was changed in it."""
 
     trainer: Trainer = Trainer.AI_TOOLKIT
     name: str = "set"
@@ -43,6 +50,14 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     split: SplitRule = SplitRule()
     as_zip: bool = False
     stem_template: str = "{global_index:04}"
+    variants: VariantRule = VariantRule()
+    path_root: str = ""
+    masks: bool = False
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Edges of the squares that the training uses, from small to large."""
+        return tuple(sorted(set(self.pictures.resolutions))) or (RESOLUTION,)
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -61,12 +76,22 @@ class _Ready(msgspec.Struct, frozen=True):
     target: Written
     controls: list[Written]
     source_hashes: tuple[str, ...]
+    mask: bytes | None = None
 
 
 def check_plan(plan: SetPlan) -> None:
     """Raises InvalidInput naming the field."""
     check_captions(plan.captions)
     check_pictures(plan.pictures)
+    check_variants(plan.variants)
+    if plan.trainer is Trainer.PREFERENCE and (plan.variants.no_op_share or plan.variants.reverse is not Reverse.OFF):
+        # One of two results is the better one for its own prompt and source only.
+        name = "no_op_share" if plan.variants.no_op_share else "reverse"
+        raise InvalidInput(Code.FIELD_CHOICE, field=name, name=name, choices="0" if name == "no_op_share" else "off")
+    if plan.masks and not can_register():
+        raise InvalidInput(Code.EXTRA_MISSING, field="masks", command=install_line(EXTRA_PACKAGES))
+    if plan.trainer is Trainer.PARQUET and not can_publish():
+        raise InvalidInput(Code.EXTRA_MISSING, field="trainer", command=install_line(PUBLISH_PACKAGES, "publish"))
     check_rule(SaveRule(filename_template=plan.stem_template))
     if not 0 <= plan.split.validation <= 0.9:
         raise InvalidInput(Code.FIELD_RANGE, field="validation", name="validation", minimum=0, maximum=0.9,
@@ -124,31 +149,49 @@ def export_set(
     """Write ``pairs`` into a new version folder (or ZIP) in ``folder``.
 
     ``overlays``: by pair id, for those to be cut with ``crop_align``. ``check`` is called before each pair and may
-    raise; nothing stays then, as after any failure. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED),
-    PictureRejected, StorageFailed.
+    raise; nothing stays then, as after any failure. ``progress`` counts what is written, reversed pairs and those that
+    change nothing too. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, StorageFailed.
     """
     check_plan(plan)
     if not pairs:
         raise InvalidInput(Code.SET_EMPTY)
     layout = LAYOUTS[plan.trainer]
-    sides = split(pairs, plan.split)
+    # More than the trainer takes are there only where somebody allowed it: the first ones are written.
+    fitting = [msgspec.structs.replace(pair, controls=pair.controls[: layout.max_controls]) for pair in pairs]
+    made = variants(fitting, plan.variants, plan.split.seed)
+    sides = split(made, plan.split)
     prefixes = {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side if side in sides}
     archives = tuple(prefixes.values()) if layout.archives else ()
-    with new_set(folder, safe_stem(plan.name.strip()), as_zip=plan.as_zip, archives=archives) as (sink, target):
+    title = safe_stem(plan.name.strip())
+    with new_set(folder, title, as_zip=plan.as_zip, archives=archives) as (sink, target):
         counted = _Counted(sink)
+        shards = new_shards(plan.trainer, counted.add) if layout.shards else None
         rows: list[Row] = []
-        names = stems(pairs, plan.stem_template)
-        with contextlib.closing(_prepared(pairs, plan, layout, overlays, check)) as stream:
-            for pair, side, stem, ready in zip(pairs, sides, names, stream, strict=True):
-                caption = caption_of(plan.captions, pair, len(rows) + 1)
+        names = stems(made, plan.stem_template)
+        with contextlib.closing(_prepared(made, plan, layout, overlays, check)) as stream:
+            for pair, side, stem, ready in zip(made, sides, names, stream, strict=True):
+                caption = caption_for(pair, plan.captions, plan.variants, len(rows) + 1)
                 extensions = tuple(control.extension for control in ready.controls)
                 placed = layout.place(Slot(stem, prefixes[side], ready.target.extension, extensions))
-                _write(counted, placed, ready, caption)
-                rows.append(Row(pair, side, placed, caption, ready.source_hashes))
+                if ready.mask is not None:
+                    placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
+                row = Row(pair, side, placed, caption, ready.source_hashes, ready.target.size)
+                files = _files(placed, ready, caption)
+                if shards is not None:
+                    shards.add(row, files)
+                else:
+                    for path, data in files:
+                        counted.add(path, data)
+                rows.append(row)
                 progress(len(rows))
-        place = target.with_suffix("") if target.suffix == ".zip" else target
-        facts = SetFacts(target.name.removesuffix(".zip"), place.as_posix(), rows, prefixes)
-        for path, text in manifests(plan.trainer, facts).items():
+        name = target.name.removesuffix(".zip")
+        root = f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
+        facts = SetFacts(
+            name=name, title=title, root=root, rows=rows, prefixes=prefixes, resolutions=plan.resolutions,
+            masks=plan.masks,
+        )  # fmt: skip
+        texts = shards.close(facts) if shards is not None else text_files(plan.trainer, facts)
+        for path, text in texts.items():
             counted.add(path, text.encode("utf-8", "backslashreplace"))
     return Exported(str(target), len(rows), sides.count(Side.VALIDATION), counted.files, counted.bytes)
 
@@ -167,12 +210,15 @@ class _Counted:
         self.bytes += len(data)
 
 
-def _write(sink: _Counted, placed: Placed, ready: _Ready, caption: str) -> None:
-    sink.add(placed.target, ready.target.data)
-    for path, control in zip(placed.controls, ready.controls, strict=True):
-        sink.add(path, control.data)
+def _files(placed: Placed, ready: _Ready, caption: str) -> list[tuple[str, bytes]]:
+    """The target first, then the controls in their order, caption and mask."""
+    files = [(placed.target, ready.target.data)]
+    files += [(path, control.data) for path, control in zip(placed.controls, ready.controls, strict=True)]
     if placed.caption:
-        sink.add(placed.caption, caption.encode("utf-8", "backslashreplace"))
+        files.append((placed.caption, caption.encode("utf-8", "backslashreplace")))
+    if placed.mask and ready.mask is not None:
+        files.append((placed.mask, ready.mask))
+    return files
 
 
 def _prepared(
@@ -185,7 +231,7 @@ def _prepared(
         try:
             for pair in pairs:
                 check()
-                under_way.append(pool.submit(_prepare, pair, plan.pictures, layout, overlays.get(pair.id)))
+                under_way.append(pool.submit(_prepare, pair, plan, layout, overlays.get(pair.id)))
                 if len(under_way) > workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -196,23 +242,41 @@ def _prepared(
                 future.cancel()
 
 
-def _prepare(pair: Pair, rule: PictureRule, layout: Layout, overlay: Overlay | None) -> _Ready:
+def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None) -> _Ready:
     """Read, check against what was sent and what came, transform."""
-    controls = [_read(control.path, Code.SOURCE_MISSING) for control in pair.controls]
+    result = pair.control if pair.direction is Direction.REVERSED else pair.target
+    controls = [_read(control.path, _missing(control.path, result.path)) for control in pair.pictures]
     hashes = tuple(hashlib.sha256(data).hexdigest() for data in controls)
-    for control, digest in zip(pair.controls, hashes, strict=True):
-        if control.sent_hash and control.sent_hash != digest:
-            raise InvalidInput(Code.SOURCE_CHANGED, path=control.path)
-    target = _read(pair.target.path, Code.RESULT_FILE_MISSING)
-    if hashlib.sha256(target).hexdigest() != pair.target.hash:
-        raise StorageFailed(Code.RESULT_CHANGED, path=pair.target.path)
+    for control, digest in zip(pair.pictures, hashes, strict=True):
+        _check_same(control.path, control.sent_hash, digest, result.path)
+    target = _read(pair.target.path, _missing(pair.target.path, result.path))
+    _check_same(pair.target.path, pair.target.hash, hashlib.sha256(target).hexdigest(), result.path)
+    if overlay is not None and pair.direction is Direction.REVERSED:
+        overlay = overlay.turned
+    aligned = overlay if pair.direction is not Direction.NO_OP else None
     try:
-        done, others = prepare(
-            target, controls, rule, formats=layout.formats, same_extension=layout.same_extension, overlay=overlay
-        )
+        done, others = prepare(target, controls, plan.pictures, layout.reader, aligned)
     except PictureRejected as error:
         raise with_path(error, pair.control.path) from error
-    return _Ready(done, others, hashes)
+    mask = None
+    if plan.masks:
+        from engine.dataset.masks import mask_of
+
+        mask = mask_of(others[0].data, done.data, whole=pair.direction is Direction.NO_OP)
+    return _Ready(done, others, hashes, mask)
+
+
+def _missing(path: str, result: str) -> Code:
+    return Code.RESULT_FILE_MISSING if path == result else Code.SOURCE_MISSING
+
+
+def _check_same(path: str, known: str, digest: str, result: str) -> None:
+    """Raises StorageFailed (RESULT_CHANGED) for the result, InvalidInput (SOURCE_CHANGED) for other pictures."""
+    if not known or known == digest:
+        return
+    if path == result:
+        raise StorageFailed(Code.RESULT_CHANGED, path=path)
+    raise InvalidInput(Code.SOURCE_CHANGED, path=path)
 
 
 def _read(path: str, missing: Code) -> bytes:

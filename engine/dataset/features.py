@@ -50,6 +50,14 @@ class Overlay(msgspec.Struct, frozen=True):
     doubt_shift: float
     doubt_zoom: float
 
+    @property
+    def turned(self) -> Overlay:
+        """The same seen from the target: where its points lie in the control."""
+        return msgspec.structs.replace(
+            self, scale_x=1 / self.scale_x, scale_y=1 / self.scale_y,
+            offset_x=-self.offset_x / self.scale_x, offset_y=-self.offset_y / self.scale_y,
+        )  # fmt: skip
+
 
 class Comparison(msgspec.Struct, frozen=True):
     """A pair. ``change``: see `change_between`; ``overlay`` is None where OpenCV was missing."""

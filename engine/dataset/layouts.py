@@ -9,8 +9,9 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.pairs import MAX_CONTROLS
+from engine.dataset.buckets import Buckets, by_area, by_list, by_range, by_ratio, downwards
 from engine.dataset.split import Side
+from engine.dataset.transform import Reader
 
 
 class Trainer(StrEnum):
@@ -23,6 +24,10 @@ class Trainer(StrEnum):
     HUGGING_FACE = "hugging_face"
     DIFFSYNTH = "diffsynth"
     SIMPLETUNER = "simpletuner"
+    DIFFUSION_PIPE = "diffusion_pipe"
+    PREFERENCE = "preference"
+    WEBDATASET = "webdataset"
+    PARQUET = "parquet"
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -40,30 +45,34 @@ class Placed(msgspec.Struct, frozen=True):
     target: str
     controls: tuple[str, ...]
     caption: str | None
+    mask: str | None = None
 
     @property
     def files(self) -> tuple[str, ...]:
         """Every one of them."""
-        return (self.target, *self.controls, *([self.caption] if self.caption else []))
+        return (self.target, *self.controls, *(path for path in (self.caption, self.mask) if path))
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """A trainer's rules. ``formats``: extensions that it reads; ``same_extension``: control and target must be named
-    alike to the last letter; ``even_controls``: each pair needs as many; ``archives``: it takes a ZIP for each side."""
+    """A trainer's rules. ``reader``: what it reads; ``even_controls``: each pair needs as many, or its training fails;
+    ``archives``: it takes a ZIP for each side; ``sided``: always in a folder of their side, split or not;
+    ``validates``: it has validation sets, and so a configuration for them; ``shards``: its files lie in larger ones."""
 
     trainer: Trainer
     title: str
     place: Callable[[Slot], Placed]
-    formats: frozenset[str]
-    max_controls: int = MAX_CONTROLS
+    reader: Reader
+    max_controls: int = 8
     even_controls: bool = False
-    same_extension: bool = False
     archives: bool = False
+    sided: bool = False
+    validates: bool = False
+    shards: bool = False
 
 
 def prefix_of(side: Side, is_split: bool, layout: Layout) -> str:
-    """The folder of a side: none while there is no split, unless the trainer takes archives."""
-    return f"{side}/" if is_split or layout.archives else ""
+    """The folder of a side: none while there is no split, unless the trainer wants one."""
+    return f"{side}/" if is_split or layout.archives or layout.sided else ""
 
 
 def fit_stem(stem: str) -> str:
@@ -99,10 +108,10 @@ def _numbered(slot: Slot) -> Placed:
 
 
 def _flat(slot: Slot) -> Placed:
-    """``x_start``, ``x_start2``, ``x_end`` and ``x.txt``, all in one place."""
+    """``x_start``, ``x_start2`` … ``x_start4``, ``x_end`` and ``x.txt``, all in one place."""
     controls = tuple(
         f"{slot.prefix}{slot.stem}_start{number or ''}.{extension}"
-        for number, extension in zip((0, 2, 3), slot.controls, strict=False)
+        for number, extension in zip((0, 2, 3, 4), slot.controls, strict=False)
     )
     return Placed(f"{slot.prefix}{slot.stem}_end.{slot.target}", controls, f"{slot.prefix}{slot.stem}.txt")
 
@@ -121,23 +130,70 @@ def _tabled(slot: Slot) -> Placed:
     return msgspec.structs.replace(_numbered(slot), caption=None)
 
 
+def _chosen(slot: Slot) -> Placed:
+    """A source with the answer that was kept and the one that was not, the latter as the last of the controls."""
+    *sources, rejected = slot.controls
+    controls = [
+        f"{slot.prefix}source/{slot.stem}{f'_{number}' if number else ''}.{extension}"
+        for number, extension in enumerate(sources)
+    ]
+    last = f"{slot.prefix}rejected/{slot.stem}.{rejected}"
+    return Placed(f"{slot.prefix}chosen/{slot.stem}.{slot.target}", (*controls, last), None)
+
+
 _COMMON: Final = frozenset({"jpg", "png", "webp"})
+_PLAIN: Final = Reader(_COMMON)
+_AREA: Final = Buckets(by_area, 32)
 
 LAYOUTS: Final[dict[Trainer, Layout]] = {
     layout.trainer: layout
     for layout in (
-        Layout(Trainer.AI_TOOLKIT, "AI-Toolkit", _beside, _COMMON, even_controls=True),
-        Layout(Trainer.FAL, "fal (Kontext, Qwen-Edit, Flux 2)", _flat, _COMMON, even_controls=True, archives=True),
-        Layout(Trainer.MUSUBI, "musubi-tuner", _numbered, _COMMON | {"bmp"}),
-        Layout(Trainer.KOHYA, "kohya sd-scripts", _beside, _COMMON | {"bmp"}, max_controls=1),
+        Layout(Trainer.AI_TOOLKIT, "AI-Toolkit", _beside, Reader(_COMMON, buckets=_AREA), even_controls=True),
+        Layout(
+            Trainer.FAL,
+            "fal (Kontext, Qwen-Edit, Flux 2)",
+            _flat,
+            _PLAIN,
+            max_controls=4,
+            even_controls=True,
+            archives=True,
+        ),
+        Layout(Trainer.MUSUBI, "musubi-tuner", _numbered, Reader(_COMMON | {"bmp"}, buckets=Buckets(by_list, 16))),
+        Layout(
+            Trainer.KOHYA,
+            "kohya sd-scripts (ControlNet, LLLite)",
+            _beside,
+            Reader(_COMMON | {"bmp"}, equal_sizes=True, buckets=Buckets(by_range, 64)),
+            max_controls=1,
+        ),
         Layout(
             Trainer.HUGGING_FACE,
             "Hugging Face imagefolder, diffusers",
             _image_folder,
-            _COMMON | {"bmp", "gif"},
-            even_controls=True,
+            Reader(_COMMON | {"bmp", "gif"}),
+            max_controls=1,
+            sided=True,
+            validates=True,
         ),
-        Layout(Trainer.DIFFSYNTH, "DiffSynth-Studio", _tabled, _COMMON, even_controls=True),
-        Layout(Trainer.SIMPLETUNER, "SimpleTuner", _beside, _COMMON, even_controls=True, same_extension=True),
+        Layout(Trainer.DIFFSYNTH, "DiffSynth-Studio", _tabled, Reader(_COMMON, buckets=Buckets(downwards, 16))),
+        Layout(
+            Trainer.SIMPLETUNER,
+            "SimpleTuner",
+            _beside,
+            Reader(_COMMON, same_extension=True, buckets=Buckets(by_ratio, 64)),
+            even_controls=True,
+            validates=True,
+        ),
+        Layout(
+            Trainer.DIFFUSION_PIPE,
+            "diffusion-pipe",
+            _beside,
+            Reader(_COMMON, buckets=_AREA),
+            max_controls=1,
+            validates=True,
+        ),
+        Layout(Trainer.PREFERENCE, "preference pairs", _chosen, _PLAIN, validates=True),
+        Layout(Trainer.WEBDATASET, "WebDataset", _image_folder, _PLAIN, sided=True, validates=True, shards=True),
+        Layout(Trainer.PARQUET, "Hugging Face parquet", _image_folder, _PLAIN, sided=True, validates=True, shards=True),
     )
 }

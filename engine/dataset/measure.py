@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,14 @@ class _Opened(msgspec.Struct, frozen=True):
 
     look: Look
     image: Image.Image
+
+
+def install_line(packages: tuple[str, ...], extra: str = "dataset") -> str:
+    """What to type for packages that are missing: into the environment that runs; a one-file program takes nothing in,
+    so from source."""
+    if getattr(sys, "frozen", False):
+        return f'pip install ".[{extra}]" && python launcher.py'
+    return f'"{sys.executable}" -m pip install {" ".join(packages)}'
 
 
 def can_register() -> bool:

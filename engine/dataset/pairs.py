@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-MAX_CONTROLS = 3
+
+class Direction(StrEnum):
+    """Which way a pair is trained: as it was edited, back from the result to its source, or source to source."""
+
+    FORWARD = "forward"
+    REVERSED = "reversed"
+    NO_OP = "no_op"
 
 
 class ControlFile(msgspec.Struct, frozen=True):
@@ -38,9 +45,18 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
 
 
+class Rejected(msgspec.Struct, frozen=True):
+    """A result of the same source and prompt that was not kept, with its score (0..10) where it was judged."""
+
+    target: TargetFile
+    score: float | None = None
+
+
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One result with its sources, at most three, the edited one first. ``id``: the result's. ``index``: 1-based place
-    among the results of its task."""
+    """One result with its sources, the edited one first. ``id``: the result's. ``index``: 1-based place among the
+    results of its task. ``written``: the caption that a model wrote for it, as it was edited since. ``score`` 0..10 and
+    ``judge`` (a model's name), where it was judged. ``origin``: what tells its source from others where that is not
+    the first control."""
 
     id: str
     task_id: str
@@ -49,8 +65,26 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     target: TargetFile
     provenance: Provenance = Provenance()
     index: int = 1
+    written: str = ""
+    score: float | None = None
+    judge: str = ""
+    rejected: Rejected | None = None
+    direction: Direction = Direction.FORWARD
+    origin: str = ""
 
     @property
     def control(self) -> ControlFile:
         """The picture that was edited."""
         return self.controls[0]
+
+    @property
+    def source_path(self) -> str:
+        """The file that was sent, whichever way the pair is trained."""
+        return self.target.path if self.direction is Direction.REVERSED else self.control.path
+
+    @property
+    def pictures(self) -> tuple[ControlFile, ...]:
+        """All files but the target: the controls, and the rejected result as the last."""
+        if self.rejected is None:
+            return self.controls
+        return (*self.controls, ControlFile(self.rejected.target.path, self.rejected.target.hash))

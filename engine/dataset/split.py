@@ -27,7 +27,7 @@ class SplitRule(msgspec.Struct, frozen=True):
 
 def source_key(pair: Pair) -> str:
     """What tells a source from others: the bytes that were sent, else its path."""
-    return pair.control.sent_hash or pair.control.path
+    return pair.origin or pair.control.sent_hash or pair.control.path
 
 
 def split(pairs: Sequence[Pair], rule: SplitRule) -> list[Side]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 from PIL import Image
 
+from engine.dataset.buckets import RESOLUTION, Buckets
 from engine.dataset.features import Overlay
 from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput
@@ -36,8 +38,10 @@ class PictureFormat(StrEnum):
 
 
 class SizeRule(StrEnum):
-    """How large pictures become; nothing is ever made larger, but for a target that has to match its control."""
+    """How large pictures become; nothing is made larger, but for a target that has to match its control, and for the
+    buckets of trainers that would enlarge it themselves. TRAINER: what the chosen trainer needs."""
 
+    TRAINER = "trainer"
     AS_IT_CAME = "as_it_came"
     MATCH_CONTROL = "match_control"
     MULTIPLE = "multiple"
@@ -47,21 +51,37 @@ class SizeRule(StrEnum):
 class PictureRule(msgspec.Struct, frozen=True, kw_only=True):
     """``quality`` 1..100 for JPEG and WebP. ``size_value``: the N of MULTIPLE, the edge of LONGEST, in pixels.
 
+    ``resolutions``: edges of squares that a training will use, none for the trainer's usual one, and ``step``: what
+    its sizes go in, 0 for the trainer's; both for TRAINER, which brings pictures to the bucket of the largest.
     ``crop_align``: where a target is shifted or zoomed, cut both to the part that they share.
     """
 
     format: PictureFormat = PictureFormat.AS_IT_CAME
     quality: int = 95
-    size: SizeRule = SizeRule.AS_IT_CAME
+    size: SizeRule = SizeRule.TRAINER
     size_value: int = 0
+    resolutions: tuple[int, ...] = ()
+    step: int = 0
     crop_align: bool = False
 
 
+class Reader(msgspec.Struct, frozen=True):
+    """What the trainer reads. ``formats``: extensions; ``same_extension``: control and target must be named alike to
+    the last letter; ``equal_sizes``: both must have the same pixels; ``buckets``: to which sizes it brings pictures,
+    None where it leaves them or nobody knows."""
+
+    formats: frozenset[str]
+    same_extension: bool = False
+    equal_sizes: bool = False
+    buckets: Buckets | None = None
+
+
 class Written(msgspec.Struct, frozen=True):
-    """A picture ready to be written; ``extension`` without a dot."""
+    """A picture ready to be written; ``extension`` without a dot; ``size`` in pixels."""
 
     data: bytes
     extension: str
+    size: tuple[int, int]
 
 
 class _Work(msgspec.Struct, frozen=True):
@@ -82,39 +102,42 @@ class _Work(msgspec.Struct, frozen=True):
 
 
 def check_pictures(rule: PictureRule) -> None:
-    """Raises InvalidInput (FIELD_RANGE) for ``quality`` or ``size_value``."""
-    ranges = {"quality": (1, 100, rule.quality)}
+    """Raises InvalidInput (FIELD_RANGE) for ``quality``, ``size_value``, ``resolution`` or ``step``."""
+    ranges = [("quality", 1, 100, rule.quality)]
     if rule.size is SizeRule.MULTIPLE:
-        ranges["size_value"] = (2, 512, rule.size_value)
+        ranges.append(("size_value", 2, 512, rule.size_value))
     if rule.size is SizeRule.LONGEST:
-        ranges["size_value"] = (64, 16384, rule.size_value)
-    for name, (low, high, value) in ranges.items():
+        ranges.append(("size_value", 64, 16384, rule.size_value))
+    ranges += [("resolution", 64, 4096, edge) for edge in rule.resolutions]
+    if rule.step:
+        ranges.append(("step", 8, 256, rule.step))
+    for name, low, high, value in ranges:
         if not low <= value <= high:
             raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=low, maximum=high, value=value)
 
 
 def prepare(
-    target: bytes,
-    controls: list[bytes],
-    rule: PictureRule,
-    *,
-    formats: frozenset[str],
-    same_extension: bool,
-    overlay: Overlay | None = None,
+    target: bytes, controls: list[bytes], rule: PictureRule, reader: Reader, overlay: Overlay | None = None
 ) -> tuple[Written, list[Written]]:
-    """Target and controls as the rule wants them. ``overlay``: where to cut them, with ``crop_align``.
-
-    ``formats``: extensions that the trainer reads. Raises PictureRejected.
-    """
+    """Target and controls as the rule wants them and the trainer reads them. ``overlay``: where to cut them, with
+    ``crop_align``. Raises PictureRejected."""
     works = [_work(data) for data in (target, *controls)]
     if overlay is not None and rule.crop_align:
         works[:2] = _aligned(works[0], works[1], overlay)
-    works = _sized(works, rule)
-    extensions = [_extension(work, rule, formats) for work in works]
-    if same_extension and len(set(extensions)) > 1:
+    works = _sized(works, rule, reader)
+    extensions = [_extension(work, rule, reader.formats) for work in works]
+    if reader.same_extension and len(set(extensions)) > 1:
         extensions = ["png"] * len(works)
     written = [_written(work, extension, rule) for work, extension in zip(works, extensions, strict=True)]
     return written[0], written[1:]
+
+
+def sized_for(
+    shapes: Sequence[tuple[int, int]], rule: PictureRule, reader: Reader
+) -> list[tuple[Box, tuple[int, int]]]:
+    """For the sizes of a target and its controls: which part of each is taken, and to which size it is brought."""
+    works = [_Work(b"", "png", False, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
+    return [(work.box, work.size) for work in _sized(works, rule, reader)]
 
 
 def _work(data: bytes) -> _Work:
@@ -142,21 +165,23 @@ def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
     return cut
 
 
-def _sized(works: list[_Work], rule: PictureRule) -> list[_Work]:
+def _sized(works: list[_Work], rule: PictureRule, reader: Reader) -> list[_Work]:
     target, control = works[0], works[1]
-    if rule.size is SizeRule.AS_IT_CAME:
-        return works
-    if rule.size is SizeRule.MATCH_CONTROL:
+    if rule.size is SizeRule.MATCH_CONTROL or (rule.size is SizeRule.TRAINER and reader.equal_sizes):
         return [_fitted(target, control.size), *works[1:]]
-    if _same_frame(target.size, control.size):
-        # One size for both, or cutting would shift one against the other.
-        size = _ruled(min(target.size, control.size, key=lambda edges: edges[0] * edges[1]), rule)
-        return [
-            _fitted(target, size),
-            _fitted(control, size),
-            *(_fitted(work, _ruled(work.size, rule)) for work in works[2:]),
-        ]
-    return [_fitted(work, _ruled(work.size, rule)) for work in works]
+    if rule.size is SizeRule.AS_IT_CAME or (rule.size is SizeRule.TRAINER and reader.buckets is None):
+        sized = works
+    elif _same_frame(target.size, control.size):
+        # One size for both, or cutting would shift one against the other; trainers choose the bucket by the target.
+        first = min(target.size, control.size, key=lambda edges: edges[0] * edges[1])
+        size = _ruled(target.size if rule.size is SizeRule.TRAINER else first, rule, reader)
+        sized = [_fitted(target, size), _fitted(control, size)]
+        sized += [_fitted(work, _ruled(work.size, rule, reader)) for work in works[2:]]
+    else:
+        sized = [_fitted(work, _ruled(work.size, rule, reader)) for work in works]
+    if reader.equal_sizes and sized[0].size != sized[1].size:
+        sized = [_fitted(sized[0], sized[1].size), *sized[1:]]
+    return sized
 
 
 def _same_frame(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -164,8 +189,10 @@ def _same_frame(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return 1 / _SAME_FRAME <= ratio <= _SAME_FRAME
 
 
-def _ruled(size: tuple[int, int], rule: PictureRule) -> tuple[int, int]:
+def _ruled(size: tuple[int, int], rule: PictureRule, reader: Reader) -> tuple[int, int]:
     width, height = size
+    if rule.size is SizeRule.TRAINER and reader.buckets is not None:
+        return reader.buckets.size(size, max(rule.resolutions, default=RESOLUTION), rule.step)
     if rule.size is SizeRule.MULTIPLE:
         step = rule.size_value
         return max(step, width // step * step), max(step, height // step * step)
@@ -179,7 +206,13 @@ def _fitted(work: _Work, size: tuple[int, int]) -> _Work:
     wide, tall = right - left, bottom - top
     scale = min(wide / size[0], tall / size[1])
     spare_x, spare_y = (wide - size[0] * scale) / 2, (tall - size[1] * scale) / 2
-    box = (left + spare_x, top + spare_y, right - spare_x, bottom - spare_y)
+    # Held inside: sums of fractions may end a hair outside, which the resizer refuses.
+    box = (
+        max(left, left + spare_x),
+        max(top, top + spare_y),
+        min(right, right - spare_x),
+        min(bottom, bottom - spare_y),
+    )
     return msgspec.structs.replace(work, box=box, size=size)
 
 
@@ -194,14 +227,14 @@ def _extension(work: _Work, rule: PictureRule, formats: frozenset[str]) -> str:
 
 def _written(work: _Work, extension: str, rule: PictureRule) -> Written:
     if work.untouched and extension == work.extension:
-        return Written(work.data, extension)
+        return Written(work.data, extension, work.size)
     image = decoded(work.data)
     whole = (0.0, 0.0, float(image.width), float(image.height))
     if work.box != whole or work.size != image.size:
         info = image.info
         image = image.resize(work.size, Image.Resampling.LANCZOS, box=work.box)
         image.info.update(info)
-    return Written(_encoded(image, extension, rule.quality), extension)
+    return Written(_encoded(image, extension, rule.quality), extension, work.size)
 
 
 def _encoded(image: Image.Image, extension: str, quality: int) -> bytes:

@@ -35,8 +35,8 @@ def _pictures(folder: Path, *, walk: bool = False) -> list[Path]:
 def load_ai_toolkit(folder: Path) -> list[Loaded]:
     """Targets are walked recursively; a control has the same stem in each control folder; a missing one is skipped."""
     (config,) = yaml.safe_load((folder / "ai_toolkit.yaml").read_text("utf-8"))["datasets"]
-    targets, listed, extension = Path(config["folder_path"]), config["control_path"], config["caption_ext"]
-    controls = [Path(one) for one in ([listed] if isinstance(listed, str) else listed)]
+    targets, listed, extension = folder / config["folder_path"], config["control_path"], config["caption_ext"]
+    controls = [folder / one for one in ([listed] if isinstance(listed, str) else listed)]
     loaded = []
     for path in _pictures(targets, walk=True):
         found = tuple(
@@ -56,13 +56,13 @@ def load_fal(folder: Path) -> list[Loaded]:
     with zipfile.ZipFile(folder / "train.zip") as archive:
         assert archive.testzip() is None
         for name in archive.namelist():
-            match = re.fullmatch(r"(.+?)(?:_(start|start2|start3|end)\.(?:png|jpg|jpeg|webp)|\.(txt))", name)
+            match = re.fullmatch(r"(.+?)(?:_(start[234]?|end)\.(?:png|jpg|jpeg|webp)|\.(txt))", name)
             assert match, f"{name} is no part of a pair"
             roots.setdefault(match[1], {})[match[2] or match[3]] = archive.read(name)
     return [
         Loaded(
             parts["end"],
-            tuple(parts[key] for key in ("start", "start2", "start3") if key in parts),
+            tuple(parts[key] for key in ("start", "start2", "start3", "start4") if key in parts),
             parts["txt"].decode("utf-8"),
         )
         for _, parts in sorted(roots.items())
@@ -76,8 +76,12 @@ def load_musubi(folder: Path) -> list[Loaded]:
     loaded = []
     for dataset in config["datasets"]:
         assert dataset["cache_directory"]
-        images = [path for path in _pictures(Path(dataset["image_directory"])) if path.with_suffix(extension).exists()]
-        left = set(_pictures(Path(dataset["control_directory"])))
+        # Without it a second reference is cut to the shape of the target.
+        assert dataset["control_resolution"] == dataset["resolution"]
+        images = [
+            path for path in _pictures(folder / dataset["image_directory"]) if path.with_suffix(extension).exists()
+        ]
+        left = set(_pictures(folder / dataset["control_directory"]))
         controls: dict[Path, list[Path]] = {}
         for image in sorted(images, key=lambda path: -len(path.name)):
             found = [p for p in left if p.stem == image.stem or re.fullmatch(re.escape(image.stem) + r"_\d+", p.stem)]
@@ -101,9 +105,12 @@ def load_kohya(folder: Path) -> list[Loaded]:
     config = tomllib.loads((folder / "kohya.toml").read_text("utf-8"))
     loaded = []
     for subset in (subset for dataset in config["datasets"] for subset in dataset["subsets"]):
-        controls = {path.stem: path for path in _pictures(Path(subset["conditioning_data_dir"]))}
-        images = _pictures(Path(subset["image_dir"]))
+        controls = {path.stem: path for path in _pictures(folder / subset["conditioning_data_dir"])}
+        images = _pictures(folder / subset["image_dir"])
         assert {path.stem for path in images} == set(controls)
+        for path in images:  # library/train_util.py: an assertion that both have one size
+            with Image.open(path) as image, Image.open(controls[path.stem]) as control:
+                assert image.size == control.size
         loaded += [
             Loaded(
                 path.read_bytes(),
@@ -141,11 +148,10 @@ def load_diffsynth(folder: Path) -> list[Loaded]:
 
     The table is read in the encoding of the system, whichever that is: only ASCII is the same in all.
     """
-    arguments = (folder / "diffsynth_arguments.txt").read_text("utf-8").splitlines()[0]
-    base, table = (
-        Path(json.loads(one)) for one in re.findall(r'--dataset_(?:base|metadata)_path ("[^"]+")', arguments)
-    )
-    keys = next(csv.reader([re.findall(r'--data_file_keys "([^"]+)"', arguments)[0]]))
+    words = shlex.split((folder / "diffsynth_arguments.txt").read_text("utf-8"), comments=True)
+    arguments = dict(zip(words[::2], words[1::2], strict=True))
+    base, table = (folder / arguments[f"--dataset_{one}_path"] for one in ("base", "metadata"))
+    keys = next(csv.reader([arguments["--data_file_keys"]]))
     assert keys == ["image", "edit_image"]
     loaded = []
     for row in json.loads(table.read_text("ascii")):
@@ -168,7 +174,7 @@ def load_simpletuner(folder: Path, *, trained: bool = True) -> list[Loaded]:
     """
     backends = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
     arguments = shlex.split((folder / "simpletuner_arguments.txt").read_text("utf-8"))
-    assert arguments[:2] == ["--data_backend_config", (folder / "multidatabackend.json").as_posix()]
+    assert arguments[:2] == ["--data_backend_config", "multidatabackend.json"]
     by_id = {backend["id"]: backend for backend in backends}
     assert {one["dataset_type"] for one in backends} == {"image", "conditioning", "text_embeds"}
     loaded = []
@@ -177,12 +183,66 @@ def load_simpletuner(folder: Path, *, trained: bool = True) -> list[Loaded]:
             continue
         assert backend["caption_strategy"] == "textfile"
         references = [by_id[name] for name in backend["conditioning_data"]]
-        assert {one["conditioning_type"] for one in references} == {"reference_strict"}
+        # By itself the crop is random, and drawn apart for target and control; a strict one takes the target's shape.
+        assert {one["crop_style"] for one in (backend, *references)} == {"center"}
+        kinds = [one["conditioning_type"] for one in references]
+        assert kinds == ["reference_strict", *["reference_loose"] * (len(references) - 1)]
         assert arguments[2:] == (["--conditioning_multidataset_sampling", "combined"] if len(references) > 1 else [])
-        for path in _pictures(Path(backend["instance_data_dir"])):
-            controls = tuple((Path(one["instance_data_dir"]) / path.name).read_bytes() for one in references)
+        for path in _pictures(folder / backend["instance_data_dir"]):
+            controls = tuple((folder / one["instance_data_dir"] / path.name).read_bytes() for one in references)
             loaded.append(Loaded(path.read_bytes(), controls, path.with_suffix(".txt").read_text("utf-8")))
     return loaded
+
+
+def load_diffusion_pipe(folder: Path) -> list[Loaded]:
+    """Every picture of a folder with its caption; a control of the same stem in another one, or an error."""
+    config = tomllib.loads((folder / "diffusion_pipe.toml").read_text("utf-8"))
+    loaded = []
+    for directory in config["directory"]:
+        controls = {path.stem: path for path in _pictures(folder / directory["control_path"])}
+        for path in _pictures(folder / directory["path"]):
+            assert path.stem in controls, f"no control file exists for {path.name}"
+            with Image.open(path) as image:
+                assert [*image.size, 1] in config["size_buckets"]
+            caption = path.with_suffix(".txt").read_text("utf-8").strip()
+            loaded.append(Loaded(path.read_bytes(), (controls[path.stem].read_bytes(),), caption))
+    return loaded
+
+
+def load_preference(folder: Path) -> list[Loaded]:
+    """A line for each pair of answers; the rejected one is the last of the pictures beside the chosen one."""
+    rows = [json.loads(line) for line in (folder / "preference.jsonl").read_text("utf-8").splitlines()]
+    return [
+        Loaded(
+            (folder / row["chosen"]).read_bytes(),
+            tuple((folder / row[name]).read_bytes() for name in ("source", "rejected")),
+            row["prompt"],
+        )
+        for row in rows
+    ]
+
+
+def load_webdataset(folder: Path) -> list[Loaded]:
+    """With the library itself: files of one pair share what stands before the first dot."""
+    import webdataset
+
+    shards = sorted(str(path) for path in folder.glob("train-*.tar"))
+    loaded = []
+    for sample in webdataset.WebDataset(shards, shardshuffle=False):
+        parts = {key.rpartition(".")[0] or key: value for key, value in sample.items() if not key.startswith("__")}
+        inputs = sorted(key for key in parts if key.startswith("input"))
+        loaded.append(Loaded(parts["output"], tuple(parts[key] for key in inputs), parts["txt"].decode("utf-8")))
+    return loaded
+
+
+def load_parquet(folder: Path) -> list[Loaded]:
+    """With ``datasets``, by the splits that the data card names."""
+    import datasets
+
+    found = datasets.load_dataset(str(folder), split="train", cache_dir=str(folder / ".hf"))
+    return [
+        Loaded(_encoded(row["output"]), tuple(_encoded(one) for one in row["input"]), row["prompt"]) for row in found
+    ]
 
 
 LOADERS: dict[str, Callable[[Path], list[Loaded]]] = {
@@ -193,4 +253,8 @@ LOADERS: dict[str, Callable[[Path], list[Loaded]]] = {
     "hugging_face": load_hugging_face,
     "diffsynth": load_diffsynth,
     "simpletuner": load_simpletuner,
+    "diffusion_pipe": load_diffusion_pipe,
+    "preference": load_preference,
+    "webdataset": load_webdataset,
+    "parquet": load_parquet,
 }

@@ -90,5 +90,7 @@ def test_good_pairs_are_not_cut(tmp_path: Path, measurer: Measurer) -> None:
     """Without an overlay, bytes stay as they came though the plan would cut."""
     made = _pair(tmp_path, edits.recolour(np.random.default_rng(1), make_scene(5, SIZE)))
     (tmp_path / "out").mkdir()
-    done = export_set([made], SetPlan(pictures=PictureRule(crop_align=True)), tmp_path / "out", overlays={})
+    done = export_set(
+        [made], SetPlan(pictures=PictureRule(size=SizeRule.AS_IT_CAME, crop_align=True)), tmp_path / "out", overlays={}
+    )
     assert next((Path(done.path) / "control").iterdir()).read_bytes() == Path(made.control.path).read_bytes()

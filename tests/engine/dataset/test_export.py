@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import threading
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from PIL import Image
 
 from engine.dataset.captions import CaptionMode, CaptionRule
@@ -28,7 +30,7 @@ from tests.support.files import sha256_of
 from tests.support.sets import pair, scene
 from tests.support.trainers import LOADERS, load_hugging_face, load_simpletuner
 
-TRAINERS = list(Trainer)
+TRAINERS = [trainer for trainer in Trainer if trainer is not Trainer.PREFERENCE]
 SEVERAL = [trainer for trainer in TRAINERS if LAYOUTS[trainer].max_controls > 1]
 
 
@@ -52,6 +54,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
 
 def write(pairs: list[Pair], folder: Path, **plan: Any) -> Path:
     folder.mkdir(exist_ok=True)
+    plan.setdefault("pictures", PictureRule(size=SizeRule.AS_IT_CAME))
     return Path(export_set(pairs, SetPlan(**plan), folder, overlays={}).path)
 
 
@@ -79,7 +82,12 @@ def test_every_pair_is_found_by_the_trainers_rules(trainer: Trainer, pairs: list
 def test_several_references_arrive_in_order(trainer: Trainer, several: list[Pair], tmp_path: Path) -> None:
     """All three source pictures of each pair are found, the edited one first."""
     loaded = LOADERS[trainer](
-        write(several, tmp_path / "out", trainer=trainer, pictures=PictureRule(format=PictureFormat.PNG))
+        write(
+            several,
+            tmp_path / "out",
+            trainer=trainer,
+            pictures=PictureRule(format=PictureFormat.PNG, size=SizeRule.AS_IT_CAME),
+        )
     )
     for one, arrived in zip(several, loaded, strict=True):
         assert [pixels(data) for data in arrived.controls] == [
@@ -92,11 +100,12 @@ def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_pat
     """Training and validation are sets of their own, together all pairs, and the seed decides alone."""
     folder = write(pairs, tmp_path / "out", trainer=trainer, split=SplitRule(0.4, 3))
     again = write(pairs, tmp_path / "out", trainer=trainer, split=SplitRule(0.4, 3))
-    archived = trainer is Trainer.FAL
-    root = folder if archived or trainer in (Trainer.SIMPLETUNER, Trainer.HUGGING_FACE) else folder / "train"
-    trained = {one.caption for one in LOADERS[trainer](root)}
+    whole = trainer in (Trainer.FAL, Trainer.SIMPLETUNER, Trainer.HUGGING_FACE) or LAYOUTS[trainer].shards
+    trained = {one.caption for one in LOADERS[trainer](folder if whole else folder / "train")}
     assert len(trained) == 3
-    if not archived and trainer is not Trainer.SIMPLETUNER:
+    if LAYOUTS[trainer].shards:
+        return
+    if trainer is not Trainer.FAL:
         assert {p.name for p in (folder / "validation").rglob("*.*")} == {
             p.name for p in (again / "validation").rglob("*.*")
         }
@@ -108,6 +117,48 @@ def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_pat
         rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
         assert {row["caption"] for row in rows if row["split"] == "train"} == trained
         assert len(rows) == 5
+
+
+def test_configurations_are_for_the_machine_that_trains(pairs: list[Pair], tmp_path: Path) -> None:
+    """No file names a folder of this computer; with a root each path lies in it; only what is read is configured."""
+    for trainer in TRAINERS:
+        for root in ("", "/workspace/sets"):
+            out = tmp_path / "a folder $(touch ran)"
+            folder = write(pairs, out, trainer=trainer, path_root=root, split=SplitRule(0.4, 3))
+            texts = [path for path in folder.rglob("*") if path.suffix in (".txt", ".toml", ".yaml", ".json", ".jsonl")]
+            for path in texts:
+                assert str(tmp_path) not in path.read_text("utf-8"), path
+            named = {path.relative_to(folder).parts[0] for path in texts if path.suffix in (".toml", ".yaml")}
+            assert named <= ({"train", "validation"} if LAYOUTS[trainer].validates else {"train"})
+            if root and trainer is Trainer.MUSUBI:
+                assert f'"{root}/{folder.name}/train/target"' in (folder / "train" / "musubi.toml").read_text("utf-8")
+
+
+def test_arguments_can_be_given_to_a_shell(pairs: list[Pair], tmp_path: Path) -> None:
+    """What a folder's name holds is handed on, not run."""
+    for root in ("/a b/$(touch ran)", "/it's `touch ran`", '/"$HOME"', "/plain 集"):
+        for trainer, name in ((Trainer.HUGGING_FACE, "diffusers"), (Trainer.SIMPLETUNER, "simpletuner_arguments")):
+            folder = write(pairs[:1], tmp_path / "out", trainer=trainer, path_root=root)
+            line = (folder / f"{name}.txt").read_text("utf-8")
+            said = subprocess.run(
+                ["/bin/sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, cwd=tmp_path, check=True, timeout=20
+            )
+            assert said.stdout.decode().splitlines()[1].startswith(f"{root}/{folder.name}")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_samples_show_the_held_out_controls(several: list[Pair], tmp_path: Path) -> None:
+    """AI-Toolkit and musubi make pictures while training from the controls of the validation side."""
+    for trainer, name in ((Trainer.AI_TOOLKIT, "ai_toolkit.yaml"), (Trainer.MUSUBI, "musubi_sample_prompts.txt")):
+        place = write(several, tmp_path / "out", trainer=trainer, split=SplitRule(0.4, 3)) / "train"
+        text = (place / name).read_text("utf-8")
+        if trainer is Trainer.AI_TOOLKIT:
+            (sample,) = yaml.safe_load(text)["sample"]["samples"]
+            named = [sample[f"ctrl_img_{number}"] for number in (1, 2, 3)]
+        else:
+            _, *named = text.strip().split(" --ci ")
+        assert len(named) == 3
+        assert all((place / one).is_file() and "validation" in one for one in named)
 
 
 def test_simpletuner_looks_at_the_held_out_pairs(pairs: list[Pair], tmp_path: Path) -> None:
@@ -201,8 +252,7 @@ def test_zip_holds_the_same_set(pairs: list[Pair], tmp_path: Path) -> None:
         inside = {name: archive.read(name) for name in archive.namelist()}
     outside = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert inside.keys() == outside.keys()
-    differing = {name for name, data in inside.items() if data != outside[name]}
-    assert differing == {"diffsynth_arguments.txt"}  # it names the folder
+    assert inside == outside
     assert [len(path.read_bytes()) for path in packed] == [packed[0].stat().st_size] * 2
 
 
