@@ -90,9 +90,10 @@ def overlay(control: Grey, target: Grey) -> Overlay:
     """Lay ``target`` over ``control``; both are grey and of the same size, `FINE` pixels at the longest edge."""
     still = _Model(np.zeros(2), np.zeros(2))
     best = _refine(control, target, still)
-    coarse = _coarse_model(control, target)
-    if np.abs(coarse.base).max() > 2 or np.abs(coarse.gain).max() > 0.01:
-        best = _better(best, _refine(control, target, coarse))
+    if best.agreeing * _CLEARLY_MORE + 2 < best.blocks:  # else no other move can explain clearly more of them
+        coarse = _coarse_model(control, target)
+        if np.abs(coarse.base).max() > 2 or np.abs(coarse.gain).max() > 0.01:
+            best = _better(best, _refine(control, target, coarse))
     if best.agreeing < _ENOUGH or best.agreeing < 0.12 * best.blocks:
         wide = _keypoint_model(control, target)
         if wide is not None:
@@ -177,13 +178,15 @@ def _match(first: Edges, second: Edges, model: _Model, grid: _Grid) -> _Blocks:
     """Each textured block of ``first``, sought in ``second`` round where the model expects it."""
     height, width = first.shape
     floor = _TEXTURE * float(first.std())
+    textured = _spread(first, grid.block)
+    gain, offset = model.gain.tolist(), model.base.tolist()
     centres, moves, scores = [], [], []
     for x, y in _corners(width, height, grid):
         patch = first[y : y + grid.block, x : x + grid.block]
-        if patch.std() <= floor:
+        if textured[y, x] <= floor:
             continue
-        centre = np.array([x + grid.block / 2, y + grid.block / 2])
-        right_by, down_by = (int(value) for value in np.rint(model.moves(centre)))
+        centre = (x + grid.block / 2, y + grid.block / 2)
+        right_by, down_by = (round(at * by + base) for at, by, base in zip(centre, gain, offset, strict=True))
         left, top = max(0, x + right_by - grid.reach), max(0, y + down_by - grid.reach)
         right = min(width, x + right_by + grid.block + grid.reach)
         bottom = min(height, y + down_by + grid.block + grid.reach)
@@ -196,6 +199,18 @@ def _match(first: Edges, second: Edges, model: _Model, grid: _Grid) -> _Blocks:
         scores.append(best)
     places = np.array(centres, np.float64).reshape(-1, 2)
     return _Blocks(places, np.array(moves, np.float64).reshape(-1, 2), np.array(scores, np.float64))
+
+
+def _spread(plane: Edges, block: int) -> Numbers:
+    """The standard deviation of each block, by its upper left corner."""
+    sums, squares = cv2.integral2(plane, sdepth=cv2.CV_64F)
+    size = float(block * block)
+
+    def inside(table: Any) -> Any:
+        return table[block:, block:] - table[:-block, block:] - table[block:, :-block] + table[:-block, :-block]
+
+    mean = inside(sums) / size
+    return np.asarray(np.sqrt(np.maximum(inside(squares) / size - mean * mean, 0.0)), np.float64)
 
 
 def _corners(width: int, height: int, grid: _Grid) -> Iterator[tuple[int, int]]:
@@ -237,16 +252,15 @@ def _agree(blocks: _Blocks, grid: _Grid) -> _Found:
 
 def _consensus(places: Numbers, moves: Numbers, tolerance: float) -> Mask:
     """Which blocks follow the move of the two that most follow; the pairs tried are the same each time."""
-    best: Mask = np.zeros(len(places), bool)
-    for one, other in np.random.default_rng(7).integers(0, len(places), (300, 2)):
-        apart = places[other] - places[one]
-        far = np.abs(apart) >= _APART
-        gain = np.where(far, (moves[other] - moves[one]) / np.where(far, apart, 1.0), 0.0)
-        base = moves[one] - gain * places[one]
-        inside = np.abs(places * gain + base - moves).max(axis=1) <= tolerance
-        if inside.sum() > best.sum():
-            best = inside
-    return best
+    one, other = np.random.default_rng(7).integers(0, len(places), (300, 2)).T
+    apart = places[other] - places[one]
+    far = np.abs(apart) >= _APART
+    gain = np.where(far, (moves[other] - moves[one]) / np.where(far, apart, 1.0), 0.0)
+    base = moves[one] - gain * places[one]
+    inside = np.ones((300, len(places)), bool)
+    for axis in range(2):
+        inside &= np.abs(np.outer(gain[:, axis], places[:, axis]) + base[:, axis, None] - moves[:, axis]) <= tolerance
+    return np.asarray(inside[int(inside.sum(axis=1).argmax())], bool)
 
 
 def _fit(places: Numbers, moves: Numbers) -> _Model:
