@@ -130,6 +130,15 @@ class Code(StrEnum):
     RUBRIC_BUILT_IN = "rubric_built_in"
     TRIAL_UNKNOWN = "trial_unknown"
     RESULTS_LOOK_WRONG = "results_look_wrong"
+    # more than one machine
+    CLUSTER_ADDRESS = "cluster_address"
+    CLUSTER_INSECURE = "cluster_insecure"
+    CLUSTER_TLS = "cluster_tls"
+    CLUSTER_GONE = "cluster_gone"
+    CLUSTER_EMPTY = "cluster_empty"
+    CLUSTER_REPEATS = "cluster_repeats"
+    CLUSTER_DIFFERS = "cluster_differs"
+    WORKER_LOST = "worker_lost"
     # the door
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"
@@ -191,6 +200,10 @@ class TooLarge(ConsoleError):
 
 class StorageFailed(ConsoleError):
     """A file of ours could not be read or written: disk full, read-only, damaged."""
+
+
+class ClusterFailed(ConsoleError):
+    """The machines that were to help cannot be used."""
 
 
 class PictureRejected(ConsoleError):

@@ -73,7 +73,8 @@ class Source(msgspec.Struct, frozen=True):
 class AttemptOrder(msgspec.Struct, frozen=True):
     """All that one call needs to know. ``config``: of the door that is asked, prompts filled in; it holds the key.
 
-    ``number``: 1 for the first call of a task. ``other_form``: the request has the form that is not usual for its URL.
+    ``task_id``: for whom an answer waits that nobody could take. ``number``: 1 for the first call of a task.
+    ``other_form``: the request has the form that is not usual for its URL.
     """
 
     sources: tuple[Source, ...]
@@ -81,6 +82,7 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     limits: EditLimits = EditLimits()
     number: int = 1
     other_form: bool = False
+    task_id: str = ""
 
 
 class Picture(msgspec.Struct, frozen=True):

@@ -1,0 +1,202 @@
+"""Attempts made by real worker processes: the same outcome, paid once, stopped at once, no key in the scheduler."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from distributed import LocalCluster
+
+from engine.cluster.coordinator import Cluster, ClusterOrder, check_order
+from engine.config import ApiConfig, ApiMode
+from engine.errors import ClusterFailed, Code
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
+from engine.tasks.log import EditLog
+from engine.upstream.cancel import CancelToken
+from engine.upstream.netguard import NetPolicy
+from tests.fakes.upstream import FakeUpstream
+from tests.support.doors import until
+from tests.support.pictures import picture
+from tests.support.replies import PATHS, inline
+
+KEY = "sk-cluster-never-seen-5d1f"
+EDITS = ApiMode.IMAGES_EDITS
+
+
+class Waiting:
+    """Whoever waits for an attempt."""
+
+    def __init__(self) -> None:
+        self.cancel = CancelToken()
+        self.log = EditLog(KEY)
+        self.pictures: list[Picture] = []
+
+    def answered(self) -> None:
+        """Nothing to do."""
+
+    def keep(self, picture: Picture) -> str:
+        """Remember it."""
+        self.pictures.append(picture)
+        return hashlib.sha256(picture.data).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def fake() -> Iterator[FakeUpstream]:
+    """A paid API."""
+    with FakeUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Two worker processes here."""
+    order = ClusterOrder("local:2", outbox=str(tmp_path_factory.mktemp("outbox")))
+    with Cluster(order, NetPolicy(), max_redirects=3, program="1", owner="me") as opened:
+        yield opened
+
+
+@pytest.fixture
+def order(fake: FakeUpstream, tmp_path: Path) -> AttemptOrder:
+    """One picture to be edited."""
+    data = picture(4)
+    file = tmp_path / "a.png"
+    file.write_bytes(data)
+    config = ApiConfig(
+        api_url=fake.url(PATHS[EDITS]),
+        api_key=KEY,
+        user_prompt="evening",
+        unlock_local_api_url=True,
+        timeout_seconds=60,
+    )
+    return AttemptOrder((Source(str(file), "a.png", "image/png", hashlib.sha256(data).hexdigest()),), config)
+
+
+def at_once(count: int, make: Callable[[], AttemptOutcome]) -> list[AttemptOutcome]:
+    """So many attempts from as many threads."""
+    with ThreadPoolExecutor(count) as pool:
+        return [future.result() for future in [pool.submit(make) for _ in range(count)]]
+
+
+def test_an_attempt_comes_home_with_its_pictures(cluster: Cluster, fake: FakeUpstream, order: AttemptOrder) -> None:
+    """With the key that the scheduler never had; the answer leaves the worker's disk once it is kept here."""
+    fake.answer(inline(EDITS, picture(1), picture(2)))
+    seen: list[bytes] = []
+    scheduler = cluster._client.cluster.scheduler
+    handle = scheduler.update_graph
+
+    async def noting(*arguments: object, **named: object) -> object:
+        seen.append(pickle.dumps([repr(arguments), repr(named)]))
+        seen.append(b"".join(bytes(frame) for value in named.values() for frame in getattr(value, "frames", [])))
+        return await handle(*arguments, **named)
+
+    scheduler.stream_handlers["update-graph"] = noting
+    waiting = Waiting()
+    outcome = cluster.make(order, waiting)
+    assert outcome.failure is None, waiting.log.entries
+    assert [one.data for one in waiting.pictures] == [picture(1), picture(2)]
+    assert fake.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+    assert any(entry.kind == "request" for entry in waiting.log.entries)
+    assert not [entry for entry in waiting.log.entries if KEY in str(entry)]
+    assert seen
+    assert not [graph for graph in seen if KEY.encode() in graph]
+    until(lambda: not cluster.collect())
+    told = cluster.info()
+    assert (told.workers, told.in_flight, told.lost_workers) == (2, 0, 0)
+
+
+def test_sources_that_a_worker_does_not_see_go_along(
+    cluster: Cluster, fake: FakeUpstream, order: AttemptOrder, tmp_path: Path
+) -> None:
+    """A file that is another one there is not sent in its place."""
+    fake.answer(inline(EDITS, picture(1)))
+    source = order.sources[0]
+    data = Path(source.path).read_bytes()
+    Path(source.path).write_bytes(b"something else")
+    away = AttemptOrder((Source(source.path, source.name, source.mime, source.hash, data),), order.config)
+    waiting = Waiting()
+    assert cluster.make(away, waiting).failure is None
+    assert len(waiting.pictures) == 1
+
+
+def test_stop_closes_every_call_on_every_worker(cluster: Cluster, fake: FakeUpstream, order: AttemptOrder) -> None:
+    """While the API keeps them waiting; nobody waits for the answer."""
+    fake.answer(inline(EDITS, picture(1), delay=30))
+    waiting = Waiting()
+    before = len(fake.requests)
+
+    def stop() -> None:
+        fake.wait_for_requests(before + 8, 30)
+        waiting.cancel.cancel()
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    outcomes = at_once(8, lambda: cluster.make(order, waiting))
+    stopping.join()
+    assert [outcome.failure and outcome.failure.problem.code for outcome in outcomes] == [Code.STOPPED_BY_USER] * 8
+    assert fake.wait_for_no_connections(10)
+    assert cluster.info().in_flight == 0
+
+
+def test_a_worker_that_dies_costs_only_its_own_calls(cluster: Cluster, fake: FakeUpstream, order: AttemptOrder) -> None:
+    """Each attempt comes to its end; what was asked twice was in flight there, and its log says so."""
+    fake.answer(inline(EDITS, picture(1), delay=1.5))
+    before = len(fake.requests)
+    watches = [Waiting() for _ in range(8)]
+    turn = iter(watches)
+
+    def kill() -> None:
+        fake.wait_for_requests(before + 8, 30)
+        pids = [worker["pid"] for worker in cluster._client.run(_process).values()]
+        os.kill(pids[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    outcomes = at_once(8, lambda: cluster.make(order, next(turn)))
+    killer.join()
+    assert [outcome.failure for outcome in outcomes] == [None] * 8
+    retried = sum(entry.data.get("what") == "worker" for watch in watches for entry in watch.log.entries)
+    assert len(fake.requests) - before == 8 + retried
+    assert 1 <= retried <= 4
+    assert cluster.info().lost_workers == 1
+
+
+def _process() -> dict[str, int]:
+    return {"pid": os.getpid()}
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        ("local:0", Code.CLUSTER_ADDRESS),
+        ("local:x", Code.CLUSTER_ADDRESS),
+        ("http://h:1", Code.CLUSTER_ADDRESS),
+        ("tcp://10.0.0.1:8786", Code.CLUSTER_INSECURE),
+        ("tls://h:8786", Code.CLUSTER_TLS),
+        ("tcp://127.0.0.1:9", Code.CLUSTER_GONE),
+    ],
+)
+def test_clusters_that_cannot_be_used_are_refused_with_the_reason(
+    address: str, code: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is asked."""
+    monkeypatch.setattr("engine.cluster.coordinator._CONNECT_SECONDS", 0.5)
+    with pytest.raises(ClusterFailed) as caught:
+        Cluster(ClusterOrder(address), NetPolicy(), max_redirects=3, program="1", owner="me")
+    assert caught.value.code is code
+    assert check_order(ClusterOrder("tcp://10.0.0.1:8786", insecure=True)) == 0
+
+
+def test_a_scheduler_that_repeats_by_itself_is_refused() -> None:
+    """A lost worker's tasks would be paid up to four times, without a word."""
+    alone = {"n_workers": 1, "processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
+    with LocalCluster(**alone) as theirs:
+        with pytest.raises(ClusterFailed) as caught:
+            Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3, program="1", owner="me")
+        assert (caught.value.code, caught.value.params["allowed"]) == (Code.CLUSTER_REPEATS, 3)
