@@ -71,6 +71,7 @@ class Code(StrEnum):
     KEY_REFUSED = "key_refused"
     ACCESS_REFUSED = "access_refused"
     MODEL_UNKNOWN = "model_unknown"
+    MODEL_UNSUITED = "model_unsuited"
     ENDPOINT_UNKNOWN = "endpoint_unknown"
     PARAMETER_REFUSED = "parameter_refused"
     REQUEST_TOO_LARGE = "request_too_large"

@@ -17,6 +17,7 @@ LASTING = frozenset(
         Code.KEY_REFUSED,
         Code.ACCESS_REFUSED,
         Code.MODEL_UNKNOWN,
+        Code.MODEL_UNSUITED,
         Code.ENDPOINT_UNKNOWN,
         Code.PARAMETER_REFUSED,
         Code.QUOTA_EXHAUSTED,

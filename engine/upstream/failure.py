@@ -21,23 +21,65 @@ _MESSAGE_CHARS = 300
 _LONGEST_WAIT = 86_400.0  # seconds; no clock waits for the year that some servers name
 _READ_BYTES = 16_384
 _DEPTH = 5
+_TOKENS = "tokens"
 # 52x and 529: a CDN's word for a failed or overloaded origin.
 _RETRYABLE = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _MESSAGE_KEYS = ("message", "msg", "detail", "error_description", "status_msg", "error_message", "errmsg", "title")
 _CODE_KEYS = ("code", "type", "status", "reason", "status_code", "err_code")
 _INNER_KEYS = ("error", "errors", "detail", "details", "base_resp", "last_error", "message")
 
+# What services call it, where their words would not say: key and value, or the value alone, in lower case.
+_NAMED: Mapping[str, tuple[Code, bool]] = {
+    **dict.fromkeys(  # DashScope
+        ("throttling", "throttling.ratequota", "throttling.burstrate", "throttling.allocationquota", "limitrequests"),
+        (Code.RATE_LIMITED, True),
+    ),
+    "invalidapikey": (Code.KEY_REFUSED, False),
+    "arrearage": (Code.QUOTA_EXHAUSTED, False),
+    "allocationquota.freetieronly": (Code.QUOTA_EXHAUSTED, False),
+    "datainspectionfailed": (Code.CONTENT_REFUSED, False),
+    "modelnotfound": (Code.MODEL_UNKNOWN, False),
+    "model.accessdenied": (Code.ACCESS_REFUSED, False),
+    "status_code:1002": (Code.RATE_LIMITED, True),  # MiniMax
+    "status_code:1004": (Code.KEY_REFUSED, False),
+    "status_code:1008": (Code.QUOTA_EXHAUSTED, False),
+    "status_code:1026": (Code.CONTENT_REFUSED, False),
+    "status_code:1027": (Code.CONTENT_REFUSED, False),
+    "status_code:1039": (Code.RATE_LIMITED, True),
+    "status_code:1041": (Code.RATE_LIMITED, True),
+    "status_code:2049": (Code.KEY_REFUSED, False),
+    "status_code:2056": (Code.QUOTA_EXHAUSTED, False),
+    "code:433": (Code.QUOTA_EXHAUSTED, False),  # kie: the key's own limit; 455: it is being mended
+    "code:455": (Code.UPSTREAM_ERROR, True),
+    "authenticationerror": (Code.KEY_REFUSED, False),  # Ark
+    "accountoverdueerror": (Code.QUOTA_EXHAUSTED, False),
+    "modelnotopen": (Code.ACCESS_REFUSED, False),
+    "invalidendpointormodel.notfound": (Code.MODEL_UNKNOWN, False),
+    "quotaexceeded": (Code.RATE_LIMITED, True),
+    "requestbursttoofast": (Code.RATE_LIMITED, True),
+    "setlimitexceeded": (Code.QUOTA_EXHAUSTED, False),
+    "code:20012": (Code.MODEL_UNKNOWN, False),  # SiliconFlow
+    "code:30001": (Code.QUOTA_EXHAUSTED, False),
+    "invalid_iam_token": (Code.KEY_REFUSED, False),  # Qianfan
+    "invalid_model": (Code.MODEL_UNKNOWN, False),
+    "access_denied": (Code.ACCESS_REFUSED, False),
+    "request moderated": (Code.CONTENT_REFUSED, False),  # bfl
+    "content moderated": (Code.CONTENT_REFUSED, False),
+    "permission_denied": (Code.ACCESS_REFUSED, False),  # Gemini
+}
 _RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|resource.?exhausted", re.IGNORECASE)
 _QUOTA = re.compile(
     r"insufficient\w*.{0,10}(?:quota|balance|credit|funds)|billing.?hard.?limit|exceeded your current quota|"
     r"quota.?exhausted|out of credits|used all (?:\w+ )?credits|spending limit|"
-    r"payment.?required|no credits|余额不足|额度不足|额度已用尽|欠费",
+    r"payment.?required|no credits|exhausted balance|balance.{0,20}(?:insufficient|not enough)|account.?overdue|"
+    r"余额不足|额度不足|额度已用尽|欠费",
     re.IGNORECASE,
 )
 _CONTENT = re.compile(
     r"content.?policy|content.?filter|content.?moderat|moderation.?blocked|policy.?violation|prohibited.?content|"
     r"(?:rejected|blocked|flagged|refused)\b.{0,60}\b(?:moderation|safety)|safety.?(?:system|filter|block|violation)|"
-    r"image.?safety|new.sensitive|sensitive.(?:content|words?)|violat\w*.{0,60}(?:polic|terms|guideline)|\bnsfw\b|"
+    r"image.?safety|new.sensitive|sensitive.?(?:content|words?|information)|data.?inspection|content.?unsafe|"
+    r"violat\w*.{0,60}(?:polic|terms|guideline)|\bnsfw\b|"
     r"内容.{0,4}(?:安全|审核|违规|政策)|敏感(?:内容|词|信息)|违规",
     re.IGNORECASE,
 )
@@ -59,6 +101,18 @@ _PARAMETER = re.compile(
     r"(?:argument|parameter|field)s? (?:is )?not supported[^:.]{0,40}: ?[`'\"]?([A-Za-z_]\w{0,63})",  # xAI
     re.IGNORECASE,
 )
+# Parameters that we send by ourselves, named in a refusal in whatever words; short names need a mark around them.
+_MENTIONED = re.compile(
+    r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities)\b|[`'\"](n|stream|seed)[`'\"]|"
+    r"\b(?:parameter|argument|field|property|参数) ?:?(n|stream|seed)\b",
+    re.IGNORECASE,
+)
+_TOKEN_LIMIT = re.compile(
+    r"(?:afford|at most|maximum(?: allowed)?(?: value)?(?: is| of)?|(?:less|lower|smaller) than or equal to|<=|≤|up to)"
+    r" ?:?(\d{2,7})\b|\[\s*\d+\s*,\s*(\d{2,7})\s*\]|> ?(\d{2,7}),? which is the max",
+    re.IGNORECASE,
+)
+_UNSUITED = re.compile(r"no endpoints found.{0,40}support|support.{0,40}output modalities", re.IGNORECASE)
 _FORM = re.compile(r"multipart|form.?data|content.?type|application/json", re.IGNORECASE)
 _PASSING = re.compile(
     r"overload|timeout|timed out|server.?error|internal|unavailable|try again|\b50[0234]\b", re.IGNORECASE
@@ -84,6 +138,7 @@ class _Facts(msgspec.Struct):
 
     message: str = ""
     codes: list[str] = []
+    named: list[str] = []
     parameter: str | None = None
     retry_after: float | None = None
 
@@ -96,7 +151,8 @@ class _Facts(msgspec.Struct):
 def status_failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamRefused:
     """The failure that an answer with an error status stands for. ``now``: Unix seconds, for HTTP dates.
 
-    Params: status, message (short, readable, without keys); parameter or retry_after where known.
+    Params: status, message (short, readable, without keys); parameter or retry_after where known, with a parameter that
+    is a number of tokens the ``limit`` that the refusal names.
     """
     facts = _read_body(body)
     code, retryable = _judge_status(status, facts)
@@ -158,8 +214,10 @@ def _refusal(
 ) -> UpstreamRefused:
     wait = None if wait is None else min(wait, _LONGEST_WAIT)
     params: dict[str, Param] = {"status": status, "message": facts.message}
-    if code is Code.PARAMETER_REFUSED:
+    if code in (Code.PARAMETER_REFUSED, Code.MODEL_UNSUITED):
         params["parameter"] = facts.parameter
+        if facts.parameter and _TOKENS in facts.parameter and (limit := _TOKEN_LIMIT.search(facts.message)):
+            params["limit"] = int(next(number for number in limit.groups() if number))
     if wait is not None:
         params["retry_after"] = wait
     error = UpstreamRefused(code, retryable=retryable, retry_after=wait, http_status=http_status)
@@ -169,6 +227,12 @@ def _refusal(
 
 def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
     words = facts.words
+    if (known := _known(facts)) is not None:
+        return known
+    if status == 402 and facts.parameter and _TOKENS in facts.parameter:
+        return Code.PARAMETER_REFUSED, False  # OpenRouter: there is credit, for fewer tokens
+    if status in (400, 404, 422) and _UNSUITED.search(words):
+        return Code.MODEL_UNSUITED, False
     if status == 402 or (status in (400, 403, 429) and _QUOTA.search(words)):
         return Code.QUOTA_EXHAUSTED, False
     if status == 429 or (status >= 500 and _RATE.search(words)):
@@ -190,8 +254,15 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
     return Code.UPSTREAM_STATUS, status in _RETRYABLE
 
 
+def _known(facts: _Facts) -> tuple[Code, bool] | None:
+    """What a service's own name for a failure stands for."""
+    return next((_NAMED[name] for name in facts.named if name in _NAMED), None)
+
+
 def _judge_words(facts: _Facts) -> tuple[Code, bool]:
     words = facts.words
+    if (known := _known(facts)) is not None:
+        return known
     table = (
         (_QUOTA, Code.QUOTA_EXHAUSTED, False),
         (_CONTENT, Code.CONTENT_REFUSED, False),
@@ -249,7 +320,9 @@ def _read_value(value: Any, facts: _Facts, depth: int = 0) -> None:
 def _read_object(value: dict[str, Any], facts: _Facts, depth: int) -> None:
     for key in _CODE_KEYS:
         if isinstance(value.get(key), (str, int)):
-            facts.codes.append(str(value[key])[:80])
+            code = str(value[key])[:80]
+            facts.codes.append(code)
+            facts.named += [f"{key}:{code.lower()}", code.lower()]
     if isinstance(value.get("param"), str):
         facts.parameter = facts.parameter or well_formed(value["param"][:64])
     place = value.get("loc")  # FastAPI: where in the request
@@ -281,8 +354,8 @@ def _note_message(text: str, facts: _Facts, depth: int) -> None:
 
 
 def _named_parameter(message: str) -> str | None:
-    found = _PARAMETER.search(message)
-    return (found.group(1) or found.group(2)).rstrip(".") if found else None
+    found = _PARAMETER.search(message) or _MENTIONED.search(message)
+    return next(name for name in found.groups() if name).rstrip(".") if found else None
 
 
 def web_page_title(body: bytes) -> str | None:
