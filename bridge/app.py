@@ -40,6 +40,7 @@ from engine.tasks.recovery import Recovered, adopt, check_pictures, lost_rows, w
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
+from engine.upstream.parameters import RefusedParameters
 from engine.upstream.transport import Transport
 
 MAX_CONCURRENCY = 64
@@ -98,6 +99,7 @@ class App:
                 *self.ledger.problems,
                 *self._take_over(),
             ]
+            self.parameters = RefusedParameters(folder / "refused_parameters.json")
             self.batch = Batch(
                 self.store,
                 self._run,
@@ -212,7 +214,9 @@ class App:
         return found
 
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
-        tools = EditTools(LocalAttempts(self.transport), self.cache, gate, self.arrivals.note)
+        tools = EditTools(
+            LocalAttempts(self.transport), self.cache, gate, note=self.arrivals.note, parameters=self.parameters
+        )
         outcome = run_edit(job, tools, cancel, edit_log)
         self._enter(outcome)
         return outcome

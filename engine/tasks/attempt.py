@@ -41,7 +41,7 @@ from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import status_failure, wait_as_told
-from engine.upstream.image_refs import decode_base64
+from engine.upstream.image_refs import addresses_in, decode_base64
 from engine.upstream.request import SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries
@@ -51,6 +51,7 @@ from engine.upstream.transport import Transport
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
+_TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -229,6 +230,7 @@ class _Attempt:
         order, config = self._order, self._order.config
         sources = [source.read(order.limits.max_source_bytes) for source in order.sources]
         request = build_request(config, sources, other_form=order.other_form)
+        sent = addresses_in(request.body)
         del sources  # in the request now
         self._log.stage = "asking"
         self._log.add("request", **describe_request(request))
@@ -245,7 +247,7 @@ class _Attempt:
                 body = response.read(_ERROR_BODY_BYTES)
                 raise status_failure(response.status, response.headers, body, self._now())
             self._log.stage = "receiving"
-            reader = AnswerReader(config.mode, response.url)
+            reader = AnswerReader(config.mode, response.url, sent)
             cut = self._read(response, reader)
         answer = reader.finish()
         if cut is None and not answer.refs:
@@ -270,6 +272,7 @@ class _Attempt:
                 reader.picture(response.read(self._order.limits.max_candidate_bytes))
                 return None
             for chunk in response.chunks():
+                reader.glance(chunk)
                 self._take(reader, events.feed(chunk))
                 if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
                     response.end_within(_AFTER_END_SECONDS)
@@ -299,6 +302,8 @@ class _Attempt:
             reasons.append(refused.code)
         whole = len(answer.refs) if cut is None and not answer.refused else 0
         for number, ref in enumerate(answer.refs):
+            if stopped is not None and ref.thumbnail is not None:
+                ref = ref.thumbnail
             if stopped is not None and ref.source_type is SourceType.URL:
                 continue  # a stop closes the line; pictures that came inline are here already
             try:
@@ -324,14 +329,26 @@ class _Attempt:
         return cut.problem
 
     def _load(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
-        """A picture's bytes, decoded completely before they count."""
+        """A picture's bytes; where a link leads to no picture, those of what was shown of it."""
+        if ref.thumbnail is None:
+            return self._load_one(ref)
+        try:
+            return self._load_one(ref)
+        except (EditFailed, PictureRejected) as error:
+            if error.code in _TOO_LARGE:
+                raise  # a picture all the same
+            self._log.add("refused", where=ref.where, code=error.code, params=error.params)
+            return self._load_one(ref.thumbnail)
+
+    def _load_one(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
+        """Decoded completely before they count."""
         if ref.source_type is not SourceType.URL:
             data = decode_base64(ref.value)
             return data, check_picture(data, self._order.limits.max_candidate_bytes)
         self._log.stage = "downloading"
         config = self._order.config
         return call_with_retries(
-            lambda: self._fetch(ref.value),
+            lambda: self._fetch(ref),
             max_retries=config.max_retries,
             interval=config.retry_interval,
             wait=self._watch.cancel.wait,
@@ -341,20 +358,27 @@ class _Attempt:
             random=random.random,
         )
 
-    def _fetch(self, url: str) -> tuple[bytes, ImageInfo]:
-        """One try of a download. What is no picture, or half of one, may be whole the next time: that costs nothing."""
+    def _fetch(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
+        """One try of a download. What is no picture, or half of one, may be whole the next time: that costs nothing.
+
+        Where a thumbnail stands for it, nobody waits for what the server says it has not.
+        """
         config, limit = self._order.config, self._order.limits.max_candidate_bytes
-        data = self._transport.fetch(
-            url,
-            proxy=config.proxy,
-            unlocked=config.unlock_local_download_url,
-            timeout=config.timeout_seconds,
-            cancel=self._watch.cancel,
-            max_bytes=limit,
-        )
+        try:
+            data = self._transport.fetch(
+                ref.value,
+                proxy=config.proxy,
+                unlocked=config.unlock_local_download_url,
+                timeout=config.timeout_seconds,
+                cancel=self._watch.cancel,
+                max_bytes=limit,
+            )
+        except NetworkFailed as error:
+            error.retryable &= ref.thumbnail is None or (error.http_status or 500) >= 500
+            raise
         try:
             return data, check_picture(data, limit)
         except PictureRejected as error:
             if error.code not in (Code.PICTURE_BROKEN, Code.PICTURE_NOT_IMAGE):
                 raise
-            raise AnswerUnusable(error.code, retryable=True) from None
+            raise AnswerUnusable(error.code, retryable=ref.thumbnail is None) from None

@@ -35,8 +35,10 @@ _PASSING = frozenset(
         Code.RATE_LIMITED,
         Code.UPSTREAM_STATUS,
         Code.ANSWER_EMPTY,
+        Code.ANSWER_WEB_PAGE,
     }
 )
+_CERTAIN = 3  # tasks in a row that met a web page: no picture is to blame for that
 _COMMON = LASTING | _PASSING
 
 
@@ -72,7 +74,7 @@ class Breaker:
             self.reason = None
             return False
         self._in_a_row += 1
-        if self._in_a_row < self._threshold:
+        if self._in_a_row < (_CERTAIN if failure is Code.ANSWER_WEB_PAGE else self._threshold):
             return False
         was_open = self.is_open
         self.reason = failure

@@ -22,6 +22,7 @@ from engine.tasks.log import EditLog
 from engine.tasks.plan import RequestRecord, own_config, request_record
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import wants_other_form
+from engine.upstream.parameters import RefusedParameters
 from engine.upstream.retry import call_with_retries
 
 _DISK_WAIT_SECONDS = 2.0
@@ -36,6 +37,7 @@ class EditTools(msgspec.Struct, frozen=True):
     cache: Cache
     gate: CallGate
     note: Callable[[Begun | Arrived], None] = lambda _: None
+    parameters: RefusedParameters = msgspec.field(default_factory=RefusedParameters)
     random: Callable[[], float] = random.random
 
 
@@ -134,15 +136,20 @@ class _Edit:
         At least _OTHERS of them since the last refusal: where nobody does, ``max_retries`` bounds the calls as it says.
         """
         free = _FREE_PER_RETRY * self._config.max_retries
+        given, refused = order.config, self._tools.parameters
         while True:
             others = self._tools.gate.taken
             self._log.stage = "waiting"
+            order = msgspec.structs.replace(order, config=refused.fitted(given))
             turn = _Turn(self._tools.gate, self._cancel)
             try:
                 outcome = self._attempt(order, turn)
             finally:
                 turn.end()
             failure = outcome.failure
+            if failure is not None and (named := refused.learn(given, order.config, failure.problem)):
+                self._log.add("retry", code=failure.problem.code, params=failure.problem.params, what=named)
+                continue
             if failure is None or failure.problem.code is not Code.RATE_LIMITED:
                 return outcome
             if free == 0 or self._tools.gate.taken - others < _OTHERS:

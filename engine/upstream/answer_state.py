@@ -190,7 +190,7 @@ class AnswerState:
     def spare_image(self, text: str, where: str) -> None:
         """What may be a picture, at a place that no known shape names: it counts where nothing else does."""
         ref = make_ref(text, where, self.base_url)
-        if isinstance(ref, ImageRef):
+        if isinstance(ref, ImageRef) and ref.value not in self._sent:
             self._moment += 1
             self._spare.append(Entry(self._moment, 0, ref))
 
@@ -200,6 +200,8 @@ class AnswerState:
         return len(self._entries), self._moment
 
     def _enter(self, item: ImageRef | Refused) -> None:
+        if isinstance(item, ImageRef) and item.value in self._sent:
+            return
         self._moment += 1
         self._entries.append(Entry(self._moment, 0, item))
 

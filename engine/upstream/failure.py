@@ -55,7 +55,6 @@ _NAMED: Mapping[str, tuple[Code, bool]] = {
     "accountoverdueerror": (Code.QUOTA_EXHAUSTED, False),
     "modelnotopen": (Code.ACCESS_REFUSED, False),
     "invalidendpointormodel.notfound": (Code.MODEL_UNKNOWN, False),
-    "quotaexceeded": (Code.RATE_LIMITED, True),
     "requestbursttoofast": (Code.RATE_LIMITED, True),
     "setlimitexceeded": (Code.QUOTA_EXHAUSTED, False),
     "code:20012": (Code.MODEL_UNKNOWN, False),  # SiliconFlow
@@ -65,7 +64,6 @@ _NAMED: Mapping[str, tuple[Code, bool]] = {
     "access_denied": (Code.ACCESS_REFUSED, False),
     "request moderated": (Code.CONTENT_REFUSED, False),  # bfl
     "content moderated": (Code.CONTENT_REFUSED, False),
-    "permission_denied": (Code.ACCESS_REFUSED, False),  # Gemini
 }
 _RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|resource.?exhausted", re.IGNORECASE)
 _QUOTA = re.compile(
@@ -108,7 +106,7 @@ _MENTIONED = re.compile(
     re.IGNORECASE,
 )
 _TOKEN_LIMIT = re.compile(
-    r"(?:afford|at most|maximum(?: allowed)?(?: value)?(?: is| of)?|(?:less|lower|smaller) than or equal to|<=|≤|up to)"
+    r"(?:afford|at most|maximum(?: allowed)?(?: value)?(?: is| of)?|(?:less|lower|smaller) than or equal to|<=|≤)"
     r" ?:?(\d{2,7})\b|\[\s*\d+\s*,\s*(\d{2,7})\s*\]|> ?(\d{2,7}),? which is the max",
     re.IGNORECASE,
 )

@@ -22,6 +22,7 @@ from engine.upstream.sse import parse_json, well_formed
 SAMPLE_CHARS = 120
 URL_CHARS = 8192
 _HEAD_CHARS = 300
+_ADDRESS = re.compile(rb"https?:(?:\\?/){2}(?:\\/|[^\s\"\\<>]){1,8192}")
 _ANY_WHITE = re.compile(r"\s+")
 _IMAGE_PATH = re.compile(r"\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|heic)$", re.IGNORECASE)
 _IMAGE_QUERY = re.compile(
@@ -125,6 +126,12 @@ def _from_url(value: str, where: str, base_url: str) -> ImageRef | Refused:
     if not host or len(value) > URL_CHARS or text.startswith("#"):
         return Refused(where, Code.URL_MALFORMED, shorten(value))
     return ImageRef(SourceType.URL, url, where)
+
+
+def addresses_in(body: bytes) -> frozenset[str]:
+    """The http addresses that stand in a request's body, as far as they are short: pictures are sent inline mostly."""
+    found = (match.group().replace(b"\\/", b"/") for match in _ADDRESS.finditer(body))
+    return frozenset(address.decode("utf-8", "replace") for address in found)
 
 
 def shorten(text: str) -> str:

@@ -23,6 +23,7 @@ from engine.tasks.gate import CallGate
 from engine.tasks.log import MAX_EVENTS, EditLog
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
+from engine.upstream.parameters import RefusedParameters
 from engine.upstream.transport import Transport
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import until
@@ -64,7 +65,8 @@ class Bench:
         fields = {"api_url": self.fake.url(), "api_key": "secret-key", "max_retries": 0, "retry_interval": 0.1}
         unlocked = {"unlock_local_api_url": True, "unlock_local_download_url": True}
         job = EditJob("t", str(self.folder / "a.png"), ApiConfig(**{**fields, **unlocked, **config}), EditLimits())
-        tools = EditTools(LocalAttempts(self.transport), self.cache, self.gate)
+        attempts = LocalAttempts(self.transport)
+        tools = EditTools(attempts, self.cache, self.gate, parameters=RefusedParameters(self.folder / "refused.json"))
         return run_edit(job, tools, self.cancel, self.log)
 
 
@@ -253,3 +255,83 @@ def test_other_refusals_keep_the_form(bench: Bench) -> None:
         before = len(bench.fake.requests)
         assert bench.run(api_url=bench.fake.url(PATHS[ApiMode.IMAGES_EDITS])).status is TaskStatus.FAILED
         assert len(bench.fake.requests) == before + 1
+
+
+def refusing(field: str, message: str, answer: Script, *, most: int = 0) -> Callable[[Received], Script]:
+    """An API that refuses a field, or a number in it above ``most``; ``message`` is told with HTTP 400."""
+
+    def reply(request: Received) -> Script:
+        value = request.json.get(field)
+        return answer if value is None or (most and value <= most) else Script.error(400, message)
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("field", "message", "most", "mode"),
+    [
+        ("temperature", "Unsupported parameter: 'temperature' is not supported with this model.", 0, ApiMode.RESPONSES),
+        ("response_format", "Unknown parameter: 'response_format'.", "", ApiMode.IMAGES_EDITS),
+        ("response_format", "body.response_format: Extra inputs are not permitted", "", ApiMode.IMAGES_EDITS),
+        (
+            "max_tokens",
+            "max_tokens is too large: 65535. The model supports at most 16384 tokens",
+            16384,
+            CHAT,
+        ),
+        ("max_tokens", "Range of max_tokens should be [1, 8192]", 8192, CHAT),
+        ("max_tokens", "Invalid 'max_tokens': use 'max_completion_tokens' instead, at most 128000", 0, CHAT),
+        ("stream", "Argument not supported on this model: stream", False, CHAT),
+        ("n", "property 'n' is unsupported", 0, ApiMode.IMAGES_EDITS),
+    ],
+)
+def test_a_parameter_that_is_refused_is_left_out(
+    bench: Bench, field: str, message: str, most: Any, mode: ApiMode
+) -> None:
+    """One refused call finds it out; from then on, also after a restart, it is left out or lowered for this model."""
+    bench.fake.answer_with(refusing(field, message, inline(mode, picture(2)), most=most))
+    url = bench.fake.url(PATHS[mode])
+    outcome = bench.run(api_url=url)
+    assert (outcome.status, outcome.attempts) == (TaskStatus.DONE, 2), outcome.error
+    assert [entry.data["what"] for entry in outcome.log if entry.kind == "retry"] == [field]
+    assert bench.run(api_url=url).attempts == 1
+    assert bench.run(api_url=url, model_name="another").attempts == 2
+
+
+def test_what_the_person_wrote_is_not_left_out(bench: Bench) -> None:
+    """A parameter of the extra body is theirs: its refusal is told, with how to leave it out. Others cost no repeat."""
+    bench.fake.answer(*[Script.error(400, "Unsupported parameter: 'temperature'")] * 2)
+    outcome = bench.run(extra_body={"temperature": 0.2})
+    assert (outcome.status, outcome.attempts) == (TaskStatus.FAILED, 1)
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.params["parameter"]) == (Code.PARAMETER_REFUSED, "temperature")
+    bench.fake.answer(*[Script.error(400, "Unsupported parameter: 'aspect_ratio'")] * 2)
+    assert bench.run().attempts == 1
+
+
+def test_a_parameter_that_is_refused_though_left_out(bench: Bench) -> None:
+    """An API that always says the same is asked once more and no third time."""
+    message = "This request requires more credits, or fewer max_tokens. You requested 65535, but can only afford 4666."
+    bench.fake.answer(*[Script.error(402, message)] * 9)
+    outcome = bench.run()
+    assert outcome.attempts == 3  # lowered, then left out
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.params["limit"]) == (Code.PARAMETER_REFUSED, 4666)
+
+
+@pytest.mark.parametrize(
+    ("full", "expected"),
+    [
+        (Script(body=picture(3), content_type="image/png"), 3),
+        (Script(body=b"<html>the page of a picture</html>", content_type="text/html"), 2),
+        (Script(status=404), 2),
+    ],
+)
+def test_a_linked_picture_or_its_thumbnail(bench: Bench, full: Script, expected: int) -> None:
+    """The link's target is the result; where that is a page or gone, what was shown is, without waiting for better."""
+    thumb = bench.fake.picture(picture(2), "/thumb")
+    text = f"[![x]({thumb})]({bench.fake.route('/full', full)})"
+    bench.fake.answer(Script.json({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]}))
+    outcome = bench.run(max_retries=2, retry_interval=60)
+    assert outcome.status is TaskStatus.DONE
+    assert [bench.cache.read(image.hash, "png") for image in outcome.images] == [picture(expected)]
