@@ -19,6 +19,7 @@ LASTING = frozenset(
         Code.MODEL_UNKNOWN,
         Code.MODEL_UNSUITED,
         Code.ENDPOINT_UNKNOWN,
+        Code.ANSWER_WEB_PAGE,
         Code.PARAMETER_REFUSED,
         Code.QUOTA_EXHAUSTED,
     }
@@ -35,7 +36,6 @@ _PASSING = frozenset(
         Code.RATE_LIMITED,
         Code.UPSTREAM_STATUS,
         Code.ANSWER_EMPTY,
-        Code.ANSWER_WEB_PAGE,
     }
 )
 _CERTAIN = 3  # tasks in a row that met a web page: no picture is to blame for that

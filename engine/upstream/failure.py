@@ -82,7 +82,7 @@ _CONTENT = re.compile(
     re.IGNORECASE,
 )
 _KEY = re.compile(
-    r"(?:incorrect|invalid|wrong|missing|expired).{0,10}(?:api.?key|token|credential)|"
+    r"(?:incorrect|invalid|wrong|missing|expired).{0,10}(?:api.?key|(?<!max_)(?<!output_)(?<!completion_)token\b|credential)|"
     r"api.?key.{0,20}(?:invalid|not valid)|authentication.?error|unauthenticated|unauthorized",
     re.IGNORECASE,
 )

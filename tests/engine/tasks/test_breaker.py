@@ -60,3 +60,13 @@ def test_a_success_closes_it_and_so_does_the_person() -> None:
     assert breaker.wait(3, 0) == 0.0
     assert not breaker.note(None, 4)
     assert not breaker.is_open
+
+
+def test_a_web_page_pauses_after_a_few() -> None:
+    """No picture is to blame for an address that leads to a web page: thirty need not be tried to see it."""
+    breaker = Breaker(4)
+    for _ in range(2):
+        assert not breaker.note(Code.ANSWER_WEB_PAGE, 0)
+        assert not breaker.is_open
+    breaker.note(Code.ANSWER_WEB_PAGE, 0)
+    assert (breaker.is_open, breaker.reason) == (True, Code.ANSWER_WEB_PAGE)

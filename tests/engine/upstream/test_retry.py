@@ -57,6 +57,42 @@ ERRORS = [
     (500, '{"error":{"message":"request 429001 failed"}}', Code.UPSTREAM_STATUS),
     (404, '{"error":{"code":"model_not_found","message":"x"}}', Code.MODEL_UNKNOWN),
     (400, '{"error":{"message":"The model `x` does not exist"}}', Code.MODEL_UNKNOWN),
+    # services that recipes ask, and relays
+    (
+        400,
+        '{"code":"DataInspectionFailed","message":"Input data may contain inappropriate content."}',
+        Code.CONTENT_REFUSED,
+    ),
+    (401, '{"code":"InvalidApiKey","message":"Invalid API-key provided."}', Code.KEY_REFUSED),
+    (
+        400,
+        '{"code":"Arrearage","message":"Access denied, please make sure your account is in good standing."}',
+        Code.QUOTA_EXHAUSTED,
+    ),
+    (429, '{"code":"Throttling.AllocationQuota","message":"Allocated quota exceeded."}', Code.RATE_LIMITED),
+    (403, '{"code":30001,"message":"Sorry, your account balance is insufficient"}', Code.QUOTA_EXHAUSTED),
+    (400, '{"code":20012,"message":"Model does not exist."}', Code.MODEL_UNKNOWN),
+    (400, '{"error":{"code":"OutputImageSensitiveContentDetected","message":"x"}}', Code.CONTENT_REFUSED),
+    (403, '{"error":{"code":"AccountOverdueError","message":"x"}}', Code.QUOTA_EXHAUSTED),
+    (404, '{"error":{"code":"InvalidEndpointOrModel.NotFound","message":"x"}}', Code.MODEL_UNKNOWN),
+    (429, '{"error":{"code":"ModelAccountIpmRateLimitExceeded","message":"x"}}', Code.RATE_LIMITED),
+    (401, '{"error":{"code":"invalid_iam_token","message":"IAM Certification failed"}}', Code.KEY_REFUSED),
+    (429, '{"error":{"code":"rpm_rate_limit_exceeded","message":"x"}}', Code.RATE_LIMITED),
+    (422, '{"detail":[{"loc":["body","prompt"],"msg":"x","type":"content_policy_violation"}]}', Code.CONTENT_REFUSED),
+    (403, '{"detail":"User is locked. Reason: Exhausted balance."}', Code.QUOTA_EXHAUSTED),
+    (
+        404,
+        '{"error":{"message":"No endpoints found that support the requested output modalities: image"}}',
+        Code.MODEL_UNSUITED,
+    ),
+    (
+        402,
+        '{"error":{"message":"more credits, or fewer max_tokens. You can only afford 4666."}}',
+        Code.PARAMETER_REFUSED,
+    ),
+    (400, '{"error":{"message":"max_tokens: 65535 > 8192, which is the maximum allowed"}}', Code.PARAMETER_REFUSED),
+    (400, '{"error":{"message":"Invalid max_tokens value, the valid range is [1, 8192]"}}', Code.PARAMETER_REFUSED),
+    (400, '{"message":"temperature is deprecated for this model"}', Code.PARAMETER_REFUSED),
     (404, "<html><title>404 Not Found</title></html>", Code.ENDPOINT_UNKNOWN),
     (413, "<html><title>413 Request Entity Too Large</title></html>", Code.REQUEST_TOO_LARGE),
     (405, '{"detail":"Method Not Allowed"}', Code.ENDPOINT_UNKNOWN),
@@ -134,6 +170,22 @@ def test_messages_are_short_and_hold_no_key() -> None:
         '{"error":{"message":"Incorrect API key provided: sk-proj-abcdefgh12345678, Bearer abc.def, xai-1234567890"}}'
     )
     assert failure(401, body).params["message"] == "Incorrect API key provided: ***, Bearer *** ***"
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("fewer max_tokens. You requested up to 65535 tokens, but can only afford 4666.", 4666),
+        ("max_tokens is too large: 65535. This model supports at most 16384 completion tokens", 16384),
+        ("Range of max_tokens should be [1, 8192]", 8192),
+        ("max_tokens: 65535 > 8192, which is the maximum allowed", 8192),
+        ("max_tokens must be less than or equal to 4096", 4096),
+        ("max_tokens is not supported", None),
+    ],
+)
+def test_limits_of_tokens_are_read(message: str, limit: int | None) -> None:
+    """How many tokens would do stands in the refusal in many ways."""
+    assert failure(400, json.dumps({"error": {"message": message}})).params.get("limit") == limit
 
 
 @pytest.mark.parametrize(
