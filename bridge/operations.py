@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.usecases import config, datasets, pictures, run, saving, tasks
+from bridge.usecases import config, datasets, pictures, run, saving, state, tasks
 from bridge.usecases.common import Attachment, Context, Upload
 from bridge.usecases.pictures import Picture
 
@@ -69,7 +69,7 @@ _TASK = "/api/tasks/{task_id}"
 _RESULT = _TASK + "/results/{result_id}"
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("GET", "/api/state", pictures.get_state),
+    Operation("GET", "/api/state", state.get_state),
     Operation("GET", "/api/tasks", tasks.list_tasks),
     Operation("GET", "/api/tasks/ids", tasks.list_ids),
     Operation("POST", "/api/tasks/inspect", run.inspect_path),

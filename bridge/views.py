@@ -149,7 +149,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
 
     running: bool
     stop_requested: bool
-    single_retry_running: bool
+    single_retry_running: int
     single_retry_count: int
     task_count: int
     progress: ProgressView
@@ -279,7 +279,7 @@ class Viewer:
         return {
             "running": info.running,
             "stop_requested": info.stop_requested,
-            "single_retry_running": info.single_retries > 0,
+            "single_retry_running": info.single_retries,
             "single_retry_count": info.single_retries,
             "task_count": sum(counts.values()),
             "progress": progress_view(counts),

@@ -176,6 +176,25 @@ def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
     )
 
 
+# What the tool that this program succeeds had: its pages and scripts send these, and left out means the default.
+_FIRST_FIELDS = frozenset(
+    {
+        "system_prompt", "user_prompt", "api_key", "api_url", "model_name", "max_tokens", "temperature",
+        "concurrency_limit", "max_retries", "retry_interval", "timeout_seconds", "api_mode", "token_field",
+        "unlock_local_api_url", "unlock_local_download_url",
+    }
+)  # fmt: skip
+_MEANT_FOR_ONE_ORIGIN = frozenset({"extra_body", "extra_headers", "recipe", "endpoints"})
+
+
+def with_newer_fields(data: dict[str, Any], stored: ApiConfig) -> dict[str, Any]:
+    """What was sent, and the stored value of each newer field that its sender left out, as one does that does not know
+    it; what may hold a secret goes along to the same origin only."""
+    same = origin(stored.api_url) == origin(str(data.get("api_url") or stored.api_url))
+    kept = {name: getattr(stored, name) for name in ApiConfig.__struct_fields__ if name not in _FIRST_FIELDS}
+    return {name: value for name, value in kept.items() if same or name not in _MEANT_FOR_ONE_ORIGIN} | data
+
+
 def parse_entered(data: dict[str, Any]) -> tuple[ApiConfig, list[Problem]]:
     """A configuration as a person or script enters it: what is out of range is refused by name.
 
@@ -199,7 +218,7 @@ def _parse(data: dict[str, Any], *, clamp: bool) -> tuple[ApiConfig, list[Proble
     values: dict[str, Any] = {}
     warnings = [Problem(Code.FIELD_UNKNOWN, {"name": name}, name) for name in data if name not in hints]
     for spec in describe():
-        if data.get(spec.name) is None:
+        if data.get(spec.name) is None or (spec.choices and data[spec.name] == ""):  # an empty choice is the default
             continue
         try:
             values[spec.name] = _read_field(spec, hints[spec.name], data[spec.name], clamp=clamp)

@@ -115,6 +115,7 @@ class Code(StrEnum):
     DATA_FOLDER_IN_USE = "data_folder_in_use"
     OLD_STATE_TAKEN_OVER = "old_state_taken_over"
     FILE_DAMAGED = "file_damaged"
+    RESULT_DELETED = "result_deleted"
     RESULT_CHANGED = "result_changed"
     RESULT_FILE_MISSING = "result_file_missing"
     RESULT_FILES_MISSING = "result_files_missing"

@@ -10,7 +10,7 @@ import msgspec
 
 from bridge.app import App
 from bridge.usecases.common import Context
-from bridge.usecases.pictures import get_change
+from bridge.usecases.state import get_change
 from bridge.views import ChangeView
 
 HEARTBEAT_SECONDS = 15.0

@@ -18,11 +18,10 @@ from bridge.preferences import Preferences
 from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JsonReport, Report, TextReport
 from bridge.terminal.run_sets import SetOrder, check_sets, make_sets
 from bridge.terminal.serve import ending_signals
-from bridge.usecases.common import Context, Nothing
+from bridge.usecases.common import Context, Nothing, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
-from bridge.usecases.tasks import remove_files
 from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
@@ -179,7 +178,7 @@ class _Run:
         unfinished = frozenset(TaskStatus) - {TaskStatus.DONE}
         tasks = self._app.store.tasks(TaskMatch(status=unfinished))
         others = [task.id for task in tasks if task.revision <= self._revision and all(r.saved for r in task.results)]
-        remove_files(self._app, self._app.store.remove(others))
+        remove_files(self._app, self._app.store.remove(others), "run")
 
     def _stop(self) -> None:
         if not self._begun or self._stopped.is_set():  # nothing to keep yet, or asked twice: the person means it

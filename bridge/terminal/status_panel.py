@@ -57,7 +57,7 @@ class StatusPanel:
         """The panel as it is now."""
         text, info = self._app.messages.text, self._app.batch.info()
         progress = progress_view(self._app.store.counts())
-        state = "stopping" if info.stop_requested else "running" if info.running else "idle"
+        state = ("stopping" if info.stop_requested else "running") if info.running else "idle"
         table = Table.grid(padding=(0, 2))
         table.add_row(text(self._language, "panel.address"), Text(self._url, style="bold"))
         table.add_row(text(self._language, "panel.state"), text(self._language, f"panel.state.{state}"))

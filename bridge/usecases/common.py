@@ -13,7 +13,7 @@ from bridge.messages import DEFAULT_LANGUAGE
 from bridge.views import Viewer
 from engine.dataset.findings import NOTES, FindingKind
 from engine.errors import Code, InvalidInput
-from engine.models import TaskFilter, TaskMatch, TaskStatus
+from engine.models import Result, TaskFilter, TaskMatch, TaskStatus
 
 ANY_FINDING = "any"
 _ERROR_KEY = "error."
@@ -68,6 +68,17 @@ class Attachment(msgspec.Struct, frozen=True):
     file_name: ClassVar[str]
 
 
+class Cleanup(msgspec.Struct, frozen=True):
+    """What an operation removed of the stored pictures: files and bytes. ``remove_all_unreferenced``: whether all that
+    no task names went; ``cache_total_bytes``: what is stored now."""
+
+    removed: int
+    freed_bytes: int
+    reason: str
+    remove_all_unreferenced: bool
+    cache_total_bytes: int
+
+
 class Ok(msgspec.Struct, frozen=True):
     """It worked."""
 
@@ -91,6 +102,12 @@ class MatchParams(msgspec.Struct, frozen=True):
     folder: str = ""
     score_min: float | None = None
     score_max: float | None = None
+
+
+def remove_files(app: App, results: Iterable[Result], reason: str, *, everything: bool = False) -> Cleanup:
+    """Remove the picture files of results that are gone."""
+    gone = [result.size for result in results if app.cache.remove(result.hash, result.extension)]
+    return Cleanup(len(gone), sum(gone), reason, everything, app.cache.total_bytes())
 
 
 def match_of(

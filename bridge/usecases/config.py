@@ -11,7 +11,7 @@ from bridge.messages import LANGUAGES
 from bridge.paths import program_folder
 from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
-from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_stored_key
+from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_newer_fields, with_stored_key
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
@@ -144,7 +144,7 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     """A configuration as entered, with the stored key where that belongs to its origin."""
     if data is None:
         return app.preferences.config, []
-    config, warnings = parse_entered(data)
+    config, warnings = parse_entered(with_newer_fields(data, app.preferences.config))
     _check_scheme(config.api_url)
     config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
     _check_usable(config)
@@ -186,9 +186,9 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
     warnings: list[Problem] = []
     config = app.preferences.config
     if params.config is not None:
-        config, warnings = parse_entered(params.config)
-        _check_scheme(config.api_url)
         presets = app.presets.all()
+        config, warnings = parse_entered(with_newer_fields(params.config, presets.get(params.name.strip(), config)))
+        _check_scheme(config.api_url)
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
         _check_usable(config)

@@ -1,4 +1,4 @@
-"""Looking: the state as a whole, pictures and thumbnails, and folders to choose from."""
+"""Pictures as they are served: sources, results, previews, thumbnails; and the folders to choose from."""
 
 from __future__ import annotations
 
@@ -8,22 +8,11 @@ import msgspec
 
 from bridge.app import App
 from bridge.usecases.common import Context, ResultId, TaskId
-from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
 from engine.images.browse import Folder, list_folder, roots
 from engine.images.picture import HEAD_BYTES, sniff
 from engine.images.serve_file import OpenPicture, open_picture
-from engine.models import TaskMatch, TaskSort
 from engine.upstream.image_refs import decode_base64
-
-_ALL = 2**31
-
-
-class StateParams(msgspec.Struct, frozen=True):
-    """``since``: only what changed after that revision. ``tasks=0``: without tasks."""
-
-    since: int | None = None
-    tasks: bool = True
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -68,59 +57,6 @@ class FolderAnswer(msgspec.Struct, frozen=True):
     folders: list[Folder]
     pictures: int
     roots: list[str]
-
-
-def get_state(context: Context, params: StateParams) -> StateView:
-    """Everything that the page shows, or what changed of it since a revision."""
-    app = context.app
-    view = context.view
-    changes = app.store.changes(params.since or 0, _ALL if params.tasks and params.since is not None else 0)
-    tasks = changes.tasks
-    if params.tasks and params.since is None:
-        tasks = app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
-    live = app.batch.live()
-    return StateView(
-        settings_revision=app.settings_revision,  # before what it counts, so that no change is passed over
-        **view.status(app.batch.info(), app.store.counts(), app.jobs.state),
-        tasks=[view.task(task, live.get(task.id)) for task in tasks] if params.tasks else [],
-        removed=changes.removed if params.since is not None else [],
-        reset=changes.reset if params.since is not None else True,
-        revision=changes.revision,
-        current_config=app.preferences.config.masked(),
-        presets={name: config.masked() for name, config in app.presets.all().items()},
-        save_rule=SavePlanView(
-            **msgspec.structs.asdict(app.preferences.plan.rule),
-            output_dir=app.preferences.plan.output_dir,
-        ),
-        version=app.version,
-        demo=app.demo,
-        sample_path=app.sample_path,
-        language=str(app.preferences.ui.get("language", context.language)),
-        notices=[view.problem(problem) for problem in app.notices],
-    )
-
-
-def get_change(context: Context, since: int | None, most: int | None = None) -> ChangeView:
-    """What one event says: status, and the tasks that changed after ``since``; everything for None.
-
-    Where more than ``most`` tasks changed, none is told of: ``truncated`` says that the list is to be asked for.
-    """
-    app = context.app
-    view = context.view
-    changes = app.store.changes(since or 0, _ALL if most is None else most)
-    live = app.batch.live()
-    return ChangeView(
-        **view.status(app.batch.info(), app.store.counts(), app.jobs.state),
-        revision=changes.revision,
-        settings_revision=app.settings_revision,
-        version=app.version,
-        tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
-        removed=changes.removed if since is not None else [],
-        reset=changes.reset,
-        truncated=changes.truncated,
-        live={task_id: live_view(task_id, state) for task_id, state in live.items()},
-        looked_at=app.looked_at,
-    )
 
 
 def source_image(context: Context, params: TaskId) -> Picture:

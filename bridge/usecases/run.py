@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Context, Nothing, TaskId, one_of
+from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, one_of, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
@@ -113,10 +113,10 @@ class ResumeAnswer(msgspec.Struct, frozen=True):
 
 
 class RetryAnswer(msgspec.Struct, frozen=True):
-    """The task runs again."""
+    """The task runs again; so many single retries run."""
 
     task_id: str
-    single_retry_running: bool
+    single_retry_running: int
     ok: Literal[True] = True
 
 
@@ -124,7 +124,7 @@ class RetryClearAnswer(msgspec.Struct, frozen=True):
     """The task runs again, without its earlier results."""
 
     task_id: str
-    single_retry_running: bool
+    single_retry_running: int
     removed_old_results: int
     ok: Literal[True] = True
 
@@ -137,11 +137,13 @@ class RetryFailedAnswer(msgspec.Struct, frozen=True):
 
 
 class StopAnswer(msgspec.Struct, frozen=True):
-    """``stopped``: whether anything ran; ``affected`` tasks waited or were in flight."""
+    """``stopped``: whether anything ran; ``affected`` tasks waited or were in flight; ``message``: what to tell."""
 
     stopped: bool
     affected: int
-    single_retry_running: bool
+    single_retry_running: int
+    message: str
+    cleanup: Cleanup
     ok: Literal[True] = True
 
 
@@ -222,7 +224,7 @@ def retry_task(context: Context, params: TaskId) -> RetryAnswer:
     """Call the API again for one task; earlier results stay."""
     context.app.store.task(params.task_id)
     context.app.batch.retry(params.task_id, _checked_config(context.app))
-    return RetryAnswer(params.task_id, single_retry_running=True)
+    return RetryAnswer(params.task_id, _single_retries(context.app))
 
 
 def retry_task_clear(context: Context, params: TaskId) -> RetryClearAnswer:
@@ -231,14 +233,16 @@ def retry_task_clear(context: Context, params: TaskId) -> RetryClearAnswer:
     task = app.store.task(params.task_id)
     app.flusher.wait()  # until a saved copy is on disk, ours is the only one
     app.batch.retry(task.id, _checked_config(app), before=lambda: drop_results(app, task.id))
-    return RetryClearAnswer(task.id, single_retry_running=True, removed_old_results=len(task.results))
+    return RetryClearAnswer(task.id, single_retry_running=_single_retries(app), removed_old_results=len(task.results))
 
 
 def stop(context: Context, _: Nothing) -> StopAnswer:
     """End every call now; results that arrived stay, the rest can be resumed."""
-    affected = context.app.batch.stop()
-    context.app.transport.drop_idle()
-    return StopAnswer(affected > 0, affected, context.app.batch.single_retries > 0)
+    app = context.app
+    affected = app.batch.stop()
+    app.transport.drop_idle()
+    message = app.messages.text(context.language, "stop.stopping" if affected else "stop.nothing_runs")
+    return StopAnswer(affected > 0, affected, app.batch.single_retries, message, remove_files(app, (), "stop"))
 
 
 def check_api_url(app: App, config: ApiConfig) -> None:
@@ -281,6 +285,11 @@ def _starting(app: App, *, beside_batch: bool = False) -> Iterator[None]:
         yield
     finally:
         app.start_lock.release()
+
+
+def _single_retries(app: App) -> int:
+    """How many run, the one that has just begun among them, however quickly it ended."""
+    return max(1, app.batch.single_retries)
 
 
 def _checked_config(app: App) -> ApiConfig:

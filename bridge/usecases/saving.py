@@ -22,6 +22,7 @@ from engine.dataset.naming import (
     name_context,
 )
 from engine.dataset.save import SaveError, SaveItem, SaveReport, check_output, save_one
+from engine.errors import Code, InvalidInput
 from engine.models import Result, Task, TaskMatch, TaskSort
 
 _ERRORS_LISTED = 20
@@ -57,10 +58,10 @@ class SaveAllParams(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavedOne(msgspec.Struct, frozen=True):
-    """Paths of the new files."""
+    """Paths of the new files; ``saved_txt`` is empty where none was written."""
 
     saved_image: str
-    saved_txt: str | None
+    saved_txt: str
     ok: Literal[True] = True
 
 
@@ -74,12 +75,13 @@ class SaveErrorView(msgspec.Struct, frozen=True):
 
 
 class SavedAll(msgspec.Struct, frozen=True):
-    """How many files were written; at most 20 errors in words, ``error_count`` counts all."""
+    """How many files were written; at most 20 errors in words and in detail, ``error_count`` counts all."""
 
     saved_count: int
     txt_count: int
     error_count: int
-    errors: list[SaveErrorView]
+    errors: list[str]
+    error_details: list[SaveErrorView]
     output_dir: str
     ok: Literal[True] = True
 
@@ -131,13 +133,16 @@ def save_result(context: Context, params: SaveOneParams) -> SavedOne:
     rule = _rule(params)
     check_rule(rule)
     task = app.store.task(params.task_id)
-    place = [result.id for result in task.results].index(app.store.result(task.id, params.result_id).id)
+    result = app.store.result(task.id, params.result_id)
+    if result.deleted:
+        raise InvalidInput(Code.RESULT_DELETED, field="result_id")
+    place = [one.id for one in task.results].index(result.id)
     folder = check_output(params.output_dir).absolute()
     item = _item(app, task, place, app.store.global_index(params.result_id))
     saved = save_one(item, rule, folder)
     app.store.note_saved([(params.result_id, saved.image)])
     app.changed()
-    return SavedOne(saved.image, saved.txt)
+    return SavedOne(saved.image, saved.txt or "")
 
 
 def save_all(context: Context, params: SaveAllParams) -> SavedAll:
@@ -150,11 +155,13 @@ def save_all(context: Context, params: SaveAllParams) -> SavedAll:
         problem = view.problem(error.problem)
         return SaveErrorView(error.result_id, error.source_name, problem.code, problem.message)
 
+    details = [shown(error) for error in report.errors[:_ERRORS_LISTED]]
     return SavedAll(
         saved_count=len(report.saved),
         txt_count=sum(saved.txt is not None for _, saved in report.saved),
         error_count=len(report.errors),
-        errors=[shown(error) for error in report.errors[:_ERRORS_LISTED]],
+        errors=[f"{error.source_name}: {error.message}" for error in details],
+        error_details=details,
         output_dir=str(folder),
     )
 

@@ -9,12 +9,23 @@ from typing import Any, Literal
 import msgspec
 
 from bridge.app import App
-from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, TaskId, match_of, one_of
+from bridge.usecases.common import (
+    Cleanup,
+    Context,
+    MatchParams,
+    Nothing,
+    Ok,
+    ResultId,
+    TaskId,
+    match_of,
+    one_of,
+    remove_files,
+)
 from bridge.usecases.debug_text import debug_text
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
-from engine.models import Facets, Marks, Result, TaskSort
+from engine.models import Facets, Marks, TaskSort
 from engine.tasks.batch import MAX_SINGLE_RETRIES
 
 MAX_PAGE = 500
@@ -68,6 +79,7 @@ class TaskDeleted(msgspec.Struct, frozen=True):
 
     task_id: str
     removed_cache_files: int
+    cleanup: Cleanup
     ok: Literal[True] = True
 
 
@@ -75,6 +87,7 @@ class Cleared(msgspec.Struct, frozen=True):
     """All tasks are gone, and so many picture files."""
 
     removed_cache_files: int
+    cleanup: Cleanup
     ok: Literal[True] = True
 
 
@@ -218,7 +231,8 @@ def delete_task(context: Context, params: TaskId) -> TaskDeleted:
     app.flusher.wait()  # until a saved copy is on disk, ours is the only one
     if app.batch.running or app.batch.is_busy(task.id):
         raise Busy(Code.BATCH_RUNNING)
-    return TaskDeleted(task.id, remove_files(app, app.store.remove([task.id])))
+    cleanup = remove_files(app, app.store.remove([task.id]), "delete_task")
+    return TaskDeleted(task.id, cleanup.removed, cleanup)
 
 
 def clear_tasks(context: Context, _: Nothing) -> Cleared:
@@ -227,7 +241,8 @@ def clear_tasks(context: Context, _: Nothing) -> Cleared:
     app.flusher.wait()
     if app.batch.running or app.batch.single_retries:
         raise Busy(Code.BATCH_RUNNING)
-    return Cleared(remove_files(app, app.store.clear()))
+    cleanup = remove_files(app, app.store.clear(), "clear_tasks", everything=True)
+    return Cleared(cleanup.removed, cleanup)
 
 
 def bulk_tasks(context: Context, params: BulkParams) -> BulkAnswer:
@@ -258,18 +273,13 @@ def _take_prompt(app: App, action: BulkAction, ids: list[str], prompt: str) -> N
     app.store.set_prompt([one for one in ids if not app.batch.is_busy(one)], prompt)
 
 
-def remove_files(app: App, results: list[Result]) -> int:
-    """Remove the picture files of results that are gone; how many there were."""
-    return sum(app.cache.remove(result.hash, result.extension) for result in results)
-
-
 def _bulk_delete(context: Context, ids: list[str]) -> int:
     app = context.app
     app.flusher.wait()
     if app.batch.running:
         raise Busy(Code.BATCH_RUNNING)
     ids = [task_id for task_id in ids if not app.batch.is_busy(task_id)]
-    remove_files(app, app.store.remove(ids))
+    remove_files(app, app.store.remove(ids), "bulk_tasks")
     return len(ids)
 
 

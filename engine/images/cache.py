@@ -48,6 +48,7 @@ class Cache:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._fresh: dict[str, float] = {}  # hash → when it was put, the oldest first
+        self._total: int | None = None  # bytes; None until they are counted
         self._incoming = folder / _INCOMING
         self._numbers = itertools.count()
         self.problems = clear_way(folder, folder=True) + clear_way(self._incoming, folder=True)
@@ -69,6 +70,7 @@ class Cache:
         announce(digest)
         if not self._holds(target, data):
             self._write(data, target)
+            self._count(len(data))
         return digest
 
     def path(self, digest: str, extension: str) -> Path:
@@ -116,12 +118,20 @@ class Cache:
         """Remove a picture; False when it was not there. Raises StorageFailed."""
         target = self.path(digest, extension)
         try:
+            size = target.lstat().st_size
             target.unlink()
         except FileNotFoundError:
             return False
         except OSError as error:
             raise storage_failure(error, target) from error
+        self._count(-size)
         return True
+
+    def total_bytes(self) -> int:
+        """Bytes of all pictures: counted once, then kept up to date."""
+        if self._total is None:
+            self._total = sum(entry.size for entry in self._entries())
+        return self._total
 
     def sweep(
         self,
@@ -139,6 +149,7 @@ class Cache:
         """
         entries = sorted(self._entries(), key=lambda entry: entry.modified)
         total = sum(entry.size for entry in entries)
+        self._total = total if self._total is None else self._total
         removed = 0
         for entry in entries:
             age = now - entry.modified
@@ -151,7 +162,13 @@ class Cache:
             if gone:
                 removed += 1
                 total -= entry.size
+                self._count(-entry.size)
         return removed
+
+    def _count(self, change: int) -> None:
+        with self._lock:
+            if self._total is not None:
+                self._total += change
 
     def _note(self, digest: str) -> None:
         """From now on the picture is fresh."""

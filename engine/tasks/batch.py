@@ -66,6 +66,7 @@ class Batch:
         self._cancel = CancelToken()
         self._coordinator: threading.Thread | None = None
         self._stopping = False
+        self._stop_requested = False  # stays until the next start, as scripts of old expect it
         self._closing = threading.Event()
         self._paused: Problem | None = None
         self._meter: Meter | None = None
@@ -126,6 +127,7 @@ class Batch:
                 raise Busy(Code.TOO_MANY_RETRIES, limit=MAX_SINGLE_RETRIES)
             if self._stopping:
                 raise Busy(Code.BATCH_RUNNING)
+            self._stop_requested = False
             if self._cancel.cancelled:
                 self._cancel = CancelToken()
             if self._coordinator is None and not self._flights:
@@ -143,6 +145,7 @@ class Batch:
         """End every call now; returns at once with the number of tasks affected."""
         with self._changed:
             affected = len(self._queue) + len(self._flights)
+            self._stop_requested = affected > 0 or self._stop_requested
             if self._coordinator is not None:
                 self._stopping = True
             self._cancel.cancel()
@@ -192,7 +195,7 @@ class Batch:
             paused, seconds = self._pause(now, gate.pause_seconds)
             return RunInfo(
                 running=running,
-                stop_requested=self._stopping,
+                stop_requested=self._stop_requested,
                 single_retries=self.single_retries,
                 in_flight=len(self._flights),
                 limit=gate.limit,
@@ -241,7 +244,7 @@ class Batch:
         self._meter = Meter(len(ids), int(self._clock()), self._monotonic())
         self._gate = CallGate(config.concurrency_limit, config.retry_interval)
         self._breaker = Breaker(config.concurrency_limit)
-        self._stopping = False
+        self._stopping = self._stop_requested = False
         if self._cancel.cancelled:
             self._cancel = CancelToken()
         self._coordinator = threading.Thread(target=self._coordinate, name="batch", daemon=True)

@@ -330,3 +330,24 @@ def test_ui_settings_templates_and_messages(door: Door) -> None:
     keys = [door.get(f"/api/messages/{language}")["messages"].keys() for language in ("zh-CN", "en")]
     assert keys[0] == keys[1]
     door.refused(404, "operation_unknown", "GET", "/api/messages/fr")
+
+
+def test_what_older_pages_and_scripts_leave_out(door: Door) -> None:
+    """A newer field that is not sent keeps what is stored, what may hold a secret at the same address only; an empty
+    choice means auto; null means empty."""
+    url = "https://one.example/v1/chat/completions"
+    kept = {"api_url": url, "api_key": "k", "result_count": 3, "stream": "off", "extra_headers": {"x-team": "a"}}
+    old = {"api_url": url, "api_key": "", "max_tokens": 100, "api_mode": "", "token_field": ""}
+    door.post("/api/config/current", {"config": {**kept, "max_tokens": 7, "api_mode": "responses"}})
+    door.post("/api/config/current", {"config": {**old, "stream": ""}})
+    now = door.state()["current_config"]
+    assert (now["api_mode"], now["token_field"], now["stream"]) == ("auto", "auto", "auto")
+    assert (now["result_count"], now["extra_headers"], now["max_tokens"]) == (3, {"x-team": "a"}, 100)
+    door.post("/api/config/current", {"config": {"api_url": url, "result_count": None}})
+    now = door.state()["current_config"]
+    assert (now["result_count"], now["max_tokens"]) == (1, 65535), "fields of the tool before take their default"
+    door.post("/api/config/current", {"config": {"api_url": "https://two.example/v1", "api_key": "other"}})
+    assert door.state()["current_config"]["extra_headers"] == {}
+    door.post("/api/presets/save", {"name": "p", "config": kept})
+    door.post("/api/presets/save", {"name": "p", "config": old})
+    assert door.state()["presets"]["p"]["result_count"] == 3

@@ -8,6 +8,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def test_fresh_state_has_every_field(door: Door) -> None:
     """An empty data folder answers with the default configuration of the contract."""
     state = door.state()
     fits_state(state)
-    assert (state["running"], state["stop_requested"], state["single_retry_running"]) == (False, False, False)
+    assert (state["running"], state["stop_requested"], state["single_retry_running"]) == (False, False, 0)
     assert (state["task_count"], state["tasks"], state["presets"]) == (0, [], {})
     assert state["progress"] == {**dict.fromkeys(PROGRESS, 0)}
     defaults = {
@@ -338,6 +339,27 @@ def test_heartbeat_while_nothing_happens(door: Door, stream: Any, monkeypatch: p
     events = stream()
     events.next()
     assert events.next().keys() == {"comment"}
+
+
+def test_one_answer_is_one_moment(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """Whoever polls never reads that nothing runs beside a task that is pending or processing."""
+    fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(1)))
+    source, config = source_folder(tmp_path / "in", 6), config_for(fake, concurrency_limit=3)
+    for number in range(4):
+        door.start(source, {**config, "user_prompt": f"prompt {number}"})
+        while True:
+            state = door.state()
+            going = [task for task in state["tasks"] if task["status"] in ("pending", "processing")]
+            counted = Counter(task["status"] for task in state["tasks"])
+            assert {name: state["progress"][name] for name in counted} == counted
+            if not state["running"] and not state["single_retry_running"]:
+                assert going == []
+                break
+        if number < 2:
+            door.post(f"/api/tasks/{state['tasks'][0]['id']}/retry")
+            while (state := door.state())["single_retry_running"]:
+                continue
+            assert {task["status"] for task in state["tasks"]} == {"done"}
 
 
 def test_a_heartbeat_is_not_put_off(door: Door) -> None:

@@ -70,12 +70,19 @@ def test_start_answers_and_is_refused_while_running(fake: FakeUpstream, door: Do
     door.refused(409, "task_running", "POST", f"/api/tasks/{task}/retry")
     door.refused(409, "task_running", "POST", f"/api/tasks/{task}/retry_clear")
     stopped = door.post("/api/tasks/stop")
-    fits(stopped, {"ok": (bool,), "stopped": (bool,), "affected": (int,), "single_retry_running": (bool,)})
-    assert (stopped["stopped"], stopped["affected"], stopped["single_retry_running"]) == (True, 3, False)
+    fits(stopped, {"stopped": (bool,), "affected": (int,), "single_retry_running": (int,), "cleanup": (dict,), **OK})
+    assert (stopped["stopped"], stopped["affected"], stopped["single_retry_running"]) == (True, 3, 0)
+    assert type(stopped["single_retry_running"]) is int
     door.wait_idle()
     assert [one["status"] for one in door.tasks()] == ["stopped"] * 3
     idle = door.post("/api/tasks/stop")
     assert (idle["ok"], idle["stopped"], idle["affected"]) == (True, False, 0)
+    assert idle["message"]
+    assert door.state()["stop_requested"] is True, "until the next start"
+    fake.answer(inline(CHAT, picture(1)))
+    door.post("/api/tasks/resume")
+    assert door.state()["stop_requested"] is False
+    door.wait_idle()
 
 
 def test_resume_runs_what_was_stopped(fake: FakeUpstream, door: Door, source: Path) -> None:
@@ -98,14 +105,14 @@ def test_retry_keeps_and_retry_clear_drops(filled: Door) -> None:
     """A retry adds results to those that are there; retry_clear takes them away first."""
     task = filled.tasks()[0]
     answer = filled.post(f"/api/tasks/{task['id']}/retry")
-    fits(answer, {"ok": (bool,), "task_id": (str,), "single_retry_running": (bool,)})
-    assert (answer["task_id"], answer["single_retry_running"]) == (task["id"], True)
+    fits(answer, {"ok": (bool,), "task_id": (str,), "single_retry_running": (int,)})
+    assert (answer["task_id"], answer["single_retry_running"]) == (task["id"], 1)
     filled.wait_idle()
     kept = filled.tasks()[0]
     assert (kept["result_count"], kept["attempts"], kept["status"]) == (4, 2, "done")
     assert kept["results"][:2] == task["results"]
     cleared = filled.post(f"/api/tasks/{task['id']}/retry_clear")
-    fits(cleared, {"task_id": (str,), "single_retry_running": (bool,), "removed_old_results": (int,), **OK})
+    fits(cleared, {"task_id": (str,), "single_retry_running": (int,), "removed_old_results": (int,), **OK})
     assert cleared["removed_old_results"] == 4
     filled.wait_idle()
     fresh = filled.tasks()[0]
@@ -154,11 +161,16 @@ def test_delete_task_and_clear(filled: Door, tmp_path: Path) -> None:
     answer = filled.delete(f"/api/tasks/{task}")
     fits(answer, {"ok": (bool,), "task_id": (str,), "removed_cache_files": (int,)})
     assert (answer["task_id"], answer["removed_cache_files"]) == (task, 2)
+    cleanup = answer["cleanup"]
+    assert cleanup.keys() == {"removed", "freed_bytes", "reason", "remove_all_unreferenced", "cache_total_bytes"}
+    assert cleanup["removed"] == 2
+    assert cleanup["cache_total_bytes"] > 0 < cleanup["freed_bytes"]
     filled.refused(404, "task_unknown", "DELETE", f"/api/tasks/{task}")
     assert filled.state()["task_count"] == 2
     cleared = filled.post("/api/tasks/clear", {})
     fits(cleared, {"ok": (bool,), "removed_cache_files": (int,)})
-    assert cleared["removed_cache_files"] == 4
+    assert (cleared["removed_cache_files"], cleared["cleanup"]["removed"]) == (4, 4)
+    assert (cleared["cleanup"]["cache_total_bytes"], cleared["cleanup"]["remove_all_unreferenced"]) == (0, True)
     assert filled.state()["task_count"] == 0
     assert list((tmp_path / "data" / "cache").rglob("*.png")) == []
     assert len(list((tmp_path / "in").iterdir())) == 3
@@ -188,8 +200,11 @@ def test_save_result(filled: Door, tmp_path: Path) -> None:
     assert Path(answer["saved_image"]).read_bytes() == picture(100)
     assert Path(answer["saved_txt"]).read_text() == "001_start.png 001_end.png"
     bare = filled.post(url, {"output_dir": str(tmp_path / "bare")})
-    assert (Path(bare["saved_image"]).name, bare["saved_txt"]) == ("001_start.png", None)
+    assert (Path(bare["saved_image"]).name, bare["saved_txt"]) == ("001_start.png", "")
     filled.refused(400, "output_required", "POST", url, {})
+    filled.delete(url.removesuffix("/save"))
+    filled.refused(400, "result_deleted", "POST", url, {"output_dir": str(tmp_path / "out")})
+    filled.post(url.removesuffix("/save") + "/restore")
     revision = filled.state()["revision"]
     assert filled.tasks()[0]["results"][0]["saved"] == bare["saved_image"]
     filled.post(url, {"output_dir": str(tmp_path / "seen")})
@@ -220,7 +235,9 @@ def test_save_all_lists_at_most_twenty_errors(fake: FakeUpstream, door: Door, tm
         file.unlink()
     answer = door.post("/api/tasks/save_all", {"output_dir": str(tmp_path / "out")})
     assert (answer["saved_count"], answer["error_count"], len(answer["errors"])) == (3, 22, 20)
-    assert {error["code"] for error in answer["errors"]} == {"result_file_missing"}
+    assert {error["code"] for error in answer["error_details"]} == {"result_file_missing"}
+    told = zip(answer["errors"], answer["error_details"], strict=True)
+    assert all(text == f"{one['source_name']}: {one['message']}" for text, one in told)
 
 
 def test_ten_single_retries_at_once(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
@@ -233,7 +250,7 @@ def test_ten_single_retries_at_once(fake: FakeUpstream, door: Door, tmp_path: Pa
     door.refused(409, "too_many_retries", "POST", f"/api/tasks/{tasks[10]['id']}/retry")
     door.refused(409, "task_running", "POST", f"/api/tasks/{tasks[0]['id']}/retry")
     state = door.state()
-    assert (state["running"], state["single_retry_running"]) == (False, True)
+    assert (state["running"], state["single_retry_running"]) == (False, 10)
     door.refused(409, "batch_running", "DELETE", f"/api/tasks/{tasks[0]['id']}")
     door.refused(409, "batch_running", "POST", "/api/tasks/clear")
     stopped = door.post("/api/tasks/stop")

@@ -142,7 +142,7 @@ def test_a_picture_that_came_before_the_cut_is_kept(fake: FakeUpstream, door: Do
     assert (task["status"], task["result_count"]) == ("partial_success", 1)
     assert task["warning"]["code"] == "connection_lost"
     door.post("/api/tasks/clear")
-    task = door.run(source, config_for(fake, user_prompt="one will do"))[0]
+    task = door.run(source, config_for(fake, user_prompt="one will do", result_count=1))[0]
     assert (task["status"], task["result_count"], task["warning"]) == ("done", 1, None)
 
 
@@ -182,7 +182,7 @@ def test_stop_is_now(fake: FakeUpstream, shared: Door, tmp_path: Path, mode: Api
     assert [task["status"] for task in shared.tasks()] == ["stopped"] * 8
     assert {task["error"]["code"] for task in shared.tasks()} == {"stopped_by_user"}
     state = shared.state()
-    assert (state["running"], state["stop_requested"], state["progress"]["stopped"]) == (False, False, 8)
+    assert (state["running"], state["stop_requested"], state["progress"]["stopped"]) == (False, True, 8)
     if hanging == "backoff":
         return  # the API asked for a minute's rest
     asked = len(fake.api_requests)

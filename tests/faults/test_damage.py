@@ -20,7 +20,8 @@ from bridge.app import App
 from bridge.environment import read_environment
 from bridge.open_app import version
 from bridge.usecases.common import Context, ResultId, TaskId
-from bridge.usecases.pictures import StateParams, get_state, open_to_show, result_image
+from bridge.usecases.pictures import open_to_show, result_image
+from bridge.usecases.state import StateParams, get_state
 from bridge.usecases.tasks import get_task_debug, toggle_result
 from engine.config import ApiMode
 from engine.errors import Code, NotFound

@@ -44,7 +44,7 @@ ON_A_TASK = (
 ON_A_RESULT = ("toggle_result", "delete_result", "restore_result", "result_image", "result_thumbnail", "save_result")
 ON_ALL = (
     *("get_state", "list_tasks", "list_ids", "resume_tasks", "retry_failed", "stop", "clear_tasks", "save_all"),
-    "preview_names",
+    *("preview_names", "list_facets", "mark_results"),
 )
 ON_SETTINGS = (
     *("save_preset", "apply_preset", "delete_preset", "export_presets", "import_presets", "save_config", "test_config"),
@@ -84,6 +84,7 @@ class OperationStates(RuleBasedStateMachine):
             "inspect_path": {"input_path": str(self.source), "config": self.config},
             "save_config": {"config": self.config},
             "import_presets": {"file": base64.b64encode(exported).decode()},
+            "mark_results": {"marks": []},
             "save_ui": {"settings": {"theme": "dark"}},
             "get_messages": {"language": "en"},
             "browse_folder": {"path": str(self.folder)},

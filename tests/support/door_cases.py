@@ -84,6 +84,9 @@ CASES = (
     Case("bulk_tasks", {"action": "drop", "match": {"status": "done"}}),
     Case("bulk_tasks", {"action": "explode", "task_ids": ["{done}"]}, Code.FIELD_CHOICE),
     Case("bulk_tasks", {"action": "tick"}, Code.FIELD_REQUIRED),
+    Case("mark_results", {"marks": [{"task_id": "{done}", "decided": True}]}),
+    Case("mark_results", {"marks": "all"}, Code.FIELD_TYPE),
+    Case("list_facets"),
     Case("save_result", {**RESULT, "output_dir": "{out}", **FREE_RULE}),
     Case("save_result", {**RESULT, "output_dir": ""}, Code.OUTPUT_REQUIRED),
     Case("save_result", {**NOT_A_RESULT, "output_dir": "{out}"}, Code.RESULT_UNKNOWN),
@@ -141,6 +144,6 @@ CASES = (
     Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
 )
 CANNOT_FAIL = {
-    "describe_config", "export_presets", "get_job", "get_ui", "list_save_rules", "list_templates", "list_trainers",
-    "retry_failed", "stop", "stop_job",
+    "describe_config", "export_presets", "get_job", "get_ui", "list_facets", "list_save_rules", "list_templates",
+    "list_trainers", "retry_failed", "stop", "stop_job",
 }  # fmt: skip

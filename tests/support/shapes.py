@@ -41,7 +41,7 @@ CONFIG: Shape = {
     "extra_headers": OBJECT, "proxy": TEXT, "price_per_call": NUMBER,
 }  # fmt: skip
 STATE: Shape = {
-    "running": SWITCH, "stop_requested": SWITCH, "single_retry_running": SWITCH, "task_count": WHOLE,
+    "running": SWITCH, "stop_requested": SWITCH, "single_retry_running": WHOLE, "task_count": WHOLE,
     "progress": OBJECT, "tasks": LIST, "current_config": OBJECT, "presets": OBJECT,
 }  # fmt: skip
 STATES = frozenset({"pending", "processing", "done", "partial_success", "failed", "stopped"})
