@@ -15,8 +15,7 @@ from bridge.usecases.common import Context
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.models import Task, TaskMatch, TaskSort, TaskStatus
 from engine.tasks.meter import RunInfo
-from engine.tasks.query import Changes
-from engine.tasks.store import Counts
+from engine.tasks.store import Changes, Counts
 
 _ALL = 2**31
 _LOOKS, _LOOK_SECONDS = 20, 0.005
