@@ -17,6 +17,7 @@ from bridge.environment import Environment
 from bridge.jobs import Jobs
 from bridge.messages import Messages
 from bridge.preferences import Preferences
+from bridge.vision import Vision
 from engine.config import ApiConfig
 from engine.dataset.findings import FindingKind
 from engine.dataset.fsync_queue import Flusher
@@ -112,7 +113,7 @@ class App:
             self._opened = opened.pop_all()
 
     def _open_sets(self, opened: contextlib.ExitStack) -> None:
-        """What saves and training sets are made with."""
+        """What saves, training sets and judgements are made with."""
         self.flusher = Flusher(self._not_on_disk)
         opened.callback(self.flusher.close)
         self.measurement_cache = MeasurementCache(self.folder / "measures.db")
@@ -121,6 +122,22 @@ class App:
         self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
         self.jobs = Jobs(on_change=self.changed)
         opened.callback(self.jobs.close)
+        self._open_vision(opened)
+
+    def _open_vision(self, opened: contextlib.ExitStack) -> None:
+        """What judges results, writes captions and keeps trials."""
+        self.vision = Vision(
+            self.folder,
+            self.store,
+            self.cache,
+            self.ledger,
+            self.transport,
+            edits=lambda: self.preferences.config,
+            on_change=self.changed,
+        )
+        opened.callback(self.vision.close)
+        self.notices += self.vision.problems
+        opened.callback(self.listen(self.vision.stirred))
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""

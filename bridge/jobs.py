@@ -22,6 +22,11 @@ class JobKind(StrEnum):
     PREFLIGHT = "preflight"
     EXPORT = "export"
     REPORT = "report"
+    JUDGE = "judge"
+    CAPTIONS = "captions"
+    PROMPTS = "prompts"
+    ROUNDS = "rounds"
+    COMPARE = "compare"
 
 
 class JobStatus(StrEnum):
@@ -34,7 +39,11 @@ class JobStatus(StrEnum):
 
 
 class JobResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a job, as far as its kind has it: where it wrote, counts of pairs and files, bytes."""
+    """What came of a job, as far as its kind has it: where it wrote, counts of pairs and files, bytes.
+
+    Of questions to a vision model: ``calls`` that were answered and paid, answers that were ``reused``, pairs that
+    ``failed`` and the ``problem`` of the first.
+    """
 
     path: str | None = None
     pairs: int = 0
@@ -43,6 +52,10 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     validation: int = 0
     files: int = 0
     bytes: int = 0
+    calls: int = 0
+    reused: int = 0
+    failed: int = 0
+    problem: Problem | None = None
 
 
 class JobState(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.usecases import config, datasets, pictures, run, saving, state, tasks
+from bridge.usecases import config, datasets, judge, pictures, run, saving, state, tasks
 from bridge.usecases.common import Attachment, Context, Upload
 from bridge.usecases.pictures import Picture
 
@@ -106,6 +106,18 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/api/dataset/report", datasets.set_report),
     Operation("GET", "/api/dataset/job", datasets.get_job),
     Operation("POST", "/api/dataset/stop", datasets.stop_job),
+    Operation("GET", "/api/judge/config", judge.get_judge),
+    Operation("POST", "/api/judge/config", judge.save_judge),
+    Operation("GET", "/api/judge/rubrics", judge.list_rubrics),
+    Operation("POST", "/api/judge/rubrics", judge.save_rubric),
+    Operation("DELETE", "/api/judge/rubrics/{name}", judge.delete_rubric),
+    Operation("POST", "/api/judge/start", judge.judge_results),
+    Operation("GET", "/api/judge/report", judge.judge_report),
+    Operation("POST", "/api/judge/untick", judge.untick_below),
+    Operation("POST", "/api/judge/captions", judge.write_captions),
+    Operation("POST", "/api/judge/prompts", judge.write_prompts),
+    Operation("POST", "/api/judge/compare", judge.compare_results),
+    Operation("POST", _RESULT + "/caption", judge.set_caption),
     Operation("POST", "/api/config/current", config.save_config),
     Operation("GET", "/api/config/schema", config.describe_config),
     Operation("POST", "/api/config/test", config.test_config),

@@ -13,7 +13,7 @@ from bridge.messages import Messages
 from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
 from engine.errors import Param, Problem
-from engine.models import Result, Task, TaskStatus
+from engine.models import Judgement, Result, Task, TaskStatus
 from engine.tasks.meter import Live, RunInfo
 from engine.tasks.store import Counts
 
@@ -53,6 +53,7 @@ class ResultView(msgspec.Struct, frozen=True):
     """One result picture. ``findings``: kinds of what the last preflight found.
 
     ``prompt``, ``model``: what made it, empty where an older version did not note it; ``created_at`` in Unix seconds.
+    ``caption_seen``: a person has read or written the caption; one that a model wrote waits for that.
     """
 
     id: str
@@ -71,6 +72,9 @@ class ResultView(msgspec.Struct, frozen=True):
     prompt: str = ""
     model: str = ""
     created_at: int = 0
+    judgement: Judgement | None = None
+    caption: str | None = None
+    caption_seen: bool = False
 
 
 class TaskView(msgspec.Struct, frozen=True):
@@ -309,6 +313,9 @@ def result_view(result: Result, findings: Sequence[str] = ()) -> ResultView:
         prompt=made.user_prompt,
         model=made.model_name,
         created_at=result.created_at,
+        judgement=result.judgement,
+        caption=result.caption,
+        caption_seen=result.caption_seen,
     )
 
 

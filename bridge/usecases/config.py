@@ -147,7 +147,7 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     config, warnings = parse_entered(with_newer_fields(data, app.preferences.config))
     _check_scheme(config.api_url)
     config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
-    _check_usable(config)
+    check_usable(config)
     return config, warnings
 
 
@@ -191,7 +191,7 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
         _check_scheme(config.api_url)
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
-        _check_usable(config)
+        check_usable(config)
     app.presets.put(params.name, config)
     app.settings_changed()
     return PresetSaved(params.name.strip(), _worded(context, warnings))
@@ -277,7 +277,7 @@ def _check_scheme(url: str) -> None:
         raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
 
 
-def _check_usable(config: ApiConfig) -> None:
+def check_usable(config: ApiConfig) -> None:
     """Refuse by its field what no call could be made with."""
     try:
         parse_url(config.api_url)

@@ -186,6 +186,7 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
             app.preferences.note_source_folder(printable(plan.found.root))
         app.settings_changed()
         ids = carry_out(app, plan)
+        app.vision.begin(context.language)
         if ids:
             app.batch.start(ids, config)
     unreadable = _unreadable(context, plan.found)
@@ -211,6 +212,7 @@ def resume_tasks(context: Context, _: Nothing) -> ResumeAnswer:
         return ResumeAnswer(app.batch.go_on())
     with _starting(app):
         ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
+        app.vision.begin(context.language)
         return ResumeAnswer(app.batch.enqueue(ids, _checked_config(app)))
 
 
@@ -223,6 +225,7 @@ def retry_failed(context: Context, _: Nothing) -> RetryFailedAnswer:
 def retry_task(context: Context, params: TaskId) -> RetryAnswer:
     """Call the API again for one task; earlier results stay."""
     context.app.store.task(params.task_id)
+    context.app.vision.begin(context.language)
     context.app.batch.retry(params.task_id, _checked_config(context.app))
     return RetryAnswer(params.task_id, _single_retries(context.app))
 
@@ -240,6 +243,7 @@ def stop(context: Context, _: Nothing) -> StopAnswer:
     """End every call now; results that arrived stay, the rest can be resumed."""
     app = context.app
     affected = app.batch.stop()
+    app.vision.judging.stop()
     app.transport.drop_idle()
     message = app.messages.text(context.language, "stop.stopping" if affected else "stop.nothing_runs")
     return StopAnswer(affected > 0, affected, app.batch.single_retries, message, remove_files(app, (), "stop"))
@@ -265,6 +269,7 @@ def ask_again(app: App, ids: Sequence[str], *, clear: bool = False) -> int:
     if clear:
         app.flusher.wait()
     with _starting(app, beside_batch=True):
+        app.vision.begin()
         return app.batch.enqueue(ids, _checked_config(app), drop)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,9 +22,12 @@ from engine.files import clear_way, second_name, storage_failure
 from engine.images.cache import Cache
 from engine.models import ImageInfo, SourceImage, SourceType, StoredImage
 
+_REPLY: Final = (
+    "CREATE TABLE IF NOT EXISTS reply (key TEXT PRIMARY KEY, answer TEXT NOT NULL, at REAL NOT NULL) WITHOUT ROWID;"
+)
 _SCHEMA: Final = Schema(
-    1,
-    """
+    2,
+    f"""
 CREATE TABLE IF NOT EXISTS answer (
   wish TEXT NOT NULL, source_size INTEGER NOT NULL, sources TEXT NOT NULL, hash TEXT NOT NULL,
   seq INTEGER NOT NULL, size INTEGER NOT NULL, mime TEXT NOT NULL, extension TEXT NOT NULL, width INTEGER NOT NULL,
@@ -31,7 +35,9 @@ CREATE TABLE IF NOT EXISTS answer (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answer_size ON answer (wish, source_size);
 CREATE TABLE IF NOT EXISTS source (path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, hash TEXT) WITHOUT ROWID;
+{_REPLY}
 """,
+    {1: _REPLY},
 )
 """``wish`` keeps an older name: it is the request key. A ledger of before is of version 0, with these very tables."""
 _AT_ONCE = 100  # rows a statement
@@ -124,6 +130,23 @@ class Ledger:
         for image in images:
             second_name(self._path(image.hash, image.info.extension), cache.path(image.hash, image.info.extension))
 
+    def recall(self, key: str) -> str | None:
+        """What a vision model answered to a question, by `memory_key`; None for none."""
+        try:
+            with self._db.read() as reader:
+                row = reader.execute("SELECT answer FROM reply WHERE key = ?", (key,)).fetchone()
+        except StorageFailed:
+            log.exception("ledger not read")
+            return None
+        return None if row is None else str(row[0])
+
+    def remember(self, key: str, answer: str) -> None:
+        """Keep what a vision model answered."""
+        try:
+            self._db.together(_write_replies, (key, answer, time.time()), durable=False)
+        except StorageFailed:
+            log.exception("answer not noted in the ledger")
+
     def source_hash(self, picture: SourceImage) -> str:
         """sha256 of a picture's bytes; OSError."""
         return self._sources.hash_of(picture.path, picture.size, picture.modified)
@@ -167,6 +190,11 @@ class Ledger:
 
     def _path(self, digest: str, extension: str) -> Path:
         return self._folder / digest[:2] / f"{digest}.{extension}"
+
+
+def _write_replies(writer: sqlite3.Connection, replies: Sequence[tuple[str, str, float]]) -> list[None]:
+    writer.executemany("INSERT OR REPLACE INTO reply VALUES (?, ?, ?)", replies)
+    return [None] * len(replies)
 
 
 def _write_answers(writer: sqlite3.Connection, answers: Sequence[Sequence[tuple[object, ...]]]) -> list[None]:

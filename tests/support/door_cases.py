@@ -31,6 +31,10 @@ FREE_RULE = {"filename_template": "{src_stem}_{result_index}", "create_txt": Tru
 BROKEN_RULE = {"filename_template": "{nothing_like_it}"}
 EXPORTED = {"presets": {"new": {"user_prompt": "night"}}, "current_config": {"user_prompt": "snow"}}
 
+JUDGE = {"api_url": "http://127.0.0.1:9/v1/chat/completions", "model_name": "eyes", "unlock_local_api_url": True}
+JUDGED: tuple[Step, ...] = (("save_judge", {"config": {**JUDGE, "max_retries": 0}}),)
+RUBRIC = {"name": "own", "criteria": [{"id": "nice", "question": "Is it nice?"}]}
+
 ONLY_IN_FLIGHT = {"preview_image"}  # seen succeeding in test_preview.py, while a task runs
 
 CASES = (
@@ -134,6 +138,27 @@ CASES = (
     Case("import_presets", EXPORTED),
     Case("import_presets", ["no presets"], Code.PRESET_FILE_INVALID),
     Case("import_presets", {"presets": {"big": {"user_prompt": "x" * 2_200_000}}}, Code.BODY_TOO_LARGE),
+    Case("get_judge"),
+    Case("save_judge", {"config": JUDGE}),
+    Case("save_judge", {"config": {"passes": 9}}, Code.FIELD_RANGE),
+    Case("list_rubrics"),
+    Case("save_rubric", RUBRIC),
+    Case("save_rubric", {**RUBRIC, "criteria": []}, Code.FIELD_RANGE),
+    Case("delete_rubric", {"name": "own"}, None, (("save_rubric", RUBRIC),)),
+    Case("delete_rubric", {"name": "strict"}, Code.RUBRIC_BUILT_IN),
+    Case("judge_results", {"task_ids": ["{done}"]}, None, JUDGED),
+    Case("judge_results", {}, Code.FIELD_REQUIRED),
+    Case("judge_report"),
+    Case("untick_below", {"score": 7}),
+    Case("untick_below", {}, Code.FIELD_REQUIRED),
+    Case("write_captions", {"length": "long", "language": "zh-CN"}, None, JUDGED),
+    Case("write_captions", {"length": "endless"}, Code.FIELD_CHOICE),
+    Case("write_prompts", {"input_path": "{sources}", "intention": "make it night"}, None, JUDGED),
+    Case("write_prompts", {"input_path": "{sources}", "intention": " "}, Code.FIELD_REQUIRED),
+    Case("compare_results", {}, None, JUDGED),
+    Case("compare_results", {}, Code.FIELD_REQUIRED),
+    Case("set_caption", {**RESULT, "text": "what changed"}),
+    Case("set_caption", {**NOT_A_RESULT, "text": "what changed"}, Code.RESULT_UNKNOWN),
     Case("list_templates"),
     Case("get_ui"),
     Case("save_ui", {"settings": {"theme": "dark", "nothing": None}}),
@@ -144,6 +169,6 @@ CASES = (
     Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
 )
 CANNOT_FAIL = {
-    "describe_config", "export_presets", "get_job", "get_ui", "list_facets", "list_save_rules", "list_templates",
-    "list_trainers", "retry_failed", "stop", "stop_job",
+    "describe_config", "export_presets", "get_job", "get_judge", "get_ui", "judge_report", "list_facets",
+    "list_rubrics", "list_save_rules", "list_templates", "list_trainers", "retry_failed", "stop", "stop_job",
 }  # fmt: skip
