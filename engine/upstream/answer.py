@@ -132,7 +132,8 @@ class AnswerReader:
             return AnswerUnusable(Code.STREAM_CUT, retryable=True, events=self._events)
         if not text and not self._events:
             return AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
-        given = given or (", ".join(_reasons_in(self._last)) if not text else "")
+        if not text:
+            given = given or ", ".join(_reasons_in(self._last)) or gathered.plain_end
         if given:
             return AnswerUnusable(Code.ANSWER_ENDED, reason=": ".join(part for part in (given, shorten(text)) if part))
         return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text or well_formed(self._first)))

@@ -88,6 +88,7 @@ class AnswerState:
     def __init__(self, base_url: str, sent: Collection[str] = ()) -> None:
         self.error: EditFailed | None = None
         self.reasons: dict[str, None] = {}
+        self.plain_end = ""
         self.job: JobRef | None = None
         self.refusals: list[str] = []
         self.filtered = ""
@@ -137,6 +138,7 @@ class AnswerState:
     def note_reason(self, reason: object) -> None:
         """Remember why the answer ended, if that says anything, and whether it means: refused for its content."""
         if not isinstance(reason, str) or reason.lower() in ORDINARY:
+            self.plain_end = reason if isinstance(reason, str) and reason else self.plain_end
             return
         self.reasons.setdefault(shorten(" ".join(well_formed(reason).split())))
         if reason.lower().replace(" ", "_") in FILTERED:

@@ -69,12 +69,14 @@ _RATE = re.compile(r"rate.?limit|no available tokens?|too many requests|\b429\b|
 _QUOTA = re.compile(
     r"insufficient\w*.{0,10}(?:quota|balance|credit|funds)|billing.?hard.?limit|exceeded your current quota|"
     r"quota.?exhausted|out of credits|used all (?:\w+ )?credits|spending limit|"
-    r"payment.?required|no credits|exhausted balance|balance.{0,20}(?:insufficient|not enough)|account.?overdue|"
+    r"payment.?required|key limit exceeded|预扣费|no credits|exhausted balance|"
+    r"balance.{0,20}(?:insufficient|not enough)|account.?overdue|"
     r"余额不足|额度不足|额度已用尽|欠费",
     re.IGNORECASE,
 )
 _CONTENT = re.compile(
     r"content.?policy|content.?filter|content.?moderat|moderation.?blocked|policy.?violation|prohibited.?content|"
+    r"input was flagged|"
     r"(?:rejected|blocked|flagged|refused)\b.{0,60}\b(?:moderation|safety)|safety.?(?:system|filter|block|violation)|"
     r"image.?safety|new.sensitive|sensitive.?(?:content|words?|information)|data.?inspection|content.?unsafe|"
     r"violat\w*.{0,60}(?:polic|terms|guideline)|\bnsfw\b|"
@@ -89,7 +91,8 @@ _KEY = re.compile(
 _MODEL = re.compile(
     r"model.?not.?found|(?:unknown|invalid|unsupported|no such).?model|"
     r"\bmodels?\b.{0,80}(?:not (?:found|exist|supported|available)|does ?n[o']t exist|is (?:invalid|unknown))|"
-    r"模型.{0,40}(?:不存在|未找到|不支持)",
+    r"no available channels? for model|\bmodels?\b.{0,40}(?:deprecated|no longer available|retired)|"
+    r"模型.{0,40}(?:不存在|未找到|不支持|已下线|无可用渠道)",
     re.IGNORECASE | re.DOTALL,
 )
 _PARAMETER = re.compile(
@@ -102,7 +105,8 @@ _PARAMETER = re.compile(
 # Parameters that we send by ourselves, named in a refusal in whatever words; short names need a mark around them.
 _MENTIONED = re.compile(
     r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities)\b|[`'\"](n|stream|seed)[`'\"]|"
-    r"\b(?:parameter|argument|field|property|参数) ?:?(n|stream|seed)\b",
+    r"\b(?:parameter|argument|field|property|参数) ?:?(n|stream|seed)\b|\b(n) ?(?:=|must be|should be)|"
+    r"\b(stream)(?:ing)?(?: ?= ?true)?(?: mode)? (?:is not|must|should)|not support (?:the )?(stream)",
     re.IGNORECASE,
 )
 _TOKEN_LIMIT = re.compile(
@@ -110,7 +114,10 @@ _TOKEN_LIMIT = re.compile(
     r" ?:?(\d{2,7})\b|\[\s*\d+\s*,\s*(\d{2,7})\s*\]|> ?(\d{2,7}),? which is the max",
     re.IGNORECASE,
 )
-_UNSUITED = re.compile(r"no endpoints found.{0,40}support|support.{0,40}output modalities", re.IGNORECASE)
+_UNSUITED = re.compile(
+    r"no (?:endpoints|allowed providers) (?:found|are available)|support.{0,40}output modalities", re.IGNORECASE
+)
+_POLICY = re.compile(r"(?:data|privacy) policy", re.IGNORECASE)  # the account's own, at OpenRouter
 _FORM = re.compile(r"multipart|form.?data|content.?type|application/json", re.IGNORECASE)
 _PASSING = re.compile(
     r"overload|timeout|timed out|server.?error|internal|unavailable|try again|\b50[0234]\b", re.IGNORECASE
@@ -230,7 +237,7 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
     if status == 402 and facts.parameter and _TOKENS in facts.parameter:
         return Code.PARAMETER_REFUSED, False  # OpenRouter: there is credit, for fewer tokens
     if status in (400, 404, 422) and _UNSUITED.search(words):
-        return Code.MODEL_UNSUITED, False
+        return Code.ACCESS_REFUSED if _POLICY.search(words) else Code.MODEL_UNSUITED, False
     if status == 402 or (status in (400, 403, 429) and _QUOTA.search(words)):
         return Code.QUOTA_EXHAUSTED, False
     if status == 429 or (status >= 500 and _RATE.search(words)):
@@ -241,7 +248,7 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
         return Code.KEY_REFUSED, False
     if status == 403:
         return Code.ACCESS_REFUSED, False
-    if status in (400, 404, 422) and (_MODEL.search(words) or (status == 404 and facts.parameter == "model")):
+    if status in (400, 404, 422, 503) and (_MODEL.search(words) or (status == 404 and facts.parameter == "model")):
         return Code.MODEL_UNKNOWN, False
     if status == 413:
         return Code.REQUEST_TOO_LARGE, False
@@ -353,7 +360,8 @@ def _note_message(text: str, facts: _Facts, depth: int) -> None:
 
 def _named_parameter(message: str) -> str | None:
     found = _PARAMETER.search(message) or _MENTIONED.search(message)
-    return next(name for name in found.groups() if name).rstrip(".") if found else None
+    name = next(name for name in found.groups() if name).rstrip(".") if found else None
+    return name.lower() if name and name.lower() in ("n", "seed", "stream") else name
 
 
 def web_page_title(body: bytes) -> str | None:

@@ -28,8 +28,15 @@ _ANCHOR = re.compile(
 )
 _JSON_START = re.compile(r"\{\s*\"|\[\s*[\"{]")
 _JSON_TRIES = 8
+_JSON_DEPTH, _JSON_LINKS = 6, 16
+_BESIDE = re.compile(
+    r"source|input|original|reference|prompt|argument|cit|search|doc|page|site|icon|avatar|video|audio|schema|callback",
+    re.IGNORECASE,
+)
 _DECODER = json.JSONDecoder(strict=False)
 _TITLE = re.compile(r"(\S+)\s+(?:\"[^\"]*\"|'[^']*'|\([^()]*\))", re.DOTALL)
+_LINK_OPENS = re.compile(r"\[\s{0,4}\Z")  # [![shown](thumbnail)](target)
+_LINK_CLOSES = re.compile(r"\s{0,4}\]\(")
 _BRACKET = re.compile(r"[\[\]]")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _JSON_VALUE = re.compile(r"\"\s{0,8}:\s{0,8}\"")
@@ -109,6 +116,8 @@ def read_words(text: str) -> Words:
     alone = _only_value(text)
     if alone:
         return Words([Found(0, alone, whole=False)], [])
+    if text.lstrip()[:2] in ('"{', '"[', '"!') and (inner := _json_text(text.strip()[1:-1])):  # JSON in JSON
+        text = inner
     words = Words([], [])
     position = 0
     for start, end, value in json_values(text):
@@ -139,7 +148,17 @@ def _in_json(value: Any, start: int) -> list[Found]:
             candidates.append(Found(start, spot.text))
         else:
             candidates.append(Found(start, spot.text, rank=Rank.FIELD if spot.where in said else Rank.NAMED))
-    return candidates
+    return candidates or [Found(start, url, rank=Rank.NAMED) for url in _links_in(value)]
+
+
+def _links_in(value: Any, depth: int = 0) -> list[str]:
+    """Addresses in a JSON value whose keys say nothing, but for those of what was given or is shown beside."""
+    if isinstance(value, str):
+        return [value] if value.startswith(("http://", "https://")) and _BARE_URL.fullmatch(value) else []
+    if depth >= _JSON_DEPTH or not isinstance(value, dict | list):
+        return []
+    items = value.items() if isinstance(value, dict) else (("", item) for item in value)
+    return [url for key, item in items if not _BESIDE.search(key) for url in _links_in(item, depth + 1)][:_JSON_LINKS]
 
 
 class _Scan:
@@ -230,15 +249,17 @@ class _Scan:
     def _linked(self, end: int) -> int:
         """Where the picture that ends here is itself a link, the link's target is the picture."""
         picture = self.found[-1]
-        if self._text[picture.start - 1 : picture.start] != "[" or not self._text.startswith("](", end):
+        opening = _LINK_OPENS.search(self._text, max(picture.start - 8, 0), picture.start)
+        closing = _LINK_CLOSES.match(self._text, end) if opening else None
+        if opening is None or closing is None:
             return end
-        first = end + 2
+        first = closing.end()
         window = self._text[first : first + URL_CHARS] if first >= self._no_link_before else ""
         target, length = _link_target(window)
         if not target or length == len(window):
             self._no_link_before = max(self._no_link_before, first + length)
             return end
-        self.found[-1] = Found(picture.start - 1, target, thumbnail=picture.value)
+        self.found[-1] = Found(opening.start(), target, thumbnail=picture.value)
         return first + length + 1
 
     def _closes_at(self, start: int, bracket: int) -> bool:
@@ -274,7 +295,7 @@ class _Scan:
         if found.group(1):
             end = self._take(start, first, self._find(found.group(1), first), 1)
             close = self._find(">", end)
-            return min(close + 1, len(self._text)) if close < self._find("<", end) else end
+            return self._linked(min(close + 1, len(self._text)) if close < self._find("<", end) else end)
         return self._take(start, first, min(self._find(">", first), self._find(" ", first)), 0)
 
     def _data_url(self, start: int) -> int:

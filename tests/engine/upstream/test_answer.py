@@ -337,6 +337,7 @@ def test_a_picture_in_the_thinking_counts_alone(message: dict[str, Any]) -> None
         ({"choices": [{"message": {}, "finish_reason": "stop", "native_finish_reason": "MAX_TOKENS"}]}, "MAX_TOKENS"),
         ({"candidates": [{"finishReason": "NO_IMAGE", "finishMessage": "None was made."}]}, "NO_IMAGE, None was made."),
         ({"output": [], "incomplete_details": {"reason": "max_output_tokens"}}, "max_output_tokens"),
+        ({"choices": [{"message": {"content": None}, "finish_reason": "stop"}], "usage": {}}, "stop"),
         ({"id": "x" * 300, "result": {"fail_reason": "the pool is empty"}}, "the pool is empty"),
     ],
 )
