@@ -148,7 +148,7 @@ def test_host_that_cannot_be_resolved(door: Door, tmp_path: Path) -> None:
 ANSWERS: dict[str, tuple[Script, str, int | None]] = {
     "refused key": (Script.error(401, "Incorrect API key"), "key_refused", 401),
     "unknown model": (Script.error(404, "The model `x` does not exist"), "model_unknown", 404),
-    "a parameter by name": (Script.sample("error_400_parameter.json", status=400), "parameter_refused", 400),
+    "a parameter by name": (Script.error(400, "Unknown parameter: 'aspect_ratio'."), "parameter_refused", 400),
     "content policy": (Script.sample("error_400_content.json", status=400), "content_refused", 400),
     "rate limit": (Script.error(429, "slow down"), "rate_limited", 429),
     "rate limit hidden in 500": (Script.sample("error_500_hidden_limit.json", status=500), "rate_limited", 500),
