@@ -8,7 +8,6 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,7 +30,7 @@ from engine.models import EditJob, EditOutcome, TaskStatus
 from engine.presets import PresetBook
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.attempt import LocalAttempts
-from engine.tasks.batch import MAX_SINGLE_RETRIES, Batch
+from engine.tasks.batch import Batch
 from engine.tasks.edit import EditTools, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.ledger import Ledger
@@ -44,7 +43,6 @@ from engine.upstream.cancel import CancelToken
 from engine.upstream.parameters import RefusedParameters
 from engine.upstream.transport import Transport
 
-MAX_CONCURRENCY = 64
 log = logging.getLogger(__name__)
 
 
@@ -104,7 +102,6 @@ class App:
             self.batch = Batch(
                 self.store,
                 self._run,
-                ThreadPoolExecutor(MAX_CONCURRENCY + MAX_SINGLE_RETRIES, thread_name_prefix="edit"),
                 limits=environment.limits,
                 on_change=self.changed,
             )

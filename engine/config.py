@@ -64,7 +64,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     api_key: Annotated[str, _field("often", kind="secret")] = ""
     model_name: Annotated[str, _field("often")] = "grok-imagine-1.0-edit"
     user_prompt: Annotated[str, _field("often", kind="text")] = ""
-    concurrency_limit: Annotated[int, _field("often", ge=1, le=64)] = 3
+    concurrency_limit: Annotated[int, _field("often", ge=1, le=512)] = 3
     result_count: Annotated[int, _field("often", ge=1, le=10)] = 1
     system_prompt: Annotated[str, _field("request", kind="text")] = ""
     api_mode: Annotated[ApiMode, _field("request")] = ApiMode.AUTO

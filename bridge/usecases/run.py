@@ -185,16 +185,14 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
         if Path(plan.found.root).is_dir():
             app.preferences.note_source_folder(printable(plan.found.root))
         app.settings_changed()
-        ids = carry_out(app, plan)
         app.vision.begin(context.language)
-        if ids:
-            app.batch.start(ids, config)
+        started = app.batch.start_with(lambda: carry_out(app, plan), config)
     unreadable = _unreadable(context, plan.found)
     lonely_rows, lonely_files = _lonely(plan)
     return StartAnswer(
         task_count=len(plan.items),
-        new_count=len(ids),
-        reused_count=len(plan.items) - len(ids),
+        new_count=started,
+        reused_count=len(plan.items) - started,
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
         warnings=[context.view.problem(warning) for warning in warnings],

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import msgspec
 
-from bridge.app import App
 from bridge.usecases.common import Context
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.models import Task, TaskMatch, TaskSort, TaskStatus
-from engine.tasks.meter import RunInfo
 from engine.tasks.store import Changes, Counts
 
 _ALL = 2**31
-_LOOKS, _LOOK_SECONDS = 20, 0.005
-T = TypeVar("T")
 
 
 class StateParams(msgspec.Struct, frozen=True):
@@ -41,7 +34,7 @@ def get_state(context: Context, params: StateParams) -> StateView:
         tasks = app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, _ALL).tasks
         return msgspec.structs.replace(changes, tasks=tasks), _counts_of(tasks)
 
-    run, (changes, counts) = _at_one_moment(app, read, lambda found: found[1])
+    run, (changes, counts) = app.batch.moment(read)
     live = app.batch.live()
     return StateView(
         **view.status(run, counts, app.jobs.state),
@@ -73,7 +66,7 @@ def get_change(context: Context, since: int | None, most: int | None = None) -> 
     def read() -> tuple[Changes, Counts]:
         return app.store.changes(since or 0, _ALL if most is None else most), app.store.counts()
 
-    run, (changes, counts) = _at_one_moment(app, read, lambda found: found[1])
+    run, (changes, counts) = app.batch.moment(read)
     live = app.batch.live()
     return ChangeView(
         **view.status(run, counts, app.jobs.state),
@@ -87,22 +80,6 @@ def get_change(context: Context, since: int | None, most: int | None = None) -> 
         live={task_id: live_view(task_id, state) for task_id, state in live.items()},
         looked_at=app.looked_at,
     )
-
-
-def _at_one_moment(app: App, read: Callable[[], T], counts: Callable[[T], Counts]) -> tuple[RunInfo, T]:
-    """The run, and what ``read`` gives, such that where nothing runs no task is pending or processing.
-
-    Scripts that poll take the two together for the end. Both change many times a second; so they are read again while
-    they contradict each other, a tenth of a second at most: a disk that takes no writes may leave them so.
-    """
-    for look in itertools.count(1):
-        run, found = app.batch.info(), read()
-        counted = counts(found)
-        idle = not run.running and not run.single_retries
-        if not idle or look == _LOOKS or counted[TaskStatus.PENDING] + counted[TaskStatus.PROCESSING] == 0:
-            return run, found
-        threading.Event().wait(_LOOK_SECONDS)
-    raise AssertionError  # it counts on for ever
 
 
 def _counts_of(tasks: Sequence[Task]) -> Counts:

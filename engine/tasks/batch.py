@@ -1,4 +1,9 @@
-"""Many edits at once: order, limit, stop, retry. The only writer of task states; jobs run on an Executor."""
+"""Many edits at once: a queue, and workers that run one task after the other. The only writer of task states.
+
+A worker is ``while task := self._next(): self._work(task)``. Threads are made as tasks find room, and end when there is
+nothing for them; the last one of a run waits where the run is paused, and winds it down. What else belongs to a task
+(the ledger, for one) is a `TaskHook` around it; that a call may be made on another machine is the affair of `attempt`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from typing import TypeVar
 
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
@@ -24,69 +29,123 @@ _STORE_RETRY_SECONDS = 2.0
 _PAUSE_SHOWN_SECONDS = 2.0  # shorter ones are part of the normal pace
 _FAULT = Problem(Code.INTERNAL)
 
-_Start = tuple[Task, ApiConfig, "_Flight"]
+T = TypeVar("T")
 Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
 
 
-class _Flight:
-    """One task in the executor."""
+class RunningTask:
+    """One task from its turn in the queue to its release. ``again``: not the task but the run is at fault, so it waits
+    for its turn once more."""
 
-    def __init__(self, config: ApiConfig, *, single: bool) -> None:
-        self.log = EditLog(*config.secrets())
+    def __init__(self, task_id: str, config: ApiConfig, cancel: CancelToken, *, single: bool) -> None:
+        self.task_id = task_id
+        self.config = config
+        self.cancel = cancel
         self.single = single
+        self.log = EditLog(*config.secrets())
+        self.again = False
+
+
+class TaskHook:
+    """What is done around a task, in its worker's thread: before it is asked for, and before its outcome is recorded.
+
+    A hook that raises is logged and spoils no task.
+    """
+
+    def before(self, task: RunningTask) -> None:
+        """The task begins."""
+
+    def after(self, task: RunningTask, outcome: EditOutcome) -> None:
+        """The task has come to something."""
+
+
+class _Run:
+    """A batch under way: what it runs with. ``preparing``: its tasks are still being put into the list."""
+
+    def __init__(self, config: ApiConfig, started_at: int, tick: float) -> None:
+        self.config = config
+        self.meter = Meter(0, started_at, tick)
+        self.breaker = Breaker(config.concurrency_limit)
+        self.preparing = False
+        self.stopping = False
+        self.ending = False
 
 
 class Batch:
-    """Runs tasks of a store. Thread-safe; ``close()`` ends every call and waits for the threads."""
+    """Runs tasks of a store. Thread-safe; ``close()`` ends every call and waits for the workers."""
 
     def __init__(
         self,
         store: Store,
         runner: Runner,
-        executor: Executor,
         *,
         limits: EditLimits,
+        hooks: Sequence[TaskHook] = (),
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._runner = runner
-        self._executor = executor
         self._limits = limits
+        self._hooks = hooks
         self._clock = clock
         self._monotonic = monotonic
         self._on_change = on_change
         self._changed = threading.Condition()
         self._queue: deque[str] = deque()
         self._queued: set[str] = set()
-        self._flights: dict[str, _Flight] = {}
-        self._config = ApiConfig()
+        self._singles: dict[str, ApiConfig] = {}  # of those in the queue, the ones that run beside the batch
+        self._running: dict[str, RunningTask] = {}
+        self._in_run = 0  # of those that run, the batch's
+        self._run: _Run | None = None
+        self._last: _Run | None = None  # the run before, for its figures
+        self._stop_requested = False
+        self._starts = 0
+        self._workers = 0
+        self._keeper = False  # a worker waits for a paused run to go on
         self._cancel = CancelToken()
-        self._coordinator: threading.Thread | None = None
-        self._stopping = False
-        self._stop_requested = False  # stays until the next start, as scripts of old expect it
         self._closing = threading.Event()
         self._paused: Problem | None = None
-        self._meter: Meter | None = None
         self._gate = CallGate(MAX_SINGLE_RETRIES, 1.0)
-        self._breaker = Breaker(1)
 
     # --- what may be asked ---
 
     @property
     def running(self) -> bool:
-        """Whether a batch (not a single retry) runs or winds down after a stop."""
-        return self._coordinator is not None
+        """Whether a batch (not a single retry) is prepared, runs, or winds down after a stop."""
+        return self._run is not None
 
     def start(self, ids: Sequence[str], config: ApiConfig) -> None:
         """Run these pending tasks in this order; Busy while a batch runs. Returns at once."""
+        self.start_with(lambda: ids, config)
+
+    def start_with(self, prepare: Callable[[], Sequence[str]], config: ApiConfig) -> int:
+        """Run the tasks that ``prepare`` puts into the store, in the order of the ids that it gives; how many.
+
+        The batch counts as running from before they are there, so that nobody sees them wait for nothing. What
+        ``prepare`` raises ends it.
+        """
         with self._changed:
-            if self._coordinator is not None:
+            if self._run is not None:
                 raise Busy(Code.BATCH_RUNNING)
-            self._begin(ids, config)
-        self._on_change()
+            run = self._begin_run(config)
+            run.preparing = True
+        ids: Sequence[str] = ()
+        try:
+            ids = prepare()
+        finally:
+            with self._changed:
+                run.preparing = False
+                self._add(run, ids)
+                if run.meter.total:
+                    self._spawn()  # one at least: it winds down a run that was stopped meanwhile
+                else:
+                    self._run = None
+                    self._changed.notify_all()
+            self._on_change()
+        return len(ids)
 
     def enqueue(
         self, ids: Sequence[str], config: ApiConfig, before: Callable[[list[str]], None] = lambda _: None
@@ -97,21 +156,15 @@ class Batch:
         """
         # The lock is held over the write, so that asking twice at the same moment pays once.
         with self._changed:
-            if self._stopping:
+            if self._run is not None and self._run.stopping:
                 raise Busy(Code.BATCH_RUNNING)
             ids = [task_id for task_id in dict.fromkeys(ids) if not self.is_busy(task_id)]
             if not ids:
                 return 0
             before(ids)
+            self._starts += 1
             self._store.set_status(ids, TaskStatus.PENDING)
-            if self._coordinator is None:
-                self._begin(ids, config)
-            else:
-                self._queue.extend(ids)
-                self._queued.update(ids)
-                if self._meter is not None:
-                    self._meter.total += len(ids)
-                self._changed.notify_all()
+            self._add(self._run or self._begin_run(config), ids)
         self._on_change()
         return len(ids)
 
@@ -125,29 +178,36 @@ class Batch:
                 raise Busy(Code.TASK_RUNNING, id=task_id)
             if self.single_retries >= MAX_SINGLE_RETRIES:
                 raise Busy(Code.TOO_MANY_RETRIES, limit=MAX_SINGLE_RETRIES)
-            if self._stopping:
+            if self._run is not None and self._run.stopping:
                 raise Busy(Code.BATCH_RUNNING)
-            self._stop_requested = False
-            if self._cancel.cancelled:
-                self._cancel = CancelToken()
-            if self._coordinator is None and not self._flights:
+            if self._is_idle():
                 self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval)
-            flight = _Flight(config, single=True)
-            self._flights[task_id] = flight
+            self._renew_cancel()
+            self._starts += 1
+            self._singles[task_id] = config
+            self._queued.add(task_id)
         try:
             before()
-            self._submit([(self._store.begin([task_id])[0], config, flight)])
+            if not self._store.set_status([task_id], TaskStatus.PENDING):
+                raise NotFound(Code.TASK_UNKNOWN, id=task_id)
         except BaseException:
-            self._land(task_id)
+            with self._changed:
+                del self._singles[task_id]
+                self._queued.discard(task_id)
+                self._changed.notify_all()
             raise
+        with self._changed:
+            self._queue.appendleft(task_id)
+            self._summon()
+        self._on_change()
 
     def stop(self) -> int:
         """End every call now; returns at once with the number of tasks affected."""
         with self._changed:
-            affected = len(self._queue) + len(self._flights)
+            affected = len(self._queue) + len(self._running)
             self._stop_requested = affected > 0 or self._stop_requested
-            if self._coordinator is not None:
-                self._stopping = True
+            if self._run is not None:
+                self._run.stopping = True
             self._cancel.cancel()
             self._changed.notify_all()
         self._on_change()
@@ -155,29 +215,31 @@ class Batch:
 
     def is_busy(self, task_id: str) -> bool:
         """Whether the task waits for its turn or is in flight."""
-        return task_id in self._flights or task_id in self._queued
+        return task_id in self._running or task_id in self._queued
 
     @property
     def single_retries(self) -> int:
-        """Single retries in flight."""
-        return sum(flight.single for flight in list(self._flights.values()))
+        """Single retries that wait for their turn or are in flight."""
+        return len(self._singles) + len(self._running) - self._in_run
 
     def live(self) -> dict[str, Live]:
         """Progress of the tasks in flight."""
-        flights = list(self._flights.items())
-        return {tid: Live(f.log.stage, f.log.percent, f.log.preview) for tid, f in flights}
+        with self._changed:
+            running = list(self._running.items())
+        return {tid: Live(task.log.stage, task.log.percent, task.log.preview) for tid, task in running}
 
     def live_log(self, task_id: str) -> EditLog | None:
         """The log of a task in flight."""
-        flight = self._flights.get(task_id)
-        return flight.log if flight else None
+        running = self._running.get(task_id)
+        return running.log if running else None
 
     def go_on(self) -> int:
         """End a pause now, whatever it waits for; how many tasks still wait for their turn."""
         with self._changed:
-            self._breaker.close(self._monotonic())
+            if self._run is not None:
+                self._run.breaker.close()
             self._gate.open_up()
-            self._changed.notify_all()
+            self._summon()
             return len(self._queue)
 
     @property
@@ -185,21 +247,32 @@ class Batch:
         """Whether a run holds its calls back: the gateway asked for it, or every task failed."""
         return self.running and self.info().paused is not None
 
+    def moment(self, read: Callable[[], T]) -> tuple[RunInfo, T]:
+        """The run, and what ``read`` reads of the store, as of one moment: where nothing runs, no task that was read
+        waits for its turn or is in flight."""
+        while True:
+            starts, info = self._starts, self.info()
+            found = read()
+            with self._changed:
+                if info.running or info.single_retries or starts == self._starts:
+                    return info, found
+
     def info(self) -> RunInfo:
         """The run as a whole."""
         gate = self._gate.info()
         with self._changed:
-            meter, running, now = self._meter, self._coordinator is not None, self._monotonic()
+            run, now = self._run or self._last, self._monotonic()
+            running, meter = self._run is not None, run.meter if run else None
             rate = meter.rate(now) if meter else 0.0
-            left = len(self._queue) + len(self._flights)
+            left = len(self._queue) + len(self._running)
             paused, seconds = self._pause(now, gate.pause_seconds)
             return RunInfo(
                 running=running,
                 stop_requested=self._stop_requested,
                 single_retries=self.single_retries,
-                in_flight=len(self._flights),
+                in_flight=len(self._running),
                 limit=gate.limit,
-                concurrency_limit=self._config.concurrency_limit,
+                concurrency_limit=(run.config if run else ApiConfig()).concurrency_limit,
                 calls=gate.calls,
                 refused_calls=gate.refusals,
                 queued=len(self._queue),
@@ -216,10 +289,11 @@ class Batch:
         """Why nothing is asked at the moment, and for how many seconds."""
         if self._paused is not None:
             return self._paused, None
-        if self._coordinator is None:
+        if self._run is None:
             return None, None
-        if self._breaker.open_until is not None:
-            return Problem(Code.EVERY_TASK_FAILS, {"cause": self._breaker.reason}), self._breaker.wait(now, 0)
+        breaker = self._run.breaker
+        if breaker.is_open:
+            return Problem(Code.EVERY_TASK_FAILS, {"cause": breaker.reason}), breaker.wait(now, 0)
         if gate_seconds >= _PAUSE_SHOWN_SECONDS:
             return Problem(Code.RATE_PAUSE), gate_seconds
         return None, None
@@ -227,157 +301,161 @@ class Batch:
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Block until nothing runs; False when ``timeout`` seconds passed first."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._coordinator is None and not self._flights, timeout)
+            return self._changed.wait_for(self._is_idle, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Stop, keep what arrived, end the threads."""
+        """Stop, keep what arrived, end the workers."""
         self._closing.set()
         self.stop()
         self.wait_idle(timeout)
-        self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def _begin(self, ids: Sequence[str], config: ApiConfig) -> None:
-        """Begin a run; the caller holds the lock and knows that none is under way."""
-        self._config = config
-        self._queue = deque(ids)
-        self._queued = set(ids)
-        self._meter = Meter(len(ids), int(self._clock()), self._monotonic())
+    # --- the queue; the caller holds the lock ---
+
+    def _is_idle(self) -> bool:
+        return self._run is None and not self._running and not self._singles
+
+    def _begin_run(self, config: ApiConfig) -> _Run:
+        self._run = _Run(config, int(self._clock()), self._monotonic())
         self._gate = CallGate(config.concurrency_limit, config.retry_interval)
-        self._breaker = Breaker(config.concurrency_limit)
-        self._stopping = self._stop_requested = False
+        self._starts += 1
+        self._renew_cancel()
+        return self._run
+
+    def _renew_cancel(self) -> None:
+        """Something starts: a stop of before is over."""
+        self._stop_requested = False
         if self._cancel.cancelled:
             self._cancel = CancelToken()
-        self._coordinator = threading.Thread(target=self._coordinate, name="batch", daemon=True)
-        self._coordinator.start()
 
-    # --- the coordinator's thread ---
+    def _add(self, run: _Run, ids: Sequence[str]) -> None:
+        self._queue.extend(ids)
+        self._queued.update(ids)
+        run.meter.total += len(ids)
+        if ids:
+            self._last = run
+        self._summon()
 
-    def _coordinate(self) -> None:
+    def _take(self) -> RunningTask | None:
+        """The task whose turn has come: single retries, which stand at the head, at any time."""
+        if not self._queue:
+            return None
+        task_id = self._queue[0]
+        config = self._singles.pop(task_id, None)
+        single = config is not None
+        if config is None:
+            if self._run is None or not self._has_room(self._run):
+                return None
+            config = self._run.config
+        self._queue.popleft()
+        self._queued.discard(task_id)
+        task = self._running[task_id] = RunningTask(task_id, config, self._cancel, single=single)
+        self._in_run += not single
+        return task
+
+    def _has_room(self, run: _Run) -> bool:
+        if run.stopping or self._in_run >= run.config.concurrency_limit:
+            return False
+        return run.breaker.wait(self._monotonic(), self._in_run) == 0.0
+
+    def _summon(self) -> None:
+        """Let a task that may start now find a worker; one that gets one summons the next."""
+        if self._keeper:
+            self._changed.notify_all()
+        elif self._queue and self._workers == len(self._running) and self._may_start():
+            self._spawn()
+
+    def _may_start(self) -> bool:
+        return self._queue[0] in self._singles or (self._run is not None and self._has_room(self._run))
+
+    def _spawn(self) -> None:
+        self._workers += 1
+        threading.Thread(target=self._loop, name="edit", daemon=True).start()
+
+    # --- a worker ---
+
+    def _loop(self) -> None:
+        while task := self._next():
+            self._work(task)
+
+    def _next(self) -> RunningTask | None:
+        """The next task for this worker; None when it is to end."""
+        with self._changed:
+            while (task := self._take()) is None:
+                run = self._run
+                if run is None or run.preparing or run.ending or self._in_run or self._keeper:
+                    self._workers -= 1  # those that run will look for what comes next
+                    return None
+                if run.stopping or not self._queue:
+                    run.ending = True
+                    self._workers -= 1
+                    break
+                self._keeper = True
+                self._changed.wait(run.breaker.wait(self._monotonic(), 0))
+                self._keeper = False
+            else:
+                self._summon()
+                return task
+        self._wind_down()
+        return None
+
+    def _work(self, running: RunningTask) -> None:
+        """One task from its begin to its release."""
         try:
-            while self._wait_for_room():
-                self._submit(self._begin_next())
-        except Exception:  # the thread's outermost edge
-            log.exception("batch ended by a fault")
+            task = self._begin(running)
+            if task is not None:
+                outcome = self._edit(task, running)
+                self._record(outcome)
+                if running.again:
+                    self._store.set_status([task.id], TaskStatus.PENDING)
+        except Exception:  # the outermost edge of one task: the next one must go on
+            log.exception("outcome of task %s not kept", running.task_id)
         finally:
-            self._wind_down()
+            self._release(running)
 
-    def _wait_for_room(self) -> bool:
-        """Block until more tasks can start; False when all have landed, or the run is to end."""
-        with self._changed:
-            while not (self._stopping or self._has_room()) and (self._queue or self._batch_flights()):
-                self._changed.wait(self._breaker_seconds())
-            return self._has_room() and not self._stopping
-
-    def _begin_next(self) -> list[_Start]:
-        """The tasks for which there is room. By the coordinator, or by the thread of a task that has landed."""
-        going: dict[str, _Flight] = {}
-        with self._changed:
-            config = self._config
-            while self._has_room() and not self._stopping:
-                task_id = self._queue.popleft()
-                self._queued.discard(task_id)
-                going[task_id] = self._flights[task_id] = _Flight(config, single=False)
-        if not going:
-            return []
+    def _begin(self, running: RunningTask) -> Task | None:
+        """The task as it is to be done; None if it was deleted, or could not be marked and waits for its turn again."""
         try:
-            return [(task, config, going.pop(task.id)) for task in self._store.begin(list(going))]
-        except StorageFailed as error:
-            self._hold(list(going), error)
-            going.clear()
+            return self._store.begin([running.task_id])[0]
         except NotFound:
-            pass
-        finally:
-            for task_id in going:  # deleted meanwhile
-                self._land(task_id)
-        return []
+            return None
+        except StorageFailed as error:  # nothing is paid for that could not be recorded
+            self._requeue(running)
+            with self._changed:
+                self._paused = error.problem
+                self._changed.wait_for(lambda: running.cancel.cancelled, _STORE_RETRY_SECONDS)
+                self._paused = None
+            return None
 
-    def _has_room(self) -> bool:
-        in_flight = self._batch_flights()
-        room = bool(self._queue) and in_flight < self._config.concurrency_limit
-        return room and self._breaker.wait(self._monotonic(), in_flight) == 0.0
-
-    def _breaker_seconds(self) -> float | None:
-        """How long the coordinator may sleep: until a paused run tries again, else until it is woken."""
-        paused = self._breaker.is_open and self._queue
-        return self._breaker.wait(self._monotonic(), self._batch_flights()) if paused else None
-
-    def _batch_flights(self) -> int:
-        return sum(not flight.single for flight in self._flights.values())
-
-    def _hold(self, ids: Sequence[str], error: StorageFailed) -> None:
-        """The state cannot be written (full disk): put the tasks back and pause until it can."""
-        with self._changed:
-            for task_id in reversed(ids):
-                self._flights.pop(task_id, None)
-                self._queue.appendleft(task_id)
-                self._queued.add(task_id)
-            self._paused = error.problem
-            self._changed.wait_for(lambda: self._stopping, _STORE_RETRY_SECONDS)
-            self._paused = None
-            self._changed.notify_all()
-
-    def _wind_down(self) -> None:
-        with self._changed:
-            left = list(self._queue)
-            self._queue.clear()
-            self._changed.wait_for(lambda: not self._batch_flights())
-        if left:
-            try:
-                self._store.set_status(left, TaskStatus.STOPPED, Stopped().problem)
-            except StorageFailed:
-                log.exception("tasks left over could not be marked stopped; the next start does it")
-        with self._changed:
-            self._queued.clear()
-            self._coordinator = None
-            self._stopping = False
-            self._changed.notify_all()
-        self._on_change()
-
-    # --- in the executor ---
-
-    def _submit(self, starts: list[_Start]) -> None:
-        for start in starts:
-            self._executor.submit(self._fly, start).add_done_callback(Future.result)  # which logs a fault
-
-    def _fly(self, start: _Start | None) -> None:
-        """Run a task, and after it the next: that spares waking another thread for it."""
-        while start is not None:
-            try:
-                self._run(*start)
-            except Exception:  # the outermost edge of one task: the next one must go on
-                log.exception("outcome of task %s not kept", start[0].id)
-            starts = self._begin_next()
-            start = starts.pop(0) if starts else None
-            self._submit(starts)
-
-    def _run(self, task: Task, config: ApiConfig, flight: _Flight) -> None:
+    def _edit(self, task: Task, running: RunningTask) -> EditOutcome:
         own = (task.references, task.user_prompt, task.system_prompt, task.variant)
+        job = EditJob(task.id, task.source_path, running.config, self._limits, *own)
+        self._call_hooks(lambda hook: hook.before(running))
         try:
-            job = EditJob(task.id, task.source_path, config, self._limits, *own)
-            outcome = self._runner(job, self._cancel, flight.log, self._gate)
-            self._keep(outcome)
-            if not flight.single:
-                self._heed(outcome)
-        except Exception:  # a worker thread's outermost edge
+            outcome = self._runner(job, running.cancel, running.log, self._gate)
+        except Exception:  # the edge of one edit: its task fails alone
             log.exception("task %s ended by a fault", task.id)
-            self._keep(EditOutcome(task.id, TaskStatus.FAILED, [], 1, error=_FAULT, log=flight.log.entries))
-        finally:
-            self._land(task.id, goes_on=True)
+            outcome = EditOutcome(task.id, TaskStatus.FAILED, [], 1, error=_FAULT, log=running.log.entries)
+        self._call_hooks(lambda hook: hook.after(running, outcome))
+        self._ask_breaker(running, outcome)
+        return outcome
 
-    def _heed(self, outcome: EditOutcome) -> None:
-        """Let the breaker know; a task that failed only because the run cannot go on waits for its turn again."""
-        if outcome.status is TaskStatus.STOPPED:
+    def _call_hooks(self, call: Callable[[TaskHook], None]) -> None:
+        for hook in self._hooks:
+            try:
+                call(hook)
+            except Exception:  # a hook's edge: what was paid for is recorded all the same
+                log.exception("hook %s failed", type(hook).__name__)
+
+    def _ask_breaker(self, running: RunningTask, outcome: EditOutcome) -> None:
+        if running.single or outcome.status is TaskStatus.STOPPED:
             return
         failure = outcome.error.code if outcome.error is not None else None
         with self._changed:
-            again = self._breaker.note(failure, self._monotonic()) and not self._stopping
-            if again:
-                self._queue.appendleft(outcome.task_id)
-                self._queued.add(outcome.task_id)
-        if again:
-            self._store.set_status([outcome.task_id], TaskStatus.PENDING)
+            run = self._run
+            if run is not None:
+                running.again = run.breaker.note(failure, self._monotonic()) and not run.stopping
 
-    def _keep(self, outcome: EditOutcome) -> None:
+    def _record(self, outcome: EditOutcome) -> None:
         """Write the outcome; while the disk is full, hold it in memory and try again until we are closed."""
         while True:
             try:
@@ -390,14 +468,44 @@ class Batch:
                 if self._closing.wait(_STORE_RETRY_SECONDS):
                     raise
 
-    def _land(self, task_id: str, *, goes_on: bool = False) -> None:
-        """The task is in flight no more. ``goes_on``: the caller starts what comes next, which costs less than waking
-        the coordinator for it."""
+    def _requeue(self, running: RunningTask) -> None:
+        """Back to the head of the queue."""
         with self._changed:
-            flight = self._flights.pop(task_id, None)
-            if flight is not None and not flight.single and self._meter and task_id not in self._queued:
-                self._meter.landed(self._monotonic())
-            midst = self._queue and self._batch_flights() and not (self._stopping or self._breaker.is_open)
-            if not (goes_on and midst) or flight is None or flight.single:
+            self._leave(running)
+            self._queue.appendleft(running.task_id)
+            self._queued.add(running.task_id)
+            if running.single:
+                self._singles[running.task_id] = running.config
+
+    def _release(self, running: RunningTask) -> None:
+        """The task is in flight no more."""
+        if running.again:
+            self._requeue(running)
+        with self._changed:
+            if self._running.get(running.task_id) is running:
+                self._leave(running)
+                if self._run is not None and not running.single:
+                    self._run.meter.landed(self._monotonic())
+            if not self._running:
                 self._changed.notify_all()
+        self._on_change()
+
+    def _leave(self, running: RunningTask) -> None:
+        del self._running[running.task_id]
+        self._in_run -= not running.single
+
+    def _wind_down(self) -> None:
+        """The run is over: what is left of it was stopped."""
+        with self._changed:
+            left = [task_id for task_id in self._queue if task_id not in self._singles]
+            self._queue = deque(task_id for task_id in self._queue if task_id in self._singles)
+        if left:
+            try:
+                self._store.set_status(left, TaskStatus.STOPPED, Stopped().problem)
+            except StorageFailed:
+                log.exception("tasks left over could not be marked stopped; the next start does it")
+        with self._changed:
+            self._queued.difference_update(left)
+            self._run = None
+            self._changed.notify_all()
         self._on_change()

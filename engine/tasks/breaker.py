@@ -43,30 +43,36 @@ _COMMON = LASTING | _PASSING
 
 
 class Breaker:
-    """State of one run. Times in seconds of a monotonic clock. Not thread-safe."""
+    """State of one run. Times in seconds of a monotonic clock. Not thread-safe.
+
+    Closed: all tasks may start. Open: none until ``open_until``, then one at a time, and one that fails waits for its
+    turn again. ``close`` closes it at a person's word, on probation: one at a time until one gets through.
+    """
 
     def __init__(self, concurrency: int) -> None:
         self._threshold = max(_AT_LEAST, 2 * concurrency)
         self._in_a_row = 0
         self._interval = _FIRST_SECONDS
+        self._probation = False
         self.reason: Code | None = None
         self.open_until: float | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the run is paused, so that one task at a time is tried."""
+        """Whether the run is paused."""
         return self.open_until is not None
 
     def wait(self, now: float, in_flight: int) -> float:
-        """Seconds until the next task may start; one at a time while open."""
-        if self.open_until is None:
+        """Seconds until the next task may start."""
+        if not self.is_open and not self._probation:
             return 0.0
         if in_flight:
             return _LONGEST_SECONDS
-        return max(0.0, self.open_until - now)
+        return max(0.0, (self.open_until or now) - now)
 
     def note(self, failure: Code | None, now: float) -> bool:
         """A task ended, None: it got through. True when the failure is the run's, so that the task runs again."""
+        known, self._probation = self.is_open or self._probation, False
         if failure is None or failure not in _COMMON:
             self._in_a_row = 0
             self._interval = _FIRST_SECONDS
@@ -76,14 +82,13 @@ class Breaker:
         self._in_a_row += 1
         if self._in_a_row < (_CERTAIN if failure is Code.ANSWER_WEB_PAGE else self._threshold):
             return False
-        was_open = self.is_open
         self.reason = failure
         self.open_until = now + self._interval
-        if was_open:
+        if known:
             self._interval = min(self._interval * 2, _LONGEST_SECONDS)
-        return was_open
+        return known
 
-    def close(self, now: float) -> None:
+    def close(self) -> None:
         """The person wants to go on now."""
-        if self.open_until is not None:
-            self.open_until = now
+        self._probation = self._probation or self.is_open
+        self.open_until = None

@@ -23,7 +23,8 @@ class RunInfo(msgspec.Struct, frozen=True):
     """The run as a whole. Times in Unix seconds; ``rate_per_minute`` over the last two minutes; ``stop_requested``
     until the next start.
 
-    ``limit``: calls at once that are allowed now; ``concurrency_limit``: what the person allows. ``paused_until``: when
+    ``limit``: calls at once that are allowed now; ``concurrency_limit``: what the person allows. ``stop_requested``:
+    from a stop to the next start. ``paused_until``: when
     a pause is expected to end, None if that is not known.
     """
 

@@ -41,7 +41,7 @@ def test_save_config(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
     [
         ("max_tokens", 1, 256000, 0, 256001),
         ("temperature", 0, 2, -0.1, 2.1),
-        ("concurrency_limit", 1, 64, 0, 65),
+        ("concurrency_limit", 1, 512, 0, 513),
         ("max_retries", 0, 10, -1, 11),
         ("retry_interval", 0.1, 60, 0.05, 61),
         ("timeout_seconds", 5, 1800, 4, 1801),

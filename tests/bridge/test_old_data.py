@@ -44,13 +44,13 @@ def old_folder(folder: Path, source: Path, config: dict[str, Any]) -> None:
 def test_everything_of_old_is_there(fake: FakeUpstream, tmp_path: Path) -> None:
     """Old ids, results and keys work; what was unfinished can be resumed with the old key; it happens once."""
     source = source_folder(tmp_path / "in", 2)
-    old_folder(tmp_path / "data", source, config_for(fake, concurrency_limit=100))
+    old_folder(tmp_path / "data", source, config_for(fake, concurrency_limit=1000))
     with open_door(tmp_path / "data") as door:
         state = door.state()
         fits_state(state)
         assert [notice["code"] for notice in state["notices"]] == ["old_state_taken_over"]
         assert [(task["id"], task["status"]) for task in state["tasks"]] == [("t-1", "done"), ("t-2", "stopped")]
-        assert state["current_config"]["concurrency_limit"] == 64
+        assert state["current_config"]["concurrency_limit"] == 512
         assert state["presets"]["mine"]["api_key"] == state["current_config"]["api_key"] == "*" * 8
         assert door.ask("GET", "/api/tasks/t-1/results/r-1/image").content == picture(50)
         assert door.post("/api/tasks/t-1/results/r-1/toggle")["selected"] is True

@@ -54,7 +54,7 @@ def test_numbers_of_a_file_are_clamped(tmp_path: Path) -> None:
     """As in every file; the same number in a flag is refused, and so is what is no number, wherever it stands."""
     file = tmp_path / "c.json"
     file.write_bytes(b"\xef\xbb\xbf" + json.dumps({"concurrency_limit": 900, "temperature": "-1"}).encode())
-    assert fields("--config", str(file)) == {"concurrency_limit": 64, "temperature": 0}
+    assert fields("--config", str(file)) == {"concurrency_limit": 512, "temperature": 0}
     with pytest.raises(InvalidInput, match="field_range"):
         fields("--concurrency-limit", "900")
     file.write_text(json.dumps({"concurrency_limit": "many"}))

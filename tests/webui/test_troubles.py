@@ -111,7 +111,7 @@ def test_wrong_entries_show_at_their_field(site: Site, page: Page) -> None:
     page.fill("#field-concurrency_limit", "1000")
     page.click(".deeds >> text=Start")
     until(lambda: page.evaluate("document.activeElement.id") == "field-concurrency_limit")
-    assert "from 1 to 64" in shown(page.locator("#error-concurrency_limit"))
+    assert "from 1 to 512" in shown(page.locator("#error-concurrency_limit"))
     page.fill("#field-concurrency_limit", "2")
     until(lambda: page.locator("#error-concurrency_limit").is_hidden())
     page.get_by_role("button", name="Request").click()

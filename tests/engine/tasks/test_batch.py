@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,12 @@ from engine.models import (
     TaskStatus,
 )
 from engine.tasks import batch as batch_module
-from engine.tasks.batch import Batch
+from engine.tasks.batch import Batch, RunningTask, TaskHook
 from engine.tasks.gate import CallGate
 from engine.tasks.log import EditLog
 from engine.tasks.store import NewTask, Store
 from engine.upstream.cancel import CancelToken
+from tests.support.doors import until
 
 CONFIG = ApiConfig(concurrency_limit=2, retry_interval=0.1)
 
@@ -86,7 +86,7 @@ def edits() -> Edits:
 @pytest.fixture
 def batch(store: Store, edits: Edits) -> Iterator[Batch]:
     """A batch on the store."""
-    running = Batch(store, edits, ThreadPoolExecutor(16), limits=EditLimits())
+    running = Batch(store, edits, limits=EditLimits())
     yield running
     running.close()
 
@@ -306,7 +306,7 @@ def test_stop_while_the_disk_is_full(store: Store, batch: Batch, edits: Edits, m
 
 def test_close_ends_everything(store: Store, edits: Edits) -> None:
     """Closing in the middle stops what runs and returns soon."""
-    batch = Batch(store, edits, ThreadPoolExecutor(4), limits=EditLimits())
+    batch = Batch(store, edits, limits=EditLimits())
     ids = add(store, 3)
     edits.open.clear()
     batch.start(ids, CONFIG)
@@ -366,3 +366,104 @@ def test_going_on_without_a_pause_changes_nothing(store: Store, batch: Batch, ed
     batch.start(ids, CONFIG)
     assert batch.wait_idle(10)
     assert states(store) == ["done"]
+
+
+def test_threads_are_made_on_need(store: Store, batch: Batch, edits: Edits) -> None:
+    """A high limit costs nothing for few tasks; with many, so many threads run and all end with the run."""
+    before = threading.active_count()
+    wide = ApiConfig(concurrency_limit=512)
+    few = add(store, 3)
+    edits.open.clear()
+    batch.start(few, wide)
+    edits.wait_started(3)
+    assert threading.active_count() - before <= 4
+    edits.open.set()
+    assert batch.wait_idle(10)
+    many = add(store, 300)
+    edits.open.clear()
+    batch.start(many, wide)
+    edits.wait_started(303)
+    edits.open.set()
+    assert batch.wait_idle(20)
+    until(lambda: threading.active_count() <= before)
+    assert states(store) == ["done"] * 303
+
+
+def test_a_single_retry_goes_before_what_waits(store: Store, batch: Batch, edits: Edits) -> None:
+    """It takes the head of the queue and a thread of its own, however full the run is."""
+    ids = add(store, 5)
+    edits.open.clear()
+    batch.start(ids[:4], ApiConfig(concurrency_limit=1))
+    edits.wait_started(1)
+    batch.retry(ids[4], CONFIG)
+    edits.wait_started(2)
+    assert (edits.started, batch.single_retries, batch.info().queued) == ([ids[0], ids[4]], 1, 3)
+    edits.open.set()
+    assert batch.wait_idle(10)
+    assert edits.started == [ids[0], ids[4], *ids[1:4]]
+
+
+def test_hooks_stand_around_each_task(store: Store, edits: Edits, caplog: pytest.LogCaptureFixture) -> None:
+    """Before it is asked for, and before its outcome is recorded; one that fails spoils nothing."""
+    seen: list[tuple[str, str, TaskStatus]] = []
+
+    class Hook(TaskHook):
+        def before(self, task: RunningTask) -> None:
+            seen.append(("before", task.task_id, store.task(task.task_id).status))
+
+        def after(self, task: RunningTask, outcome: EditOutcome) -> None:
+            seen.append(("after", task.task_id, store.task(task.task_id).status))
+            raise RuntimeError("planted")
+
+    batch = Batch(store, edits, limits=EditLimits(), hooks=[Hook()])
+    (task_id,) = add(store, 1)
+    batch.start([task_id], CONFIG)
+    assert batch.wait_idle(10)
+    assert seen == [("before", task_id, TaskStatus.PROCESSING), ("after", task_id, TaskStatus.PROCESSING)]
+    assert states(store) == ["done"]
+    assert "planted" in caplog.text
+
+
+def test_an_answer_is_one_moment(store: Store, batch: Batch) -> None:
+    """Whoever looks while runs begin and end never sees a task wait or run where nothing runs."""
+    over = threading.Event()
+    wrong: list[tuple[bool, list[str]]] = []
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        while not over.is_set():
+            info, seen = batch.moment(lambda: states(store))
+            looks += 1
+            if not info.running and not info.single_retries and {"pending", "processing"} & set(seen):
+                wrong.append((info.running, seen))
+
+    watchers = [threading.Thread(target=look) for _ in range(2)]
+    for watcher in watchers:
+        watcher.start()
+    for turn in range(40):
+        assert batch.start_with(lambda: add(store, 2), ApiConfig(concurrency_limit=4)) == 2
+        assert batch.wait_idle(10)
+        batch.retry(store.ids(TaskMatch())[turn], CONFIG)
+        assert batch.wait_idle(10)
+    over.set()
+    for watcher in watchers:
+        watcher.join()
+    assert wrong == []
+    assert looks > 40
+
+
+def test_a_run_whose_tasks_cannot_be_made_ends(store: Store, batch: Batch) -> None:
+    """It counts as running from before they are there; what goes wrong then ends it."""
+    seen: list[bool] = []
+
+    def fails() -> list[str]:
+        seen.append(batch.running)
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        batch.start_with(fails, CONFIG)
+    assert batch.wait_idle(10)
+    assert seen == [True]
+    assert batch.start_with(list, CONFIG) == 0
+    assert batch.wait_idle(10)

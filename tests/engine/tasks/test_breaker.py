@@ -54,12 +54,16 @@ def test_intervals_grow_and_the_task_that_tried_runs_again() -> None:
 
 
 def test_a_success_closes_it_and_so_does_the_person() -> None:
-    """One task that gets through lets all others follow; Resume makes the next try at once."""
+    """Resume closes it: one task tries at once, and one that gets through lets all others follow."""
     breaker = open_breaker()
-    breaker.close(3)
-    assert breaker.wait(3, 0) == 0.0
-    assert not breaker.note(None, 4)
+    breaker.close()
     assert not breaker.is_open
+    assert (breaker.wait(3, 0), breaker.wait(3, 1) > 0) == (0.0, True)
+    assert breaker.note(Code.CONNECT_FAILED, 4)
+    assert (breaker.is_open, breaker.wait(4, 0)) == (True, 10.0)
+    breaker.close()
+    assert not breaker.note(None, 5)
+    assert (breaker.is_open, breaker.wait(5, 7)) == (False, 0.0)
 
 
 def test_a_web_page_pauses_after_a_few() -> None:
