@@ -52,6 +52,16 @@ class StreamChoice(StrEnum):
     OFF = "off"
 
 
+class SourceFormat(StrEnum):
+    """What source pictures are sent as; AUTO changes only what APIs refuse."""
+
+    AUTO = "auto"
+    AS_IS = "as_is"
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+
 def _field(group: str, *, ge: float | None = None, le: float | None = None, **extra: Any) -> Meta:
     # Ranges ride in `extra`: a stored value is clamped, so the decoder itself must let it pass.
     return Meta(extra={"group": group, "minimum": ge, "maximum": le, **extra})
@@ -75,6 +85,8 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     token_field: Annotated[TokenField, _field("request")] = TokenField.AUTO
     extra_body: Annotated[dict[str, Any], _field("request", kind="json")] = {}
     extra_headers: Annotated[dict[str, str], _field("request", kind="json")] = {}
+    source_format: Annotated[SourceFormat, _field("request")] = SourceFormat.AUTO
+    source_max_edge: Annotated[int, _field("request", ge=0, le=65_535, unit="px")] = 0
     timeout_seconds: Annotated[float, _field("network", ge=5, le=1800, unit="s")] = 120
     max_retries: Annotated[int, _field("network", ge=0, le=10)] = 2
     retry_interval: Annotated[float, _field("network", ge=0.1, le=60, unit="s", step=0.1)] = 1.5

@@ -47,6 +47,7 @@ class Code(StrEnum):
     PICTURE_BROKEN = "picture_broken"
     PICTURE_TOO_LARGE = "picture_too_large"
     PICTURE_TOO_MANY_PIXELS = "picture_too_many_pixels"
+    PICTURE_TOO_SLOW = "picture_too_slow"
     SOURCE_MISSING = "source_missing"
     SOURCE_CHANGED = "source_changed"
     # addresses
@@ -88,6 +89,7 @@ class Code(StrEnum):
     STREAM_CUT = "stream_cut"
     CANDIDATES_REFUSED = "candidates_refused"
     SOME_CANDIDATES_REFUSED = "some_candidates_refused"
+    RESULT_OVER_LIMIT = "result_over_limit"
     BASE64_INVALID = "base64_invalid"
     DOWNLOAD_STATUS = "download_status"
     # tasks

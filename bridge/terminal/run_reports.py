@@ -113,7 +113,7 @@ class JsonReport(Report):
                     status=task.status,
                     results=task.result_count,
                     attempts=task.attempts,
-                    error=self._view.maybe(task.error),
+                    error=self._view.maybe(task.error or task.warning),
                 )
 
     def paused(self, problem: Problem, until: float | None) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from PIL import Image, ImageChops
 
-from engine.dataset.pixels import on_white
+from engine.images.pixels import on_colour
 
 _CONTRAST_SIDE: Final = 32
 _CHANGE_SIDE: Final = 48
@@ -68,7 +68,7 @@ class Comparison(msgspec.Struct, frozen=True):
 
 def look_at(image: Image.Image) -> tuple[float, int, bytes]:
     """Contrast, finger and tint of an upright picture."""
-    flat = on_white(image)
+    flat = on_colour(image)
     small = flat.resize((_CONTRAST_SIDE, _CONTRAST_SIDE), Image.Resampling.BOX)
     contrast = float(max(high - low for low, high in _ranges(small)))
     grey = small.convert("L").resize((_HASH_SIDE, _HASH_SIDE))
@@ -84,7 +84,7 @@ def change_between(control: Image.Image, target: Image.Image) -> float:
     """
     factor = _CHANGE_SIDE / max(control.size)
     size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
-    small = [on_white(image).resize(size, Image.Resampling.BILINEAR) for image in (control, target)]
+    small = [on_colour(image).resize(size, Image.Resampling.BILINEAR) for image in (control, target)]
     return float(max(high for _, high in _ranges(ImageChops.difference(small[0], small[1]))))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.dataset.pixels import decoded, on_white
+from engine.images.pixels import Alpha, rendered, shape_of
 
 Colours = NDArray[np.uint8]
 Levels = NDArray[np.float32]
@@ -25,23 +25,25 @@ _SMALLEST: Final = 0.0004  # of the picture: smaller spots are the noise of comp
 
 def mask_of(control: bytes, target: bytes, *, whole: bool = False) -> bytes:
     """A grey PNG of the target's size; ``whole``: white all over, for pairs in which nothing is to change."""
-    with Image.open(io.BytesIO(target)) as picture:
-        size = picture.size
+    shape = shape_of(target)
+    size = (shape.width, shape.height)
     if whole:
         mask = Image.new("L", size, 255)
     else:
         factor = min(1.0, WORK / max(size))
         small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
-        colours = [
-            np.asarray(on_white(decoded(data)).resize(small, Image.Resampling.BOX), np.uint8)
-            for data in (control, target)
-        ]
+        colours = [_colours(data, small) for data in (control, target)]
         found = changed(difference(colours[0], colours[1]))
         mask = Image.fromarray(np.where(found, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
         mask = mask.point(lambda value: 255 if value >= 128 else 0)
     buffer = io.BytesIO()
     mask.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def _colours(data: bytes, size: tuple[int, int]) -> Colours:
+    with rendered(data, alpha=Alpha.WHITE) as image:
+        return np.asarray(image.resize(size, Image.Resampling.BOX), np.uint8)
 
 
 def difference(control: Colours, target: Colours) -> Levels:

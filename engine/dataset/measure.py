@@ -1,10 +1,9 @@
-"""Measures pictures and pairs, each content once: reads, hashes, decodes, compares; large pictures one at a time."""
+"""Measures pictures and pairs, each content once: reads, hashes, decodes, compares."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
-import threading
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -14,15 +13,14 @@ from PIL import Image
 
 from engine.dataset.features import Comparison, Look, Overlay, change_between, look_at
 from engine.dataset.measurement_cache import MeasurementCache
-from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import with_path
+from engine.images.pixels import on_colour, rendered, shape_of
 
 EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
 """What the extra ``dataset`` of this program brings."""
 
 _WORK_EDGE: Final = 512
-_PIXELS_AT_ONCE: Final = 120_000_000
 
 
 class Measured(msgspec.Struct, frozen=True):
@@ -63,7 +61,6 @@ class Measurer:
             import cv2
 
             cv2.setNumThreads(1)  # each pair has a thread already
-        self._room = _Room(_PIXELS_AT_ONCE)
 
     def hash_of(self, path: str) -> str:
         """The file's sha256. Raises InvalidInput (SOURCE_MISSING) or PictureRejected (PICTURE_UNREADABLE)."""
@@ -96,57 +93,19 @@ class Measurer:
     def _open(self, path: str) -> _Opened:
         try:
             data = Path(path).read_bytes()
-            mime, width, height, _ = shape_of(data)
-            with self._room.taken(width * height):
-                image = decoded(data, _WORK_EDGE)
+            shape = shape_of(data)
+            with rendered(data, longest=_WORK_EDGE) as image:
+                contrast, finger, tint = look_at(image)
         except FileNotFoundError as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
         except PictureRejected as error:
             raise with_path(error, path) from error
-        contrast, finger, tint = look_at(image)
         digest = hashlib.sha256(data).hexdigest()
-        look = Look(digest, len(data), mime, width, height, contrast, finger, tint)
+        look = Look(digest, len(data), shape.mime, shape.width, shape.height, contrast, finger, tint)
         self._cache.note_look(look)
         return _Opened(look, image)
-
-
-class _Room:
-    """Lets decoders in while their pixels together stay within a bound; one alone always fits."""
-
-    def __init__(self, pixels: int) -> None:
-        self._most = pixels
-        self._used = 0
-        self._changed = threading.Condition()
-
-    def taken(self, pixels: int) -> _Place:
-        """A context manager that holds this much room."""
-        return _Place(self, min(pixels, self._most))
-
-    def enter(self, pixels: int) -> None:
-        """Wait for room."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._used + pixels <= self._most)
-            self._used += pixels
-
-    def leave(self, pixels: int) -> None:
-        """Give room back."""
-        with self._changed:
-            self._used -= pixels
-            self._changed.notify_all()
-
-
-class _Place:
-    def __init__(self, room: _Room, pixels: int) -> None:
-        self._room = room
-        self._pixels = pixels
-
-    def __enter__(self) -> None:
-        self._room.enter(self._pixels)
-
-    def __exit__(self, *_: object) -> None:
-        self._room.leave(self._pixels)
 
 
 def _overlay(control: Image.Image, target: Image.Image) -> Overlay:
@@ -158,6 +117,6 @@ def _overlay(control: Image.Image, target: Image.Image) -> Overlay:
     factor = FINE / max(control.size)
     size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
     grey = [
-        np.asarray(on_white(image).convert("L").resize(size, Image.Resampling.BILINEAR)) for image in (control, target)
+        np.asarray(on_colour(image).convert("L").resize(size, Image.Resampling.BILINEAR)) for image in (control, target)
     ]
     return overlay(grey[0], grey[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
@@ -12,18 +11,10 @@ from PIL import Image
 
 from engine.dataset.buckets import RESOLUTION, Buckets
 from engine.dataset.features import Overlay
-from engine.dataset.pixels import decoded, on_white, shape_of
 from engine.errors import Code, InvalidInput
+from engine.formats import extension_of
+from engine.images.pixels import encoded, rendered, shape_of
 
-_EXTENSIONS: Final = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/bmp": "bmp",
-    "image/gif": "gif",
-    "image/tiff": "tiff",
-    "image/avif": "avif",
-}
 _SAME_FRAME: Final = 1.02  # ratios of edges this near mean one framing
 Box = tuple[float, float, float, float]
 
@@ -85,12 +76,12 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class _Work(msgspec.Struct, frozen=True):
-    """A picture to be made: its bytes, what they are (``whole``: size in pixels), the part to take, and the size to
-    bring it to."""
+    """A picture to be made: its bytes, what they are (``plain``: see `Shape`; ``whole``: size in pixels), the part to
+    take, and the size to bring it to."""
 
     data: bytes
     extension: str
-    turned: bool
+    plain: bool
     whole: tuple[int, int]
     box: Box
     size: tuple[int, int]
@@ -98,7 +89,7 @@ class _Work(msgspec.Struct, frozen=True):
     @property
     def untouched(self) -> bool:
         everything = (0.0, 0.0, float(self.whole[0]), float(self.whole[1]))
-        return not self.turned and self.box == everything and self.size == self.whole
+        return self.plain and self.box == everything and self.size == self.whole
 
 
 def check_pictures(rule: PictureRule) -> None:
@@ -136,14 +127,15 @@ def sized_for(
     shapes: Sequence[tuple[int, int]], rule: PictureRule, reader: Reader
 ) -> list[tuple[Box, tuple[int, int]]]:
     """For the sizes of a target and its controls: which part of each is taken, and to which size it is brought."""
-    works = [_Work(b"", "png", False, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
+    works = [_Work(b"", "png", True, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
     return [(work.box, work.size) for work in _sized(works, rule, reader)]
 
 
 def _work(data: bytes) -> _Work:
-    mime, width, height, turned = shape_of(data)
-    size = (width, height)
-    return _Work(data, _EXTENSIONS[mime], turned, size, (0.0, 0.0, float(width), float(height)), size)
+    shape = shape_of(data)
+    size = (shape.width, shape.height)
+    box = (0.0, 0.0, float(shape.width), float(shape.height))
+    return _Work(data, extension_of(shape.mime), shape.plain, size, box, size)
 
 
 def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
@@ -228,27 +220,8 @@ def _extension(work: _Work, rule: PictureRule, formats: frozenset[str]) -> str:
 def _written(work: _Work, extension: str, rule: PictureRule) -> Written:
     if work.untouched and extension == work.extension:
         return Written(work.data, extension, work.size)
-    image = decoded(work.data)
-    whole = (0.0, 0.0, float(image.width), float(image.height))
-    if work.box != whole or work.size != image.size:
-        info = image.info
-        image = image.resize(work.size, Image.Resampling.LANCZOS, box=work.box)
-        image.info.update(info)
-    return Written(_encoded(image, extension, rule.quality), extension, work.size)
-
-
-def _encoded(image: Image.Image, extension: str, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    profile = image.info.get("icc_profile") or None
-    match extension:
-        case "jpg":
-            on_white(image).save(
-                buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2, icc_profile=profile
-            )
-        case "webp":
-            image.save(buffer, "WEBP", quality=quality, method=4, icc_profile=profile)
-        case "bmp":
-            on_white(image).save(buffer, "BMP")
-        case _:
-            image.save(buffer, "PNG", icc_profile=profile)
-    return buffer.getvalue()
+    with rendered(work.data) as image:
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        if work.box != whole or work.size != image.size:
+            image = image.resize(work.size, Image.Resampling.LANCZOS, box=work.box)
+        return Written(encoded(image, extension, rule.quality), extension, work.size)

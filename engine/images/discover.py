@@ -18,6 +18,7 @@ from engine.images.picture import HEAD_BYTES, check_picture, is_whole, sniff, wi
 from engine.models import ImageInfo, SourceImage
 from engine.paths import entered_path, natural_folder_key, natural_key, printable
 from engine.reading import open_regular, read_bytes
+from engine.upstream.cancel import CancelToken
 
 FIELD: Final = "input_path"
 
@@ -101,10 +102,10 @@ def discover(
     return search.found()
 
 
-def read_source(path: str, max_bytes: int) -> ReadSource:
+def read_source(path: str, max_bytes: int, cancel: CancelToken | None = None) -> ReadSource:
     """Read a picture and decode it completely, before anything is paid for it.
 
-    Raises InvalidInput (SOURCE_MISSING) or PictureRejected; both name the path.
+    Raises InvalidInput (SOURCE_MISSING) or PictureRejected, which name the path; Stopped.
     """
     shown = printable(path)
     try:
@@ -114,7 +115,7 @@ def read_source(path: str, max_bytes: int) -> ReadSource:
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror or "") from error
     try:
-        info = check_picture(data, max_bytes)
+        info = check_picture(data, max_bytes, cancel)
     except PictureRejected as error:
         raise with_path(error, shown) from error
     return ReadSource(data, info, os.path.basename(path))

@@ -1,19 +1,26 @@
-"""What bytes are as a picture: told by content, bounded before decoding, decoded completely. No files, no state."""
+"""What bytes are as a picture: told by content, bounded before decoding, decoded completely. No files.
+
+Pixels decide: metadata is left out before a decoder sees it, so that neither its size nor its faults spoil a picture.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import BinaryIO, Final
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
 
-import msgspec
 from PIL import Image
 
 from engine.errors import Code, PictureRejected
+from engine.formats import FORMATS, extension_of
+from engine.images.room import MAX_PICTURE_BYTES, ROOM
 from engine.models import ImageInfo
+from engine.upstream.cancel import CancelToken
 
 MAX_PIXELS: Final = 89_000_000
 """Most pixels of one picture, some 350 MB decoded; from here on Pillow would warn as well."""
@@ -22,22 +29,7 @@ HEAD_BYTES: Final = 64
 """So many leading bytes are enough for `sniff`."""
 
 
-class _Format(msgspec.Struct, frozen=True):
-    decoder: str
-    extension: str
-
-
-_FORMATS: Final = {
-    "image/png": _Format("PNG", "png"),
-    "image/jpeg": _Format("JPEG", "jpg"),
-    "image/webp": _Format("WEBP", "webp"),
-    "image/bmp": _Format("BMP", "bmp"),
-    "image/gif": _Format("GIF", "gif"),
-    "image/tiff": _Format("TIFF", "tiff"),
-    "image/avif": _Format("AVIF", "avif"),
-}
-
-MIME_TYPES: Final = tuple(_FORMATS)
+MIME_TYPES: Final = tuple(FORMATS)
 """Every type that `sniff` tells."""
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -48,8 +40,7 @@ _GENERAL_BRANDS: Final = frozenset({b"mif1", b"msf1", b"miaf", b"MA1A", b"MA1B"}
 
 _BOXES: Final = frozenset({b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"uuid"})
 
-# Decoders meet hostile bytes; these are all the types that Pillow's readers are known to let out.
-_DECODER_ERRORS: Final = (
+DECODER_ERRORS: Final = (
     OSError,
     SyntaxError,
     ValueError,
@@ -64,6 +55,15 @@ _DECODER_ERRORS: Final = (
     struct.error,
     zlib.error,
 )
+"""Decoders meet hostile bytes; these are all the types that Pillow's readers are known to let out."""
+
+_ORIENTATION: Final = 0x0112
+_MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
+_MAX_EXIF_BYTES: Final = 64 * 1024  # what JPEG can hold; larger ones carry thumbnails and notes of makers
+_PIXELS_OF_PNG: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+_MAX_SCANNED_PIXELS: Final = 1_500_000_000  # at 0.9 ns for each pixel of each scan
+_TAKES: Final = {"image/webp": 16, "image/avif": 10}  # bytes a pixel, measured: canvas, frame before, planes, copy
+_STORED: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # others: 4
 
 
 def sniff(head: bytes) -> str | None:
@@ -95,12 +95,12 @@ def _is_avif(head: bytes) -> bool:
     return major in _GENERAL_BRANDS and not _AVIF_BRANDS.isdisjoint(compatible)
 
 
-def check_picture(data: bytes, max_bytes: int) -> ImageInfo:
+def check_picture(data: bytes, max_bytes: int, cancel: CancelToken | None = None) -> ImageInfo:
     """Decode a picture completely and say what it is.
 
     Width and height are those of the pixels as stored, before any EXIF orientation; of many frames the first counts.
     Raises PictureRejected: PICTURE_TOO_LARGE (limit in bytes), PICTURE_NOT_IMAGE, PICTURE_TOO_MANY_PIXELS (limit in
-    pixels, width, height) or PICTURE_BROKEN.
+    pixels, width, height), PICTURE_TOO_SLOW (scans) or PICTURE_BROKEN; Stopped.
     """
     if len(data) > max_bytes:
         raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=max_bytes)
@@ -111,12 +111,10 @@ def check_picture(data: bytes, max_bytes: int) -> ImageInfo:
         raise PictureRejected(Code.PICTURE_NOT_IMAGE)
     if not is_whole(data, mime):
         raise PictureRejected(Code.PICTURE_BROKEN)
-    with opened(io.BytesIO(data), mime) as image:
-        width, height = stored_size(image)
-        # At an eighth of the size libjpeg still reads every coefficient, in half the time and 1/64 of the memory.
-        image.draft(None, (1, 1))
+    # At an eighth of the size libjpeg still reads every coefficient, in half the time and 1/64 of the memory.
+    with opened(data, mime, draft=1, cancel=cancel) as (image, (width, height)):
         image.load()
-    return ImageInfo(mime, _FORMATS[mime].extension, width, height)
+    return ImageInfo(mime, extension_of(mime), width, height)
 
 
 def with_path(error: PictureRejected, path: str) -> PictureRejected:
@@ -127,46 +125,121 @@ def with_path(error: PictureRejected, path: str) -> PictureRejected:
 
 
 @contextmanager
-def opened(stream: BinaryIO, mime: str, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """The picture in ``stream``, not yet decoded, with its size checked; whatever a decoder raises inside is
-    PictureRejected outside. Only the decoder of ``mime`` is tried."""
+def opened(
+    data: bytes, mime: str, *, draft: int | None = None, renders: bool = False, cancel: CancelToken | None = None
+) -> Iterator[tuple[Image.Image, tuple[int, int]]]:
+    """The picture in ``data``, not yet decoded, and its size as stored; room for its pixels is held while
+    the block runs.
+
+    ``draft``: an edge in pixels that is enough, where the format can be decoded smaller. ``renders``: the block makes
+    further copies. Only the decoder of ``mime`` is tried, with a point to stop at each piece that it reads. Whatever
+    a decoder raises inside is PictureRejected outside; Stopped.
+    """
     try:
-        check_size(header_size(stream, mime), max_pixels)
-        with Image.open(stream, formats=[_FORMATS[mime].decoder]) as image:
-            check_size(image.size, max_pixels)
-            yield image
+        with contextlib.ExitStack() as stack:
+            profile = None
+            if mime == "image/png":
+                data, profile = _bare_png(data)
+            elif mime == "image/jpeg":
+                data = _bare_jpeg(data)
+            size = header_size(data, mime)
+            check_size(size)
+            if size is not None and mime == "image/webp":  # its decoder takes memory when it is made
+                stack.enter_context(_room(size, _TAKES[mime] + 8 * renders, cancel))
+            image = stack.enter_context(Image.open(_Watched(data, cancel), formats=[FORMATS[mime].decoder]))
+            check_size(image.size)
+            in_scans = mime == "image/jpeg" and _check_scans(data, image.size)
+            stored = stored_size(image)
+            if draft is not None:
+                ratio = draft / max(stored)
+                image.draft(None, (max(1, int(image.width * ratio)), max(1, int(image.height * ratio))))
+            needs = _bytes_a_pixel(image, mime, stored, renders=renders)
+            if in_scans:
+                needs += 2 * len(image.getbands())  # all coefficients, whatever the draft
+            if mime != "image/webp":
+                stack.enter_context(_room(stored, needs, cancel))
+            if profile is not None:
+                image.info["icc_profile"] = profile
+            yield image, stored
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureRejected(Code.PICTURE_TOO_MANY_PIXELS, limit=max_pixels) from error
-    except _DECODER_ERRORS as error:
+        raise PictureRejected(Code.PICTURE_TOO_MANY_PIXELS, limit=MAX_PIXELS) from error
+    except DECODER_ERRORS as error:
         raise PictureRejected(Code.PICTURE_BROKEN) from error
 
 
-def check_size(size: tuple[int, int] | None, max_pixels: int = MAX_PIXELS) -> None:
+class _Watched(io.BytesIO):
+    """Bytes that a decoder reads in pieces; a cancelled token ends it at the next."""
+
+    def __init__(self, data: bytes, cancel: CancelToken | None) -> None:
+        super().__init__(data)
+        self._cancel = cancel
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._cancel is not None:
+            self._cancel.check()
+        return super().read(size)
+
+
+def _room(size: tuple[int, int], bytes_a_pixel: float, cancel: CancelToken | None) -> AbstractContextManager[None]:
+    """Room for the pixels; PICTURE_TOO_MANY_PIXELS where one picture may not have so much."""
+    width, height = size
+    needed = int(width * height * bytes_a_pixel)
+    if needed > MAX_PICTURE_BYTES:
+        limit = min(MAX_PIXELS, int(MAX_PICTURE_BYTES / bytes_a_pixel))
+        raise PictureRejected(Code.PICTURE_TOO_MANY_PIXELS, limit=limit, width=width, height=height)
+    return ROOM.taken(needed, cancel)
+
+
+def _bytes_a_pixel(image: Image.Image, mime: str, stored: tuple[int, int], *, renders: bool) -> float:
+    """Memory for each stored pixel at the moment when most is held."""
+    share = image.width * image.height / (stored[0] * stored[1])  # of a draft
+    takes = float(_TAKES.get(mime, _STORED.get(image.mode, 4)))
+    if mime == "image/tiff":
+        takes *= 2  # a strip may be all of it
+    takes *= share
+    if renders:
+        converts = image.mode not in {"RGB", "RGBA", "L"} or image.has_transparency_data
+        turns = orientation_of(image) != 1
+        takes += share * ((5 if converts else 0) + (4 if turns else 0))
+    return takes
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where none can be read."""
+    try:
+        turn = image.getexif().get(_ORIENTATION, 1)
+    except DECODER_ERRORS:
+        return 1
+    return turn if isinstance(turn, int) and 1 <= turn <= 8 else 1
+
+
+def is_upright_already(image: Image.Image) -> bool:
+    """Whether Pillow turns the pixels of this format itself."""
+    return image.format == "TIFF"
+
+
+def check_size(size: tuple[int, int] | None) -> None:
     """Refuse a size of no or too many pixels; None is a size not known yet."""
     if size is None:
         return
     width, height = size
     if width < 1 or height < 1:
         raise PictureRejected(Code.PICTURE_BROKEN)
-    if width * height > max_pixels:
-        raise PictureRejected(Code.PICTURE_TOO_MANY_PIXELS, limit=max_pixels, width=width, height=height)
+    if width * height > MAX_PIXELS:
+        raise PictureRejected(Code.PICTURE_TOO_MANY_PIXELS, limit=MAX_PIXELS, width=width, height=height)
 
 
 def stored_size(image: Image.Image) -> tuple[int, int]:
     """Width and height as stored: Pillow gives those of a TIFF already turned by its orientation."""
     width, height = image.size
-    if image.format == "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8):
+    if is_upright_already(image) and orientation_of(image) in (5, 6, 7, 8):
         return height, width
     return width, height
 
 
-def header_size(stream: BinaryIO, mime: str) -> tuple[int, int] | None:
-    """Size that the header gives, for the formats where Pillow would warn or allocate before it tells; else None.
-
-    The stream is left at its start.
-    """
-    head = stream.read(32)
-    stream.seek(0)
+def header_size(data: bytes, mime: str) -> tuple[int, int] | None:
+    """Size that the header gives, for the formats where Pillow would warn or allocate before it tells; else None."""
+    head = data[:32]
     if mime == "image/png" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
@@ -188,6 +261,118 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
     if kind == b"VP8 ":
         return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
     return None
+
+
+# --- what decoders get to see -----------------------------------------------------------------------------------------
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start and end (behind the checksum) of each PNG chunk that is there whole."""
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            return
+        yield data[at + 4 : at + 8], at, end
+        at = end
+
+
+def _checks(data: bytes, at: int, end: int) -> bool:
+    return zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
+
+
+def _bare_png(data: bytes) -> tuple[bytes, bytes | None]:
+    """A PNG with its pixels, its orientation and nothing else; and its colour profile."""
+    kept: list[memoryview] = []
+    profile: bytes | None = None
+    view = memoryview(data)
+    bare = True
+    start = 0
+    for kind, at, end in _chunks(data):
+        keeps = kind in _PIXELS_OF_PNG or (kind == b"eXIf" and end - at <= _MAX_EXIF_BYTES and _checks(data, at, end))
+        if kind == b"iCCP" and profile is None and _checks(data, at, end):
+            profile = _inflated(data[at + 8 : end - 4].partition(b"\0")[2][1:])
+        if not keeps:
+            bare = False
+            kept.append(view[start:at])
+            start = end
+    if bare:
+        return data, None
+    kept.append(view[start:])
+    return b"".join(kept), profile
+
+
+def _inflated(packed: bytes) -> bytes | None:
+    try:
+        inflater = zlib.decompressobj()
+        profile = inflater.decompress(packed, _MAX_PROFILE_BYTES)
+    except zlib.error:
+        return None
+    return profile if inflater.eof else None
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of each JPEG segment up to the first scan, its header included."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
+            at += 2
+        else:
+            end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+            yield marker, at, end
+            if marker == 0xDA:
+                return
+            at = end
+
+
+def _bare_jpeg(data: bytes) -> bytes:
+    """A JPEG without what no pixel depends on and readers stumble over: lists of further pictures, notes, comments."""
+    drop = [
+        (at, end)
+        for marker, at, end in _segments(data)
+        if marker in (0xED, 0xFE) or (marker == 0xE2 and data[at + 4 : at + 8] == b"MPF\0")
+    ]
+    if not drop:
+        return data
+    starts = [0, *(end for _, end in drop)]
+    ends = [*(at for at, _ in drop), len(data)]
+    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+_MARKER: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # none of what stands inside a scan
+
+
+def _check_scans(data: bytes, size: tuple[int, int]) -> bool:
+    """Whether a JPEG comes in several scans; refused where they are so many that decoding would take seconds, for each
+    of them visits every pixel."""
+    frame_parts, first = 0, len(data)
+    for marker, at, end in _segments(data):
+        if marker == 0xDA:
+            if frame_parts <= 0 or data[at + 4] == frame_parts:
+                return False  # baseline with all in one scan: the decoder stops behind it
+            first = end
+        elif marker in (0xC0, 0xC1):
+            frame_parts = data[at + 9]
+        elif 0xC2 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            frame_parts = 256  # progressive
+    most = _MAX_SCANNED_PIXELS // (size[0] * size[1])
+    scans, at = 1, first
+    while scans <= most and (found := _MARKER.search(data, at)):
+        at = found.end()
+        kind = found[1][0]
+        if kind == 0xD9:
+            break
+        at += int.from_bytes(data[at : at + 2], "big")
+        scans += kind == 0xDA
+    if scans > most:
+        raise PictureRejected(Code.PICTURE_TOO_SLOW, scans=1 + data.count(b"\xff\xda", first))
+    return True
+
+
+# --- whole or cut off -------------------------------------------------------------------------------------------------
 
 
 def is_whole(data: bytes, mime: str) -> bool:
@@ -212,37 +397,20 @@ def is_whole(data: bytes, mime: str) -> bool:
 
 
 def _png_is_whole(data: bytes) -> bool:
-    """Every chunk there with the right checksum (Pillow skips that of the pixels), up to IEND."""
-    at = len(PNG_SIGNATURE)
-    view = memoryview(data)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        end = at + 12 + length
-        if end > len(data):
-            return False
-        kind = data[at + 4 : at + 8]
-        critical = not kind[0] & 0x20
-        if critical and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+    """Every chunk of the pixels there with the right checksum (Pillow skips some), up to IEND."""
+    for kind, at, end in _chunks(data):
+        if not kind[0] & 0x20 and not _checks(data, at, end):
             return False
         if kind == b"IEND":
             return True
-        at = end
     return False
 
 
 def _jpeg_is_whole(data: bytes) -> bool:
     """An end marker after the start of the scan: one before it belongs to the preview inside the EXIF data."""
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xDA:
-            break
-        if marker == 0xFF:
-            at += 1
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    for marker, start, end in _segments(data):
+        at = start if marker == 0xDA else end
     return data.find(b"\xff\xd9", at) > 0
 
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageOps
-
 from engine.errors import Code, PictureRejected, StorageFailed
 from engine.files import clear_way, is_temporary, remove, remove_leftover, storage_failure, write_quickly
-from engine.images.picture import HEAD_BYTES, opened, sniff, with_path
+from engine.images.picture import HEAD_BYTES, sniff, with_path
+from engine.images.pixels import encoded, rendered
 from engine.images.serve_file import open_picture
 
 SIZES: Final = (128, 256, 512, 1024)
@@ -22,7 +20,7 @@ SIZES: Final = (128, 256, 512, 1024)
 
 _JPEG_QUALITY: Final = 82
 _WEBP_QUALITY: Final = 80
-_LARGEST_PROFILE: Final = 8192
+_LARGEST_FILE: Final = 256 * 1024 * 1024
 _SWEPT_TO: Final = 0.8
 
 
@@ -108,62 +106,18 @@ def make_thumbnail(path: Path, edge: int) -> bytes:
     """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`."""
     try:
         source = open_picture(path)
-        with source.file as file, opened(file, source.mime) as image:
-            return _encode(_shrink(image, edge))
+        with source.file as file:
+            data = file.read(_LARGEST_FILE + 1)
+        if len(data) > _LARGEST_FILE:
+            raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=_LARGEST_FILE)
+        with rendered(data, longest=edge) as image:
+            if image.mode == "RGBA":
+                return encoded(image, "webp", _WEBP_QUALITY, quickly=True)
+            return encoded(image, "jpg", _JPEG_QUALITY, quickly=True)
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror or "") from error
     except PictureRejected as error:
         raise with_path(error, str(path)) from error
-
-
-def _shrink(image: Image.Image, edge: int) -> Image.Image:
-    # JPEGs are decoded at a half, quarter or eighth; one and a half times the edge keeps the last step sharp.
-    ratio = 1.5 * edge / max(image.size)
-    image.draft(None, (int(image.width * ratio), int(image.height * ratio)))
-    image.load()
-    plain = _plain(image)
-    plain.thumbnail((edge, edge), Image.Resampling.HAMMING, reducing_gap=1.5)
-    ImageOps.exif_transpose(plain, in_place=True)
-    return plain
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """In a mode that can be resized well and written: L, RGB or RGBA."""
-    if image.mode in {"L", "RGB", "RGBA"} and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
-        return _levels(image)
-    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if image.mode in {"CMYK", "YCbCr", "LAB", "HSV"}:
-        plain.info.pop("icc_profile", None)
-    return plain
-
-
-def _levels(image: Image.Image) -> Image.Image:
-    """Grey of more than eight bits: 16 as they are, wider and real numbers by their own range from black to white."""
-    wide = image.convert("F")
-    low, high = (0.0, 65535.0) if image.mode.startswith("I;16") else _range(wide)
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return wide.point(lambda value: value * scale + -low * scale).convert("L")
-
-
-def _range(image: Image.Image) -> tuple[float, float]:
-    low, high = image.getextrema()
-    assert isinstance(low, int | float)
-    assert isinstance(high, int | float)
-    return low, high
-
-
-def _encode(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    profile = image.info.get("icc_profile") or b""
-    if not isinstance(profile, bytes) or len(profile) > _LARGEST_PROFILE:
-        profile = b""
-    if image.mode == "RGBA":
-        image.save(buffer, "WEBP", quality=_WEBP_QUALITY, method=0, icc_profile=profile)
-    else:
-        image.save(buffer, "JPEG", quality=_JPEG_QUALITY, icc_profile=profile)
-    return buffer.getvalue()
 
 
 def _read(path: Path) -> bytes | None:

@@ -3,7 +3,6 @@ below the run's usual score. Cheap measures over the last results, with Pillow a
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections import deque
@@ -13,10 +12,10 @@ from itertools import pairwise
 from typing import Final
 
 import msgspec
-from PIL import Image, ImageOps
+from PIL import Image
 
 from engine.errors import Code, PictureRejected, Problem
-from engine.images.picture import HEAD_BYTES, opened, sniff
+from engine.images.pixels import Alpha, rendered, shape_of
 
 WINDOW: Final = 20
 """So many last results are looked at."""
@@ -91,18 +90,10 @@ def alarm_problem(suspects: Sequence[Suspect]) -> Problem:
 
 def look(data: bytes) -> PictureLook | None:
     """The numbers of an encoded picture; None for what cannot be decoded."""
-    mime = sniff(data[:HEAD_BYTES])
-    if mime is None:
-        return None
     try:
-        with opened(io.BytesIO(data), mime) as image:
-            edge = min(image.size)
-            image.draft(None, (4 * _SIDE, 4 * _SIDE))
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if "A" in image.mode or "transparency" in image.info:
-                image = _on_white(image)
-            small = image.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
+        shape = shape_of(data)
+        with rendered(data, longest=4 * _SIDE, alpha=Alpha.WHITE) as image:
+            small = image.resize((_SIDE, _SIDE), Image.Resampling.BOX)
     except PictureRejected:
         return None
     grey = small.convert("L")
@@ -113,12 +104,7 @@ def look(data: bytes) -> PictureLook | None:
             bits = bits << 1 | (left > right)
     spread = max(high - low for low, high in small.getextrema())  # type: ignore[misc] # RGB gives pairs
     colours = small.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).tobytes()
-    return PictureLook(edge, spread, bits, colours, small.tobytes(), _edges(grey.tobytes()))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    plain = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", plain.size, "white"), plain)
+    return PictureLook(min(shape.width, shape.height), spread, bits, colours, small.tobytes(), _edges(grey.tobytes()))
 
 
 def _edges(grey: bytes) -> tuple[float, ...]:

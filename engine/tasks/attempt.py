@@ -35,6 +35,7 @@ from engine.errors import (
 )
 from engine.images.discover import read_source
 from engine.images.picture import check_picture
+from engine.images.sending import as_sent
 from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
 from engine.paths import printable
 from engine.tasks.log import EditLog
@@ -52,6 +53,7 @@ _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
+_KEPT_BEYOND = 4  # times the limit of a result: it is paid for, and kept with a warning
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -214,6 +216,8 @@ class _Attempt:
         self._http_status: int | None = None
         self._kept: set[str] = set()
         self._ended = False
+        self._largest = 0
+        self._kept_up_to = order.limits.max_candidate_bytes * _KEPT_BEYOND
 
     def run(self) -> AttemptOutcome:
         try:
@@ -228,7 +232,7 @@ class _Attempt:
     def _ask(self) -> tuple[Answer, ConsoleError | None]:
         """The answer as far as it came, and what cut it short."""
         order, config = self._order, self._order.config
-        sources = [source.read(order.limits.max_source_bytes) for source in order.sources]
+        sources = [self._prepared(source) for source in order.sources]
         request = build_request(config, sources, other_form=order.other_form)
         sent = addresses_in(request.body)
         del sources  # in the request now
@@ -264,12 +268,18 @@ class _Attempt:
         )
         return answer, cut or answer.error
 
+    def _prepared(self, source: Source) -> SourcePicture:
+        """What APIs take of a source; the ledger knows it by its own bytes all the same."""
+        picture, config = source.read(self._order.limits.max_source_bytes), self._order.config
+        data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, self._watch.cancel)
+        return SourcePicture(data, mime, picture.name)
+
     def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
-        largest = self._order.limits.max_candidate_bytes * 2 * self._order.config.result_count + 2**22
+        largest = self._kept_up_to * self._order.config.result_count + 2**22
         events = EventReader(largest)
         try:
             if response.headers.get("content-type", "").lower().startswith("image/"):
-                reader.picture(response.read(self._order.limits.max_candidate_bytes))
+                reader.picture(response.read(self._kept_up_to))
                 return None
             for chunk in response.chunks():
                 reader.glance(chunk)
@@ -309,6 +319,7 @@ class _Attempt:
             try:
                 data, info = self._load(ref)
                 self._kept.add(self._watch.keep(Picture(data, info, ref.source_type, number, whole)))
+                self._largest = max(self._largest, len(data))
             except Stopped as error:
                 stopped = error
             except ConsoleError as error:
@@ -324,6 +335,9 @@ class _Attempt:
             raise AnswerUnusable(Code.CANDIDATES_REFUSED, refused=len(reasons), named=named, reason=reason)
         if reasons:
             return Problem(Code.SOME_CANDIDATES_REFUSED, {"refused": len(reasons), "named": named, "reason": reason})
+        limit = self._order.limits.max_candidate_bytes
+        if self._largest > limit:
+            return Problem(Code.RESULT_OVER_LIMIT, {"size": self._largest, "limit": limit})
         if cut is None or (isinstance(cut, NetworkFailed) and len(self._kept) >= self._order.config.result_count):
             return None  # a line that broke took nothing away: as many pictures as were asked for had come
         return cut.problem
@@ -344,7 +358,7 @@ class _Attempt:
         """Decoded completely before they count."""
         if ref.source_type is not SourceType.URL:
             data = decode_base64(ref.value)
-            return data, check_picture(data, self._order.limits.max_candidate_bytes)
+            return data, check_picture(data, self._kept_up_to)  # not ended by a stop: it is paid for
         self._log.stage = "downloading"
         config = self._order.config
         return call_with_retries(
@@ -363,7 +377,7 @@ class _Attempt:
 
         Where a thumbnail stands for it, nobody waits for what the server says it has not.
         """
-        config, limit = self._order.config, self._order.limits.max_candidate_bytes
+        config, limit = self._order.config, self._kept_up_to
         try:
             data = self._transport.fetch(
                 ref.value,

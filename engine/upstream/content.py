@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
 """Most bytes that one step of decompression may give."""
 ACCEPT_ENCODING = "gzip, deflate"
 

@@ -46,6 +46,7 @@ class HttpResponse:
                 for data in self._answer.iter_stream():
                     for piece in decoder.feed(data):
                         size += len(piece)
+                        self._call.remaining()  # a small body may become a large one: a point to stop at each piece
                         if size > self._limit:
                             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=self._limit)
                         yield piece

@@ -67,6 +67,8 @@ class EventReader:
         if not self._too_large:
             for piece in _lines(chunk):
                 content = piece.rstrip(b"\r\n")
+                if not content and self._is_between():
+                    continue  # a body may be millions of these
                 if not self._take(content, len(content) < len(piece), events):
                     break
         if self._too_large and not events:
@@ -93,6 +95,10 @@ class EventReader:
             self._emit(bytes(self._strays), events)
         self._strays.clear()
         return events
+
+    def _is_between(self) -> bool:
+        """Whether nothing has begun that an empty line could end."""
+        return not (self._in_line or self._data or self._name or self._json is not None)
 
     def _drop_bom(self, chunk: bytes) -> bytes:
         head = (self._head or b"") + chunk

@@ -233,7 +233,7 @@ def test_pictures_that_cannot_be_kept(
         "does not decode": lambda: fake.picture(picture(1)[:50]),
         "is no picture": lambda: fake.route("/page", Script(body=b"<html>", content_type="image/png")),
         "is 404": lambda: fake.route("/gone.png", Script(status=404)),
-        "is too large": lambda: fake.picture(picture(1, kind="bmp", size=(200, 200))),
+        "is too large": lambda: fake.picture(picture(1, kind="bmp", size=(300, 300))),
         "redirects in circles": fake.redirect_loop,
         "is private without the switch": lambda: fake.picture(picture(1)),
     }
@@ -251,6 +251,22 @@ def test_pictures_that_cannot_be_kept(
         assert clause in tasks[0]["last_error"]
         debug = door.get(f"/api/tasks/{tasks[0]['id']}/debug")
         assert reason in debug["debug_log"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("way", ["url", "inline"])
+def test_a_paid_picture_beyond_the_limit_is_kept(fake: FakeUpstream, tmp_path: Path, mode: ApiMode, way: str) -> None:
+    """It is paid for: kept whole, with the limit and its variable named."""
+    large = picture(1, kind="bmp", size=(150, 150))
+    fake.answer(by_url(mode, fake.picture(large)) if way == "url" else inline(mode, large))
+    with open_door(tmp_path / "data", MAX_CANDIDATE_IMAGE_BYTES="50000") as door:
+        config = config_for(fake, mode, concurrency_limit=1, unlock_local_download_url=True)
+        (task,) = door.run(source_folder(tmp_path / "in", 1), config)
+        assert (task["status"], task["result_count"]) == ("partial_success", 1)
+        assert "MAX_CANDIDATE_IMAGE_BYTES" in task["last_warning"]
+        assert str(len(large)) in task["last_warning"]
+        stored = [path.read_bytes() for path in (tmp_path / "data" / "cache").glob("??/*")]
+        assert stored == [large]
 
 
 # --- where it is saved ------------------------------------------------------------------------------------------------

@@ -47,6 +47,7 @@ def test_save_config(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
         ("timeout_seconds", 5, 1800, 4, 1801),
         ("result_count", 1, 10, 0, 11),
         ("price_per_call", 0, 10**9, -1, 1e999),
+        ("source_max_edge", 0, 65_535, -1, 65_536),
     ],
 )
 def test_numbers_are_refused_when_entered_and_clamped_when_imported(

@@ -6,7 +6,6 @@ files; ``wrong`` names seeds or files that show a fault.
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import resource
@@ -20,7 +19,7 @@ from typing import Any
 from PIL import Image
 
 from engine.errors import PictureRejected
-from engine.images.picture import MIME_TYPES, check_picture
+from engine.images.picture import MIME_TYPES, check_picture, opened
 from tests.made_pictures import FORMATS, animated, drawn, encoded, png_bomb, png_chunk
 
 MEMORY = 512 * 1024 * 1024
@@ -104,11 +103,7 @@ def judge(data: bytes) -> tuple[bool, float]:
         return False, time.perf_counter() - begun
     took = time.perf_counter() - begun
     assert info.mime in MIME_TYPES
-    with Image.open(io.BytesIO(data)) as image:  # whole, at full size, without the shortcut of the check
-        kind = (
-            "JPEG" if image.format == "MPO" else image.format or ""
-        )  # several JPEGs in a row, of which the first counts
-        assert Image.MIME[kind] == info.mime, kind
+    with opened(data, info.mime) as (image, _):  # whole, at full size, without the shortcut of the check
         image.load()
         assert image.size[0] * image.size[1] == info.width * info.height, (image.size, info)
     return True, took

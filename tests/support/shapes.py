@@ -39,6 +39,7 @@ OLD_CONFIG: Shape = {
 CONFIG: Shape = {
     **OLD_CONFIG, "result_count": WHOLE, "response_format": TEXT, "stream": TEXT, "extra_body": OBJECT,
     "extra_headers": OBJECT, "proxy": TEXT, "price_per_call": NUMBER,
+    "source_format": TEXT, "source_max_edge": WHOLE,
 }  # fmt: skip
 STATE: Shape = {
     "running": SWITCH, "stop_requested": SWITCH, "single_retry_running": WHOLE, "task_count": WHOLE,
