@@ -10,20 +10,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bridge.environment import Environment
 from bridge.jobs import Jobs
 from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.vision import Vision
 from engine.config import ApiConfig
+from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.preflight import Preflight
-from engine.errors import Busy, Code, Problem, StorageFailed
-from engine.files import clear_way, storage_failure
+from engine.errors import Problem, StorageFailed
+from engine.files import storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditOutcome, TaskStatus
@@ -72,7 +71,7 @@ class App:
         self.looked_at: int | None = None  # files, while a folder is looked through
         self._listeners: list[Callable[[], None]] = []
         with contextlib.ExitStack() as opened:
-            opened.callback(self._acquire(folder).release)
+            opened.callback(hold(folder).release)
             self.preferences = Preferences(folder / "state.json")
             if first_config is not None and not (folder / "state.json").exists():
                 self.preferences.set_config(first_config)
@@ -135,6 +134,7 @@ class App:
         opened.callback(self.vision.close)
         self.notices += self.vision.problems
         opened.callback(self.listen(self.vision.stirred))
+        close_to_others(self.folder)  # what was made just now as well
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""
@@ -240,16 +240,3 @@ class App:
             key = ledger_key(outcome.request_record, demo=self.demo)
             sources = outcome.source_hash.split()
             self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
-
-    @staticmethod
-    def _acquire(folder: Path) -> FileLock:
-        path = folder / ".lock"
-        clear_way(path)
-        lock = FileLock(path, timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as error:
-            raise Busy(Code.DATA_FOLDER_IN_USE, path=str(folder)) from error
-        except OSError as error:
-            raise storage_failure(error, path) from error
-        return lock

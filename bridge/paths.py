@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import platformdirs
 
 from engine.errors import Code, InvalidInput, StorageFailed
+from engine.paths import entered_path
 
 APP_ID = "image-batch-console"
 _LEVELS = 4  # prefix/local/lib/python3.11/site-packages
@@ -22,14 +24,13 @@ def data_folder(environ: Mapping[str, str]) -> Path:
 
     Created where missing. Where it cannot be written: InvalidInput naming the variable, or StorageFailed.
     """
-    if chosen := environ.get("APP_DATA_DIR", "").strip():
-        folder = Path(chosen).expanduser().absolute()
-    else:
-        folder = _usual_folder()
+    chosen = environ.get("APP_DATA_DIR", "").strip()
+    folder = Path(_entered(chosen)) if chosen else _usual_folder()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.name == "posix" and not chosen:
-            folder.chmod(0o700)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            with contextlib.suppress(PermissionError):  # of another owner, as in some containers
+                folder.chmod(0o700)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:
@@ -49,6 +50,15 @@ def _usual_folder() -> Path:
     except RuntimeError as error:  # neither HOME nor an account, as in some containers
         raise InvalidInput(Code.NO_HOME, field="APP_DATA_DIR", name="APP_DATA_DIR") from error
     return old if not folder.exists() and old.is_dir() else folder
+
+
+def _entered(chosen: str) -> str:
+    try:
+        return entered_path(chosen, "APP_DATA_DIR")
+    except InvalidInput as error:
+        raise InvalidInput(
+            Code.SETTING_INVALID, field="APP_DATA_DIR", name="APP_DATA_DIR", value=chosen[:200], reason=error.code
+        ) from error
 
 
 def program_folder(name: str) -> Path:

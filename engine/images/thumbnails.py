@@ -107,7 +107,7 @@ def make_thumbnail(path: Path, edge: int) -> bytes:
     try:
         source = open_picture(path)
         with source.file as file:
-            data = file.read(_LARGEST_FILE + 1)
+            data = file.read(min(source.size, _LARGEST_FILE) + 1)
         if len(data) > _LARGEST_FILE:
             raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=_LARGEST_FILE)
         with rendered(data, longest=edge) as image:

@@ -164,11 +164,6 @@ def new_id() -> str:
     return uuid.uuid4().hex[:16]
 
 
-def name_key(name: str) -> str:
-    """A text whose plain order is the natural order of names: digits padded, case folded."""
-    return re.sub(r"\d+", lambda match: match[0].zfill(16), name.casefold(), flags=re.ASCII)
-
-
 def task_of(row: sqlite3.Row) -> Task:
     """A task row as a Struct, without its results."""
     return Task(

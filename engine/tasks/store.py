@@ -29,6 +29,7 @@ from engine.models import (
     TaskSort,
     TaskStatus,
 )
+from engine.paths import KEY_MARK, natural_key
 from engine.tasks.outcomes import (
     Landing,
     Start,
@@ -50,7 +51,6 @@ from engine.tasks.rows import (
     encode,
     facets,
     json_list,
-    name_key,
     new_id,
     order_by,
     result_of,
@@ -111,10 +111,23 @@ class Store:
         self._on_change = on_change
         self._counts_lock = threading.Lock()
         self.problems = self._db.problems
+        self._renew_name_keys()
         self.found_unfinished = self._stop_unfinished()
         self.checkpoint()
         with self._db.read() as reader:
             self._counts = _count(reader)
+
+    def _renew_name_keys(self) -> None:
+        """Make the keys of an older rule anew; the index tells at once whether there are any."""
+        old = (
+            f"SELECT id, source_name FROM task WHERE name_key < '{KEY_MARK}' OR name_key >= '{chr(ord(KEY_MARK) + 1)}'"
+        )
+        with self._db.read() as reader:
+            found = reader.execute(old).fetchall()
+        if found:
+            keys = [(natural_key(name), task_id) for task_id, name in found]
+            with self._db.write() as writer:
+                writer.executemany("UPDATE task SET name_key = ? WHERE id = ?", keys)
 
     def checkpoint(self) -> None:
         """Bring the write-ahead log into the file, power cut included."""
@@ -274,7 +287,7 @@ class Store:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
                 [
                     (
-                        task_id, task.source_path, task.source_name, name_key(task.source_name), task.fingerprint,
+                        task_id, task.source_path, task.source_name, natural_key(task.source_name), task.fingerprint,
                         msgspec.json.encode(task.references).decode() if task.references else None, task.user_prompt,
                         task.system_prompt, task.variant, now, revision,
                     )

@@ -23,7 +23,6 @@ from engine.models import (
     TaskSort,
     TaskStatus,
 )
-from engine.tasks.rows import name_key
 from engine.tasks.store import NewTask, Store
 
 INFO = ImageInfo("image/png", "png", 3, 2)
@@ -159,7 +158,21 @@ def test_lists_are_filtered_and_sorted(store: Store) -> None:
     assert names(TaskMatch(only=frozenset({TaskFilter.TICKED}))) == ["10.png"]
     assert store.ids(TaskMatch(ids=(ids[2], "unknown", ids[0]))) == [ids[0], ids[2]]
     assert [task.id for task in store.tasks(TaskMatch())] == ids
-    assert name_key("B2") < name_key("b10")
+
+
+def test_the_order_of_names_is_that_of_a_run_also_in_an_older_file(tmp_path: Path) -> None:
+    """``a.png`` stands before ``a (2).png``; keys that an older version wrote are made anew at the start."""
+    expected = ["a.png", "A1.jpg", "a2.png", "a10.png", "a (2).png"]
+    path = tmp_path / "tasks.db"
+    store = Store(path)
+    add(store, *expected[::-1])
+    store.close()
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("UPDATE task SET name_key = lower(source_name)")
+    store = Store(path)
+    page = store.page(TaskMatch(), TaskSort.NAME, False, 0, 10)
+    store.close()
+    assert [task.source_name for task in page.tasks] == expected
 
 
 def test_global_index_counts_what_is_not_dropped(store: Store) -> None:
