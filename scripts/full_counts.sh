@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream pictures targets saves states guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream decoding pictures targets saves states guided}
 failed=
 
 is_wanted() {
@@ -28,7 +28,7 @@ run() {
     echo "== $name"
     # shellcheck disable=SC2086 - several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
-        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|made up|searched|passed' "$logs/$name.log" | tail -70
+        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|made up|searched|peak of|passed' "$logs/$name.log" | tail -70
     else
         failed="$failed $name"
         tail -40 "$logs/$name.log"
@@ -46,6 +46,7 @@ run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
+run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
 samples=
 # Pillow's own test pictures come with its source; they are no part of this project.
 if is_wanted pictures; then
