@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import Code, EditFailed
-from engine.models import ImageRef
+from engine.models import ImageRef, SourceType
 from engine.upstream.failure import event_failure
 from engine.upstream.image_links import Found, Rank, counting, hidden_parts, read_words, visible_parts
 from engine.upstream.image_refs import Refused, is_finished, look, make_ref, pick_image, shorten
@@ -192,7 +192,7 @@ class AnswerState:
     def spare_image(self, text: str, where: str) -> None:
         """What may be a picture, at a place that no known shape names: it counts where nothing else does."""
         ref = make_ref(text, where, self.base_url)
-        if isinstance(ref, ImageRef) and ref.value not in self._sent:
+        if isinstance(ref, ImageRef) and not self._is_ours(ref):
             self._moment += 1
             self._spare.append(Entry(self._moment, 0, ref))
 
@@ -202,10 +202,14 @@ class AnswerState:
         return len(self._entries), self._moment
 
     def _enter(self, item: ImageRef | Refused) -> None:
-        if isinstance(item, ImageRef) and item.value in self._sent:
+        if isinstance(item, ImageRef) and self._is_ours(item):
             return
         self._moment += 1
         self._entries.append(Entry(self._moment, 0, item))
+
+    def _is_ours(self, ref: ImageRef) -> bool:
+        """Whether it is an address that we sent; megabytes of base64 are not hashed for that."""
+        return ref.source_type is SourceType.URL and ref.value in self._sent
 
     def result(self) -> tuple[list[ImageRef], list[Refused], str]:
         """Unique references and refusals in order of first appearance, and the words."""
@@ -244,7 +248,7 @@ class AnswerState:
     def _ref_of(self, found: Found, where: str) -> ImageRef | Refused | None:
         """What a candidate in words names; never the address of the picture that we sent."""
         ref = make_ref(found.value, where, self.base_url)
-        if isinstance(ref, ImageRef) and ref.value in self._sent:
+        if isinstance(ref, ImageRef) and self._is_ours(ref):
             ref = None
         if not found.thumbnail:
             return ref
@@ -279,7 +283,7 @@ def _unique(entries: list[Entry]) -> tuple[list[ImageRef], list[Refused]]:
     """What counts of the candidates, each once, in order."""
     count = counting({entry.rank for entry in entries if isinstance(entry.item, ImageRef)})
     ordered = sorted(entries, key=lambda entry: (entry.moment, entry.offset))
-    thumbnails = {
+    shown = {
         entry.item.thumbnail.value for entry in ordered if isinstance(entry.item, ImageRef) and entry.item.thumbnail
     }
     refs: list[ImageRef] = []
@@ -289,12 +293,17 @@ def _unique(entries: list[Entry]) -> tuple[list[ImageRef], list[Refused]]:
         item = entry.item
         if not isinstance(item, ImageRef):
             refused.setdefault((item.where, item.code, item.sample), item)
-        elif entry.rank in count and (item.thumbnail or item.value not in thumbnails):
+        elif entry.rank in count and not _is_shown(item, shown):
             alike = known.setdefault(_sample(item.value), [])
             if item.value not in alike:
                 alike.append(item.value)
                 refs.append(item)
     return refs, list(refused.values())
+
+
+def _is_shown(ref: ImageRef, shown: Collection[str]) -> bool:
+    """Whether it is another picture's thumbnail."""
+    return ref.source_type is SourceType.URL and ref.thumbnail is None and ref.value in shown
 
 
 def _sample(value: str) -> Hashable:

@@ -27,7 +27,7 @@ _ANCHOR = re.compile(
     re.IGNORECASE,
 )
 _JSON_START = re.compile(r"\{\s*\"|\[\s*[\"{]")
-_JSON_TRIES = 8
+_JSON_TRIES, _JSON_REACH = 8, 1 << 16
 _JSON_DEPTH, _JSON_LINKS = 6, 16
 _BESIDE = re.compile(
     r"source|input|original|reference|prompt|argument|cit|search|doc|page|site|icon|avatar|video|audio|schema|callback",
@@ -404,16 +404,20 @@ def _only_value(text: str) -> str:
 
 
 def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
-    """JSON objects and lists among the words, in a fence or not: where each begins and ends, and its value."""
+    """JSON objects and lists among the words, in a fence or not: where each begins and ends, and its value.
+
+    They begin early: megabytes of a picture are not searched for another.
+    """
     position, tries = 0, _JSON_TRIES
+    reach = min(len(text), _JSON_REACH)
     next_of = {"{": -1, "[": -1}
     while tries:
         for mark, place in next_of.items():
             if place < position:
-                found = text.find(mark, position)
-                next_of[mark] = found if found >= 0 else len(text)
+                found = text.find(mark, position, reach)
+                next_of[mark] = found if found >= 0 else reach
         start = min(next_of.values())
-        if start == len(text):
+        if start >= reach:
             return
         position = start + 1
         if _JSON_START.match(text, start) is None:
