@@ -21,7 +21,7 @@ from bridge.usecases.common import (
     one_of,
     remove_files,
 )
-from bridge.usecases.debug_text import debug_text
+from bridge.usecases.debug_text import debug_text, readable
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
@@ -194,7 +194,7 @@ def get_task_debug(context: Context, params: TaskId) -> DebugAnswer:
         raise NotAllowed(Code.LOOPBACK_ONLY)
     task = app.store.task(params.task_id)
     live = app.batch.live_log(task.id)
-    entries = app.store.debug_log(task.id) + (list(live.entries) if live else [])
+    entries = readable(app.store.debug_log(task.id) + (list(live.entries) if live else []))
     return DebugAnswer(
         task_id=task.id,
         has_debug_log=bool(entries),

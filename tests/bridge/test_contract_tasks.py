@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from bridge.usecases.debug_text import debug_text, readable
 from engine.config import ApiMode
+from engine.models import DebugEntry
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.made_pictures import encoded
 from tests.support.doors import Door, config_for, until
@@ -188,6 +190,12 @@ RULE: dict[str, Any] = {
     "filename_template": "{src_stem}", "replace_from": "start", "replace_to": "end", "create_txt": True,
     "txt_template": "{src_name} {image_name}",
 }  # fmt: skip
+
+
+def test_a_debug_log_shows_letters() -> None:
+    """What an API escapes is shown as the letters it means; what would not show, or is escaped twice, stays."""
+    entry = DebugEntry(0.0, 1, "event", {"data": r'{"text": "\u62b1\u6b49 \ud83d\ude00 \u0022 \\u62b1 \ud83d"}'})
+    assert r"抱歉 😀 \u0022 \\u62b1 \ud83d" in debug_text(readable([entry]))
 
 
 def test_save_result(filled: Door, tmp_path: Path) -> None:
