@@ -19,10 +19,11 @@ from bridge.messages import Messages, pick_language
 from bridge.open_app import load_messages, open_app, version
 from bridge.paths import data_folder
 from bridge.preferences import Preferences
-from bridge.terminal.flags import chosen_fields, chosen_rule, chosen_sets, make_parser
+from bridge.terminal.flags import chosen_fields, chosen_rule, make_parser
 from bridge.terminal.run import Order, run_headless
 from bridge.terminal.run_reports import EXIT_STOPPED, EXIT_WRONG_USE
 from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, serve
+from bridge.terminal.set_flags import chosen_sets
 from bridge.terminal.writer import say
 from bridge.window.open_desktop import open_desktop, show_running
 from bridge.window.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe

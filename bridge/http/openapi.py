@@ -96,7 +96,10 @@ def _parameter(name: str, schema: Schema, place: str, required: bool = True) -> 
         schema = {"type": "string", "pattern": f"^{TASK_ID_PATTERN}$"} if name.endswith("_id") else schema
     elif "anyOf" in schema:  # a query has no null
         schema = next(kind for kind in schema["anyOf"] if kind != {"type": "null"})
-    return {"name": name, "in": place, "required": required, "schema": schema}
+    described: Schema = {"name": name, "in": place, "required": required, "schema": schema}
+    if schema.get("type") == "array":  # commas between, as people write it
+        described |= {"style": "form", "explode": False}
+    return described
 
 
 def _upload(kind: type[Upload]) -> Schema:

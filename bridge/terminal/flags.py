@@ -10,14 +10,9 @@ from typing import Any
 import msgspec
 
 from bridge.messages import Messages
-from bridge.terminal.run_sets import SetOrder
-from bridge.usecases.datasets import ExportParams
+from bridge.terminal.set_flags import add_set_flags
 from engine.config import FieldSpec, describe, parse_entered, parse_stored
-from engine.dataset.captions import CaptionMode
-from engine.dataset.findings import FindingKind
-from engine.dataset.layouts import Trainer
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
-from engine.dataset.transform import PictureFormat, SizeRule
 from engine.errors import Code, InvalidInput
 from engine.files import without_mark
 from engine.tasks.plan import ReferenceMode
@@ -77,7 +72,8 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
     names.add_argument(
         "--only-first", action=argparse.BooleanOptionalAction, default=None, help=text("cli.run.only_first")
     )
-    _add_sets(run.add_argument_group(text("cli.group.sets"), text("cli.group.sets.help")), text)
+    api = {_flag_name(spec) for spec in describe()}
+    add_set_flags(run.add_argument_group(text("cli.group.sets"), text("cli.group.sets.help")), text, api)
     fields = run.add_argument_group(text("cli.group.fields"), text("cli.group.fields.help"))
     for spec in describe():
         label = messages.text(language, spec.label)
@@ -86,68 +82,11 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
             options["action"] = argparse.BooleanOptionalAction
         else:
             options["metavar"] = "|".join(spec.choices) if spec.choices else spec.type.upper()
-        fields.add_argument(f"--{spec.name.replace('_', '-')}", help=label.replace("%", "%%"), **options)
+        fields.add_argument(f"--{_flag_name(spec)}", help=label.replace("%", "%%"), **options)
 
 
-def _add_sets(sets: Any, text: Any) -> None:
-    sets.add_argument("--export", choices=list(Trainer), help=text("cli.run.export"))
-    sets.add_argument("--export-to", metavar="FOLDER", default="", help=text("cli.run.export_to"))
-    sets.add_argument("--export-name", metavar="NAME", default="set", help=text("cli.run.export_name"))
-    sets.add_argument("--caption", choices=list(CaptionMode), default="prompt", help=text("cli.run.caption"))
-    sets.add_argument("--caption-template", metavar="TEXT", default="{prompt}", help=text("cli.run.caption_template"))
-    sets.add_argument("--trigger", metavar="WORD", default="", help=text("cli.run.trigger"))
-    sets.add_argument(
-        "--picture-format", choices=list(PictureFormat), default="as_it_came", help=text("cli.run.picture_format")
-    )
-    sets.add_argument("--quality", metavar="1-100", type=int, default=95, help=text("cli.run.quality"))
-    sets.add_argument("--size-rule", choices=list(SizeRule), default="trainer", help=text("cli.run.size_rule"))
-    sets.add_argument("--size-value", metavar="PIXELS", type=int, default=0, help=text("cli.run.size_value"))
-    sets.add_argument("--crop-align", action="store_true", help=text("cli.run.crop_align"))
-    sets.add_argument("--stem-template", metavar="TEXT", default="{global_index:04}", help=text("cli.run.stem"))
-    sets.add_argument("--first-result", action="store_true", help=text("cli.run.first_result"))
-    sets.add_argument("--validation", metavar="PART", type=float, default=0.0, help=text("cli.run.validation"))
-    sets.add_argument("--seed", metavar="N", type=int, default=0, help=text("cli.run.seed"))
-    sets.add_argument("--zip", action="store_true", help=text("cli.run.zip"))
-    sets.add_argument("--leave-out", action="store_true", help=text("cli.run.leave_out"))
-    sets.add_argument(
-        "--allow", metavar="KIND", action="append", choices=list(FindingKind), default=[], help=text("cli.run.allow")
-    )
-    sets.add_argument("--threshold", metavar="KIND=NUMBER", action="append", default=[], help=text("cli.run.threshold"))
-    sets.add_argument("--report", metavar="FILE", default="", help=text("cli.run.report"))
-
-
-def chosen_sets(arguments: argparse.Namespace) -> SetOrder:
-    """The set and the report to be made of the results. Raises InvalidInput for a threshold that is no number."""
-    wish = ExportParams(
-        trainer=arguments.export or Trainer.AI_TOOLKIT,
-        output_dir=arguments.export_to,
-        name=arguments.export_name,
-        caption_mode=arguments.caption,
-        caption_template=arguments.caption_template,
-        trigger=arguments.trigger,
-        picture_format=arguments.picture_format,
-        quality=arguments.quality,
-        size_rule=arguments.size_rule,
-        size_value=arguments.size_value,
-        crop_align=arguments.crop_align,
-        stem_template=arguments.stem_template,
-        first_only=arguments.first_result,
-        validation=arguments.validation,
-        seed=arguments.seed,
-        as_zip=arguments.zip,
-        leave_out=arguments.leave_out,
-        allow=arguments.allow,
-        thresholds=dict(_threshold(entry) for entry in arguments.threshold),
-    )
-    return SetOrder(wish, arguments.report, export=arguments.export is not None)
-
-
-def _threshold(entry: str) -> tuple[str, float]:
-    name, _, number = entry.partition("=")
-    try:
-        return name.strip(), float(number)
-    except ValueError as error:
-        raise InvalidInput(Code.FIELD_TYPE, field="threshold", name=f"--threshold {entry}", type="number") from error
+def _flag_name(spec: FieldSpec) -> str:
+    return spec.name.replace("_", "-")
 
 
 def chosen_fields(arguments: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:

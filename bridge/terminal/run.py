@@ -14,6 +14,7 @@ from bridge.demo.endpoint import demo_config, samples_folder
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.open_app import make_folder, open_app
+from bridge.params import read_params
 from bridge.preferences import Preferences
 from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JsonReport, Report, TextReport
 from bridge.terminal.run_sets import SetOrder, check_sets, make_sets
@@ -156,17 +157,15 @@ class _Run:
         if "api_key" not in self._order.fields and {"api_url", "proxy"} & self._order.fields.keys():
             config["api_key"] = ""  # the stored key goes along only where it may: see may_lend_key
         if not self._order.resume:
-            return start_batch(
-                context,
-                StartParams(
-                    self._source,
-                    config,
-                    self._order.prompt_table,
-                    self._order.variants,
-                    self._order.references,
-                    self._order.fresh,
-                ),
-            )
+            asked = {
+                "input_path": self._source,
+                "config": config,
+                "prompt_table": self._order.prompt_table,
+                "variants": self._order.variants,
+                "references": self._order.references,
+                "fresh": self._order.fresh,
+            }
+            return start_batch(context, read_params(StartParams, asked))
         entered, problems = entered_config(self._app, config)
         self._report.problems(problems)
         self._app.preferences.set_config(entered)

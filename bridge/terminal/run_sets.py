@@ -12,7 +12,7 @@ from bridge.app import App
 from bridge.jobs import JobState, JobStatus
 from bridge.usecases.common import Context
 from bridge.usecases.datasets import ExportParams, ReportParams, export_set, set_report
-from bridge.usecases.set_options import SetParams, kinds_of, plan_of, thresholds_of
+from bridge.usecases.set_options import SetParams, plan_of, thresholds_of
 from bridge.usecases.set_report import check_report_path
 from bridge.views import Viewer
 from engine.errors import Code, ConsoleError, InvalidInput
@@ -49,7 +49,6 @@ def check_sets(order: SetOrder, source: str, output: Path) -> None:
     if order.export or order.report:
         plan_of(wish)
         thresholds_of(wish.thresholds)
-        kinds_of(wish.allow)
     if order.report:
         check_report_path(order.report)
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from enum import StrEnum
-from typing import ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
 from bridge.messages import DEFAULT_LANGUAGE
+from bridge.params import choice_refused
 from bridge.views import Viewer
 from engine.dataset.findings import NOTES, FindingKind
-from engine.errors import Code, InvalidInput
 from engine.models import Result, TaskFilter, TaskMatch, TaskStatus
 
 ANY_FINDING = "any"
 _ERROR_KEY = "error."
 TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
-
-Choice = TypeVar("Choice", bound=StrEnum)
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -86,22 +84,22 @@ class Ok(msgspec.Struct, frozen=True):
 
 
 class MatchParams(msgspec.Struct, frozen=True):
-    """A filter as the page sends it: comma-separated states and properties, and words to look for.
+    """A filter: states and properties, of which a text may name several with commas between, and words to look for.
 
-    ``finding``: comma-separated kinds of findings of the last preflight; ``any`` for all but notes. ``failure``:
-    comma-separated codes of what made tasks fail. ``prompt``: that of a result. ``folder``: of the source.
+    ``finding``: kinds of findings of the last preflight; ``any`` for all but notes. ``failure``:
+    codes of what made tasks fail. ``prompt``: that of a result. ``folder``: of the source.
     ``score_min`` and ``score_max``: bounds of the best score of a task, 0..10.
     """
 
-    status: str = ""
-    only: str = ""
+    status: frozenset[TaskStatus] = frozenset()
+    only: frozenset[TaskFilter] = frozenset()
     q: str = ""
-    finding: str = ""
-    failure: str = ""
+    finding: frozenset[str] = frozenset()
+    failure: frozenset[str] = frozenset()
     prompt: str = ""
     folder: str = ""
-    score_min: float | None = None
-    score_max: float | None = None
+    score_min: Annotated[float, Meta(ge=0, le=10)] | None = None
+    score_max: Annotated[float, Meta(ge=0, le=10)] | None = None
 
 
 def remove_files(app: App, results: Iterable[Result], reason: str, *, everything: bool = False) -> Cleanup:
@@ -113,17 +111,17 @@ def remove_files(app: App, results: Iterable[Result], reason: str, *, everything
 def match_of(
     app: App, params: MatchParams | None, ids: list[str] | None = None, language: str = DEFAULT_LANGUAGE
 ) -> TaskMatch:
-    """The engine's filter; InvalidInput for a name that is no state, property or finding. ``language``: of the words of
+    """The engine's filter; InvalidInput for a name that is no finding. ``language``: of the words of
     failures, in which ``q`` is looked for as well."""
     if ids is not None:
         return TaskMatch(ids=tuple(ids))
     params = params or MatchParams()
     return TaskMatch(
-        status=frozenset(one_of(TaskStatus, "status", name) for name in _names(params.status)),
-        only=frozenset(one_of(TaskFilter, "only", name) for name in _names(params.only)),
+        status=params.status,
+        only=params.only,
         q=params.q.strip(),
-        results=_with_finding(app, _names(params.finding)),
-        failures=frozenset(_names(params.failure)),
+        results=_with_finding(app, params.finding),
+        failures=params.failure,
         worded=_worded(app, params.q.strip().casefold(), language),
         prompt=params.prompt or None,
         folder=params.folder,
@@ -149,23 +147,10 @@ def is_wanted(kinds: Iterable[FindingKind], names: Collection[str]) -> bool:
     return any(kind in names or (ANY_FINDING in names and kind not in NOTES) for kind in kinds)
 
 
-def _with_finding(app: App, names: list[str]) -> tuple[str, ...] | None:
+def _with_finding(app: App, names: frozenset[str]) -> tuple[str, ...] | None:
     if not names:
         return None
-    for name in names:
-        if name != ANY_FINDING:
-            one_of(FindingKind, "finding", name)
+    choices = [ANY_FINDING, *FindingKind]
+    if not names <= set(choices):
+        raise choice_refused("finding", choices)
     return tuple(pair_id for pair_id, kinds in app.found_kinds.items() if is_wanted(kinds, names))
-
-
-def one_of(kind: type[Choice], field: str, name: str) -> Choice:
-    """The member of that name; InvalidInput naming the field and the choices."""
-    try:
-        return kind(name)
-    except ValueError as error:
-        choices = ", ".join(member.value for member in kind)
-        raise InvalidInput(Code.FIELD_CHOICE, field=field, name=field, choices=choices) from error
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]

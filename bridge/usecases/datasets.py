@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
-from bridge.usecases.common import ANY_FINDING, Context, Nothing, one_of
-from bridge.usecases.set_options import SetParams, kinds_of, pairs_of, plan_of, thresholds_of
+from bridge.usecases.common import ANY_FINDING, Context, Nothing
+from bridge.usecases.set_options import SetParams, pairs_of, plan_of, thresholds_of
 from bridge.usecases.set_report import ReportWish, check_report_path, write_report
 from bridge.views import JobView, ProblemView
 from engine.dataset import export
@@ -39,22 +39,22 @@ class ExportParams(SetParams, frozen=True, kw_only=True):
 
     output_dir: str = ""
     leave_out: bool = False
-    allow: list[str] = []
+    allow: frozenset[FindingKind] = frozenset()
 
 
 class ReportParams(SetParams, frozen=True, kw_only=True):
     """``path``: the HTML file to write; it may not exist yet. ``price_per_call``: that of the configuration if null."""
 
     path: str = ""
-    price_per_call: float | None = None
+    price_per_call: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
 
 
 class FindingsParams(msgspec.Struct, frozen=True):
     """A page of the findings of the last preflight; ``kind`` picks one."""
 
-    kind: str = ""
-    offset: int = 0
-    limit: int = 200
+    kind: FindingKind | None = None
+    offset: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    limit: Annotated[int, Meta(ge=0, le=_MOST_FINDINGS)] = 200
 
 
 class JobAnswer(msgspec.Struct, frozen=True):
@@ -193,7 +193,7 @@ def preflight(context: Context, params: SetParams) -> JobAnswer:
 def export_set(context: Context, params: ExportParams) -> JobAnswer:
     """Write a set for a trainer after a preflight; a job that writes all of it or nothing."""
     app = context.app
-    plan, thresholds, allowed = plan_of(params), thresholds_of(params.thresholds), kinds_of(params.allow)
+    plan, thresholds, allowed = plan_of(params), thresholds_of(params.thresholds), params.allow
     pairs = pairs_of(app, params)
     if not pairs:
         raise InvalidInput(Code.SET_EMPTY)
@@ -223,9 +223,6 @@ def set_report(context: Context, params: ReportParams) -> JobAnswer:
     app = context.app
     plan, thresholds = plan_of(params), thresholds_of(params.thresholds)
     price = app.preferences.config.price_per_call if params.price_per_call is None else params.price_per_call
-    if not 0 <= price < math.inf:
-        raise InvalidInput(Code.FIELD_RANGE, field="price_per_call", name="price_per_call", minimum=0, maximum=None,
-                           value=price)  # fmt: skip
     path = check_report_path(params.path)
     pairs = pairs_of(app, params)
 
@@ -252,14 +249,10 @@ def stop_job(context: Context, _: Nothing) -> JobStopped:
 
 def list_findings(context: Context, params: FindingsParams) -> FindingsPage:
     """Findings of the last preflight, with the pictures of their pairs."""
-    for name, value, high in (("offset", params.offset, 2**31), ("limit", params.limit, _MOST_FINDINGS)):
-        if not 0 <= value <= high:
-            raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=0, maximum=high, value=value)
-    kind = one_of(FindingKind, "kind", params.kind) if params.kind else None
     if context.app.preflight is None:
         return FindingsPage(None, 0, 0, can_register(), {}, 0, [])
     at, report = context.app.preflight
-    matching = [finding for finding in report.findings if kind is None or finding.kind is kind]
+    matching = [finding for finding in report.findings if params.kind in (None, finding.kind)]
     page = matching[params.offset : params.offset + params.limit]
     return FindingsPage(
         at=at,

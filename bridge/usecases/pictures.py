@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
 from bridge.usecases.common import Context, ResultId, TaskId
@@ -32,7 +34,7 @@ class TaskThumbnail(msgspec.Struct, frozen=True):
     """``size``: longest edge in pixels, rounded up to the next step."""
 
     task_id: str
-    size: int = 256
+    size: Annotated[int, Meta(ge=1, le=4096)] = 256
 
 
 class ResultThumbnail(msgspec.Struct, frozen=True):
@@ -40,7 +42,7 @@ class ResultThumbnail(msgspec.Struct, frozen=True):
 
     task_id: str
     result_id: str
-    size: int = 256
+    size: Annotated[int, Meta(ge=1, le=4096)] = 256
 
 
 class FolderParams(msgspec.Struct, frozen=True):
@@ -132,8 +134,6 @@ def _file(path: Path, url: str, missing: Code = Code.SOURCE_MISSING) -> Picture:
 def _thumbnail(
     app: App, path: Path, key: str | None, size: int, url: str, missing: Code = Code.SOURCE_MISSING
 ) -> Picture:
-    if not 1 <= size <= 4096:
-        raise InvalidInput(Code.FIELD_RANGE, field="size", name="size", minimum=1, maximum=4096, value=size)
     try:
         if key is None:
             status = path.stat()

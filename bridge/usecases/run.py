@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
-from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, one_of, remove_files
+from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
@@ -26,7 +27,6 @@ _LISTED = 200  # unreadable files named in an answer; the count tells the rest
 _PROMPTS_SHOWN = 20
 _LONELY_SHOWN = 20
 _NAMES_KEPT = 50
-_MOST_VARIANTS = 20
 
 
 class StartParams(msgspec.Struct, frozen=True):
@@ -39,8 +39,8 @@ class StartParams(msgspec.Struct, frozen=True):
     input_path: str = ""
     config: dict[str, Any] | None = None
     prompt_table: str = ""
-    variants: int = 1
-    references: str = "off"
+    variants: Annotated[int, Meta(ge=1, le=20)] = 1
+    references: ReferenceMode = ReferenceMode.OFF
     fresh: bool = False
 
 
@@ -314,22 +314,13 @@ def _lonely(plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _plan(app: App, params: StartParams, config: ApiConfig) -> Plan:
-    if not 1 <= params.variants <= _MOST_VARIANTS:
-        raise InvalidInput(
-            Code.FIELD_RANGE,
-            field="variants",
-            name="variants",
-            minimum=1,
-            maximum=_MOST_VARIANTS,
-            value=params.variants,
-        )
     return make_plan(
         app,
         params.input_path,
         config,
         prompt_table=params.prompt_table,
         variants=params.variants,
-        references=one_of(ReferenceMode, "references", params.references),
+        references=params.references,
         fresh=params.fresh,
     )
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
 from bridge.preferences import SavePlan
@@ -95,7 +96,7 @@ class PlanParams(SaveRule, frozen=True, kw_only=True):
 class PreviewParams(SaveRule, frozen=True, kw_only=True):
     """A rule to try on the first ``limit`` results (or sources, while there are none)."""
 
-    limit: int = 3
+    limit: Annotated[int, Meta(ge=1, le=50)] = 3
 
 
 class NamePreview(msgspec.Struct, frozen=True):
@@ -189,10 +190,9 @@ def preview_names(context: Context, params: PreviewParams) -> Previews:
     """The names that a rule makes of the first tasks."""
     rule = _rule(params)
     check_rule(rule)
-    limit = max(1, min(params.limit, 50))
-    tasks = context.app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, limit).tasks
+    tasks = context.app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, params.limit).tasks
     examples = [(task.source_name, _extension_of(task)) for task in tasks]
-    examples = examples or [(name, "png") for name in context.app.inspected[:limit] or ["001_start.jpg"]]
+    examples = examples or [(name, "png") for name in context.app.inspected[: params.limit] or ["001_start.jpg"]]
     names: list[NamePreview] = []
     for number, (source, extension) in enumerate(examples, 1):
         stem = image_stem(rule, name_context(source, "task", "result", 1, number))

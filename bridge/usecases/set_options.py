@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
-from bridge.usecases.common import MatchParams, match_of, one_of
+from bridge.usecases.common import MatchParams, match_of
 from engine import secrets
 from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.export import SetPlan, check_plan
-from engine.dataset.findings import THRESHOLD_LIMITS, FindingKind, Thresholds
+from engine.dataset.findings import THRESHOLD_LIMITS, Thresholds
 from engine.dataset.layouts import Trainer
 from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
 from engine.dataset.split import SplitRule
@@ -30,24 +32,24 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     match: MatchParams | None = None
     only_selected: bool = True
     first_only: bool = False
-    trainer: str = "ai_toolkit"
+    trainer: Trainer = Trainer.AI_TOOLKIT
     name: str = "set"
-    caption_mode: str = "prompt"
+    caption_mode: CaptionMode = CaptionMode.PROMPT
     caption_template: str = "{prompt}"
     trigger: str = ""
-    picture_format: str = "as_it_came"
-    quality: int = 95
-    size_rule: str = "trainer"
+    picture_format: PictureFormat = PictureFormat.AS_IT_CAME
+    quality: Annotated[int, Meta(ge=1, le=100)] = 95
+    size_rule: SizeRule = SizeRule.TRAINER
     size_value: int = 0
-    resolution: list[int] = []
+    resolution: list[Annotated[int, Meta(ge=64, le=4096)]] = []
     step: int = 0
     crop_align: bool = False
-    validation: float = 0.0
+    validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
     seed: int = 0
     as_zip: bool = False
     stem_template: str = "{global_index:04}"
-    reverse: str = "off"
-    reverse_caption_mode: str = "template"
+    reverse: Reverse = Reverse.OFF
+    reverse_caption_mode: CaptionMode = CaptionMode.TEMPLATE
     reverse_caption_template: str = "undo: {prompt}"
     reverse_trigger: str = ""
     no_op_share: float = 0.0
@@ -59,15 +61,13 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
 def plan_of(params: SetParams) -> SetPlan:
     """The engine's plan. Raises InvalidInput naming the field."""
     plan = SetPlan(
-        trainer=one_of(Trainer, "trainer", params.trainer),
+        trainer=params.trainer,
         name=params.name,
-        captions=CaptionRule(
-            one_of(CaptionMode, "caption_mode", params.caption_mode), params.caption_template, params.trigger
-        ),
+        captions=CaptionRule(params.caption_mode, params.caption_template, params.trigger),
         pictures=PictureRule(
-            format=one_of(PictureFormat, "picture_format", params.picture_format),
+            format=params.picture_format,
             quality=params.quality,
-            size=one_of(SizeRule, "size_rule", params.size_rule),
+            size=params.size_rule,
             size_value=params.size_value,
             resolutions=tuple(params.resolution),
             step=params.step,
@@ -77,9 +77,9 @@ def plan_of(params: SetParams) -> SetPlan:
         as_zip=params.as_zip,
         stem_template=params.stem_template,
         variants=VariantRule(
-            reverse=one_of(Reverse, "reverse", params.reverse),
+            reverse=params.reverse,
             captions=CaptionRule(
-                one_of(CaptionMode, "reverse_caption_mode", params.reverse_caption_mode),
+                params.reverse_caption_mode,
                 params.reverse_caption_template,
                 params.reverse_trigger,
             ),
@@ -101,11 +101,6 @@ def thresholds_of(given: dict[str, float]) -> Thresholds:
         if not low <= value <= high:
             raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=low, maximum=high, value=value)
     return Thresholds(**given)
-
-
-def kinds_of(names: list[str]) -> frozenset[FindingKind]:
-    """Kinds of findings. Raises InvalidInput (FIELD_CHOICE)."""
-    return frozenset(one_of(FindingKind, "allow", name) for name in names)
 
 
 def pairs_of(app: App, params: SetParams) -> list[Pair]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from bridge.app import App
 from bridge.usecases.common import (
@@ -18,7 +19,6 @@ from bridge.usecases.common import (
     ResultId,
     TaskId,
     match_of,
-    one_of,
     remove_files,
 )
 from bridge.usecases.debug_text import debug_text, readable
@@ -35,15 +35,15 @@ _MOST_FACETS = 50
 class OutlineParams(MatchParams, frozen=True):
     """A filtered, sorted list. ``desc`` turns the order round."""
 
-    sort: str = "order"
+    sort: TaskSort = TaskSort.ORDER
     desc: bool = False
 
 
 class ListParams(OutlineParams, frozen=True):
-    """A page of the list. ``limit`` 1..500."""
+    """A page of the list."""
 
-    offset: int = 0
-    limit: int = 100
+    offset: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE)] = 100
 
 
 class OutlineAnswer(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ class BulkParams(msgspec.Struct, frozen=True):
     ``user_prompt``: what a retry asks with from now on, in place of the configuration's.
     """
 
-    action: str
+    action: BulkAction
     task_ids: list[str] | None = None
     match: MatchParams | None = None
     user_prompt: str | None = None
@@ -162,14 +162,9 @@ class DebugAnswer(msgspec.Struct, frozen=True):
 def list_tasks(context: Context, params: ListParams) -> TaskPage:
     """A part of the task list, filtered and sorted."""
     app = context.app
-    if not 1 <= params.limit <= MAX_PAGE:
-        raise _range("limit", 1, MAX_PAGE, params.limit)
-    if not 0 <= params.offset < 2**53:
-        raise _range("offset", 0, 2**53, params.offset)
     match = match_of(context.app, params, language=context.language)
     revision = app.store.revision()
-    sort = one_of(TaskSort, "sort", params.sort)
-    page = app.store.page(match, sort, params.desc, params.offset, params.limit)
+    page = app.store.page(match, params.sort, params.desc, params.offset, params.limit)
     live, view = app.batch.live(), context.view
     return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
 
@@ -177,7 +172,7 @@ def list_tasks(context: Context, params: ListParams) -> TaskPage:
 def list_ids(context: Context, params: OutlineParams) -> OutlineAnswer:
     """The whole task list as ids, filtered and sorted: for going through it while it changes."""
     match = match_of(context.app, params, language=context.language)
-    found = context.app.store.outline(match, one_of(TaskSort, "sort", params.sort), params.desc)
+    found = context.app.store.outline(match, params.sort, params.desc)
     return OutlineAnswer(found.ids, found.undecided)
 
 
@@ -249,11 +244,10 @@ def bulk_tasks(context: Context, params: BulkParams) -> BulkAnswer:
     """Tick, drop, restore, retry, delete or note as decided about many tasks at once."""
     if (params.task_ids is None) == (params.match is None):
         raise InvalidInput(Code.FIELD_REQUIRED, field="task_ids", name="task_ids / match")
-    action = one_of(BulkAction, "action", params.action)
     ids = context.app.store.ids(match_of(context.app, params.match, params.task_ids, context.language))
     if params.user_prompt is not None:
-        _take_prompt(context.app, action, ids, params.user_prompt)
-    return BulkAnswer(_BULK[action](context, ids))
+        _take_prompt(context.app, params.action, ids, params.user_prompt)
+    return BulkAnswer(_BULK[params.action](context, ids))
 
 
 def mark_results(context: Context, params: MarksParams) -> BulkAnswer:
@@ -310,7 +304,3 @@ _BULK: dict[BulkAction, Callable[[Context, list[str]], int]] = {
     BulkAction.DECIDE: lambda context, ids: context.app.store.judge(ids, True),
     BulkAction.UNDECIDE: lambda context, ids: context.app.store.judge(ids, False),
 }
-
-
-def _range(name: str, low: int, high: int, value: int) -> InvalidInput:
-    return InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=low, maximum=high, value=value)

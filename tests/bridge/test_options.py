@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from bridge.terminal.flags import chosen_fields, make_parser
+from bridge.terminal.set_flags import add_set_flags, chosen_sets
 from engine.errors import Code, InvalidInput
 from tests.support.doors import MESSAGES
 
@@ -60,3 +62,48 @@ def test_numbers_of_a_file_are_clamped(tmp_path: Path) -> None:
     file.write_text(json.dumps({"concurrency_limit": "many"}))
     with pytest.raises(InvalidInput, match="field_type"):
         fields("--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "value"),
+    [
+        ([], "trainer", "ai_toolkit"),
+        (["--export", "kohya", "--zip"], "as_zip", True),
+        (["--allow", "blank", "--allow", "shifted"], "allow", {"blank", "shifted"}),
+        (["--threshold", "shifted=0.6"], "thresholds", {"shifted": 0.6}),
+        (["--resolution", "512", "--resolution", "768"], "resolution", [512, 768]),
+        (["--validation", "0.5"], "validation", 0.5),
+    ],
+)
+def test_flags_of_sets_are_the_fields(flags: list[str], name: str, value: Any) -> None:
+    """Each field of a set has a flag, read and checked as the operation's parameters are."""
+    parser = make_parser(MESSAGES, "en", "0")
+    order = chosen_sets(parser.parse_args(["run", "in", "-o", "out", *flags]))
+    assert getattr(order.wish, name) == value
+    assert order.export is ("--export" in flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "field"),
+    [
+        (["--quality", "900"], Code.FIELD_RANGE, "quality"),
+        (["--export", "nobody's"], Code.FIELD_CHOICE, "trainer"),
+        (["--size-value", "much"], Code.FIELD_TYPE, "size_value"),
+        (["--threshold", "shifted=far"], Code.FIELD_TYPE, "threshold"),
+    ],
+)
+def test_wrong_flags_of_sets_are_named(flags: list[str], code: Code, field: str) -> None:
+    """In the words of the operation, whose ranges and choices they are."""
+    with pytest.raises(InvalidInput) as caught:
+        chosen_sets(make_parser(MESSAGES, "en", "0").parse_args(["run", "in", "-o", "out", *flags]))
+    assert (caught.value.code, caught.value.field) == (code, field)
+
+
+def test_a_set_never_takes_the_flag_of_a_setting() -> None:
+    """Where an API setting has the name, the set's flag says that it is the set's."""
+    parser = argparse.ArgumentParser()
+    add_set_flags(parser, str, taken={"seed", "quality"})
+    given = parser.parse_args(["--set-seed", "4", "--set-quality", "90", "--trigger", "wc"])
+    assert (given.set_seed, given.set_quality, given.set_trigger) == ("4", "90", "wc")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--seed", "4"])
