@@ -12,7 +12,7 @@ import msgspec
 
 from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
-from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, match_of, one_of
+from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, match_of
 from bridge.usecases.config import check_usable
 from bridge.usecases.run import check_api_url
 from bridge.usecases.run_plan import find
@@ -106,7 +106,7 @@ class CaptionParams(msgspec.Struct, frozen=True):
 
     task_ids: list[str] | None = None
     match: MatchParams | None = None
-    length: str = "short"
+    length: CaptionLength = CaptionLength.SHORT
     language: str = "en"
 
 
@@ -255,7 +255,6 @@ def untick_below(context: Context, params: UntickParams) -> UntickAnswer:
 def write_captions(context: Context, params: CaptionParams) -> VisionJob:
     """Let a vision model write what really changed in each pair; a job. Captions that a person has seen stay."""
     app = context.app
-    length = one_of(CaptionLength, "length", params.length)
     language = _text("language", params.language, _LONGEST_LANGUAGE)
     judge = usable_judge(context)
     tasks = _tasks(context, params.task_ids, params.match)
@@ -265,7 +264,7 @@ def write_captions(context: Context, params: CaptionParams) -> VisionJob:
         counts = _Counts()
 
         def one(pair: JudgedPair, asker: Asker) -> None:
-            text, reused = write_caption(pair, length, language, asker)
+            text, reused = write_caption(pair, params.length, language, asker)
             counts.note(reused=reused)
             app.store.set_caption(pair.task_id, pair.result_id, text, seen=False)
 
