@@ -128,7 +128,7 @@ def test_the_document_is_the_tables() -> None:
     made = document("7.8.9")
     assert made["info"]["version"] == "7.8.9"
     config = made["components"]["schemas"]["ApiConfig"]["properties"]
-    assert (config["concurrency_limit"]["minimum"], config["concurrency_limit"]["maximum"]) == (1, 64)
+    assert (config["concurrency_limit"]["minimum"], config["concurrency_limit"]["maximum"]) == (1, 512)
     assert made == document("7.8.9")
 
 

@@ -60,7 +60,7 @@ CASES = (
     Case("inspect_path", {"input_path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
     Case("inspect_path", ["{sources}"], Code.NOT_JSON),
     Case("start_batch", {"input_path": "{sources}", "config": SLOW}),
-    Case("start_batch", {"input_path": "{sources}", "config": {"concurrency_limit": 99}}, Code.FIELD_RANGE),
+    Case("start_batch", {"input_path": "{sources}", "config": {"concurrency_limit": 999}}, Code.FIELD_RANGE),
     Case("start_batch", {"input_path": "{sources}", "config": "mine"}, Code.FIELD_TYPE),
     Case("start_batch", {"input_path": "{sources}"}, Code.BATCH_RUNNING, RUNNING),
     Case("resume_tasks"),
