@@ -66,7 +66,12 @@ def shape_of(data: bytes) -> Shape:
         width, height = image.size
         if turn in _SWAPPING and not is_upright_already(image):
             width, height = height, width
-        plain = turn == 1 and image.mode in _PLAIN_MODES and _is_srgb(_profile_of(image), image.mode)
+        plain = (
+            turn == 1
+            and image.mode in _PLAIN_MODES
+            and not _is_deep(image, data)
+            and _is_srgb(_profile_of(image), image.mode)
+        )
         return Shape(
             mime, width, height, plain,
             still=mime != "image/webp" or getattr(image, "n_frames", 1) == 1,
@@ -110,6 +115,14 @@ def on_colour(image: Image.Image, alpha: Alpha = Alpha.WHITE) -> Image.Image:
     paper = Image.new("RGB", image.size, colour)
     paper.paste(image, mask=image.getchannel("A"))
     return paper
+
+
+def _is_deep(image: Image.Image, data: bytes) -> bool:
+    """Whether the file has more than eight bits a channel, also where Pillow's mode no longer tells."""
+    if image.format == "PNG":
+        return data[24] == 16
+    bits = getattr(image, "tag_v2", {}).get(258, (8,)) if image.format == "TIFF" else (8,)
+    return max(bits) > 8
 
 
 def mime_of(data: bytes) -> str:

@@ -19,7 +19,7 @@ from PIL import Image, ImageCms
 from engine.config import SourceFormat
 from engine.dataset.transform import PictureRule, Reader, SizeRule, prepare
 from engine.errors import Code, PictureRejected, Stopped
-from engine.images.picture import check_picture
+from engine.images.picture import PNG_SIGNATURE, check_picture
 from engine.images.pixels import Alpha, rendered, shape_of
 from engine.images.room import AT_ONCE_BYTES, DecodingRoom
 from engine.images.sending import as_sent
@@ -52,6 +52,12 @@ def wide_profile() -> bytes:
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 WIDE = wide_profile()
+DEEP = (
+    PNG_SIGNATURE
+    + png_chunk(b"IHDR", struct.pack(">IIBBBBB", 60, 40, 16, 2, 0, 0, 0))
+    + png_chunk(b"IDAT", zlib.compress((b"\0" + struct.pack(">HHH", 0x8000, 0x4000, 0xFFFF) * 60) * 40))
+    + png_chunk(b"IEND", b"")
+)
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
 DARK = Image.new("RGB", (60, 40), (64, 64, 64))
@@ -69,6 +75,7 @@ def ramp(mode: str, top: float) -> Image.Image:
 
 SEEN: dict[str, tuple[bytes, tuple[int, int], tuple[int, ...]]] = {
     "16-bit grey": (encoded("png", GREY_16), (30, 20), (128, 128, 128)),
+    "16-bit colours": (DEEP, (30, 20), (128, 64, 255)),
     "16-bit grey TIFF": (encoded("tiff", GREY_16), (30, 20), (128, 128, 128)),
     "32-bit grey": (encoded("tiff", ramp("I", 4_000_000)), (59, 20), (255, 255, 255)),
     "real numbers": (encoded("tiff", ramp("F", 0.5)), (0, 20), (0, 0, 0)),
@@ -107,6 +114,7 @@ def test_review_set_and_api_get_the_same_pixels(name: str) -> None:
             assert other.size == image.size
             assert near(pixel(other, at), colour) or name in {"sRGB", "no profile at all"}
             assert other.getexif().get(0x0112, 1) == 1
+            assert name == "sRGB" or made[24] == 8, "sixteen bits"
 
 
 @pytest.mark.parametrize(("alpha", "colour"), [
