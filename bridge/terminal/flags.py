@@ -1,4 +1,4 @@
-"""The command line: commands and flags; every config field has a flag and an environment variable, made from it."""
+"""The command line: commands and flags. A field of ApiConfig has its flag and variable by itself; sets: `set_flags`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _add_open(parser: argparse.ArgumentParser, text: Any) -> None:
 
 def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, language: str) -> None:
     run.add_argument("input", nargs="?", metavar="INPUT", help=text("cli.run.input"))
-    run.add_argument("-o", "--output", required=True, metavar="OUT", help=text("cli.run.output"))
+    run.add_argument("-o", "--output", default="", metavar="OUT", help=text("cli.run.output"))
     run.add_argument("--demo", action="store_true", help=text("cli.demo"))
     run.add_argument("--resume", action="store_true", help=text("cli.run.resume"))
     run.add_argument("--fresh", action="store_true", help=text("cli.run.fresh"))

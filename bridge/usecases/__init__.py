@@ -1,1 +1,1 @@
-"""What people do with the program: functions (app, parameters, caller) -> answer, one file a subject."""
+"""What people do with the program: handlers (context, parameters) -> answer, one file a subject."""
