@@ -15,13 +15,13 @@ from bridge.jobs import Jobs
 from bridge.messages import Messages
 from bridge.preferences import Preferences
 from bridge.vision import Vision
-from engine.config import ApiConfig
+from engine.config import ApiConfig, ApiMode, may_lend_key
 from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.preflight import Preflight
-from engine.errors import Problem, StorageFailed
+from engine.errors import NotFound, Problem, StorageFailed
 from engine.files import storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
@@ -30,16 +30,21 @@ from engine.presets import PresetBook
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.attempt import LocalAttempts
 from engine.tasks.batch import Batch
-from engine.tasks.edit import EditTools, run_edit
+from engine.tasks.edit import Collected, EditTools, Submitted, collect_job, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
 from engine.tasks.recovery import Recovered, adopt, check_pictures, lost_rows, was_damaged
+from engine.tasks.remote import Remote
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import status_failure
+from engine.upstream.forms import LearnedForms
+from engine.upstream.jobs import PLAIN, cancel_request
 from engine.upstream.parameters import RefusedParameters
+from engine.upstream.recipe import read_recipe
 from engine.upstream.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -97,16 +102,35 @@ class App:
                 *self.ledger.problems,
                 *self._take_over(),
             ]
-            self.parameters = RefusedParameters(folder / "refused_parameters.json")
-            self.batch = Batch(
-                self.store,
-                self._run,
-                limits=environment.limits,
-                on_change=self.changed,
-            )
-            opened.callback(self.batch.close)
+            self._open_calls(opened)
             self._open_sets(opened)
             self._opened = opened.pop_all()
+
+    def _open_calls(self, opened: contextlib.ExitStack) -> None:
+        """What calls are made with, and what waits for jobs at providers."""
+        self.parameters = RefusedParameters(self.folder / "refused_parameters.json")
+        self.forms = LearnedForms(self.folder / "forms.json")
+        self.remote = Remote(
+            self.folder / "remote.db",
+            self._collect,
+            self._keep_collected,
+            lambda ids: self.store.set_status(ids, TaskStatus.PROCESSING),
+            self._key_for,
+            cancel=self._give_up,
+            on_change=self.changed,
+        )
+        opened.callback(self.remote.close)
+        self.batch = Batch(
+            self.store,
+            self._run,
+            limits=self.environment.limits,
+            on_change=self.changed,
+            elsewhere=self.remote,
+            learned=self.forms,
+        )
+        opened.callback(self.batch.close)
+        self.notices += self.remote.problems
+        self.remote.restore(self._has_arrived)
 
     def _open_sets(self, opened: contextlib.ExitStack) -> None:
         """What saves, training sets and judgements are made with."""
@@ -227,13 +251,51 @@ class App:
             self.preferences.rewrite()
         return found
 
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Block until nothing runs and nothing is waited for at a provider; False when ``timeout`` seconds passed."""
+        return self.batch.wait_idle(timeout) and self.remote.wait_idle(timeout)
+
     def _run(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
-        tools = EditTools(
-            LocalAttempts(self.transport), self.cache, gate, note=self.arrivals.note, parameters=self.parameters
-        )
-        outcome = run_edit(job, tools, cancel, edit_log)
+        if self.remote.resume(job.task_id):  # paid for already: it is collected
+            return EditOutcome(job.task_id, TaskStatus.PROCESSING, [], 0)
+        outcome = run_edit(job, self._tools(gate), cancel, edit_log)
         self._enter(outcome)
         return outcome
+
+    def _tools(self, gate: CallGate) -> EditTools:
+        attempts = LocalAttempts(self.transport)
+        return EditTools(attempts, self.cache, gate, self.remote.submit, self.arrivals.note, self.parameters)
+
+    def _collect(self, submitted: Submitted, cancel: CancelToken, edit_log: EditLog) -> Collected:
+        return collect_job(submitted, self.environment.limits, self._tools(CallGate(1, 1.0)), cancel, edit_log)
+
+    def _keep_collected(self, outcome: EditOutcome) -> None:
+        self.batch.record(outcome)
+        self._enter(outcome)
+
+    def _has_arrived(self, task_id: str) -> bool:
+        try:
+            return self.store.task(task_id).status in (TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS)
+        except NotFound:
+            return True
+
+    def _key_for(self, config: ApiConfig) -> str:
+        """The stored key that may go where a job of an earlier program is asked for; "" for none."""
+        known = (self.preferences.config, *self.presets.all().values())
+        return next((stored.api_key for stored in known if stored.api_key and may_lend_key(stored, config)), "")
+
+    def _give_up(self, submitted: Submitted) -> None:
+        config = submitted.config
+        recipe = read_recipe(config.recipe) if config.mode is ApiMode.RECIPE else PLAIN
+        with self.transport.send(
+            cancel_request(submitted.ticket, recipe, config),
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=CancelToken(),
+        ) as response:
+            if response.status >= 400:
+                raise status_failure(response.status, response.headers, response.head(65536), time.time())
 
     def _enter(self, outcome: EditOutcome) -> None:
         if outcome.status is TaskStatus.DONE:

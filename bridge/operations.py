@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.usecases import config, datasets, judge, pictures, run, saving, state, tasks
+from bridge.usecases import config, datasets, judge, pictures, remote, run, saving, state, tasks
 from bridge.usecases.common import Attachment, Context, Upload
 from bridge.usecases.pictures import Picture
 
@@ -96,6 +96,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", _TASK + "/preview", pictures.preview_image),
     Operation("GET", _RESULT + "/image", pictures.result_image),
     Operation("GET", _RESULT + "/thumbnail", pictures.result_thumbnail),
+    Operation("GET", "/api/remote", remote.list_remote),
+    Operation("POST", "/api/remote/{id}/collect", remote.collect_remote),
+    Operation("POST", "/api/remote/{id}/cancel", remote.cancel_remote),
     Operation("GET", "/api/save/rules", saving.list_save_rules),
     Operation("POST", "/api/save/preview", saving.preview_names),
     Operation("POST", "/api/save/rule", saving.save_rule),

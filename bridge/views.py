@@ -105,7 +105,8 @@ class TaskView(msgspec.Struct, frozen=True):
 
 
 class ProgressView(msgspec.Struct, frozen=True):
-    """Counts of states; ``percent`` 0..100 with two decimals."""
+    """Counts of states; ``percent`` 0..100 with two decimals. ``at_provider``: of those in processing, whose answer is
+    waited for there."""
 
     total: int
     pending: int
@@ -116,6 +117,7 @@ class ProgressView(msgspec.Struct, frozen=True):
     stopped: int
     finished: int
     percent: float
+    at_provider: int = 0
 
 
 class RunView(msgspec.Struct, frozen=True):
@@ -286,7 +288,7 @@ class Viewer:
             "single_retry_running": info.single_retries,
             "single_retry_count": info.single_retries,
             "task_count": sum(counts.values()),
-            "progress": progress_view(counts),
+            "progress": progress_view(counts, info.at_provider),
             "run": self.run(info),
             "job": self.job(job),
         }
@@ -343,7 +345,7 @@ def preview_url(task_id: str, preview: str | None) -> str | None:
     return f"/api/tasks/{task_id}/preview?n={len(preview)}" if preview else None
 
 
-def progress_view(counts: Counts) -> ProgressView:
+def progress_view(counts: Counts, at_provider: int = 0) -> ProgressView:
     """Counts with their sums."""
     total = sum(counts.values())
     finished = total - counts[TaskStatus.PENDING] - counts[TaskStatus.PROCESSING]
@@ -357,4 +359,5 @@ def progress_view(counts: Counts) -> ProgressView:
         stopped=counts[TaskStatus.STOPPED],
         finished=finished,
         percent=round(finished / total * 100, 2) if total else 0.0,
+        at_provider=at_provider,
     )

@@ -16,14 +16,28 @@ from engine import secrets
 from engine.errors import Code, InvalidInput, Problem
 from engine.secrets import PLACEHOLDER
 
+_MOST_EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps
+
 
 class ApiMode(StrEnum):
-    """Which of the three request shapes is used."""
+    """Which request shape is used: one of the three that are built in, or what a recipe describes."""
 
     AUTO = "auto"
     CHAT_COMPLETIONS = "chat_completions"
     RESPONSES = "responses"
     IMAGES_EDITS = "images_edits"
+    RECIPE = "recipe"
+
+
+class RequestForm(StrEnum):
+    """How the body of an images/edits request carries the pictures."""
+
+    AUTO = "auto"
+    JSON = "json"
+    JSON_STRING = "json_string"
+    JSON_OPENAI = "json_openai"
+    FORM = "form"
+    FORM_LIST = "form_list"
 
 
 class TokenField(StrEnum):
@@ -83,11 +97,15 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     temperature: Annotated[float, _field("request", ge=0, le=2, step=0.1)] = 0.7
     max_tokens: Annotated[int, _field("request", ge=1, le=256_000)] = 65_535
     token_field: Annotated[TokenField, _field("request")] = TokenField.AUTO
+    request_form: Annotated[RequestForm, _field("request")] = RequestForm.AUTO
+    seed: Annotated[int | None, _field("request", ge=-_MOST_EXACT, le=_MOST_EXACT)] = None
     extra_body: Annotated[dict[str, Any], _field("request", kind="json")] = {}
     extra_headers: Annotated[dict[str, str], _field("request", kind="json")] = {}
     source_format: Annotated[SourceFormat, _field("request")] = SourceFormat.AUTO
     source_max_edge: Annotated[int, _field("request", ge=0, le=65_535, unit="px")] = 0
+    recipe: Annotated[dict[str, Any], _field("request", kind="json")] = {}
     timeout_seconds: Annotated[float, _field("network", ge=5, le=1800, unit="s")] = 120
+    job_timeout_seconds: Annotated[float, _field("network", ge=60, le=172_800, unit="s")] = 3600
     max_retries: Annotated[int, _field("network", ge=0, le=10)] = 2
     retry_interval: Annotated[float, _field("network", ge=0.1, le=60, unit="s", step=0.1)] = 1.5
     proxy: Annotated[str, _field("network")] = ""
@@ -101,9 +119,11 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mode(self) -> ApiMode:
-        """The mode to use: ``api_mode``, or what the path of ``api_url`` tells."""
+        """The mode to use: ``api_mode``, or that of a recipe, or what the path of ``api_url`` tells."""
         if self.api_mode is not ApiMode.AUTO:
             return self.api_mode
+        if self.recipe:
+            return ApiMode.RECIPE
         path = urlsplit(self.api_url).path.rstrip("/")
         if path.endswith("/responses"):
             return ApiMode.RESPONSES
@@ -168,6 +188,8 @@ def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
     if isinstance(meta, msgspec.inspect.Metadata):
         extra = dict(meta.extra or {})
         meta = meta.type
+    if isinstance(meta, msgspec.inspect.UnionType):  # with None: the field may be empty
+        meta = next(part for part in meta.types if not isinstance(part, msgspec.inspect.NoneType))
     default = field.default
     if default is msgspec.NODEFAULT:
         default = {} if field.default_factory is dict else None
@@ -230,7 +252,8 @@ def _parse(data: dict[str, Any], *, clamp: bool) -> tuple[ApiConfig, list[Proble
     values: dict[str, Any] = {}
     warnings = [Problem(Code.FIELD_UNKNOWN, {"name": name}, name) for name in data if name not in hints]
     for spec in describe():
-        if data.get(spec.name) is None or (spec.choices and data[spec.name] == ""):  # an empty choice is the default
+        empty_is_default = spec.choices or spec.default is None  # an empty choice or number is none
+        if data.get(spec.name) is None or (empty_is_default and data[spec.name] == ""):
             continue
         try:
             values[spec.name] = _read_field(spec, hints[spec.name], data[spec.name], clamp=clamp)
@@ -258,7 +281,7 @@ def _read_field(spec: FieldSpec, hint: Any, raw: Any, *, clamp: bool) -> Any:
         return _clean(value) if clamp else clean_key(value, spec.name)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _in_range(spec, value, clamp=clamp)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and spec.name in _RESERVED:
         _refuse_reserved(spec, value)
     return value
 
@@ -334,10 +357,17 @@ def may_lend_key(holder: ApiConfig, sender: ApiConfig) -> bool:
     A proxy reads all of a plain http call: then it must be the holder's, or one that the configuration does not name.
     """
     place = origin(holder.api_url)
-    if not place or place != origin(sender.api_url):
+    if not place or place != origin(sender.api_url) or not _key_origins(sender) <= _key_origins(holder):
         return False
     same = (holder.proxy.strip(), secrets.mask_url(holder.proxy.strip()))
     return place.startswith("https:") or sender.proxy.strip() in ("", "direct", *same)
+
+
+def _key_origins(config: ApiConfig) -> frozenset[str]:
+    """The further origins to which a recipe lets the key go: confirmed with the configuration that holds it."""
+    named = config.recipe.get("origins") if config.mode is ApiMode.RECIPE else None
+    entries = named if isinstance(named, list) else []
+    return frozenset(entry.strip().lower() for entry in entries if isinstance(entry, str))
 
 
 def with_stored_key(sent: ApiConfig, replaced: Iterable[ApiConfig], others: Iterable[ApiConfig] = ()) -> ApiConfig:

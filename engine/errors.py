@@ -23,6 +23,8 @@ class Code(StrEnum):
     API_KEY_REQUIRED = "api_key_required"
     KEY_UNUSABLE = "key_unusable"
     PROXY_INVALID = "proxy_invalid"
+    PROXY_VARIABLE = "proxy_variable"
+    RECIPE_INVALID = "recipe_invalid"
     SETTING_INVALID = "setting_invalid"
     CONFIG_FILE_UNREADABLE = "config_file_unreadable"
     PRESET_FILE_INVALID = "preset_file_invalid"
@@ -92,6 +94,13 @@ class Code(StrEnum):
     RESULT_OVER_LIMIT = "result_over_limit"
     BASE64_INVALID = "base64_invalid"
     DOWNLOAD_STATUS = "download_status"
+    # jobs at a provider
+    RECIPE_FOUND_NOTHING = "recipe_found_nothing"
+    UPLOAD_FAILED = "upload_failed"
+    JOB_FORGOTTEN = "job_forgotten"
+    JOB_UNREADABLE = "job_unreadable"
+    JOB_TIMED_OUT = "job_timed_out"
+    JOB_UNKNOWN = "job_unknown"
     # tasks
     STOPPED_BY_USER = "stopped_by_user"
     NOTHING_TO_RESUME = "nothing_to_resume"

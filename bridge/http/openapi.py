@@ -93,7 +93,7 @@ def _fields(operation: Operation, schemas: dict[str, Schema]) -> dict[str, Schem
 
 def _parameter(name: str, schema: Schema, place: str, required: bool = True) -> Schema:
     if place == "path":
-        schema = {"type": "string", "pattern": f"^{TASK_ID_PATTERN}$"} if name.endswith("_id") else schema
+        schema = {"type": "string", "pattern": f"^{TASK_ID_PATTERN}$"} if f"_{name}".endswith("_id") else schema
     elif "anyOf" in schema:  # a query has no null
         schema = next(kind for kind in schema["anyOf"] if kind != {"type": "null"})
     described: Schema = {"name": name, "in": place, "required": required, "schema": schema}

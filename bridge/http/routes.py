@@ -28,7 +28,7 @@ from engine.errors import Busy, Code, ConsoleError, InvalidInput, NotAuthenticat
 from engine.files import without_mark
 
 _ID = f"re:{TASK_ID_PATTERN}"
-_FILTERS = {"task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
+_FILTERS = {"id": _ID, "task_id": _ID, "result_id": _ID, "name": "path", "language": "re:[A-Za-z-]{2,10}"}
 _CODES = {404: Code.OPERATION_UNKNOWN, 405: Code.METHOD_NOT_ALLOWED, 413: Code.BODY_TOO_LARGE}
 _PICTURE_POLICY = "default-src 'none'; sandbox"
 

@@ -130,7 +130,7 @@ class _Run:
                 self._report.started(started)
                 self._forget_others()
             self._watch()
-            self._app.batch.wait_idle(5)
+            self._app.wait_idle(5)
             report, _ = save_matching(self._app, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True)
             made = self._stopped.is_set() or self._given_up or self._make_sets()
             made &= self._is_on_disk()
@@ -177,6 +177,7 @@ class _Run:
         unfinished = frozenset(TaskStatus) - {TaskStatus.DONE}
         tasks = self._app.store.tasks(TaskMatch(status=unfinished))
         others = [task.id for task in tasks if task.revision <= self._revision and all(r.saved for r in task.results)]
+        others = [task_id for task_id in others if not self._app.batch.is_busy(task_id)]  # nor what is at a provider
         remove_files(self._app, self._app.store.remove(others), "run")
 
     def _stop(self) -> None:
@@ -184,13 +185,13 @@ class _Run:
             raise KeyboardInterrupt
         self._stopped.set()
         self._app.batch.stop()
+        self._app.remote.stop()
         self._app.jobs.stop()
 
     def _watch(self) -> None:
-        batch = self._app.batch
         told: Problem | None = None
         with self._report.watching():
-            while not batch.wait_idle(_LOOK_SECONDS):
+            while not self._app.wait_idle(_LOOK_SECONDS):
                 self._report.look()
                 told = self._tell_pause(told)
             self._report.look()

@@ -11,12 +11,13 @@ from bridge.messages import LANGUAGES
 from bridge.paths import program_folder
 from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
-from engine.config import ApiConfig, FieldSpec, describe, parse_entered, with_newer_fields, with_stored_key
+from engine.config import ApiConfig, ApiMode, FieldSpec, describe, parse_entered, with_newer_fields, with_stored_key
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import parse_url
 from engine.upstream.proxies import DIRECT, parse_proxy
+from engine.upstream.recipe import read_recipe
 from engine.upstream.request import request_headers
 
 _PROBE_SECONDS = 15.0
@@ -283,6 +284,8 @@ def check_usable(config: ApiConfig) -> None:
         parse_url(config.api_url)
     except AddressRefused as error:
         raise InvalidInput(error.code, field="api_url", **error.params) from error
+    if config.mode is ApiMode.RECIPE:
+        read_recipe(config.recipe)
     if config.proxy not in ("", DIRECT):
         parse_proxy(config.proxy)
     request_headers(config.extra_headers, None)

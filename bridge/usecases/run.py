@@ -238,9 +238,9 @@ def retry_task_clear(context: Context, params: TaskId) -> RetryClearAnswer:
 
 
 def stop(context: Context, _: Nothing) -> StopAnswer:
-    """End every call now; results that arrived stay, the rest can be resumed."""
+    """End every call and all waiting now; what arrived stays, the rest can be resumed, and jobs be collected."""
     app = context.app
-    affected = app.batch.stop()
+    affected = app.batch.stop() + app.remote.stop()
     app.vision.judging.stop()
     app.transport.drop_idle()
     message = app.messages.text(context.language, "stop.stopping" if affected else "stop.nothing_runs")

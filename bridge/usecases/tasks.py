@@ -234,7 +234,7 @@ def clear_tasks(context: Context, _: Nothing) -> Cleared:
     """Delete every task with its results."""
     app = context.app
     app.flusher.wait()
-    if app.batch.running or app.batch.single_retries:
+    if app.batch.running or app.batch.single_retries or app.remote.waiting:
         raise Busy(Code.BATCH_RUNNING)
     cleanup = remove_files(app, app.store.clear(), "clear_tasks", everything=True)
     return Cleared(cleanup.removed, cleanup)

@@ -13,12 +13,15 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig
+from engine.config import ApiConfig, ApiMode, RequestForm
 from engine.errors import (
     AddressRefused,
     AnswerUnusable,
@@ -41,11 +44,14 @@ from engine.paths import printable
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
-from engine.upstream.failure import status_failure, wait_as_told
+from engine.upstream.failure import event_failure, status_failure, wait_as_told
 from engine.upstream.image_refs import addresses_in, decode_base64
-from engine.upstream.request import SourcePicture, build_request, describe_request
+from engine.upstream.jobs import PLAIN, JobState, JobTicket, plain_job, read_poll, recipe_job
+from engine.upstream.recipe import Recipe, key_headers, read_recipe, takes_key
+from engine.upstream.recipe_call import first_text, path_answer, recipe_request, result_document, upload_request
+from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
-from engine.upstream.retry import call_with_retries
+from engine.upstream.retry import call_with_retries, retry_after
 from engine.upstream.sse import EventReader, ServerEvent
 from engine.upstream.transport import Transport
 
@@ -54,6 +60,7 @@ _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
 _KEPT_BEYOND = 4  # times the limit of a result: it is paid for, and kept with a warning
+_JOB_CHARS = 64 * 1024  # what names a job and no picture is short
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -64,28 +71,32 @@ class Source(msgspec.Struct, frozen=True):
     mime: str
     hash: str
     data: bytes = b""
+    width: int = 0
+    height: int = 0
 
     def read(self, max_bytes: int) -> SourcePicture:
         """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected."""
         data = self.data or read_source(self.path, max_bytes).data
         if not self.data and hashlib.sha256(data).hexdigest() != self.hash:
             raise InvalidInput(Code.SOURCE_CHANGED, path=printable(self.path))
-        return SourcePicture(data, self.mime, self.name)
+        return SourcePicture(data, self.mime, self.name, self.width, self.height)
 
 
 class AttemptOrder(msgspec.Struct, frozen=True):
     """All that one call needs to know. ``config``: of the door that is asked, prompts filled in; it holds the key.
 
     ``task_id``: for whom an answer waits that nobody could take. ``number``: 1 for the first call of a task.
-    ``other_form``: the request has the form that is not usual for its URL.
+    ``form``: how pictures travel to images/edits. ``job``: nothing is asked for; this job is looked at, and its
+    pictures are collected where it is done.
     """
 
     sources: tuple[Source, ...]
     config: ApiConfig
     limits: EditLimits = EditLimits()
     number: int = 1
-    other_form: bool = False
+    form: RequestForm = RequestForm.JSON
     task_id: str = ""
+    job: JobTicket | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -138,12 +149,14 @@ _OTHER = {kind.__name__: kind for kind in (InvalidInput, PictureRejected, Storag
 
 class AttemptOutcome(msgspec.Struct, frozen=True):
     """What an attempt came to. ``failure``: why it brought nothing, or was stopped; ``warning``: why it brought less
-    than was asked for. ``pictures`` and ``log`` are empty where a `Watch` was given them as they came.
+    than was asked for. ``pictures`` and ``log`` are empty where a `Watch` was given them as they came. ``job``: the
+    provider has taken the order on and will answer later; after a look at a job, that it is not done.
     """
 
     http_status: int | None = None
     failure: Failure | None = None
     warning: Problem | None = None
+    job: JobTicket | None = None
     pictures: list[Picture] = []
     log: list[DebugEntry] = []
 
@@ -153,6 +166,9 @@ class Watch(Protocol):
 
     cancel: CancelToken
     log: EditLog
+
+    def began(self) -> None:
+        """An answer begins that is no refusal."""
 
     def answered(self) -> None:
         """The API has said all that it will; downloads may follow."""
@@ -188,6 +204,9 @@ class _Basket:
         self.log = log
         self.pictures: list[Picture] = []
 
+    def began(self) -> None:
+        """Nobody waits for it."""
+
     def answered(self) -> None:
         """Nobody waits for it."""
 
@@ -216,44 +235,48 @@ class _Attempt:
         self._http_status: int | None = None
         self._kept: set[str] = set()
         self._ended = False
+        self._recipe: Recipe | None = None
+        self._sent: frozenset[str] = frozenset()
+        self._small = ""
+        """The answer, where it is one short event: it may be a job."""
         self._largest = 0
         self._kept_up_to = order.limits.max_candidate_bytes * _KEPT_BEYOND
+        self._event_bytes = self._kept_up_to * order.config.result_count + 2**22
 
     def run(self) -> AttemptOutcome:
         try:
             self._log.begin_attempt(self._order.number)
-            answer, cut = self._ask()
+            answer = self._look() if self._order.job is not None else self._ask()
+            if isinstance(answer, JobTicket):
+                return AttemptOutcome(self._http_status, job=answer)
             self._watch.answered()
-            warning = self._collect(answer, cut)
+            warning = self._collect(*answer)
         except ConsoleError as error:
             return AttemptOutcome(self._http_status, failure=Failure.of(error))
         return AttemptOutcome(self._http_status, warning=warning)
 
-    def _ask(self) -> tuple[Answer, ConsoleError | None]:
-        """The answer as far as it came, and what cut it short."""
-        order, config = self._order, self._order.config
-        sources = [self._prepared(source) for source in order.sources]
-        request = build_request(config, sources, other_form=order.other_form)
-        sent = addresses_in(request.body)
-        del sources  # in the request now
+    def _ask(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
+        """The answer as far as it came, and what cut it short; or the job that it is."""
+        config = self._order.config
+        request = self._request()
+        self._sent = addresses_in(request.body)
         self._log.stage = "asking"
         self._log.add("request", **describe_request(request))
-        with self._transport.send(
-            request,
-            proxy=config.proxy,
-            unlocked=config.unlock_local_api_url,
-            timeout=config.timeout_seconds,
-            cancel=self._watch.cancel,
-        ) as response:
-            self._http_status = response.status
-            self._log.add("status", status=response.status, headers=dict(response.headers))
-            if response.status >= 400:
-                body = response.read(_ERROR_BODY_BYTES)
-                raise status_failure(response.status, response.headers, body, self._now())
+        with self._send(request) as response:
+            self._watch.began()
             self._log.stage = "receiving"
-            reader = AnswerReader(config.mode, response.url, sent)
+            if self._recipe is not None:
+                return self._understand(self._events(response), response)
+            reader = AnswerReader(config.mode, response.url, self._sent)
             cut = self._read(response, reader)
         answer = reader.finish()
+        if not answer.refs and (job := self._job_in(self._small, response)) is not None:
+            return job
+        return self._whole(answer, cut, response)
+
+    def _whole(
+        self, answer: Answer, cut: ConsoleError | None, response: HttpResponse
+    ) -> tuple[Answer, ConsoleError | None]:
         if cut is None and not answer.refs:
             cut = answer.error
             if isinstance(cut, UpstreamRefused):
@@ -272,11 +295,162 @@ class _Attempt:
         """What APIs take of a source; the ledger knows it by its own bytes all the same."""
         picture, config = source.read(self._order.limits.max_source_bytes), self._order.config
         data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, self._watch.cancel)
-        return SourcePicture(data, mime, picture.name)
+        width, height = picture.width, picture.height
+        if data is not picture.data:
+            info = check_picture(data, len(data), self._watch.cancel)
+            width, height = info.width, info.height
+        return SourcePicture(data, mime, picture.name, width, height)
+
+    def _request(self) -> HttpRequest:
+        order, config = self._order, self._order.config
+        sources = [self._prepared(source) for source in order.sources]
+        if config.mode is not ApiMode.RECIPE:
+            return build_request(config, sources, form=order.form)
+        recipe = self._recipe = read_recipe(config.recipe)
+        uploads = [self._upload(recipe, source) for source in sources] if recipe.upload is not None else []
+        return recipe_request(config, recipe, sources, uploads)
+
+    def _upload(self, recipe: Recipe, picture: SourcePicture) -> str:
+        """Take a picture there; what the API calls it from then on. Nothing is paid for that."""
+        request = upload_request(self._order.config, recipe, picture)
+        self._log.stage = "uploading"
+        self._log.add("request", **describe_request(request))
+        with self._send(request) as response:
+            document = _json(response.read(_ERROR_BODY_BYTES))
+        assert recipe.upload is not None
+        name = first_text(recipe.upload.result, document)
+        if not name:
+            raise AnswerUnusable(Code.UPLOAD_FAILED, path="upload.result", found=recipe.upload.result)
+        return name
+
+    @contextmanager
+    def _send(self, request: HttpRequest) -> Iterator[HttpResponse]:
+        config = self._order.config
+        with self._transport.send(
+            request,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=self._watch.cancel,
+        ) as response:
+            self._note_status(response)
+            yield response
+
+    def _note_status(self, response: HttpResponse) -> None:
+        self._http_status = response.status
+        self._log.add("status", status=response.status, headers=dict(response.headers))
+        if response.status >= 400:
+            body = response.read(_ERROR_BODY_BYTES)
+            raise status_failure(response.status, response.headers, body, self._now())
+
+    # --- recipes and jobs ---
+
+    def _events(self, response: HttpResponse) -> list[ServerEvent]:
+        """All of an answer that is understood as a whole; a body that is a picture comes as its data URL."""
+        kind = response.headers.get("content-type", "").lower()
+        if kind.startswith("image/"):
+            data = response.read(self._kept_up_to)
+            return [ServerEvent("", f'{{"image":"data:{kind.split(";")[0]};base64,{b64encode(data).decode()}"}}')]
+        events = EventReader(self._event_bytes)
+        found: list[ServerEvent] = []
+        for chunk in response.chunks():
+            found += events.feed(chunk)
+        found += events.close()
+        for event in found:
+            self._log.event(event.name, event.data)
+        self._log.end_events()
+        return found
+
+    def _understand(
+        self, events: Sequence[ServerEvent], response: HttpResponse, *, job: bool = True
+    ) -> tuple[Answer, ConsoleError | None] | JobTicket:
+        """What an answer means by the recipe's paths, and by the usual readers where it names none."""
+        recipe, config = self._recipe, self._order.config
+        documents = [_json(event.data) for event in events]
+        if job:
+            for document in documents:
+                found = recipe_job(recipe, config, document) if recipe is not None else None
+                found = found or self._job_in(document, response)
+                if found is not None:
+                    return found
+        inner = [result_document(recipe, document) if recipe is not None else document for document in documents]
+        if recipe is not None and recipe.result.pictures:
+            answer = path_answer(recipe, inner, response.url)
+            if answer.refs or answer.refused:
+                return self._whole(answer, None, response)
+        reader = AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
+        for event, document, part in zip(events, documents, inner, strict=True):
+            reader.feed(event if part is document else ServerEvent(event.name, msgspec.json.encode(part).decode()))
+        answer = reader.finish()
+        nothing = answer.refs or (answer.error is not None and answer.error.code is Code.ANSWER_NO_PICTURE)
+        if nothing and recipe is not None and recipe.result.pictures:
+            raise AnswerUnusable(Code.RECIPE_FOUND_NOTHING, path="result.pictures", found=recipe.result.pictures[0])
+        return self._whole(answer, None, response)
+
+    def _job_in(self, document: Any, response: HttpResponse) -> JobTicket | None:
+        ticket = plain_job(_json(document) if isinstance(document, str) else document, response.status, response.url)
+        if ticket is None or self._order.job is not None:
+            return None
+        wait = retry_after(response.headers, self._now(), limited=False)
+        return msgspec.structs.replace(ticket, wait=wait)
+
+    def _look(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
+        """Ask for a job once: its pictures where it is done, else the job again with how long to wait."""
+        ticket, config = self._order.job, self._order.config
+        assert ticket is not None
+        if config.mode is ApiMode.RECIPE:
+            self._recipe = read_recipe(config.recipe)
+        with self._get(ticket.url, ticket) as response:
+            events = self._events(response)
+        documents = [_json(event.data) for event in events]
+        document = documents[-1] if documents else None
+        if not isinstance(document, dict):
+            raise AnswerUnusable(Code.JOB_UNREADABLE, retryable=True, host=_host(ticket.url))
+        poll = read_poll(ticket, self._recipe, config, document)
+        self._log.percent = poll.percent if poll.percent is not None else self._log.percent
+        if poll.state is JobState.PENDING:
+            wait = retry_after(response.headers, self._now(), limited=False)
+            return msgspec.structs.replace(ticket, wait=wait)
+        if poll.state is JobState.FAILED:
+            failure = event_failure(poll.complaint)
+            failure.retryable = False
+            raise failure
+        if poll.result_url and poll.result_url != ticket.url:
+            with self._get(poll.result_url, ticket) as response:
+                events = self._events(response)
+        answer = self._understand(events, response, job=False)
+        assert not isinstance(answer, JobTicket)
+        return answer
+
+    @contextmanager
+    def _get(self, url: str, ticket: JobTicket) -> Iterator[HttpResponse]:
+        """A question about a job; key and headers go only where the key may."""
+        config, recipe = self._order.config, self._recipe or PLAIN
+
+        def headers(place: str) -> dict[str, str]:
+            mine = ticket.headers if takes_key(place, config, recipe) else {}
+            return {"Accept": "application/json", **mine, **key_headers(place, config, recipe)}
+
+        with self._transport.ask(
+            url,
+            headers,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=self._watch.cancel,
+        ) as response:
+            if response.status in (404, 410):
+                self._http_status = response.status
+                raise UpstreamRefused(
+                    Code.JOB_FORGOTTEN, http_status=response.status, id=ticket.provider_id, host=_host(url)
+                )
+            self._note_status(response)
+            yield response
+
+    # --- reading and collecting ---
 
     def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
-        largest = self._kept_up_to * self._order.config.result_count + 2**22
-        events = EventReader(largest)
+        events = EventReader(self._event_bytes)
         try:
             if response.headers.get("content-type", "").lower().startswith("image/"):
                 reader.picture(response.read(self._kept_up_to))
@@ -298,6 +472,7 @@ class _Attempt:
         for event in events:
             self._log.event(event.name, event.data)
             self._ended = event.data == _END
+            self._small = event.data if len(event.data) < _JOB_CHARS else ""
             progress = reader.feed(event)
             if progress is not None:
                 self._log.percent = progress.percent if progress.percent is not None else self._log.percent
@@ -396,3 +571,15 @@ class _Attempt:
             if error.code not in (Code.PICTURE_BROKEN, Code.PICTURE_NOT_IMAGE):
                 raise
             raise AnswerUnusable(error.code, retryable=ref.thumbnail is None) from None
+
+
+def _json(text: str | bytes) -> Any:
+    """The JSON value in a text; None for anything else."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _host(url: str) -> str:
+    return (urlsplit(url).hostname or "")[:253]

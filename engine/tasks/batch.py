@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
@@ -23,6 +23,7 @@ from engine.tasks.log import EditLog
 from engine.tasks.meter import Live, Meter, RunInfo
 from engine.tasks.store import Store
 from engine.upstream.cancel import CancelToken
+from engine.upstream.forms import LearnedForms
 
 MAX_SINGLE_RETRIES = 10
 _STORE_RETRY_SECONDS = 2.0
@@ -32,6 +33,23 @@ _FAULT = Problem(Code.INTERNAL)
 T = TypeVar("T")
 Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
+
+
+class Elsewhere(Protocol):
+    """Where tasks are that neither wait for their turn nor are in flight: their answers are at a provider."""
+
+    @property
+    def waiting(self) -> int:
+        """How many."""
+
+    def holds(self, task_id: str) -> bool:
+        """Whether this one is there."""
+
+    def live(self) -> dict[str, Live]:
+        """How far each is."""
+
+    def live_log(self, task_id: str) -> EditLog | None:
+        """Its log."""
 
 
 class RunningTask:
@@ -85,8 +103,12 @@ class Batch:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_change: Callable[[], None] = lambda: None,
+        elsewhere: Elsewhere | None = None,
+        learned: LearnedForms | None = None,
     ) -> None:
         self._store = store
+        self._elsewhere = elsewhere
+        self._learned = learned
         self._runner = runner
         self._limits = limits
         self._hooks = hooks
@@ -181,7 +203,7 @@ class Batch:
             if self._run is not None and self._run.stopping:
                 raise Busy(Code.BATCH_RUNNING)
             if self._is_idle():
-                self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval)
+                self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval, learned=self._learned)
             self._renew_cancel()
             self._starts += 1
             self._singles[task_id] = config
@@ -214,8 +236,9 @@ class Batch:
         return affected
 
     def is_busy(self, task_id: str) -> bool:
-        """Whether the task waits for its turn or is in flight."""
-        return task_id in self._running or task_id in self._queued
+        """Whether the task waits for its turn, is in flight, or its answer is at a provider."""
+        away = self._elsewhere is not None and self._elsewhere.holds(task_id)
+        return away or task_id in self._running or task_id in self._queued
 
     @property
     def single_retries(self) -> int:
@@ -226,11 +249,14 @@ class Batch:
         """Progress of the tasks in flight."""
         with self._changed:
             running = list(self._running.items())
-        return {tid: Live(task.log.stage, task.log.percent, task.log.preview) for tid, task in running}
+        away = self._elsewhere.live() if self._elsewhere is not None else {}
+        return away | {tid: Live(task.log.stage, task.log.percent, task.log.preview) for tid, task in running}
 
     def live_log(self, task_id: str) -> EditLog | None:
         """The log of a task in flight."""
         running = self._running.get(task_id)
+        if running is None and self._elsewhere is not None:
+            return self._elsewhere.live_log(task_id)
         return running.log if running else None
 
     def go_on(self) -> int:
@@ -271,6 +297,7 @@ class Batch:
                 stop_requested=self._stop_requested,
                 single_retries=self.single_retries,
                 in_flight=len(self._running),
+                at_provider=self._elsewhere.waiting if self._elsewhere is not None else 0,
                 limit=gate.limit,
                 concurrency_limit=(run.config if run else ApiConfig()).concurrency_limit,
                 calls=gate.calls,
@@ -316,7 +343,7 @@ class Batch:
 
     def _begin_run(self, config: ApiConfig) -> _Run:
         self._run = _Run(config, int(self._clock()), self._monotonic())
-        self._gate = CallGate(config.concurrency_limit, config.retry_interval)
+        self._gate = CallGate(config.concurrency_limit, config.retry_interval, learned=self._learned)
         self._starts += 1
         self._renew_cancel()
         return self._run
@@ -404,7 +431,8 @@ class Batch:
             task = self._begin(running)
             if task is not None:
                 outcome = self._edit(task, running)
-                self._record(outcome)
+                if outcome.status is not TaskStatus.PROCESSING:  # else `remote` waits for its answer at a provider
+                    self.record(outcome)
                 if running.again:
                     self._store.set_status([task.id], TaskStatus.PENDING)
         except Exception:  # the outermost edge of one task: the next one must go on
@@ -455,7 +483,7 @@ class Batch:
             if run is not None:
                 running.again = run.breaker.note(failure, self._monotonic()) and not run.stopping
 
-    def _record(self, outcome: EditOutcome) -> None:
+    def record(self, outcome: EditOutcome) -> None:
         """Write the outcome; while the disk is full, hold it in memory and try again until we are closed."""
         while True:
             try:

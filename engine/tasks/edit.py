@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode
+from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped, StorageFailed, UpstreamRefused
 from engine.images.cache import Cache
 from engine.images.discover import read_source
-from engine.models import EditJob, EditOutcome, StoredImage, TaskStatus
+from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
 from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Picture, Source
 from engine.tasks.gate import CallGate
@@ -21,7 +21,7 @@ from engine.tasks.limiter import RATE_RETRY_AFTER, Ticket
 from engine.tasks.log import EditLog
 from engine.tasks.plan import RequestRecord, own_config, request_record
 from engine.upstream.cancel import CancelToken
-from engine.upstream.failure import wants_other_form
+from engine.upstream.jobs import JobTicket
 from engine.upstream.parameters import RefusedParameters
 from engine.upstream.retry import call_with_retries
 
@@ -30,12 +30,37 @@ _OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
 
+class Submitted(msgspec.Struct, frozen=True):
+    """A job that a provider has taken on for a task, with all that is needed to collect it: ``config`` is that of the
+    task and holds the key, provenance as the outcome will have it, ``log`` as far as it goes."""
+
+    task_id: str
+    ticket: JobTicket
+    config: ApiConfig
+    source_hash: str
+    source_size: int
+    request_record: str
+    attempts: int
+    log: list[DebugEntry]
+
+
+class Collected(msgspec.Struct, frozen=True):
+    """What one look at a job brought: the outcome, or why there is none, or neither: it is not done yet, and asks to be
+    looked at again after ``wait`` seconds."""
+
+    outcome: EditOutcome | None = None
+    failure: ConsoleError | None = None
+    wait: float | None = None
+
+
 class EditTools(msgspec.Struct, frozen=True):
-    """What an edit works with; opened and closed by the caller. ``note``: into the journal of arrivals."""
+    """What an edit works with; opened and closed by the caller. ``note``: into the journal of arrivals; ``submit``: a
+    job that a provider has taken on is on disk when it returns, or StorageFailed; False where it is not waited for."""
 
     attempts: Attempts
     cache: Cache
     gate: CallGate
+    submit: Callable[[Submitted, CancelToken], bool] = lambda *_: False
     note: Callable[[Begun | Arrived], None] = lambda _: None
     parameters: RefusedParameters = msgspec.field(default_factory=RefusedParameters)
     random: Callable[[], float] = random.random
@@ -44,6 +69,15 @@ class EditTools(msgspec.Struct, frozen=True):
 def run_edit(job: EditJob, tools: EditTools, cancel: CancelToken, log: EditLog) -> EditOutcome:
     """Edit one picture. Never raises for what an API, a network, a file or the person may do: the outcome says it."""
     return _Edit(job, tools, cancel, log).run()
+
+
+def collect_job(
+    submitted: Submitted, limits: EditLimits, tools: EditTools, cancel: CancelToken, log: EditLog
+) -> Collected:
+    """Look once at a job that a provider has taken on, and collect its pictures where it is done. Nothing is asked for,
+    and nothing paid. Never raises for what an API, a network, a file or the person may do."""
+    job = EditJob(submitted.task_id, "", submitted.config, limits)
+    return _Edit(job, tools, cancel, log).collect(submitted)
 
 
 class _Edit:
@@ -61,8 +95,7 @@ class _Edit:
         self._source_hash = ""
         self._source_size = 0
         self._request_record: RequestRecord | None = None
-        self._other_form = False
-        self._form_changed = False
+        self._submitted = False
 
     @property
     def _config(self) -> ApiConfig:
@@ -87,7 +120,27 @@ class _Edit:
                 self._warning = error.problem
                 return self._outcome(TaskStatus.PARTIAL_SUCCESS, None)
             return self._outcome(TaskStatus.FAILED, error.problem)
+        if self._submitted:
+            return self._outcome(TaskStatus.PROCESSING, None)
         return self._outcome(TaskStatus.PARTIAL_SUCCESS if self._warning else TaskStatus.DONE, None)
+
+    def collect(self, submitted: Submitted) -> Collected:
+        """As `collect_job`."""
+        self._source_hash, self._source_size = submitted.source_hash, submitted.source_size
+        self._request_record = msgspec.json.decode(submitted.request_record, type=RequestRecord)
+        self._attempts = submitted.attempts
+        order = AttemptOrder((), submitted.config, self._job.limits, number=self._attempts, job=submitted.ticket)
+        begun = Begun(submitted.task_id, self._source_hash, self._source_size, submitted.request_record)
+        watch = _Watch(self._cancel, self._log, lambda: None, lambda: self._tools.note(begun), self._keep)
+        outcome = self._tools.attempts.make(order, watch)
+        self._http_status = outcome.http_status
+        if outcome.job is not None:
+            return Collected(wait=outcome.job.wait)
+        failure = outcome.failure.error if outcome.failure is not None else None
+        if failure is not None and not self._images:
+            return Collected(failure=failure)
+        self._warning = outcome.warning or (failure.problem if failure is not None else None)
+        return Collected(self._outcome(TaskStatus.PARTIAL_SUCCESS if self._warning else TaskStatus.DONE, None))
 
     # --- the way of one picture ---
 
@@ -102,33 +155,54 @@ class _Edit:
         self._request_record = request_record(config, config.user_prompt, config.system_prompt, job.variant)
         provenance = msgspec.json.encode(self._request_record).decode()
         self._tools.note(Begun(job.task_id, self._source_hash, self._source_size, provenance))
-        self._other_form = config.api_url in self._tools.gate.other_forms
-        return AttemptOrder(sources, config, job.limits)
+        return AttemptOrder(sources, config, job.limits, task_id=job.task_id)
 
     def _ask(self, order: AttemptOrder) -> None:
-        """Ask, in the other form where this one is refused; raises what ended it."""
-        outcome = self._ask_in_turn(order)
-        error = outcome.failure.error if outcome.failure else None
-        if isinstance(error, UpstreamRefused) and self._may_change_form() and wants_other_form(error):
-            self._change_form(error)
-            outcome = self._ask_in_turn(order)
-        if outcome.failure is not None:
-            raise outcome.failure.error
+        """Ask, in the next form where this one is refused; raises what ended it, of several forms the first refusal."""
+        forms, config, first = self._tools.gate.forms, order.config, None
+        while True:
+            form = forms.enter(config, self._cancel)
+            refused: UpstreamRefused | None = None
+            try:
+                outcome = self._ask_in_turn(msgspec.structs.replace(order, form=form))
+                error = outcome.failure.error if outcome.failure is not None else None
+                refused = error if isinstance(error, UpstreamRefused) else None
+                if error is None and outcome.job is None:
+                    forms.took(config, form)
+            finally:
+                again = forms.leave(config, form, refused)
+            if error is None:
+                break
+            first = first or error
+            if not again:
+                raise first if isinstance(first, UpstreamRefused) and forms.tried_all(config) else error
+            self._log.add("retry", code=error.code, params=error.params, what="form")
+        if outcome.job is not None:
+            self._note_job(outcome.job, order)
         self._warning = outcome.warning
 
-    def _may_change_form(self) -> bool:
-        return not self._form_changed and self._config.mode is ApiMode.IMAGES_EDITS
-
-    def _change_form(self, error: UpstreamRefused) -> None:
-        """Make the request JSON instead of multipart, or the other way; the rest of the run begins with it."""
-        self._form_changed = True
-        self._log.add("retry", code=error.code, params=error.params, what="form")
-        forms, url = self._tools.gate.other_forms, self._config.api_url
-        if self._other_form:
-            forms.discard(url)
-        else:
-            forms.add(url)
-        self._other_form = not self._other_form
+    def _note_job(self, job: JobTicket, order: AttemptOrder) -> None:
+        """Put the job on disk; where that fails it is tried again until it works or is stopped: it is paid for."""
+        self._log.stage = "at_provider"
+        self._log.add("job", id=job.provider_id, url=job.url)
+        submitted = Submitted(
+            self._job.task_id,
+            job,
+            order.config,
+            self._source_hash,
+            self._source_size,
+            msgspec.json.encode(self._request_record).decode(),
+            self._attempts,
+            self._log.entries,
+        )
+        while not self._submitted:
+            try:
+                if not self._tools.submit(submitted, self._cancel):
+                    raise Stopped
+                self._submitted = True
+            except StorageFailed as error:
+                self._log.add("error", code=error.code, params=error.params)
+                self._cancel.wait(_DISK_WAIT_SECONDS)
 
     def _ask_in_turn(self, order: AttemptOrder) -> AttemptOutcome:
         """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through.
@@ -161,8 +235,9 @@ class _Edit:
 
     def _attempt(self, order: AttemptOrder, turn: _Turn) -> AttemptOutcome:
         self._attempts += 1
-        order = msgspec.structs.replace(order, number=self._attempts, other_form=self._other_form)
-        watch = _Watch(self._cancel, self._log, turn.end, self._keep)
+        order = msgspec.structs.replace(order, number=self._attempts)
+        forms = self._tools.gate.forms
+        watch = _Watch(self._cancel, self._log, lambda: forms.began(order.config, order.form), turn.end, self._keep)
         outcome = self._tools.attempts.make(order, watch)
         self._http_status = outcome.http_status
         failure = outcome.failure
@@ -235,13 +310,15 @@ class _Watch(msgspec.Struct):
 
     cancel: CancelToken
     log: EditLog
+    began: Callable[[], None]
     answered: Callable[[], None]
     keep: Callable[[Picture], str]
 
 
 def _source(path: str, max_bytes: int) -> Source:
     read = read_source(path, max_bytes)
-    return Source(path, read.name, read.info.mime, hashlib.sha256(read.data).hexdigest(), read.data)
+    digest, info = hashlib.sha256(read.data).hexdigest(), read.info
+    return Source(path, read.name, info.mime, digest, read.data, info.width, info.height)
 
 
 def _stored(digest: str, picture: Picture) -> StoredImage:

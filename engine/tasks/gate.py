@@ -10,6 +10,7 @@ import msgspec
 
 from engine.tasks.limiter import AdaptiveLimit, Ticket
 from engine.upstream.cancel import CancelToken
+from engine.upstream.forms import FormProbes, LearnedForms
 
 _LOOK_SECONDS = 1.0
 
@@ -28,13 +29,19 @@ class GateInfo(msgspec.Struct, frozen=True):
 class CallGate:
     """Shared by all edits of a run; thread-safe."""
 
-    def __init__(self, ceiling: int, first_pause: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        ceiling: int,
+        first_pause: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        learned: LearnedForms | None = None,
+    ) -> None:
         self._limit = AdaptiveLimit(ceiling, first_pause)
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._taken = 0
-        self.other_forms: set[str] = set()
-        """API URLs that turned out to take the form of a request which is not usual for them."""
+        self.forms = FormProbes(learned)
 
     def enter(self, cancel: CancelToken) -> Ticket:
         """Wait for a turn; raises Stopped as soon as cancelled."""

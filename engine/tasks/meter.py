@@ -23,15 +23,16 @@ class RunInfo(msgspec.Struct, frozen=True):
     """The run as a whole. Times in Unix seconds; ``rate_per_minute`` over the last two minutes; ``stop_requested``
     until the next start.
 
-    ``limit``: calls at once that are allowed now; ``concurrency_limit``: what the person allows. ``stop_requested``:
-    from a stop to the next start. ``paused_until``: when
-    a pause is expected to end, None if that is not known.
+    ``at_provider``: tasks whose answer is waited for there. ``limit``: calls at once that are allowed now;
+    ``concurrency_limit``: what the person allows. ``stop_requested``: from a stop to the next start. ``paused_until``:
+    when a pause is expected to end, None if that is not known.
     """
 
     running: bool
     stop_requested: bool
     single_retries: int
     in_flight: int
+    at_provider: int
     limit: int
     concurrency_limit: int
     calls: int

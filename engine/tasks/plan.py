@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig
+from engine import secrets
+from engine.config import ApiConfig, ApiMode
 from engine.models import SourceImage
 from engine.paths import folded
 from engine.tasks.prompts import PromptRow, fill
@@ -30,7 +31,8 @@ class ReferenceMode(StrEnum):
 
 
 class RequestRecord(msgspec.Struct, frozen=True):
-    """What was asked, without secrets: kept with each result as its provenance."""
+    """What was asked, without secrets: kept with each result as its provenance. What is not set is not written, so that
+    what was paid for before there were such settings is still found."""
 
     api_url: str
     api_mode: str
@@ -41,6 +43,8 @@ class RequestRecord(msgspec.Struct, frozen=True):
     result_count: int
     extra_body: dict[str, object]
     variant: int = 0
+    seed: int | msgspec.UnsetType = msgspec.UNSET
+    recipe: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
 
 
 class TaskSpec(msgspec.Struct, frozen=True):
@@ -101,6 +105,8 @@ def request_record(
         result_count=config.result_count,
         extra_body=config.extra_body,
         variant=variant,
+        seed=msgspec.UNSET if config.seed is None else config.seed,
+        recipe=secrets.without(config.recipe) if config.mode is ApiMode.RECIPE else msgspec.UNSET,
     )
 
 

@@ -75,7 +75,8 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _CONTENT = re.compile(
-    r"content.?policy|content.?filter|content.?moderat|moderation.?blocked|policy.?violation|prohibited.?content|"
+    r"content.?policy|content.?filter|(?:content|request).?moderat|moderation.?blocked|policy.?violation|"
+    r"prohibited.?content|"
     r"input was flagged|"
     r"(?:rejected|blocked|flagged|refused)\b.{0,60}\b(?:moderation|safety)|safety.?(?:system|filter|block|violation)|"
     r"image.?safety|new.sensitive|sensitive.?(?:content|words?|information)|data.?inspection|content.?unsafe|"
@@ -118,7 +119,6 @@ _UNSUITED = re.compile(
     r"no (?:endpoints|allowed providers) (?:found|are available)|support.{0,40}output modalities", re.IGNORECASE
 )
 _POLICY = re.compile(r"(?:data|privacy) policy", re.IGNORECASE)  # the account's own, at OpenRouter
-_FORM = re.compile(r"multipart|form.?data|content.?type|application/json", re.IGNORECASE)
 _PASSING = re.compile(
     r"overload|timeout|timed out|server.?error|internal|unavailable|try again|\b50[0234]\b", re.IGNORECASE
 )
@@ -195,12 +195,6 @@ def wait_as_told(failure: UpstreamRefused, headers: Mapping[str, str], now: floa
         wait = retry_after(headers, now, limited=failure.code is Code.RATE_LIMITED)
         if wait is not None:
             failure.retry_after = failure.params["retry_after"] = min(wait, _LONGEST_WAIT)
-
-
-def wants_other_form(failure: UpstreamRefused) -> bool:
-    """Whether the form of the request's body was refused, JSON or multipart, and not what stood in it."""
-    named = bool(_FORM.search(str(failure.params["message"])))
-    return failure.http_status == 415 or (failure.http_status in (400, 406, 422, 500) and named)
 
 
 def content_failure(message: str, http_status: int | None = 200) -> UpstreamRefused:

@@ -15,6 +15,7 @@ from engine.upstream.netguard import Target, host_matches, is_local_machine, nor
 
 DIRECT = "direct"
 PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+_SCHEMES = {"socks": "socks5h"}  # as GNOME and V2Ray write it
 
 
 class ProxyServer(msgspec.Struct, frozen=True):
@@ -52,10 +53,17 @@ def choose_proxy(setting: str, target: Target, environment: Mapping[str, str]) -
         return None
     if setting:
         return parse_proxy(setting)
-    found = environment.get(target.scheme) or environment.get("all") or ""
+    name = target.scheme if environment.get(target.scheme) else "all"
+    found = environment.get(name) or ""
     if not found or is_local_machine(target) or bypassed(target, environment.get("no", "")):
         return None
-    return parse_proxy(found if "://" in found else f"http://{found}")
+    try:
+        return parse_proxy(found if "://" in found else f"http://{found}")
+    except InvalidInput as error:
+        reason = str(error.params["reason"])
+        raise InvalidInput(
+            Code.PROXY_VARIABLE, field="proxy", variable=f"{name}_proxy".upper(), reason=f"proxy_{reason}"
+        ) from None
 
 
 def parse_proxy(text: str) -> ProxyServer:
@@ -73,7 +81,7 @@ def parse_proxy(text: str) -> ProxyServer:
         user, password = unquote(parts.username or "", errors="strict"), unquote(parts.password or "", errors="strict")
     except (ValueError, AddressRefused):
         _invalid("form")
-    scheme = parts.scheme.lower()
+    scheme = _SCHEMES.get(parts.scheme.lower(), parts.scheme.lower())
     if scheme not in PROXY_PORTS:
         _invalid("scheme")
     if port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:

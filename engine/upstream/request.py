@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
+from engine.config import ApiConfig, ApiMode, RequestForm, ResponseFormat, StreamChoice, TokenField
 from engine.errors import Code, InvalidInput
 from engine.formats import extension_of
 from engine.secrets import PLACEHOLDER, TELLING, is_secret_name, mask_url
@@ -36,8 +36,10 @@ _FRAMING = frozenset(
         "upgrade",
     }
 )
-RESERVED_HEADERS = _FRAMING | {"authorization", "content-type"}
-"""Headers that frame the message or carry the key: never taken from extra_headers."""
+FRAMING_HEADERS = _FRAMING | {"content-type"}
+"""Headers that frame the message: no setting may bring them."""
+RESERVED_HEADERS = FRAMING_HEADERS | {"authorization"}
+"""Nor the one that carries the key, in ``extra_headers``."""
 USER_AGENT = "image-batch-console"
 ACCEPT_PICTURES = "image/png, image/jpeg, image/webp, image/*;q=0.9, */*;q=0.5"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -60,16 +62,23 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
 
 class SourcePicture(msgspec.Struct, frozen=True):
-    """A picture to send. ``mime``: what the bytes are, whatever the file is called."""
+    """A picture to send. ``mime``: what the bytes are, whatever the file is called. Pixels, 0 where not known."""
 
     data: bytes
     mime: str
     name: str
+    width: int = 0
+    height: int = 0
+
+    @property
+    def base64(self) -> str:
+        """The picture as base64."""
+        return b64encode(self.data).decode("ascii")
 
     @property
     def data_url(self) -> str:
         """The picture as a data: URL."""
-        return f"data:{self.mime};base64,{b64encode(self.data).decode('ascii')}"
+        return f"data:{self.mime};base64,{self.base64}"
 
     @property
     def file_name(self) -> str:
@@ -82,19 +91,24 @@ class SourcePicture(msgspec.Struct, frozen=True):
 Body = dict[str, Any]
 
 
-def build_request(config: ApiConfig, pictures: Sequence[SourcePicture], *, other_form: bool = False) -> HttpRequest:
-    """The request for one edit. ``extra_body`` is merged last (null removes a field); the key goes into Authorization
-    only. Header values are checked by the transport, which knows what HTTP can carry.
+def build_request(
+    config: ApiConfig, pictures: Sequence[SourcePicture], *, form: RequestForm = RequestForm.JSON
+) -> HttpRequest:
+    """The request for one edit in one of the built-in modes. ``extra_body`` is merged last (null removes a field); the
+    key goes into Authorization only. Header values are checked by the transport, which knows what HTTP can carry.
 
-    ``other_form``: for images_edits, multipart where JSON is usual and JSON where multipart is. OpenAI's relays take
-    only the one, xAI and its like only the other, and no address tells which.
+    ``form``: for images_edits, how the pictures travel (`forms.py` knows which one a server takes).
     """
     mode = config.mode
     streaming = _streams(config, mode)
-    if mode is ApiMode.IMAGES_EDITS and _is_openai(config.api_url) is not other_form:
-        body, content_type = _edits_form(config, pictures, streaming)
+    if mode is ApiMode.IMAGES_EDITS and form in MULTIPART:
+        body, content_type = _edits_form(config, pictures, streaming, _FILE_FIELDS[form])
     else:
-        fields = _BUILDERS[mode](config, pictures, streaming)
+        fields = (
+            _edits(config, pictures, streaming, form)
+            if mode is ApiMode.IMAGES_EDITS
+            else _BUILDERS[mode](config, pictures, streaming)
+        )
         body, content_type = msgspec.json.encode(merge(fields, config.extra_body)), "application/json"
     return HttpRequest("POST", config.api_url, _headers(config, content_type, streaming), body)
 
@@ -109,7 +123,7 @@ def _chat(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool)
     if config.system_prompt:
         messages.insert(0, {"role": "system", "content": config.system_prompt})
     body = {"model": config.model_name, "messages": messages, "temperature": config.temperature, "stream": streaming}
-    body |= _token_limit(config, TokenField.MAX_TOKENS)
+    body |= _token_limit(config, TokenField.MAX_TOKENS) | _seed(config)
     if config.result_count > 1:
         body["n"] = config.result_count
     if _wants_modalities(config.api_url):
@@ -131,37 +145,53 @@ def _responses(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: 
     return body | ({"n": config.result_count} if config.result_count > 1 else {})
 
 
-def _edits(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> Body:
-    """The JSON form of xAI and grok2api: ``image`` for one reference, ``images`` for several."""
-    references = [{"url": picture.data_url} for picture in pictures]
-    image: Body = {"image": references[0]} if len(references) == 1 else {"images": references}
-    format_asked = config.response_format
-    if format_asked is ResponseFormat.AUTO:
-        format_asked = ResponseFormat.B64_JSON
-    return _edits_fields(config, streaming) | {"response_format": format_asked.value} | image
+MULTIPART = frozenset({RequestForm.FORM, RequestForm.FORM_LIST})
+_FILE_FIELDS = {RequestForm.FORM: "image", RequestForm.FORM_LIST: "image[]"}
 
 
-def _edits_form(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool) -> tuple[bytes, str]:
-    """OpenAI's multipart form. ``response_format`` only if asked for: its newer models refuse the field."""
-    fields = _edits_fields(config, streaming)
-    if config.response_format is not ResponseFormat.AUTO:
-        fields["response_format"] = config.response_format.value
-    texts = {name: _form_text(value) for name, value in merge(fields, config.extra_body).items()}
-    return encode_form(texts, [("image[]", picture) for picture in pictures])
+def _edits(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool, form: RequestForm) -> Body:
+    """The JSON forms. xAI, grok2api: an object in ``image``, or a list of them in ``images``; older grok2api and
+    Chinese clouds: a string or a list of them in ``image``; OpenAI: a list of objects of its own in ``images``."""
+    urls = [picture.data_url for picture in pictures]
+    image: Body = {"image": {"url": urls[0]}} if len(urls) == 1 else {"images": [{"url": url} for url in urls]}
+    if form is RequestForm.JSON_STRING:
+        image = {"image": urls[0] if len(urls) == 1 else urls}
+    elif form is RequestForm.JSON_OPENAI:
+        image = {"images": [{"image_url": url} for url in urls]}
+    return _edits_fields(config, streaming) | _format_asked(config, form) | image
+
+
+def _format_asked(config: ApiConfig, form: RequestForm) -> Body:
+    """OpenAI's newer models refuse ``response_format``: in its own forms it is sent only if asked for."""
+    asked = config.response_format
+    if asked is ResponseFormat.AUTO:
+        openai = form in MULTIPART or form is RequestForm.JSON_OPENAI
+        return {} if openai else {"response_format": ResponseFormat.B64_JSON.value}
+    return {"response_format": asked.value}
+
+
+def _edits_form(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool, field: str) -> tuple[bytes, str]:
+    """The multipart forms; they differ in the name of the files' field."""
+    fields = merge(_edits_fields(config, streaming) | _format_asked(config, RequestForm.FORM), config.extra_body)
+    texts = [(name, form_text(value)) for name, value in fields.items()]
+    return encode_form(texts, [(field, picture) for picture in pictures])
 
 
 def _edits_fields(config: ApiConfig, streaming: bool) -> Body:
     # This mode has one prompt; a system prompt leads it rather than being lost.
     prompt = "\n\n".join(text for text in (config.system_prompt, config.user_prompt) if text)
     fields: Body = {"model": config.model_name, "prompt": prompt, "n": config.result_count}
-    return fields | ({"stream": True} if streaming else {})
+    return fields | _seed(config) | ({"stream": True} if streaming else {})
 
 
 _BUILDERS: Mapping[ApiMode, Callable[[ApiConfig, Sequence[SourcePicture], bool], Body]] = {
     ApiMode.CHAT_COMPLETIONS: _chat,
     ApiMode.RESPONSES: _responses,
-    ApiMode.IMAGES_EDITS: _edits,
 }
+
+
+def _seed(config: ApiConfig) -> Body:
+    return {} if config.seed is None else {"seed": config.seed}
 
 
 def _streams(config: ApiConfig, mode: ApiMode) -> bool:
@@ -204,13 +234,14 @@ def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> Body:
 # --- multipart --------------------------------------------------------------------------------------------------------
 
 
-def _form_text(value: Any) -> bytes:
+def form_text(value: Any) -> bytes:
+    """A value as a field of a form has it: text as it is, anything else as JSON."""
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
 
 
-def encode_form(texts: Mapping[str, bytes], files: Sequence[tuple[str, SourcePicture]]) -> tuple[bytes, str]:
+def encode_form(texts: Sequence[tuple[str, bytes]], files: Sequence[tuple[str, SourcePicture]]) -> tuple[bytes, str]:
     """A multipart/form-data body and its content type; the boundary occurs in none of the parts."""
-    parts = [(f'name="{_quoted(name)}"', "", value) for name, value in texts.items()]
+    parts = [(f'name="{_quoted(name)}"', "", value) for name, value in texts]
     for name, picture in files:
         head = f'name="{_quoted(name)}"; filename="{_quoted(picture.file_name)}"'
         parts.append((head, f"Content-Type: {picture.mime}\r\n", picture.data))

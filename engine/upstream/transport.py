@@ -141,6 +141,33 @@ class Transport:
         with closing(self._follow(target, message, trip, self._same_place)) as response:
             yield response
 
+    @contextmanager
+    def ask(
+        self,
+        url: str,
+        headers: Callable[[str], Mapping[str, str]],
+        *,
+        proxy: str,
+        unlocked: bool,
+        timeout: float,
+        cancel: CancelToken,
+    ) -> Iterator[HttpResponse]:
+        """GET what an API keeps elsewhere: a job, its result, a list of models. Redirects are followed;
+        ``headers(url)`` gives the fields for each hop, the key among them only where it may go. Every hop keeps the
+        address rules of the API. Raises what ``send`` raises.
+        """
+        trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
+        target = self._checked(url, trip)
+        for _ in range(self._max_redirects + 1):
+            message = _Message("GET", request_headers(headers(target.url), None))
+            with closing(self._exchange(target, message, trip)) as response:
+                location = response.headers.get("location")
+                if response.status not in REDIRECTS or location is None:
+                    yield response
+                    return
+            target = self._checked(_onward(target, location).url, trip)
+        raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
+
     def fetch(
         self, url: str, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken, max_bytes: int
     ) -> bytes:

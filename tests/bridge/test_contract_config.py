@@ -68,7 +68,7 @@ def test_numbers_are_refused_when_entered_and_clamped_when_imported(
 @pytest.mark.parametrize(
     ("field", "choices"),
     [
-        ("api_mode", ["auto", "chat_completions", "responses", "images_edits"]),
+        ("api_mode", ["auto", "chat_completions", "responses", "images_edits", "recipe"]),
         ("token_field", ["auto", "max_tokens", "max_completion_tokens", "max_output_tokens", "none"]),
         ("response_format", ["auto", "b64_json", "url"]),
         ("stream", ["auto", "on", "off"]),
@@ -167,7 +167,7 @@ def test_schema_describes_every_field(shared: Door) -> None:
         for language in ("zh-CN", "en"):
             assert MESSAGES.text(language, field["label"]) != field["label"]
     assert (fields["max_tokens"]["minimum"], fields["max_tokens"]["maximum"]) == (1, 256000)
-    assert fields["api_mode"]["choices"] == ["auto", "chat_completions", "responses", "images_edits"]
+    assert fields["api_mode"]["choices"] == ["auto", "chat_completions", "responses", "images_edits", "recipe"]
     assert fields["api_mode"]["default"] == "auto"
 
 

@@ -54,6 +54,7 @@ def test_fresh_state_has_every_field(door: Door) -> None:
         "unlock_local_download_url": False, "result_count": 1, "response_format": "auto", "stream": "auto",
         "extra_body": {}, "extra_headers": {}, "proxy": "", "price_per_call": 0,
         "source_format": "auto", "source_max_edge": 0,
+        "recipe": {}, "request_form": "auto", "job_timeout_seconds": 3600, "seed": None,
     }  # fmt: skip
     assert state["current_config"] == defaults
     assert defaults.keys() == CONFIG.keys()
@@ -64,7 +65,7 @@ def test_state_after_a_run(filled: Door) -> None:
     state = filled.state()
     fits_state(state)
     progress = {"total": 3, "pending": 0, "processing": 0, "done": 2, "partial_success": 0, "failed": 1, "stopped": 0}
-    assert state["progress"] == {**progress, "finished": 3, "percent": 100.0}
+    assert state["progress"] == {**progress, "finished": 3, "percent": 100.0, "at_provider": 0}
     assert [task["status"] for task in state["tasks"]] == ["done", "done", "failed"]
     assert [task["source_name"] for task in state["tasks"]] == [f"{n:03}_start.png" for n in (1, 2, 3)]
     done, _, failed = state["tasks"]

@@ -166,7 +166,10 @@ def test_stop_is_now(fake: FakeUpstream, shared: Door, tmp_path: Path, mode: Api
         "backoff": Script.error(429, "later", headers={"Retry-After": "60"}),
     }
     fake.answer(scripts[hanging])
-    shared.start(source_folder(tmp_path / "in", 8), config_for(fake, mode, concurrency_limit=6, max_retries=3))
+    shared.start(
+        source_folder(tmp_path / "in", 8),
+        config_for(fake, mode, concurrency_limit=6, max_retries=3, request_form="json"),
+    )
     assert fake.wait_for_requests({"download": 12, "backoff": 1}.get(hanging, 6))
     if hanging == "backoff":
         ids = [task["id"] for task in shared.tasks()]  # whichever of them was let through first

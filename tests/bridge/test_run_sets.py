@@ -70,7 +70,8 @@ def test_every_wish_of_a_set_has_a_flag(tmp_path: Path) -> None:
         tmp_path, "--prompts", str(table), "--variants", "2", "--export", "diffsynth", "--picture-format", "webp",
         "--quality", "80", "--size-rule", "multiple", "--size-value", "64", "--crop-align", "--first-result",
         "--stem-template", "{src_stem}", "--caption", "template", "--caption-template", "{trigger}: {prompt}",
-        "--trigger", "wc", "--validation", "0.5", "--seed", "4", "--threshold", "aspect=90", "--threshold", "size=900",
+        "--trigger", "wc", "--validation", "0.5", "--set-seed", "4", "--threshold", "aspect=90",
+        "--threshold", "size=900",
         "--allow", "same_target", "--allow", "hardly_changed", "--allow", "no_change", "--report",
         str(tmp_path / "report.html"), "--price-per-call", "0.5",
     )  # fmt: skip

@@ -38,6 +38,9 @@ class Waiting:
         self.log = EditLog(KEY)
         self.pictures: list[Picture] = []
 
+    def began(self) -> None:
+        """Nothing to do."""
+
     def answered(self) -> None:
         """Nothing to do."""
 

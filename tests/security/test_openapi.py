@@ -65,7 +65,13 @@ class Place(NamedTuple):
         self.door.post("/api/presets/save", {"name": "kept", "config": config_for(self.fake)})
         self.door.post("/api/presets/apply", {"name": "kept"})
         task = next(task for task in self.door.tasks() if task["results"])
-        return {"task_id": task["id"], "result_id": task["results"][0]["id"], "name": "kept", "language": "en"}
+        return {
+            "task_id": task["id"],
+            "result_id": task["results"][0]["id"],
+            "name": "kept",
+            "language": "en",
+            "id": "x",
+        }
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ JUDGE = {"api_url": "http://127.0.0.1:9/v1/chat/completions", "model_name": "eye
 JUDGED: tuple[Step, ...] = (("save_judge", {"config": {**JUDGE, "max_retries": 0}}),)
 RUBRIC = {"name": "own", "criteria": [{"id": "nice", "question": "Is it nice?"}]}
 
-ONLY_IN_FLIGHT = {"preview_image"}  # seen succeeding in test_preview.py, while a task runs
+ONLY_IN_FLIGHT = {"preview_image", "collect_remote", "cancel_remote"}
+"""Seen succeeding in test_preview.py and test_remote.py, while a task runs or is at a provider."""
 
 CASES = (
     Case("get_state"),
@@ -54,6 +55,9 @@ CASES = (
     Case("get_task", NOT_A_TASK, Code.TASK_UNKNOWN),
     Case("get_task_debug", {"task_id": "{failed}"}),
     Case("get_task_debug", NOT_A_TASK, Code.TASK_UNKNOWN),
+    Case("list_remote"),
+    Case("collect_remote", {"id": "none"}, Code.JOB_UNKNOWN),
+    Case("cancel_remote", {"id": "none"}, Code.JOB_UNKNOWN),
     Case("inspect_path", {"input_path": "{sources}"}),
     Case("inspect_path", {}, Code.FIELD_REQUIRED),
     Case("inspect_path", {"input_path": ["{sources}"]}, Code.FIELD_TYPE),
@@ -170,5 +174,6 @@ CASES = (
 )
 CANNOT_FAIL = {
     "describe_config", "export_presets", "get_job", "get_judge", "get_ui", "judge_report", "list_facets",
-    "list_rubrics", "list_save_rules", "list_templates", "list_trainers", "retry_failed", "stop", "stop_job",
+    "list_remote", "list_rubrics", "list_save_rules", "list_templates", "list_trainers",
+    "retry_failed", "stop", "stop_job",
 }  # fmt: skip

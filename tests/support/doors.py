@@ -83,7 +83,7 @@ class Door:
 
     def wait_idle(self, timeout: float = LONG) -> None:
         """Until nothing runs."""
-        assert self.app.batch.wait_idle(timeout), "still running"
+        assert self.app.wait_idle(timeout), "still running"
 
     def close(self) -> None:
         """Close the client."""

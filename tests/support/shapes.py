@@ -17,7 +17,8 @@ OBJECT: Kinds = (dict,)
 
 PROGRESS: Shape = {
     **dict.fromkeys(
-        ("total", "pending", "processing", "done", "partial_success", "failed", "stopped", "finished"), WHOLE
+        ("total", "pending", "processing", "done", "partial_success", "failed", "stopped", "finished", "at_provider"),
+        WHOLE,
     ),
     "percent": NUMBER,
 }
@@ -38,7 +39,8 @@ OLD_CONFIG: Shape = {
 }  # fmt: skip
 CONFIG: Shape = {
     **OLD_CONFIG, "result_count": WHOLE, "response_format": TEXT, "stream": TEXT, "extra_body": OBJECT,
-    "extra_headers": OBJECT, "proxy": TEXT, "price_per_call": NUMBER,
+    "extra_headers": OBJECT, "proxy": TEXT, "price_per_call": NUMBER, "recipe": OBJECT, "request_form": TEXT,
+    "job_timeout_seconds": NUMBER, "seed": (int, NoneType),
     "source_format": TEXT, "source_max_edge": WHOLE,
 }  # fmt: skip
 STATE: Shape = {

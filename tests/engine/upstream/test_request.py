@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import ApiConfig, ApiMode, ResponseFormat, StreamChoice, TokenField
+from engine.config import ApiConfig, ApiMode, RequestForm, ResponseFormat, StreamChoice, TokenField
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request, encode_form, merge
 from tests.fakes.upstream import FakeUpstream, FormPart, Received, Script, sample
 
@@ -38,7 +38,7 @@ def body(url: str = CHAT, *pictures: SourcePicture, **changes: Any) -> Any:
 
 def form(url: str = OPENAI_EDITS, *pictures: SourcePicture, **changes: Any) -> dict[str, list[FormPart]]:
     """The form that is sent, by field name."""
-    request = build_request(config(url, **changes), pictures or [PNG])
+    request = build_request(config(url, **changes), pictures or [PNG], form=RequestForm.FORM_LIST)
     headers = {name.lower(): value for name, value in request.headers.items()}
     parts: dict[str, list[FormPart]] = {}
     for part in Received("POST", "/", headers, request.body, 0, 0).form:
@@ -305,7 +305,7 @@ def test_request_never_shows_its_headers() -> None:
 def test_form_parts_survive(texts: dict[str, bytes], data: bytes) -> None:
     """Any field and file arrive as they were, and the boundary is in none of them."""
     picture = SourcePicture(data, "image/png", "a.png")
-    raw, content_type = encode_form(texts, [("image[]", picture)])
+    raw, content_type = encode_form(list(texts.items()), [("image[]", picture)])
     boundary = content_type.partition("boundary=")[2].encode()
     assert raw.count(boundary) == len(texts) + 2
     values = [part.partition(b"\r\n\r\n")[2][:-2] for part in raw.split(b"--" + boundary)[1:-1]]
@@ -314,8 +314,8 @@ def test_form_parts_survive(texts: dict[str, bytes], data: bytes) -> None:
 
 def test_boundary_avoids_the_picture() -> None:
     """A picture that holds the first boundary gets another one."""
-    first = encode_form({}, [])[1].partition("boundary=")[2]
-    raw, content_type = encode_form({}, [("image[]", SourcePicture(first.encode(), "image/png", "a.png"))])
+    first = encode_form([], [])[1].partition("boundary=")[2]
+    raw, content_type = encode_form([], [("image[]", SourcePicture(first.encode(), "image/png", "a.png"))])
     assert content_type.partition("boundary=")[2] != first
     assert raw.count(first.encode()) == 1
 
