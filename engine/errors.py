@@ -35,6 +35,7 @@ class Code(StrEnum):
     TABLE_UNREADABLE = "table_unreadable"
     TABLE_COLUMNS = "table_columns"
     TABLE_NO_MATCH = "table_no_match"
+    REFERENCES_MISSING = "references_missing"
     TEMPLATE_SYNTAX = "template_syntax"
     TEMPLATE_VARIABLE = "template_variable"
     TEMPLATE_EMPTY = "template_empty"

@@ -83,6 +83,7 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     rows_without_file_count: int
     files_without_row: list[str]
     files_without_row_count: int
+    warnings: list[ProblemView] = []
     ok: Literal[True] = True
 
 
@@ -171,6 +172,7 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
         rows_without_file_count=len(lonely_rows),
         files_without_row=lonely_files[:_LONELY_SHOWN],
         files_without_row_count=len(lonely_files),
+        warnings=[context.view.problem(warning) for warning in plan.warnings],
     )
 
 
@@ -195,7 +197,7 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
         reused_count=len(plan.items) - started,
         unreadable_count=len(unreadable),
         unreadable=unreadable[:_LISTED],
-        warnings=[context.view.problem(warning) for warning in warnings],
+        warnings=[context.view.problem(warning) for warning in (*warnings, *plan.warnings)],
         rows_without_file=lonely_rows[:_LONELY_SHOWN],
         rows_without_file_count=len(lonely_rows),
         files_without_row=lonely_files[:_LONELY_SHOWN],

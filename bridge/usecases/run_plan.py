@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
 from bridge.app import App
 from engine.config import ApiConfig
-from engine.errors import Code, ConsoleError, InvalidInput
+from engine.errors import Code, ConsoleError, InvalidInput, Problem
 from engine.images.discover import Discovery, discover
-from engine.models import EditOutcome, Task, TaskStatus
+from engine.models import EditOutcome, SourceImage, Task, TaskStatus
 from engine.tasks.ledger import PaidAnswer
 from engine.tasks.plan import (
+    MAX_PICTURES,
     ReferenceMode,
     TaskSpec,
     fingerprint,
@@ -52,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     known: dict[int, str]
     done: frozenset[int]
     paid: dict[int, PaidAnswer]
+    warnings: list[Problem] = []
 
     @property
     def calls(self) -> int:
@@ -80,10 +83,22 @@ def make_plan(
     specs = make_task_specs(groups, matched.by_path if matched else None, variants)
     items = [_plan_one(app, spec, config) for spec in specs]
     known, done = _known(app, items)
+    ids = {number: task.id for number, task in known.items()}
+    warnings = _without_reference(found, groups) if references is ReferenceMode.FOLDERS else []
     if fresh:
-        return Plan(found, items, matched, {number: task.id for number, task in known.items()}, frozenset(), {})
-    return Plan(found, items, matched, {number: task.id for number, task in known.items()}, done,
-                _paid(app, items, known, done))  # fmt: skip
+        return Plan(found, items, matched, ids, frozenset(), {}, warnings)
+    return Plan(found, items, matched, ids, done, _paid(app, items, known, done), warnings)
+
+
+def _without_reference(found: Discovery, groups: Sequence[tuple[SourceImage, ...]]) -> list[Problem]:
+    """Says before anything is sent that references lack, which a folder of them promises for each source."""
+    paths = [path for picture in found.pictures if (path := Path(picture.path)).is_relative_to(found.root)]
+    places = [path.relative_to(found.root).parts[:-1] for path in paths]
+    most = min(MAX_PICTURES, len({place[0] for place in places if place}))
+    missing = [group[0].name for group in groups if len(group) < most]
+    if not missing:
+        return []
+    return [Problem(Code.REFERENCES_MISSING, {"missing": len(missing), "of": len(groups), "example": missing[0]})]
 
 
 def carry_out(app: App, plan: Plan) -> list[str]:

@@ -144,3 +144,8 @@ def test_references_in_sub_folders(fake: FakeUpstream, door: Door, tmp_path: Pat
         ("x.png", ["x.png"]),
         ("y.png", ["y.png"]),
     ]
+    (warning,) = seen["warnings"]  # before anything is sent
+    assert (warning["code"], warning["params"]) == ("references_missing", {"missing": 2, "of": 2, "example": "x.png"})
+    for name in ("2/y", "3/X"):  # names are compared as every system does
+        (tmp_path / "in" / f"{name}.png").write_bytes(picture(9))
+    assert door.post("/api/tasks/inspect", body)["warnings"] == []
