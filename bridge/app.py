@@ -120,10 +120,12 @@ class App:
             on_change=self.changed,
         )
         opened.callback(self.remote.close)
+        self._open_vision(opened)
         self.batch = Batch(
             self.store,
             self._run,
             limits=self.environment.limits,
+            hooks=[self.vision.alarm],
             on_change=self.changed,
             elsewhere=self.remote,
             learned=self.forms,
@@ -133,7 +135,7 @@ class App:
         self.remote.restore(self._has_arrived)
 
     def _open_sets(self, opened: contextlib.ExitStack) -> None:
-        """What saves, training sets and judgements are made with."""
+        """What saves and training sets are made with."""
         self.flusher = Flusher(self._not_on_disk)
         opened.callback(self.flusher.close)
         self.measurement_cache = MeasurementCache(self.folder / "measures.db")
@@ -142,7 +144,6 @@ class App:
         self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
         self.jobs = Jobs(on_change=self.changed)
         opened.callback(self.jobs.close)
-        self._open_vision(opened)
 
     def _open_vision(self, opened: contextlib.ExitStack) -> None:
         """What judges results, writes captions and keeps trials."""
@@ -153,12 +154,16 @@ class App:
             self.ledger,
             self.transport,
             edits=lambda: self.preferences.config,
+            hold=self._hold,
             on_change=self.changed,
         )
         opened.callback(self.vision.close)
         self.notices += self.vision.problems
         opened.callback(self.listen(self.vision.stirred))
         close_to_others(self.folder)  # what was made just now as well
+
+    def _hold(self, problem: Problem) -> None:
+        self.batch.hold(problem)
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""

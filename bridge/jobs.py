@@ -85,6 +85,10 @@ class Job:
         if self._stop.is_set():
             raise Stopped
 
+    def stop(self) -> None:
+        """End the job: what it waits for was stopped."""
+        self._stop.set()
+
     def expect(self, total: int) -> None:
         """How many steps there are; those done start from none."""
         self._done, self._total = 0, total

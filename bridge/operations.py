@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.usecases import config, datasets, judge, pictures, remote, run, saving, state, tasks
+from bridge.usecases import config, datasets, judge, pictures, remote, rounds, run, saving, state, tasks, trials
 from bridge.usecases.common import Attachment, Context, Upload
 from bridge.usecases.pictures import Picture
 
@@ -121,6 +121,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/api/judge/prompts", judge.write_prompts),
     Operation("POST", "/api/judge/compare", judge.compare_results),
     Operation("POST", _RESULT + "/caption", judge.set_caption),
+    Operation("POST", "/api/tasks/retry_below", rounds.retry_below),
+    Operation("GET", "/api/tasks/suspects", rounds.list_suspects),
+    Operation("POST", "/api/trials", trials.start_trial),
+    Operation("GET", "/api/trials", trials.list_trials),
+    Operation("GET", "/api/trials/{id}", trials.get_trial),
+    Operation("DELETE", "/api/trials/{id}", trials.delete_trial),
+    Operation("POST", "/api/trials/{id}/vote", trials.vote_trial),
+    Operation("POST", "/api/trials/{id}/choose", trials.choose_column),
     Operation("POST", "/api/config/current", config.save_config),
     Operation("GET", "/api/config/schema", config.describe_config),
     Operation("POST", "/api/config/test", config.test_config),

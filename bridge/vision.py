@@ -11,6 +11,7 @@ import msgspec
 
 from bridge.messages import DEFAULT_LANGUAGE
 from bridge.paths import program_folder
+from bridge.vision_hook import VisionHook
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput, NotFound, Problem
 from engine.images.cache import Cache
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 class Vision:
-    """Opened with its project and closed with it. ``edits``: the current configuration of edits."""
+    """Opened with its project and closed with it. ``edits``: the current configuration of edits; ``hold``: pauses the
+    run."""
 
     def __init__(
         self,
@@ -41,11 +43,13 @@ class Vision:
         transport: Transport,
         *,
         edits: Callable[[], ApiConfig],
+        hold: Callable[[Problem], None],
         on_change: Callable[[], None],
     ) -> None:
         self.rubrics = RubricBook(read_built_in(program_folder("assets") / "rubrics"), folder / "rubrics.json")
         self.settings = JudgeFile(folder / "judge.json")
         self.trials = TrialBook(folder / "trials")
+        self.alarm = VisionHook(self.trials, cache, hold)
         self.judging = Judging(transport, ledger, self._keep, on_change=on_change)
         self.problems: list[Problem] = [*self.rubrics.problems, *self.settings.problems, *self.trials.problems]
         self._store = store
@@ -98,6 +102,8 @@ class Vision:
     def _keep(self, pair: JudgedPair, judgement: Judgement) -> None:
         try:
             self._store.set_judgement(pair.result_id, judgement)
+            if self.judging.goes_along:
+                self.alarm.note_score(pair.task_id, pair.result_hash, judgement.score)
         except NotFound:
             log.info("result %s was deleted while it was judged", pair.result_id)
 
@@ -107,6 +113,7 @@ class Vision:
         """A run begins: from now on judge what lands, if that is wished. ``language``: that of before where None;
         ``along``: instead of what is set up."""
         language = self._language = language or self._language
+        self.alarm.begin(self._edits().alarm_limit)
         wished = self.settings.config.along if along is None else along
         try:
             judge = self.judge(language) if wished else None

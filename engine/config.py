@@ -112,6 +112,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     unlock_local_api_url: Annotated[bool, _field("network")] = False
     unlock_local_download_url: Annotated[bool, _field("network")] = False
     price_per_call: Annotated[float, _field("network", ge=0, step=0.001)] = 0
+    alarm_limit: Annotated[int, _field("network", ge=0, le=20)] = 5
 
     def __repr__(self) -> str:
         """Never show the key, whoever prints this."""

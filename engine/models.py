@@ -130,7 +130,8 @@ class Task(msgspec.Struct):
     """One source picture and what became of it. ``seq`` orders tasks; times are whole Unix seconds.
 
     ``references``: further source pictures. Prompts that are None are those of the configuration. ``judged``: what
-    the person has said of the results. ``score``: the best of its results that are not dropped, 0..10.
+    the person has said of the results. ``score``: the best of its results that are not dropped, 0..10. ``trial``: the
+    trial that it belongs to; then it stands in no list.
     """
 
     id: str
@@ -155,6 +156,7 @@ class Task(msgspec.Struct):
     dropped_count: int = 0
     judged: Judged = 0
     score: float | None = None
+    trial: str | None = None
     results: list[Result] = []
 
     @property

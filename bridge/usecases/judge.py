@@ -247,7 +247,7 @@ def untick_below(context: Context, params: UntickParams) -> UntickAnswer:
     for task in _tasks(context, params.task_ids, params.match):
         low = [r.id for r in task.results if r.selected and r.judgement and r.judgement.score < params.score]
         if low:
-            marks.append(Marks(task.id, dict.fromkeys(low, False)))
+            marks.append(Marks(task.id, dict.fromkeys(low, False), decided=task.decided))  # the person said nothing
             undo.append(Marks(task.id, dict.fromkeys(low, True), decided=task.decided))
     return UntickAnswer(context.app.store.put_marks(marks), undo)
 
@@ -325,7 +325,7 @@ def compare_results(context: Context, params: JudgeWhat) -> VisionJob:
             best = best_of(app.vision.pairs([task]), asker)
             if best is not None:
                 ticks = {r.id: r.id == best.result_id for r in task.results if not r.deleted}
-                app.store.put_marks([Marks(task.id, ticks)])
+                app.store.put_marks([Marks(task.id, ticks, decided=task.decided)])
 
         return _ask_each(app, judge, tasks, one, job, counts)
 

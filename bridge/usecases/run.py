@@ -179,7 +179,7 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
 def start_batch(context: Context, params: StartParams) -> StartAnswer:
     """Send every picture of a file or folder; what was answered already in the same way is not paid again."""
     app = context.app
-    with _starting(app):
+    with starting(app):
         config, warnings = entered_config(app, params.config)
         check_api_url(app, config)
         plan = _plan(app, params, config)
@@ -209,8 +209,9 @@ def resume_tasks(context: Context, _: Nothing) -> ResumeAnswer:
     """Run every task that is pending or stopped; where a run is paused, let it go on now."""
     app = context.app
     if app.batch.is_paused:
+        app.vision.alarm.forget()
         return ResumeAnswer(app.batch.go_on())
-    with _starting(app):
+    with starting(app):
         ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
         app.vision.begin(context.language)
         return ResumeAnswer(app.batch.enqueue(ids, _checked_config(app)))
@@ -268,7 +269,7 @@ def ask_again(app: App, ids: Sequence[str], *, clear: bool = False) -> int:
 
     if clear:
         app.flusher.wait()
-    with _starting(app, beside_batch=True):
+    with starting(app, beside_batch=True):
         app.vision.begin()
         return app.batch.enqueue(ids, _checked_config(app), drop)
 
@@ -280,7 +281,7 @@ def drop_results(app: App, task_id: str) -> None:
 
 
 @contextlib.contextmanager
-def _starting(app: App, *, beside_batch: bool = False) -> Iterator[None]:
+def starting(app: App, *, beside_batch: bool = False) -> Iterator[None]:
     """One start at a time, and none while a batch runs unless it goes well beside it; Busy otherwise."""
     if not app.start_lock.acquire(blocking=False):
         raise Busy(Code.BATCH_RUNNING)

@@ -81,7 +81,7 @@ def make_plan(
         if not matched.by_path:
             raise InvalidInput(Code.TABLE_NO_MATCH, field="prompt_table", path=prompt_table)
     specs = make_task_specs(groups, matched.by_path if matched else None, variants)
-    items = [_plan_one(app, spec, config) for spec in specs]
+    items = [plan_one(app, spec, config) for spec in specs]
     known, done = _known(app, items)
     ids = {number: task.id for number, task in known.items()}
     warnings = _without_reference(found, groups) if references is ReferenceMode.FOLDERS else []
@@ -114,7 +114,7 @@ def carry_out(app: App, plan: Plan) -> list[str]:
     added = dict(zip(new, app.store.add([_new_task(plan.items[number]) for number in new]), strict=True))
     ids = {**added, **again}
     for number, answer in plan.paid.items():
-        if number in ids and _take(app, ids[number], plan.items[number], answer):
+        if number in ids and take(app, ids[number], plan.items[number], answer):
             del ids[number]
     return [ids[number] for number in sorted(ids)]
 
@@ -129,7 +129,8 @@ def find(app: App, path: str) -> Discovery:
         app.looking(None)
 
 
-def _plan_one(app: App, spec: TaskSpec, config: ApiConfig) -> PlannedTask:
+def plan_one(app: App, spec: TaskSpec, config: ApiConfig) -> PlannedTask:
+    """A spec with what it asks and its keys."""
     template = config.user_prompt if spec.user_prompt is None else spec.user_prompt
     try:
         own = own_config(config, spec.source.path, spec.user_prompt, spec.system_prompt)
@@ -161,11 +162,16 @@ def _paid(
     brought back: the person wanted another one."""
     paid = {}
     for number, item in enumerate(items):
-        answer = app.ledger.find(item.key, item.spec.pictures) if item.key and number not in done else None
+        answer = paid_answer(app, item) if number not in done else None
         task = known.get(number)
         if answer is not None and not (task is not None and _was_cleared(task, answer)):
             paid[number] = answer
     return paid
+
+
+def paid_answer(app: App, item: PlannedTask) -> PaidAnswer | None:
+    """What the ledger holds for it."""
+    return app.ledger.find(item.key, item.spec.pictures) if item.key else None
 
 
 def _was_cleared(task: Task, answer: PaidAnswer) -> bool:
@@ -185,7 +191,7 @@ def _new_task(item: PlannedTask) -> NewTask:
     )
 
 
-def _take(app: App, task_id: str, item: PlannedTask, answer: PaidAnswer) -> bool:
+def take(app: App, task_id: str, item: PlannedTask, answer: PaidAnswer) -> bool:
     """Give a task the results that were paid for earlier; False if their files cannot be had."""
     try:
         app.ledger.give(answer.images, app.cache)

@@ -461,3 +461,13 @@ def _boxes_are_whole(data: bytes) -> bool:
             return at > 0 and kind not in _BOXES
         at += size
     return True
+
+
+def read_shape(path: str) -> float | None:
+    """Width by height of the picture in a file, by its header; None where it cannot be told."""
+    try:
+        with open(path, "rb") as file, Image.open(file) as image:  # noqa: PTH123 - any path that was found
+            width, height = image.size
+    except (*DECODER_ERRORS, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None
+    return width / height if height else None

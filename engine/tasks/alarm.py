@@ -160,6 +160,11 @@ class Alarm:
         self._likenesses: deque[float] = deque(maxlen=_KEPT)
         self._scores: deque[float] = deque(maxlen=_KEPT)
 
+    @property
+    def is_on(self) -> bool:
+        """Whether it watches at all."""
+        return self._limit > 0
+
     def note(self, looked: LookedResult) -> list[Suspect]:
         """A result has come; the bad ones of the last where there are too many of them, else none."""
         suspicion = self._suspicion(looked) if self._limit else None

@@ -54,15 +54,20 @@ class Elsewhere(Protocol):
 
 class RunningTask:
     """One task from its turn in the queue to its release. ``again``: not the task but the run is at fault, so it waits
-    for its turn once more."""
+    for its turn once more. ``task``: as it was read when its turn had come."""
 
     def __init__(self, task_id: str, config: ApiConfig, cancel: CancelToken, *, single: bool) -> None:
         self.task_id = task_id
         self.config = config
         self.cancel = cancel
         self.single = single
+        self.task: Task | None = None
         self.log = EditLog(*config.secrets())
         self.again = False
+
+    def ask_with(self, config: ApiConfig) -> None:
+        """Ask with another configuration than the run's; what was secret in it is blanked out of the log."""
+        self.config, self.log = config, EditLog(*config.secrets())
 
 
 class TaskHook:
@@ -72,7 +77,7 @@ class TaskHook:
     """
 
     def before(self, task: RunningTask) -> None:
-        """The task begins."""
+        """The task begins; it may still be asked with another configuration."""
 
     def after(self, task: RunningTask, outcome: EditOutcome) -> None:
         """The task has come to something."""
@@ -86,6 +91,7 @@ class _Run:
         self.meter = Meter(0, started_at, tick)
         self.breaker = Breaker(config.concurrency_limit)
         self.preparing = False
+        self.held: Problem | None = None
         self.stopping = False
         self.ending = False
 
@@ -259,10 +265,18 @@ class Batch:
             return self._elsewhere.live_log(task_id)
         return running.log if running else None
 
+    def hold(self, problem: Problem) -> None:
+        """Pause the batch until a person wants to go on; what is in flight goes on."""
+        with self._changed:
+            if self._run is not None and not self._run.stopping:
+                self._run.held = problem
+        self._on_change()
+
     def go_on(self) -> int:
         """End a pause now, whatever it waits for; how many tasks still wait for their turn."""
         with self._changed:
             if self._run is not None:
+                self._run.held = None
                 self._run.breaker.close()
             self._gate.open_up()
             self._summon()
@@ -318,6 +332,8 @@ class Batch:
             return self._paused, None
         if self._run is None:
             return None, None
+        if self._run.held is not None:
+            return self._run.held, None
         breaker = self._run.breaker
         if breaker.is_open:
             return Problem(Code.EVERY_TASK_FAILS, {"cause": breaker.reason}), breaker.wait(now, 0)
@@ -380,7 +396,7 @@ class Batch:
         return task
 
     def _has_room(self, run: _Run) -> bool:
-        if run.stopping or self._in_run >= run.config.concurrency_limit:
+        if run.stopping or run.held is not None or self._in_run >= run.config.concurrency_limit:
             return False
         return run.breaker.wait(self._monotonic(), self._in_run) == 0.0
 
@@ -417,7 +433,7 @@ class Batch:
                     self._workers -= 1
                     break
                 self._keeper = True
-                self._changed.wait(run.breaker.wait(self._monotonic(), 0))
+                self._changed.wait(None if run.held is not None else run.breaker.wait(self._monotonic(), 0))
                 self._keeper = False
             else:
                 self._summon()
@@ -456,8 +472,9 @@ class Batch:
 
     def _edit(self, task: Task, running: RunningTask) -> EditOutcome:
         own = (task.references, task.user_prompt, task.system_prompt, task.variant)
-        job = EditJob(task.id, task.source_path, running.config, self._limits, *own)
+        running.task = task
         self._call_hooks(lambda hook: hook.before(running))
+        job = EditJob(task.id, task.source_path, running.config, self._limits, *own)
         try:
             outcome = self._runner(job, running.cancel, running.log, self._gate)
         except Exception:  # the edge of one edit: its task fails alone

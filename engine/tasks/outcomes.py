@@ -75,13 +75,15 @@ def write_starts(writer: sqlite3.Connection, starts: Sequence[Start]) -> list[li
     return found
 
 
-def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> list[TaskStatus]:
-    """Keep outcomes, of one task each: new results (unique by hash), state, errors, debug log; the states before.
+def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> list[TaskStatus | None]:
+    """Keep outcomes, of one task each: new results (unique by hash), state, errors, debug log; the states before, None
+    for a task that is not in the list.
 
     NotFound where a task is not there.
     """
     ids = [landing.outcome.task_id for landing in landings]
-    before = {row["id"]: TaskStatus(row["status"]) for row in rows_by_ids(writer, ids, "id, seq, status")}
+    rows = rows_by_ids(writer, ids, "id, seq, status, trial")
+    before = {row["id"]: None if row["trial"] else TaskStatus(row["status"]) for row in rows}
     for task_id in ids:
         if task_id not in before:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)

@@ -58,6 +58,7 @@ CREATE TABLE task (
   dropped_count INTEGER NOT NULL DEFAULT 0,
   judged INTEGER NOT NULL DEFAULT 0,
   score REAL,
+  trial TEXT,
   updated_at INTEGER NOT NULL,
   revision INTEGER NOT NULL
 );
@@ -117,9 +118,12 @@ ALTER TABLE result ADD COLUMN caption_seen INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE result ADD COLUMN cost REAL;
 CREATE INDEX result_score ON result (score) WHERE score IS NOT NULL;
 """,
+    5: "ALTER TABLE task ADD COLUMN trial TEXT;",
 }
-SCHEMA: Final = Schema(5, _CREATE, _UPGRADES, check_rows, salvage)
+SCHEMA: Final = Schema(6, _CREATE, _UPGRADES, check_rows, salvage)
 
+LISTED: Final = "trial IS NULL"
+"""Of a task: it stands in the list; those of a trial do not."""
 COUNTED: Final = (
     "(result_count, selected_count, dropped_count) = (SELECT coalesce(sum(NOT deleted), 0),"
     " coalesce(sum(selected AND NOT deleted), 0), coalesce(sum(deleted), 0) FROM result WHERE task_id = task.id)"
@@ -189,6 +193,7 @@ def task_of(row: sqlite3.Row) -> Task:
         dropped_count=row["dropped_count"],
         judged=row["judged"],
         score=row["score"],
+        trial=row["trial"],
         results=[],
     )
 
@@ -268,7 +273,7 @@ def _decoded(text: str | None, kind: type[T]) -> T | None:
 
 def condition(match: TaskMatch) -> tuple[str, list[Any]]:
     """The WHERE clause for a match without ids, and its parameters."""
-    clauses: list[str] = []
+    clauses: list[str] = [LISTED]
     params: list[Any] = []
     if match.status:
         clauses.append(f"status IN ({','.join('?' * len(match.status))})")
@@ -296,7 +301,7 @@ def condition(match: TaskMatch) -> tuple[str, list[Any]]:
     if match.results is not None:
         clauses.append(f"id IN (SELECT task_id FROM result WHERE {AMONG})")
         params.append(json_list(match.results))
-    return (" WHERE " + " AND ".join(clauses) if clauses else ""), params
+    return " WHERE " + " AND ".join(clauses), params
 
 
 def order_by(sort: TaskSort, descending: bool) -> str:
@@ -312,10 +317,10 @@ def json_list(ids: Iterable[str]) -> str:
 def facets(reader: sqlite3.Connection, limit: int) -> Facets:
     """How many tasks there are of each sort; the ``limit`` most frequent failures, prompts and folders."""
     sums = ", ".join(f"coalesce(sum({condition}), 0)" for condition in _ONLY.values())
-    row = reader.execute(f"SELECT {sums} FROM task").fetchone()
-    paths = (str(path) for (path,) in reader.execute("SELECT source_path FROM task"))
+    row = reader.execute(f"SELECT {sums} FROM task WHERE {LISTED}").fetchone()
+    paths = (str(path) for (path,) in reader.execute(f"SELECT source_path FROM task WHERE {LISTED}"))
     folders = Counter(path.rpartition("/")[0] or path.rpartition("\\")[0] for path in paths)
-    failures = f"SELECT {_CODE} AS one, count(*) FROM task WHERE status = 'failed' GROUP BY one"
+    failures = f"SELECT {_CODE} AS one, count(*) FROM task WHERE status = 'failed' AND {LISTED} GROUP BY one"
     prompts = f"SELECT {_PROMPT} AS one, count(DISTINCT task_id) FROM result GROUP BY one"
     return Facets(
         dict(zip((str(only) for only in _ONLY), row, strict=True)),

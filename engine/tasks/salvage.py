@@ -32,7 +32,10 @@ _MENDED: Final = (
     *(("task", name, f"({name} IS NULL OR json_valid({name}))", "NULL") for name in ("error", "warning")),
     ("task", "extra_sources", "(extra_sources IS NULL OR json_type(extra_sources) = 'array')", "NULL"),
     ("task", "http_status", "typeof(http_status) IN ('integer', 'null')", "NULL"),
-    *(("task", name, f"typeof({name}) IN ('text', 'null')", "NULL") for name in ("user_prompt", "system_prompt")),
+    *(
+        ("task", name, f"typeof({name}) IN ('text', 'null')", "NULL")
+        for name in ("user_prompt", "system_prompt", "trial")
+    ),
     *(("task", name, _all_of("text", name), "''") for name in ("name_key", "fingerprint")),
     *(("task", name, _all_of("integer", name), "0") for name in _TASK_NUMBERS[1:]),
     ("result", "source_type", f"source_type IN ({_listed(SourceType)})", "'url'"),

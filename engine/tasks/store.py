@@ -43,6 +43,7 @@ from engine.tasks.outcomes import (
 from engine.tasks.rows import (
     AMONG,
     COUNTED,
+    LISTED,
     SCHEMA,
     SCORED,
     WAITS,
@@ -63,7 +64,10 @@ _ROWS: Final = 100  # a statement, far below what SQLite takes
 
 
 class NewTask(msgspec.Struct, frozen=True):
-    """To be added. ``fingerprint`` tells whether a later start asks for the same thing. ``id`` is made if empty."""
+    """To be added. ``fingerprint`` tells whether a later start asks for the same thing. ``id`` is made if empty.
+
+    ``trial``: the task belongs to a trial and stands in no list.
+    """
 
     source_path: str
     source_name: str
@@ -73,6 +77,7 @@ class NewTask(msgspec.Struct, frozen=True):
     user_prompt: str | None = None
     system_prompt: str | None = None
     variant: int = 0
+    trial: str | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -218,7 +223,7 @@ class Store:
             reset = since < _meta(reader, "reset_revision") or since > revision
             known = since if 0 <= since <= revision else 0
             rows = reader.execute(
-                "SELECT * FROM task WHERE revision > ? ORDER BY revision, seq LIMIT ?",
+                f"SELECT * FROM task WHERE revision > ? AND {LISTED} ORDER BY revision, seq LIMIT ?",
                 (0 if reset else known, limit + 1),
             ).fetchall()
             gone = reader.execute(
@@ -234,7 +239,7 @@ class Store:
         """For each fingerprint the newest task that bears it."""
         wanted = list(dict.fromkeys(prints))
         with self._db.read() as reader:
-            rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, " ORDER BY seq")
+            rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, f" AND {LISTED} ORDER BY seq")
             newest = {row["fingerprint"]: row for row in rows}
             return {task.fingerprint: task for task in _with_results(reader, list(newest.values()))}
 
@@ -283,46 +288,51 @@ class Store:
             now = int(self._clock())
             writer.executemany(
                 "INSERT INTO task (id, source_path, source_name, name_key, fingerprint, extra_sources, user_prompt,"
-                " system_prompt, variant, status, updated_at, revision)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
+                " system_prompt, variant, trial, status, updated_at, revision)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?)",
                 [
                     (
                         task_id, task.source_path, task.source_name, natural_key(task.source_name), task.fingerprint,
                         msgspec.json.encode(task.references).decode() if task.references else None, task.user_prompt,
-                        task.system_prompt, task.variant, now, revision,
+                        task.system_prompt, task.variant, task.trial, now, revision,
                     )
                     for task_id, task in zip(ids, tasks, strict=True)
                 ],
             )  # fmt: skip
-        self._moved(None, TaskStatus.PENDING, len(ids))
+        self._moved(None, TaskStatus.PENDING, sum(task.trial is None for task in tasks))
         return ids
 
     def set_status(self, ids: Sequence[str], status: TaskStatus, error: Problem | None = None) -> int:
         """Move tasks to a state that carries no outcome (pending, processing, stopped); how many moved."""
         moves: Counts = {}
+        moved = 0
         text = encode(error)
         with self._db.write() as writer:
             revision = next_revision(writer)
             now = int(self._clock())
             for task_id in ids:
-                row = writer.execute("SELECT status FROM task WHERE id = ?", (task_id,)).fetchone()
+                row = writer.execute("SELECT status, trial FROM task WHERE id = ?", (task_id,)).fetchone()
                 if row is None:
                     continue
-                before = TaskStatus(row["status"])
-                moves[before] = moves.get(before, 0) + 1
+                moved += 1
+                if row["trial"] is None:
+                    before = TaskStatus(row["status"])
+                    moves[before] = moves.get(before, 0) + 1
                 writer.execute(
                     "UPDATE task SET status = ?, error = ?, warning = NULL, updated_at = ?, revision = ? WHERE id = ?",
                     (status, text, now, revision, task_id),
                 )
         for before, count in moves.items():
             self._moved(before, status, count)
-        return sum(moves.values())
+        if not moves and moved:
+            self._on_change()
+        return moved
 
     def begin(self, ids: Sequence[str]) -> list[Task]:
         """Move tasks to processing; what they are to do, without earlier results. NotFound if none is there."""
         tasks = self._db.together(write_starts, Start(ids, int(self._clock())), durable=False)
         for task in tasks:
-            self._moved(task.status, TaskStatus.PROCESSING, 1)
+            self._moved(task.status, TaskStatus.PROCESSING, task.trial is None)
         return tasks
 
     def finish(self, outcome: EditOutcome, result_ids: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -332,7 +342,10 @@ class Store:
         """
         landing = Landing(outcome, result_ids, int(self._clock()))
         before = self._db.together(write_landings, landing, durable=bool(outcome.images))
-        self._moved(before, outcome.status, 1)
+        if before is None:
+            self._on_change()
+        else:
+            self._moved(before, outcome.status, 1)
 
     def mark_result(
         self, task_id: str, result_id: str, *, selected: bool | None = None, deleted: bool | None = None
@@ -460,10 +473,11 @@ class Store:
             results: list[Result] = []
             gone: Counts = {}
             for task_id in ids:
-                row = writer.execute("SELECT status FROM task WHERE id = ?", (task_id,)).fetchone()
+                row = writer.execute("SELECT status, trial FROM task WHERE id = ?", (task_id,)).fetchone()
                 if row is None:
                     continue
-                gone[TaskStatus(row["status"])] = gone.get(TaskStatus(row["status"]), 0) + 1
+                if row["trial"] is None:
+                    gone[TaskStatus(row["status"])] = gone.get(TaskStatus(row["status"]), 0) + 1
                 rows = writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))
                 results += [result_of(found) for found in rows]
                 writer.execute("DELETE FROM task WHERE id = ?", (task_id,))
@@ -474,19 +488,23 @@ class Store:
         return orphans
 
     def clear(self) -> list[Result]:
-        """Delete every task; all their results come back, one for each file."""
+        """Delete every task of the list; of their results those whose file no other needs come back, one for each
+        file."""
         with self._db.write() as writer:
-            rows = writer.execute("SELECT * FROM result GROUP BY hash").fetchall()
+            listed = f"SELECT id FROM task WHERE {LISTED}"
+            rows = writer.execute(f"SELECT * FROM result WHERE task_id IN ({listed}) GROUP BY hash").fetchall()
             revision = next_revision(writer)
             writer.execute("DELETE FROM removed")
-            writer.execute("INSERT INTO removed SELECT ?, id FROM task", (revision,))
-            for table in ("debug", "result", "task"):
-                writer.execute(f"DELETE FROM {table}")
+            writer.execute(f"INSERT INTO removed SELECT ?, id FROM task WHERE {LISTED}", (revision,))
+            for table in ("debug", "result"):
+                writer.execute(f"DELETE FROM {table} WHERE task_id IN ({listed})")
+            writer.execute(f"DELETE FROM task WHERE {LISTED}")
+            orphans = [result_of(row) for row in rows if not _uses_hash(writer, row["hash"])]
             writer.execute("UPDATE meta SET value = ? WHERE key = 'reset_revision'", (revision,))
         with self._counts_lock:
             self._counts = dict.fromkeys(TaskStatus, 0)
         self._on_change()
-        return [result_of(row) for row in rows]
+        return orphans
 
     # --- inside ---
 
@@ -522,7 +540,7 @@ class Store:
 
 def _count(reader: sqlite3.Connection) -> Counts:
     counts = dict.fromkeys(TaskStatus, 0)
-    for status, count in reader.execute("SELECT status, count(*) FROM task GROUP BY status"):
+    for status, count in reader.execute(f"SELECT status, count(*) FROM task WHERE {LISTED} GROUP BY status"):
         counts[TaskStatus(status)] = count
     return counts
 

@@ -34,6 +34,7 @@ class TrialBook:
                 self.problems.append(Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(path)}))
                 continue
             self._trials[trial.id] = trial
+        self._cells = self._index()
 
     def all(self) -> list[Trial]:
         """The latest first."""
@@ -54,6 +55,7 @@ class TrialBook:
             self._folder.mkdir(parents=True, exist_ok=True)
             write_json(self._folder / f"{trial.id}.json", trial)
             self._trials[trial.id] = trial
+            self._cells = self._index()
 
     def change(self, trial_id: str, change: Callable[[Trial], None]) -> Trial:
         """Change a trial in place and keep it; NotFound."""
@@ -69,15 +71,21 @@ class TrialBook:
             trial = self.get(trial_id)
             (self._folder / f"{trial.id}.json").unlink(missing_ok=True)
             del self._trials[trial_id]
+            self._cells = self._index()
             return trial
 
-    def of_task(self, task_id: str) -> tuple[Trial, int] | None:
+    def cell(self, task_id: str) -> tuple[Trial, int] | None:
         """The trial that a task belongs to, and its column."""
-        for trial in self.all():
-            for row in trial.rows:
-                if task_id in row.cells:
-                    return trial, row.cells.index(task_id)
-        return None
+        found = self._cells.get(task_id)
+        return None if found is None else (self._trials[found[0]], found[1])
+
+    def _index(self) -> dict[str, tuple[str, int]]:
+        return {
+            cell: (trial.id, column)
+            for trial in self._trials.values()
+            for row in trial.rows
+            for column, cell in enumerate(row.cells)
+        }
 
 
 def new_trial_id() -> str:

@@ -62,11 +62,14 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
             run(app, sources, {"user_prompt": "snow"})
             api: Any = make_js_api(app)
             assert api.save_preset({"name": "我的 / mine"})["ok"]
+            ask = {"input_path": str(sources), "sample": 1, "columns": [{"name": "plain", "user_prompt": "snow"}]}
+            trial = api.start_trial(ask)["data"]["trial_id"]
             tasks = api.get_state()["data"]["tasks"]
         assert sorted(task["status"] for task in tasks) == ["done", "done", "done", "failed"], tasks
         done = next(task for task in tasks if task["status"] == "done")
         failed = next(task["id"] for task in tasks if task["status"] == "failed")
-        names = {"done": done["id"], "result": done["results"][0]["id"], "failed": failed, "sources": str(sources)}
+        names = {"done": done["id"], "result": done["results"][0]["id"], "failed": failed, "sources": str(sources),
+                 "trial": trial}  # fmt: skip
         yield Stock(folder, names)
 
 
@@ -187,7 +190,9 @@ def when_settled(answer: Any) -> Any:
         return {"kind": answer["kind"], "id": answer["id"]}
     if isinstance(answer, dict):
         return {
-            key: when_settled(value) for key, value in answer.items() if key not in ("updated_at", "started_at", "at")
+            key: when_settled(value)
+            for key, value in answer.items()
+            if key not in ("updated_at", "started_at", "at", "trial_id")
         }
     return [when_settled(value) for value in answer] if isinstance(answer, list) else answer
 
@@ -208,7 +213,13 @@ def test_both_doors_answer_the_same(doors: Doors, case: Case) -> None:
     if case.refused is not None:
         assert by_js[1]["code"] == case.refused
         assert by_js[1]["message"]
-    if not case.before and case.name not in ("start_batch", "retry_task", "retry_task_clear", "retry_failed"):
+    if not case.before and case.name not in (
+        "start_batch",
+        "start_trial",
+        "retry_task",
+        "retry_task_clear",
+        "retry_failed",
+    ):
         after = [when_settled(door.ask("get_state", {})[1]) for door in (doors.js, doors.http)]
         assert after[0] == after[1]
 

@@ -163,6 +163,20 @@ CASES = (
     Case("compare_results", {}, Code.FIELD_REQUIRED),
     Case("set_caption", {**RESULT, "text": "what changed"}),
     Case("set_caption", {**NOT_A_RESULT, "text": "what changed"}, Code.RESULT_UNKNOWN),
+    Case("retry_below", {"score": 7, "rounds": 2}, None, JUDGED),
+    Case("retry_below", {"score": 70}, Code.FIELD_RANGE),
+    Case("list_suspects"),
+    Case("start_trial", {"input_path": "{sources}", "sample": 1, "columns": [{"name": "a", "config": SLOW}]}),
+    Case("start_trial", {"input_path": "{sources}", "sample": 0, "columns": [{"name": "a"}]}, Code.FIELD_RANGE),
+    Case("list_trials"),
+    Case("get_trial", {"id": "{trial}"}),
+    Case("get_trial", {"id": "nobody-s"}, Code.TRIAL_UNKNOWN),
+    Case("vote_trial", {"id": "{trial}", "row": 0, "column": "plain"}),
+    Case("vote_trial", {"id": "{trial}", "row": 9, "column": None}, Code.FIELD_RANGE),
+    Case("choose_column", {"id": "{trial}", "column": 0}),
+    Case("choose_column", {"id": "{trial}", "column": 7}, Code.FIELD_CHOICE),
+    Case("delete_trial", {"id": "{trial}"}),
+    Case("delete_trial", {"id": "nobody-s"}, Code.TRIAL_UNKNOWN),
     Case("list_templates"),
     Case("get_ui"),
     Case("save_ui", {"settings": {"theme": "dark", "nothing": None}}),
@@ -174,6 +188,6 @@ CASES = (
 )
 CANNOT_FAIL = {
     "describe_config", "export_presets", "get_job", "get_judge", "get_ui", "judge_report", "list_facets",
-    "list_remote", "list_rubrics", "list_save_rules", "list_templates", "list_trainers",
+    "list_remote", "list_rubrics", "list_save_rules", "list_suspects", "list_templates", "list_trainers", "list_trials",
     "retry_failed", "stop", "stop_job",
 }  # fmt: skip

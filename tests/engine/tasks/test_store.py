@@ -232,7 +232,7 @@ def test_a_database_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> N
     with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as earlier:
         earlier.executescript(
             "ALTER TABLE task DROP COLUMN judged; DROP INDEX task_score; DROP INDEX result_score;"
-            "ALTER TABLE task DROP COLUMN score;"
+            "ALTER TABLE task DROP COLUMN score; ALTER TABLE task DROP COLUMN trial;"
             + "".join(f"ALTER TABLE result DROP COLUMN {name};" for name in
                       ("judgement", "score", "caption", "caption_seen", "cost"))
             + "PRAGMA user_version=3;"

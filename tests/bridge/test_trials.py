@@ -1,0 +1,225 @@
+"""Trials, rounds and the alarm through the doors: what is asked, what is not asked again, and when a run pauses."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bridge.demo.painter import paint
+from engine.config import ApiMode
+from engine.models import SourceImage
+from engine.tasks.alarm import Suspicion
+from engine.vision.trial import draw
+from tests.bridge.test_judging import Studio, judged
+from tests.engine.tasks.test_alarm import scene, turned_bad
+from tests.fakes.upstream import FakeUpstream, Received
+from tests.fakes.vision import coloured
+from tests.support.doors import KEY, Door, open_door, until
+from tests.support.replies import inline
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    """Both gateways."""
+    with FakeUpstream() as edits, FakeUpstream() as judge:
+        yield Studio(tmp_path, edits, judge)
+
+
+def trial_of(door: Door, trial_id: str) -> dict[str, Any]:
+    """The trial once every cell has ended."""
+    until(lambda: door.get(f"/api/trials/{trial_id}")["done"])
+    return dict(door.get(f"/api/trials/{trial_id}"))
+
+
+def test_a_trial_pays_for_what_the_run_then_need_not(studio: Studio, tmp_path: Path) -> None:
+    """Columns with prompts and a key of their own, votes, a choice; the full run makes exactly the missing calls."""
+    other = "sk-other-key-0123456789"
+    columns = [
+        {"name": "plain", "user_prompt": "make it red"},
+        {"name": "bold", "user_prompt": "make it very red"},
+        {"name": "elsewhere", "config": {"api_url": studio.judge_door.url("/v1/chat/completions"), "api_key": other}},
+    ]
+    studio.judge_door.answer_with(studio.edit)
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/config/current", {"config": studio.config(price_per_call=0.5)})
+        ask = {"input_path": str(studio.draw(8)), "sample": 3, "seed": 7, "columns": columns}
+        begun = door.post("/api/trials", ask)
+        assert (begun["task_count"], begun["reused_count"]) == (9, 0)
+        trial = trial_of(door, begun["trial_id"])
+        assert [(column["name"], column["done"], column["calls"], column["cost"]) for column in trial["columns"]] == [
+            (name, 3, 3, 1.5) for name in ("plain", "bold", "elsewhere")
+        ]
+        assert all(column["seconds"] is not None for column in trial["columns"])
+        assert len(trial["rows"]) == 3
+        assert door.state()["progress"]["total"] == door.get("/api/tasks")["total"] == len(door.tasks()) == 0
+        cell = trial["rows"][0]["cells"][2]
+        task = door.get(f"/api/tasks/{cell}")["task"]
+        assert door.ask("GET", task["results"][0]["image_url"]).status_code == 200
+        assert other not in door.ask("GET", f"/api/tasks/{cell}/debug").text
+        keys = {request.headers["authorization"] for request in studio.edits.api_requests}
+        assert keys == {f"Bearer {KEY}"}
+        assert {request.headers["authorization"] for request in studio.judge_door.api_requests} == {f"Bearer {other}"}
+        url = f"/api/trials/{begun['trial_id']}"
+        door.post(f"{url}/vote", {"row": 0, "column": "bold"})
+        door.post(f"{url}/vote", {"row": 1, "column": 1})
+        door.post(f"{url}/vote", {"row": 2, "column": None})
+        trial = door.get(url)
+        assert [column["wins"] for column in trial["columns"]] == [0, 2, 0]
+        assert [(row["vote"], row["voted"]) for row in trial["rows"]] == [(1, True), (1, True), (None, True)]
+        chosen = door.post(f"{url}/choose", {"column": "bold"})
+        assert (chosen["config"]["user_prompt"], chosen["config"]["api_key"]) == ("make it very red", "********")
+        before = len(studio.edits.api_requests)
+        started = door.post("/api/tasks/start", {"input_path": str(studio.sources)})
+        assert (started["task_count"], started["reused_count"]) == (8, 3)
+        door.wait_idle()
+        assert len(studio.edits.api_requests) == before + 5
+        assert len(door.tasks()) == 8
+        door.post("/api/config/current", {"config": studio.config(price_per_call=0.5)})
+        again = door.post("/api/trials", ask)
+        assert again["reused_count"] == 9
+        assert [line["id"] for line in door.get("/api/trials")["trials"]][1:] == [begun["trial_id"]]
+        door.post("/api/tasks/clear")
+        assert door.get(f"/api/tasks/{cell}")["task"]["status"] == "done"
+    with open_door(tmp_path / "data") as door:
+        assert [column["wins"] for column in door.get(url)["columns"]] == [0, 2, 0]
+        door.delete(url)
+        door.refused(404, "trial_unknown", "GET", url)
+        door.refused(404, "task_unknown", "GET", f"/api/tasks/{cell}")
+
+
+def test_what_no_trial_can_be_made_of(studio: Studio, tmp_path: Path) -> None:
+    """No picture, nine columns, one name twice, a row or column that is not there, an unknown preset."""
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/config/current", {"config": studio.config()})
+        ask: dict[str, Any] = {"input_path": str(studio.draw(2)), "sample": 3, "columns": [{"name": "a"}]}
+        for code, field, changes in (
+            ("field_range", "sample", {"sample": 0}),
+            ("field_range", "columns", {"columns": [{"name": str(number)} for number in range(9)]}),
+            ("field_range", "columns", {"columns": []}),
+            ("field_choice", "columns", {"columns": [{"name": "a"}, {"name": "a"}]}),
+            ("api_key_required", "api_key", {"columns": [{"config": {"api_url": "https://elsewhere.test/v1"}}]}),
+        ):
+            assert door.refused(400, code, "POST", "/api/trials", {**ask, **changes})["field"] == field
+        door.refused(404, "preset_unknown", "POST", "/api/trials", {**ask, "columns": [{"preset": "none"}]})
+        url = f"/api/trials/{door.post('/api/trials', ask)['trial_id']}"
+        assert len(trial_of(door, url.rpartition("/")[2])["rows"]) == 2
+        door.refused(400, "field_range", "POST", f"{url}/vote", {"row": 2, "column": 0})
+        door.refused(400, "field_choice", "POST", f"{url}/choose", {"column": "b"})
+
+
+def test_the_draw_is_spread_and_can_be_repeated() -> None:
+    """Each folder, shape and size has its turn before any has a second one; a seed draws the same again."""
+    pictures = [
+        SourceImage(f"/p/{folder}/{number}.png", f"{number}.png", 100 << (number % 2 * 6), 0, "image/png")
+        for folder, count in (("a", 50), ("b", 4), ("c", 1))
+        for number in range(count)
+    ]
+
+    def shape(picture: SourceImage) -> float:
+        return 2.0 if int(picture.name.partition(".")[0]) % 3 else 0.5
+
+    drawn = draw(pictures, 9, 3, shape)
+    folders = [Path(picture.path).parent.name for picture in drawn]
+    assert sorted(set(folders)) == ["a", "b", "c"]
+    assert folders.count("b") == 4
+    assert {shape(picture) for picture in drawn if picture.path.startswith("/p/a")} == {2.0, 0.5}
+    assert draw(pictures, 9, 3, shape) == drawn != draw(pictures, 9, 4, shape)
+    assert len(draw(pictures, 99, 1, shape)) == 55
+
+
+@pytest.mark.parametrize("with_reason", [False, True])
+def test_rounds_end_when_all_is_good(studio: Studio, tmp_path: Path, with_reason: bool) -> None:
+    """Only what is below is asked again, in exactly the calls it takes; the best stays ticked, the others are kept."""
+    tries: dict[bytes, int] = {}
+    prompts: list[str] = []
+
+    def answer(request: Received) -> Any:
+        content = request.json["messages"][-1]["content"]
+        prompts.append(content[0]["text"])
+        picture = content[1]["image_url"]["url"].encode()
+        tries[picture] = tries.get(picture, 0) + 1
+        place = sorted(tries).index(picture)
+        right = tries[picture] >= 2 + place % 2
+        return inline(ApiMode.CHAT_COMPLETIONS, coloured("red" if right else "blue", len(prompts)))
+
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/judge/config", {"config": studio.judge()})
+        door.refused(400, "field_range", "POST", "/api/tasks/retry_below", {"score": 7, "rounds": 0})
+        studio.edits.answer_with(answer)
+        door.run(studio.draw(4), studio.config())
+        judged(door)
+        begun = door.post("/api/tasks/retry_below", {"score": 7, "rounds": 3, "with_reason": with_reason})
+        assert begun["retried_count"] == 4
+        assert door.app.jobs.wait_idle(20)
+        job = door.get("/api/dataset/job")["job"]
+        assert (job["status"], job["result"]["bad"]) == ("done", 0)
+        assert sum(tries.values()) == len(prompts) == sum(2 + place % 2 for place in range(4))
+        assert len(studio.vision.seen) == len(prompts)
+        for task in door.tasks():
+            scores = [result["judgement"]["score"] for result in task["results"]]
+            ticked = [result["selected"] for result in task["results"]]
+            assert scores[-1] > 7
+            assert ticked == [False] * (len(scores) - 1) + [True]
+        assert any("looks blue" in prompt for prompt in prompts) is with_reason
+        assert not any("looks blue" in looked.prompt for looked in studio.vision.seen)
+        assert door.post("/api/tasks/retry_below", {"score": 7})["retried_count"] == 0
+
+
+def test_a_stop_ends_the_rounds(studio: Studio, tmp_path: Path) -> None:
+    """Stopped in the middle of a round, nothing more is asked."""
+    studio.colours = ["blue"]
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/judge/config", {"config": studio.judge()})
+        door.run(studio.draw(3), studio.config())
+        judged(door)
+        door.post("/api/tasks/retry_below", {"score": 7, "rounds": 10})
+        assert studio.edits.wait_for_requests(8)
+        door.post("/api/dataset/stop")
+        assert door.app.jobs.wait_idle(10)
+        assert door.get("/api/dataset/job")["job"]["status"] == "stopped"
+        door.wait_idle()
+        assert len(studio.edits.api_requests) < 33
+
+
+def test_a_gateway_that_turns_bad_pauses_the_run(studio: Studio, tmp_path: Path) -> None:
+    """After twenty-four good answers the same picture for everybody: paused within twenty, with reason and pictures."""
+    good, number = 24, 0
+    sources = tmp_path / "scenes"
+    sources.mkdir()
+    for place in range(60):
+        (sources / f"{place:03}.jpg").write_bytes(scene(place))
+
+    def answer(_: Received) -> Any:
+        nonlocal number
+        place, number = number, number + 1
+        data = paint(scene(place), "night").data if place < good else turned_bad(Suspicion.SAME, place)
+        return inline(ApiMode.CHAT_COMPLETIONS, data)
+
+    studio.edits.answer_with(answer)
+    with open_door(tmp_path / "data") as door:
+        door.start(sources, studio.config())
+        until(lambda: door.state()["run"]["paused"])
+        paused = door.state()["run"]["paused"]
+        assert (paused["code"], paused["params"]["bad"]) == ("results_look_wrong", 5)
+        assert "same" in paused["params"]["kinds"]
+        asked = len(studio.edits.api_requests)
+        assert good < asked <= good + 20
+        suspects = door.get("/api/tasks/suspects")["suspects"]
+        assert len(suspects) == 5
+        with Image.open(io.BytesIO(door.ask("GET", suspects[0]["thumbnail_url"]).content)) as image:
+            assert image.size[0] > 32
+        door.post("/api/tasks/resume")
+        assert door.get("/api/tasks/suspects")["suspects"] == []
+        until(lambda: door.state()["run"]["paused"])
+        assert len(studio.edits.api_requests) > asked
+        door.post("/api/tasks/stop")
+        door.wait_idle()
+        door.post("/api/tasks/clear")
+        number = 0
+        door.run(sources, studio.config(alarm_limit=0, model_name="another"))
+        assert len(door.tasks()) == 60
