@@ -28,7 +28,7 @@ from bridge.terminal.writer import say
 from bridge.window.open_desktop import open_desktop, show_running
 from bridge.window.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
 from engine.dataset.naming import BUILT_IN_RULES
-from engine.errors import ConsoleError
+from engine.errors import Code, ConsoleError, InvalidInput
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +67,8 @@ def _run(
     language: str,
     environ: Mapping[str, str],
 ) -> int:
+    if not arguments.output:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="output", name="-o OUT")
     default = BUILT_IN_RULES["aitookit_edit"] if arguments.demo else Preferences(folder / "state.json").plan.rule
     order = Order(
         source=arguments.input,
