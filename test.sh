@@ -8,7 +8,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
 . scripts/find_python.sh
 
-packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei xvfb xauth xdotool openbox'
+packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei nodejs npm xvfb xauth xdotool openbox'
 missing=
 if command -v dpkg-query >/dev/null 2>&1; then
     for package in $packages; do
@@ -49,6 +49,16 @@ check mypy
 echo "== lint-imports"
 PYTHONPATH=$root "$venv/bin/python" -c 'from importlinter.cli import lint_imports_command as run; run()' ||
     failed="$failed lint-imports"
+echo "== page checks"
+if ! command -v npm >/dev/null 2>&1; then
+    echo "test.sh: npm is not installed; the page's scripts are not checked" >&2
+    [ -z "${CI:-}" ] || failed="$failed page-checks"
+elif ! { cmp -s scripts/page_checks/package-lock.json scripts/page_checks/node_modules/.checked.lock ||
+    { npm --prefix scripts/page_checks ci --no-audit --no-fund --silent &&
+        cp scripts/page_checks/package-lock.json scripts/page_checks/node_modules/.checked.lock; }; } ||
+    ! npm --prefix scripts/page_checks run --silent check; then
+    failed="$failed page-checks"
+fi
 check pytest -q tests/bench # alone, since it compares times
 [ -z "$failed" ] || echo "== FAILED:$failed (see above)"
 

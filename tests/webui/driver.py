@@ -177,6 +177,64 @@ def open_page(page: Page, site: Site, query: str = "") -> None:
     page.wait_for_selector(".runbar")
 
 
+PLACES = ("connect", "try", "run", "judge", "set")
+_IN_SET = ("output_dir", "rule", "filename_template", "replace_from", "replace_to", "txt_template")
+_IN_RUN = ("user_prompt", "ask_above", "budget")
+
+
+def go(page: Page, place: str) -> None:
+    """Go to a place of the way."""
+    page.locator(".way-place").nth(PLACES.index(place)).click()
+    page.wait_for_selector(f"main.{place}")
+
+
+def to_field(page: Page, field: str) -> Locator:
+    """Go to where a field stands, and open what hides it."""
+    in_set = field in _IN_SET or field.startswith("set-")
+    place = "set" if in_set else "run" if field in _IN_RUN else "connect"
+    if page.locator(f"main.{place}").count() == 0:
+        go(page, place)
+    found = page.locator(f"#field-{field}")
+    if place == "run" and not found.count():
+        page.get_by_role("button", name="Unfold").click()
+    if place == "connect" and not found.count():
+        page.locator(".fold button[aria-expanded=false]").first.wait_for()
+        for fold in page.locator(".fold h3 button[aria-expanded=false]").all()[::-1]:
+            fold.click()
+    found.wait_for()
+    return found
+
+
+def enter(page: Page, field: str, value: str) -> None:
+    """Fill in a field, wherever it stands."""
+    to_field(page, field).fill(value)
+
+
+def start(page: Page) -> None:
+    """Start a run; a model and a prompt where nobody has entered one."""
+    if not to_field(page, "model_name").input_value():
+        enter(page, "model_name", "m")
+    if not to_field(page, "user_prompt").input_value():
+        enter(page, "user_prompt", "edit it")
+    page.locator(".slip-guards .primary").click()
+
+
+def save_all(page: Page) -> None:
+    """Save everything under the present rule."""
+    to_field(page, "output_dir")
+    page.get_by_role("button", name="Save all").click()
+
+
+def show_only(page: Page, label: str) -> None:
+    """Set or take away a condition of the list's filter."""
+    if page.locator("main.judge").count() == 0:
+        go(page, "judge")
+    page.locator(".rail").wait_for()
+    for fold in page.locator(".rail .fold button[aria-expanded=false]").all():
+        fold.click()
+    page.locator(".rail .facet", has=page.locator(f".facet-name:text-is('{label}')")).click()
+
+
 def box(locator: Locator) -> FloatRect:
     """Where an element stands."""
     found = locator.bounding_box()

@@ -18,7 +18,7 @@ from tests.bench.scenes import make_scene
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import config_for
 from tests.support.replies import inline
-from tests.webui.driver import AXE, Held, Seen, Site, open_page, running, shown, until
+from tests.webui.driver import AXE, Held, Seen, Site, go, open_page, running, shown, until
 
 SIZE = (320, 240)
 
@@ -52,8 +52,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_from_findings_to_a_set(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
     """What is wrong is shown with both pictures, a set with it is refused, and written once it is unticked."""
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_role("button", name="Check pairs").click()
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
     until(lambda: drawer.locator(".finding").count() == 2)
@@ -83,19 +83,17 @@ def test_from_findings_to_a_set(site: Site, page: Page, tmp_path: Path, seen: Se
     drawer.locator(".note.good", has_text="report.html").wait_for()
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!doctype html>")
     page.evaluate(AXE.read_text("utf-8"))
-    found = page.evaluate("""async () => (await axe.run('.dataset', { resultTypes: ['violations'] })).violations
+    found = page.evaluate("""async () => (await axe.run('main', { resultTypes: ['violations'] })).violations
       .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target}`))""")
     assert found == []
     page.screenshot(path=str(tmp_path / "drawer.png"))
-    page.keyboard.press("Escape")
-    drawer.wait_for(state="detached")
 
 
 def test_a_job_that_ends_before_its_begin_is_answered(site: Site, page: Page) -> None:
     """What the stream told of its end stands, and what it found is shown."""
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     begin = Held(page, "**/api/dataset/preflight")
     drawer.get_by_role("button", name="Check pairs").click()
     begin.wait(page)
@@ -110,8 +108,8 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
     """A refusal stands at the control that it is about, and goes when that is changed."""
     seen.allowed.append("400")
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_label("Folder for sets").fill(str(tmp_path / "in"))
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator("text=lies inside the folder of sources").wait_for()
@@ -125,39 +123,32 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
 def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
     """The filter menu counts each kind and shows only its pairs, which say what is wrong; a drop takes one away."""
     open_page(page, site)
-    filters = page.locator(".toolbar").get_by_role("button", name="Filter", exact=True)
-    filters.click()
-    menu = page.locator(".menu")
-    menu.get_by_text("Check pairs").wait_for()
-    assert menu.get_by_role("menuitemcheckbox").count() == 12  # states and properties: nothing was looked for yet
-    menu.get_by_text("Check pairs").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    rail = page.locator(".rail")
+    rail.get_by_role("button", name="Check pairs").click()
+    drawer = page.locator("main.set")
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
     drawer.locator(".kinds .chip", has_text="shifted").click()
     drawer.get_by_role("button", name="Show in the list").click()
-    drawer.wait_for(state="detached")
-    page.locator(".chip", has_text="shifted").wait_for()
+    page.wait_for_selector("main.judge")
     until(lambda: page.locator(".card:not(.empty)").count() == 1)
     assert "002_start.jpg" in shown(page.locator(".card"))
     assert shown(page.locator(".card footer")) == "shifted"
     assert shown(page.locator(".list-count")) == "1 of 4"
-
-    filters.click()
-    menu.get_by_text("Check pairs again").wait_for()
-    counts = {shown(one) for one in menu.get_by_role("menuitemcheckbox").all()[12:]}
+    found_rows = rail.locator("fieldset", has_text="Findings of the check").locator(".facet")
+    until(lambda: found_rows.count() == 3)
+    counts = {shown(one) for one in found_rows.all()}
     assert counts == {"Any finding 2", "Shifted 1", "Little in common with the source 1"}
-    assert menu.get_by_role("menuitemcheckbox", name="Shifted").get_attribute("aria-checked") == "true"
-    menu.get_by_text("Any finding").click()
+    assert found_rows.filter(has_text="Shifted").locator("input").is_checked()
+    found_rows.filter(has_text="Any finding").click()
     until(lambda: page.locator(".card:not(.empty)").count() == 2)
     page.locator(".card .picture").first.click()
     page.locator(".found-wrong", has_text="shifted").wait_for()
     page.keyboard.press("x")
+    page.locator(".review h2", has_text="003").wait_for()
     page.keyboard.press("Escape")
     until(lambda: page.locator(".card:not(.empty)").count() == 1, why="the dropped pair is still shown")
     assert "003_start.jpg" in shown(page.locator(".card"))
     page.evaluate(AXE.read_text("utf-8"))
-    filters.click()
-    menu.wait_for()
     found = page.evaluate("""async () => (await axe.run({ resultTypes: ['violations'] })).violations
       .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target}`))""")
     assert found == []
@@ -166,8 +157,8 @@ def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
 def test_the_kind_chosen_last_is_shown(site: Site, page: Page) -> None:
     """Another kind chosen while the first is still asked for is the one that is shown, whichever answer comes last."""
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_role("button", name="Check pairs").click()
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
     until(lambda: drawer.locator(".finding").count() == 2)
@@ -194,12 +185,12 @@ def test_kinds_can_be_allowed(site: Site, page: Page, tmp_path: Path, seen: Seen
     """What was found may be taken all the same, kind by kind; names follow a template; the form outlives the page."""
     seen.allowed.append("400")
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_label("Names in the set").fill("{nobody}")
     drawer.get_by_label("Folder for sets").fill(str(tmp_path / "sets"))
     drawer.get_by_role("button", name="Export the set").click()
-    drawer.locator("#error-stem_template", has_text="nobody").wait_for()
+    drawer.locator("#error-field-set-stem_template", has_text="nobody").wait_for()
     drawer.get_by_label("Names in the set").fill("night-{src_stem}")
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator(".note.bad", has_text="did not pass preflight").wait_for()
@@ -208,7 +199,7 @@ def test_kinds_can_be_allowed(site: Site, page: Page, tmp_path: Path, seen: Seen
     allowed.get_by_label("little in common").check()
     page.wait_for_timeout(1000)  # the form is stored a moment after its last change
     page.reload()
-    page.get_by_role("button", name="Training set").click()
+    page.wait_for_selector("main.set")
     assert allowed.get_by_label("shifted").is_checked()
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator(".note.good", has_text="set_v001").wait_for()
@@ -219,8 +210,8 @@ def test_kinds_can_be_allowed(site: Site, page: Page, tmp_path: Path, seen: Seen
 def test_shifted_pairs_can_be_cut(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
     """Beside a shifted pair stands the offer to cut it, with what would be left; the set then holds it, cut."""
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_role("button", name="Check pairs").click()
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
     drawer.locator(".kinds .chip", has_text="little in common").click()
@@ -248,12 +239,12 @@ def test_price_for_the_report(site: Site, page: Page, tmp_path: Path, seen: Seen
     """The price of a call is entered beside the report; one that cannot be is refused at its field."""
     seen.allowed.append("400")
     open_page(page, site)
-    page.get_by_role("button", name="Training set").click()
-    drawer = page.get_by_role("dialog", name="Training set")
+    go(page, "set")
+    drawer = page.locator("main.set")
     drawer.get_by_label("Report file").fill(str(tmp_path / "report.html"))
     drawer.get_by_label("Price per call").fill("-1")
     drawer.get_by_role("button", name="Write report").click()
-    drawer.locator("#error-report_price, .field-error", has_text="out of range").wait_for()
+    drawer.locator("#error-field-set-price_per_call", has_text="Not less than").wait_for()
     drawer.get_by_label("Price per call").fill("0.5")
     drawer.get_by_role("button", name="Write report").click()
     drawer.locator(".note.good", has_text="report.html").wait_for()

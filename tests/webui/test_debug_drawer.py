@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.fakes.upstream import FakeUpstream, Script
-from tests.webui.driver import Site, open_page, picture, running, shown, until
+from tests.webui.driver import Site, enter, open_page, picture, running, shown, start, until
 
 
 @pytest.fixture
@@ -21,15 +21,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def start(page: Page, site: Site, fake: FakeUpstream, tmp_path: Path) -> None:
+def run_one(page: Page, site: Site, fake: FakeUpstream, tmp_path: Path) -> None:
     """Run the one picture."""
     open_page(page, site)
-    page.fill("#field-api_url", fake.url("/v1/images/edits"))
-    page.fill("#field-api_key", "top-secret")
-    page.fill("#field-input_path", str(tmp_path / "one.png"))
-    page.get_by_role("button", name="Network and retries").click()
-    page.fill("#field-retry_interval", "0.1")
-    page.click(".deeds >> text=Start")
+    enter(page, "api_url", fake.url("/v1/images/edits"))
+    enter(page, "api_key", "top-secret")
+    enter(page, "input_path", str(tmp_path / "one.png"))
+    enter(page, "retry_interval", "0.1")
+    start(page)
     page.wait_for_selector(".card")
 
 
@@ -43,7 +42,7 @@ def test_attempts_events_filter_copy_download(site: Site, page: Page, tmp_path: 
     with FakeUpstream() as fake:
         done = {"type": "image_edit.completed", "b64_json": base64.b64encode(data).decode()}
         fake.answer(Script.error(503, "busy <b>now</b>"), Script.events(partial(data, 0), done))
-        start(page, site, fake, tmp_path)
+        run_one(page, site, fake, tmp_path)
         page.wait_for_selector(".card[data-status=done]")
         page.locator(".list").focus()
         page.keyboard.press("l")
@@ -77,7 +76,7 @@ def test_live_with_progress_and_preview(site: Site, page: Page, tmp_path: Path) 
     with FakeUpstream() as fake:
         slow = Script(body=script.body, content_type=script.content_type, cuts=(cut,), pause=4, framing="close")
         fake.answer(slow)
-        start(page, site, fake, tmp_path)
+        run_one(page, site, fake, tmp_path)
         page.wait_for_selector(".card[data-status=processing]")
         page.locator(".list").focus()
         page.keyboard.press("l")

@@ -11,7 +11,21 @@ from playwright.sync_api import Page
 from bridge.environment import read_environment
 from bridge.http.server import Server, bind
 from bridge.open_app import load_messages, open_app
-from tests.webui.driver import Seen, Site, choose_menu, open_page, picture, running, shown, until
+from tests.webui.driver import (
+    PLACES,
+    Seen,
+    Site,
+    choose_menu,
+    enter,
+    go,
+    open_page,
+    picture,
+    running,
+    shown,
+    start,
+    to_field,
+    until,
+)
 
 
 @pytest.fixture
@@ -32,14 +46,17 @@ def demo(tmp_path: Path) -> Iterator[Site]:
         site.server.close()
 
 
-def test_three_steps(site: Site, page: Page) -> None:
-    """The empty page says what to do, and each step's button leads to the control."""
+def test_the_way_begins_at_connect(site: Site, page: Page) -> None:
+    """A fresh program begins with the services, says what the five places are for, and guesses no model."""
     open_page(page, site)
-    assert page.locator(".step").count() == 3
-    page.click(".step >> text=Enter the API >> nth=1")
-    until(lambda: page.evaluate("document.activeElement.id") == "field-api_url")
-    page.click(".step >> text=Choose pictures >> nth=1")
-    until(lambda: page.evaluate("document.activeElement.id") == "field-input_path")
+    assert page.locator(".steps li").count() == 5
+    page.locator(".services >> text=OpenRouter").click()
+    assert "openrouter" in to_field(page, "api_url").input_value()
+    page.click(".toast >> text=Undo")
+    until(lambda: to_field(page, "api_url").input_value() == to_field(page, "model_name").input_value() == "")
+    for number in (2, 3, 4, 5, 1):
+        page.keyboard.press(f"Alt+{number}")
+        page.wait_for_selector(f"main.{PLACES[number - 1]}")
 
 
 def test_demo_runs_without_an_account(demo: Site, page: Page) -> None:
@@ -57,15 +74,15 @@ def test_demo_runs_without_an_account(demo: Site, page: Page) -> None:
 def test_draft_survives_without_its_key(site: Site, page: Page) -> None:
     """An unsaved form is there after a reload; the key is not written down with it."""
     open_page(page, site)
-    page.fill("#field-model_name", "half-typed")
-    page.fill("#field-api_key", "not-to-be-kept")
+    enter(page, "model_name", "half-typed")
+    enter(page, "api_key", "not-to-be-kept")
     until(lambda: site.app.preferences.ui.get("draft", {}).get("model_name") == "half-typed")
     assert "not-to-be-kept" not in (site.folder / "state.json").read_text("utf-8")
     page.reload()
     page.wait_for_selector(".runbar")
-    assert page.input_value("#field-model_name") == "half-typed"
+    assert to_field(page, "model_name").input_value() == "half-typed"
     page.click("text=Discard changes")
-    until(lambda: page.input_value("#field-model_name") != "half-typed")
+    until(lambda: to_field(page, "model_name").input_value() != "half-typed")
     until(lambda: "draft" not in site.app.preferences.ui)
 
 
@@ -78,17 +95,17 @@ def test_inspection_names_what_cannot_be_read(site: Site, page: Page, tmp_path: 
     picture(folder / "b.jpg", 2)
     (folder / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     open_page(page, site)
-    page.fill("#field-input_path", str(folder))
+    enter(page, "input_path", str(folder))
     page.wait_for_selector(".found >> text=2 pictures")
-    page.fill("#field-result_count", "3")
+    enter(page, "result_count", "3")
     text = shown(page.locator(".found"))
     assert "1 file unreadable" in text
     assert "up to 2 API calls" in text
     assert "3 results each" in text
     page.click("text=1 file unreadable")
     assert "broken.png" in shown(page.locator(".unreadable"))
-    page.fill("#field-input_path", str(tmp_path / "nowhere"))
-    page.wait_for_selector("#error-input_path:not([hidden])")
+    enter(page, "input_path", str(tmp_path / "nowhere"))
+    page.wait_for_selector("#error-field-input_path:not([hidden])")
     assert page.get_attribute("#field-input_path", "aria-invalid") == "true"
 
 
@@ -106,7 +123,7 @@ def test_folder_picker(site: Site, page: Page, tmp_path: Path, monkeypatch: pyte
     page.keyboard.press("Enter")
     until(lambda: "holiday" in shown(page.locator(".folder-path")))
     page.click("text=Choose this folder")
-    assert page.input_value("#field-input_path") == str(home / "holiday <b>")
+    assert to_field(page, "input_path").input_value() == str(home / "holiday <b>")
     page.wait_for_selector(".found >> text=1 picture")
 
 
@@ -114,14 +131,15 @@ def test_recent_paths(site: Site, page: Page, tmp_path: Path) -> None:
     """A path that was used is offered again."""
     picture(tmp_path / "one.png", 1)
     open_page(page, site)
-    page.fill("#field-api_url", "http://127.0.0.1:9/v1/images/edits")
-    page.fill("#field-api_key", "k")
-    page.fill("#field-input_path", str(tmp_path / "one.png"))
-    page.click(".deeds >> text=Start")
+    enter(page, "api_url", "http://127.0.0.1:9/v1/images/edits")
+    enter(page, "api_key", "k")
+    enter(page, "input_path", str(tmp_path / "one.png"))
+    start(page)
     page.wait_for_selector(".card")
     page.reload()
     page.wait_for_selector(".runbar")
-    values = page.locator("#recent-input_path option").evaluate_all("(all) => all.map((one) => one.value)")
+    go(page, "connect")
+    values = page.locator("#recent-field-input_path option").evaluate_all("(all) => all.map((one) => one.value)")
     assert values == [str(tmp_path / "one.png")]
 
 
@@ -146,17 +164,15 @@ def test_language_and_theme_are_remembered(site: Site, page: Page) -> None:
     until(lambda: page.get_attribute("html", "data-theme") == "dark")
 
 
-def test_side_and_folds_are_remembered(site: Site, page: Page) -> None:
-    """The settings side and its parts stay as one left them."""
+def test_place_and_folds_are_remembered(site: Site, page: Page) -> None:
+    """The page opens where one left it."""
     open_page(page, site)
-    page.get_by_role("button", name="Request").click()
-    page.wait_for_selector("#field-temperature")
-    page.get_by_role("button", name="Hide settings").click()
-    until(lambda: site.app.preferences.ui.get("side_open") is False)
+    to_field(page, "temperature")
+    go(page, "set")
+    until(lambda: site.app.preferences.ui.get("place") == "set")
     page.reload()
-    page.wait_for_selector(".runbar")
-    assert page.locator(".side").count() == 0
-    page.get_by_role("button", name="Show settings").click()
+    page.wait_for_selector("main.set")
+    go(page, "connect")
     page.wait_for_selector("#field-temperature")
 
 
@@ -164,14 +180,14 @@ def test_save_rule_examples_and_errors(site: Site, page: Page, seen: Seen) -> No
     """Names that will come out are shown as one types; a wrong template is told at its field; the rule is kept."""
     open_page(page, site)
     seen.allowed.append("400")
-    page.select_option("#field-rule", "indexed_archive")
+    to_field(page, "rule").select_option("indexed_archive")
     page.wait_for_selector(".examples >> text=_1.")
-    page.fill("#field-filename_template", "{nope}")
-    page.wait_for_selector("#error-filename_template:not([hidden])")
-    page.fill("#field-filename_template", "x_{src_stem}")
+    enter(page, "filename_template", "{nope}")
+    page.wait_for_selector("#error-field-filename_template:not([hidden])")
+    enter(page, "filename_template", "x_{src_stem}")
     page.wait_for_selector(".examples >> text=x_")
     until(lambda: site.app.preferences.plan.rule.filename_template == "x_{src_stem}")
     page.click("text=Write a TXT caption too")
-    page.wait_for_selector("#field-txt_template")
-    page.click("summary >> text=Variables")
+    to_field(page, "txt_template")
+    page.get_by_role("button", name="Variables").click()
     assert "{src_stem}" in shown(page.locator(".variables"))

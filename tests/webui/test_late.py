@@ -10,7 +10,23 @@ import pytest
 from playwright.sync_api import Page
 
 from engine.models import TaskFilter, TaskMatch
-from tests.webui.driver import Held, Seed, Seen, Site, choose_menu, hold, open_page, running, seed, shown, turn, until
+from tests.webui.driver import (
+    Held,
+    Seed,
+    Seen,
+    Site,
+    choose_menu,
+    enter,
+    go,
+    hold,
+    open_page,
+    running,
+    seed,
+    show_only,
+    shown,
+    turn,
+    until,
+)
 
 COUNT = 6
 
@@ -65,7 +81,7 @@ def test_list_that_is_older_than_an_event(site: Site, page: Page) -> None:
 def test_decision_made_while_the_way_is_read(site: Site, page: Page) -> None:
     """It takes the pair out of the list that is being read; the next pair is not passed over for that."""
     open_page(page, site)
-    choose_menu(page, page.locator(".toolbar").get_by_role("button", name="Filter"), "Not decided yet")
+    show_only(page, "Undecided")
     asked = hold(page, "**/api/tasks/ids*")
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
@@ -100,11 +116,12 @@ def test_picture_that_comes_late_is_not_another_pairs(site: Site, page: Page) ->
 def test_names_of_an_earlier_rule(site: Site, page: Page) -> None:
     """They neither replace those of the rule as it is now, nor is that earlier rule what is stored."""
     open_page(page, site)
+    go(page, "set")
     page.wait_for_selector(".examples >> text=.png")
     earlier = Held(page, "**/api/save/preview")
-    page.fill("#field-filename_template", "a_{src_stem}")
+    enter(page, "filename_template", "a_{src_stem}")
     earlier.wait(page)
-    page.fill("#field-filename_template", "b_{src_stem}")
+    enter(page, "filename_template", "b_{src_stem}")
     page.wait_for_selector(".examples >> text=b_p000")
     until(lambda: site.app.preferences.plan.rule.filename_template == "b_{src_stem}")
     earlier.let_go()
@@ -117,13 +134,13 @@ def test_what_is_remembered_is_what_came_last(site: Site, page: Page) -> None:
     """However long the storing of what was there before takes."""
     open_page(page, site)
     asked = hold(page, "**/api/ui", times=1)
-    page.get_by_role("button", name="Hide settings").click()
+    go(page, "set")
     turn(page, lambda: bool(asked))
-    page.get_by_role("button", name="Show settings").click()
+    go(page, "judge")
     page.wait_for_timeout(1200)  # longer than the page waits before it stores
     with page.expect_response("**/api/ui"):
         asked.pop().continue_()
-    until(lambda: site.app.preferences.ui.get("side_open") is True)
+    until(lambda: site.app.preferences.ui.get("place") == "judge")
 
 
 def test_language_that_was_given_up(site: Site, page: Page) -> None:
@@ -147,7 +164,7 @@ def test_folder_that_was_passed(site: Site, page: Page, tmp_path: Path, seen: Se
     for name in ("first", "second"):
         (tmp_path / "home" / name).mkdir(parents=True)
     open_page(page, site)
-    page.fill("#field-input_path", str(tmp_path / "home"))
+    enter(page, "input_path", str(tmp_path / "home"))
     page.locator(".path-row").first.get_by_role("button", name="Choose a folder").click()
     folders = page.locator(".folder-list")
     folders.get_by_text("first").wait_for()

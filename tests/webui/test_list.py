@@ -13,7 +13,21 @@ from playwright.sync_api import Browser, Page
 from engine.dataset.findings import Finding, FindingKind
 from engine.dataset.preflight import Preflight
 from engine.models import TaskMatch, TaskStatus
-from tests.webui.driver import Note, Seed, Site, box, choose_menu, open_page, running, seed, shown, until
+from tests.webui.driver import (
+    Note,
+    Seed,
+    Site,
+    box,
+    choose_menu,
+    enter,
+    go,
+    open_page,
+    running,
+    seed,
+    show_only,
+    shown,
+    until,
+)
 
 MANY = 50_000
 ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow <b>down</b>", "retry_after": 3}})
@@ -105,15 +119,12 @@ def test_findings_of_fifty_thousand(crowd: Site, page: Page, record_property: No
     findings = [Finding(one, tasks[one], kind) for one, kind in kinds.items()]
     crowd.app.found(Preflight(len(kinds), findings, {}, True, tasks))
     open_page(page, crowd)
-    filters = page.locator(".toolbar").get_by_role("button", name="Filter", exact=True)
     begun = time.monotonic()
-    filters.click()
-    page.locator(".menu").get_by_text("Check pairs again").wait_for()
-    opened = time.monotonic() - begun
     shifted = sum(kind is FindingKind.SHIFTED for kind in kinds.values())
-    until(lambda: f"Shifted {shifted:,}" in {shown(one) for one in page.locator(".menu button").all()})
+    page.locator(".rail .facet", has_text=f"Shifted{shifted:,}").wait_for()
+    opened = time.monotonic() - begun
     begun = time.monotonic()
-    page.locator(".menu").get_by_text("Any finding").click()
+    show_only(page, "Any finding")
     count(page, f"{len(kinds):,} of 50,000")
     page.locator(".card:not(.empty) footer", has_text="shifted").first.wait_for()
     filtered = time.monotonic() - begun
@@ -130,22 +141,21 @@ def test_filter_search_sort(few: Site, page: Page) -> None:
     """States, properties, words and orders, alone and together; each can be taken away again."""
     open_page(page, few)
     count(page, "40 pictures")
-    filters = page.locator(".toolbar").get_by_role("button", name="Filter", exact=True)
-    choose_menu(page, filters, "Failed")
+    show_only(page, "Failed")
     count(page, "10 of 40")
-    choose_menu(page, filters, "Partly done")
+    show_only(page, "Partly done")
     count(page, "20 of 40")
     page.fill("#search", "p2")
     count(page, "10 of 40")
-    page.click(".chip >> text=Failed")
+    show_only(page, "Failed")
     count(page, "10 of 40")
-    page.click(".chip >> text=Partly done")
+    show_only(page, "Partly done")
     page.fill("#search", "slow <b>down")
     count(page, "10 of 40")
     page.fill("#search", "")
-    choose_menu(page, filters, "With warnings")
+    show_only(page, "With warnings")
     count(page, "10 of 40")
-    page.click(".chip >> text=With warnings")
+    show_only(page, "With warnings")
     count(page, "40 pictures")
     page.select_option(".sort select", "name")
     page.get_by_role("button", name="Ascending").click()
@@ -201,7 +211,7 @@ def test_undo_of_bulk_restores_mixed_ticks(few: Site, page: Page) -> None:
     open_page(page, few)
     few.app.store.mark_result("t20", "r20-1")
     page.wait_for_selector("#card-20, .card", state="attached")
-    choose_menu(page, page.locator(".toolbar").get_by_role("button", name="Filter", exact=True), "Partly done")
+    show_only(page, "Partly done")
     count(page, "10 of 40")
     page.get_by_label("Select all").check()
     page.locator(".selection-bar >> text=Tick").click()
@@ -215,7 +225,8 @@ def test_undo_of_bulk_restores_mixed_ticks(few: Site, page: Page) -> None:
 def test_bulk_delete_and_save(few: Site, page: Page, tmp_path: Path) -> None:
     """What is selected is saved, then deleted after a question that names the loss."""
     open_page(page, few)
-    page.fill("#field-output_dir", str(tmp_path / "out"))
+    enter(page, "output_dir", str(tmp_path / "out"))
+    go(page, "judge")
     page.locator("#card-0 input[type=checkbox]").click()
     page.locator("#card-1 input[type=checkbox]").click()
     page.locator(".selection-bar >> text=Save").click()

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from engine.models import EditOutcome, ImageInfo, SourceType, StoredImage, TaskFilter, TaskMatch, TaskStatus
-from tests.webui.driver import Seed, Site, open_page, running, seed, shown, until
+from tests.webui.driver import Seed, Site, open_page, running, seed, show_only, shown, until
 
 COUNT = 230  # over two pages of the list
 
@@ -33,13 +33,6 @@ def wait_for(page: Page, number: int) -> None:
     until(lambda: name(page) == f"p{number:03d}.png")
 
 
-def choose(page: Page, label: str) -> None:
-    """Set a filter."""
-    page.click(".toolbar >> text=Filter")
-    page.get_by_role("menuitemcheckbox", name=label, exact=True).click()
-    page.wait_for_selector(f".chip >> text={label}")
-
-
 def undecided(site: Site) -> int:
     """Tasks that wait for a decision."""
     return len(site.app.store.ids(TaskMatch(only=frozenset({TaskFilter.UNDECIDED}))))
@@ -49,7 +42,7 @@ def undecided(site: Site) -> int:
 def test_no_pair_is_passed_over_in_a_list_that_shrinks(site: Site, page: Page) -> None:
     """Each decision takes a pair out of the filtered list, and still every one of them comes by, in order."""
     open_page(page, site)
-    choose(page, "Not decided yet")
+    show_only(page, "Undecided")
     until(lambda: str(COUNT) in shown(page.locator(".list-count")))
     page.locator("#card-0 .tile.source .picture").click()
     for n in range(COUNT):
@@ -102,7 +95,7 @@ def test_what_comes_meanwhile_is_reviewed_too(site: Site, page: Page) -> None:
     last = store.ids(TaskMatch())[-1]
     store.judge([f"t{n}" for n in range(COUNT - 1)], True)
     open_page(page, site)
-    choose(page, "Not decided yet")
+    show_only(page, "Undecided")
     page.locator("#card-0 .tile.source .picture").click()
     wait_for(page, COUNT - 1)
     known = store.task("t0").results[0]

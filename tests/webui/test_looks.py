@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.webui.driver import AXE, Seed, Seen, Site, box, open_page, running, seed, until, watch
+from tests.webui.driver import AXE, PLACES, Seed, Seen, Site, box, go, open_page, running, seed, until, watch
 
 ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow down", "retry_after": 3}})
 WARNING = json.dumps({"code": "some_candidates_refused", "params": {"refused": 1, "named": 2, "reason": "timed_out"}})
@@ -63,7 +63,7 @@ def open_drawer(page: Page) -> None:
 
 
 def unfold(page: Page) -> None:
-    closed = page.locator(".fold h2 button[aria-expanded=false]")
+    closed = page.locator(".fold h3 button[aria-expanded=false]:visible")
     while closed.count():
         closed.first.click()
 
@@ -89,13 +89,18 @@ def in_list(page: Page) -> list[tuple[str, Callable[[], object]]]:
     card, failed = page.locator("#card-0"), page.locator("#card-1 .problem .button").first
     return [
         ("list", lambda: page.wait_for_selector(".tile img")),
-        ("folds", lambda: unfold(page)),
+        ("filter", lambda: unfold(page)),
         ("selection", card.locator("input[type=checkbox]").click),
         ("menu", card.locator("header .icon-button").click),
         ("drawer", each(lambda: press("Escape"), card.focus, lambda: open_drawer(page))),
         ("keys", each(lambda: leave_drawer(page), lambda: press("?"), lambda: page.wait_for_selector("dialog"))),
         ("confirm", each(lambda: press("Escape"), failed.click)),
-        ("folders", each(lambda: press("Escape"), page.locator(".path-row .icon-button").first.click)),
+        ("connect", each(lambda: press("Escape"), lambda: go(page, "connect"), lambda: unfold(page))),
+        ("folders", page.locator(".path-row .icon-button").first.click),
+        ("try", each(lambda: press("Escape"), lambda: go(page, "try"))),
+        ("run", lambda: go(page, "run")),
+        ("set", each(lambda: go(page, "set"), lambda: unfold(page))),
+        ("judge", lambda: go(page, "judge")),
     ]
 
 
@@ -122,13 +127,13 @@ def test_no_violation_on_any_view(site: Site, browser: Browser, seen: Seen, look
     watch(page, seen)
     open_page(page, site)
     wrong: dict[str, list[str]] = {}
-    for name, go in in_list(page):
-        go()
+    for name, walk in in_list(page):
+        walk()
         wrong[name] = violations(page)
     page.keyboard.press("Escape")
     until(lambda: page.locator("dialog").count() == 0)
-    for name, go in in_review(page):
-        go()
+    for name, walk in in_review(page):
+        walk()
         page.wait_for_selector(".review .layer > *")
         wrong[name] = violations(page)
     context.close()
@@ -140,8 +145,9 @@ def test_no_violation_when_empty(empty: Site, page: Page, theme: str) -> None:
     """The first page has none either."""
     empty.app.preferences.merge_ui({"theme": theme})
     open_page(page, empty)
-    page.wait_for_selector(".welcome")
-    assert violations(page) == []
+    for place in PLACES:
+        go(page, place)
+        assert violations(page) == [], place
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
@@ -151,14 +157,19 @@ def test_everything_fits(site: Site, page: Page, size: tuple[int, int]) -> None:
     open_page(page, site)
     page.wait_for_selector(".tile img")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-    out = """() => [...document.querySelectorAll('.runbar *, .toolbar *, .side > *, .card, .card *')]
+    out = """() => [...document.querySelectorAll('.runbar *, .toolbar *, .rail *, .card, .card *')]
       .map((one) => [one.getBoundingClientRect(), one])
       .filter(([box]) => box.width && (box.right > innerWidth + 1 || box.left < -1))
       .map(([, one]) => one.outerHTML.slice(0, 80))"""
     assert page.evaluate(out) == []
-    side, work = box(page.locator(".side")), box(page.locator(".work"))
-    assert (work["y"] >= side["y"] + side["height"] - 1) == (size[0] < 900)
-    assert work["height"] > 200
+    assert box(page.locator(".work"))["height"] > 200
+    for place in PLACES:
+        go(page, place)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size[0], place
+        if size[0] >= 1280:
+            assert box(page.locator(".runbar-row"))["height"] <= 45, "the header takes one row"
+    go(page, "judge")
+    page.wait_for_selector(".tile img")
     page.locator("#card-0").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".review .layer img")

@@ -13,7 +13,21 @@ from playwright.sync_api import Page, Route
 from engine.config import ApiConfig
 from engine.models import Task, TaskMatch
 from tests.fakes.upstream import FakeUpstream, Received, Script
-from tests.webui.driver import Seen, Site, choose_menu, open_page, picture, running, shown, until
+from tests.webui.driver import (
+    Seen,
+    Site,
+    choose_menu,
+    enter,
+    go,
+    open_page,
+    picture,
+    running,
+    save_all,
+    shown,
+    start,
+    to_field,
+    until,
+)
 
 MODES = {
     "chat_completions": "/v1/chat/completions",
@@ -59,11 +73,11 @@ def sources(tmp_path: Path, count: int) -> Path:
 
 def configure(page: Page, fake: FakeUpstream, path: str, folder: Path) -> None:
     """Fill in what a run needs."""
-    page.fill("#field-api_url", fake.url(path))
-    page.fill("#field-api_key", "k-123")
-    page.fill("#field-model_name", "m")
-    page.fill("#field-user_prompt", 'paint <b>it</b> "blue"')
-    page.fill("#field-input_path", str(folder))
+    enter(page, "api_url", fake.url(path))
+    enter(page, "api_key", "k-123")
+    enter(page, "model_name", "m")
+    enter(page, "user_prompt", 'paint <b>it</b> "blue"')
+    enter(page, "input_path", str(folder))
     page.wait_for_selector(".found >> text=3 pictures")
 
 
@@ -80,8 +94,8 @@ def test_job_in_each_mode(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
     open_page(page, site)
     configure(page, fake, MODES[mode], sources(tmp_path, 3))
     assert "up to 3 API calls" in shown(page.locator(".found"))
-    page.fill("#field-concurrency_limit", "1")
-    page.click(".deeds >> text=Start")
+    enter(page, "concurrency_limit", "1")
+    start(page)
     wait_finished(page)
     until(lambda: page.locator(".card").count() == 3)
     until(lambda: page.evaluate("[...document.querySelectorAll('.tile img')].every((img) => img.naturalWidth > 0)"))
@@ -97,12 +111,13 @@ def test_job_in_each_mode(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
     until(lambda: site.app.store.result(*ids(site, 1)).deleted)
 
     out = tmp_path / "saved"
-    page.fill("#field-output_dir", str(out))
-    page.select_option("#field-rule", "aitookit_edit")
+    enter(page, "output_dir", str(out))
+    to_field(page, "rule").select_option("aitookit_edit")
     page.wait_for_selector(".examples >> text=0_end.png")
+    go(page, "judge")
     choose_menu(page, first.get_by_role("button", name="Actions for"), "Save the result")
     until((out / "0_end.png").is_file)
-    page.click(".deeds >> text=Save all")
+    save_all(page)
     page.wait_for_selector(".toast >> text=2 pictures saved")
     saved = {file.name: file.read_bytes() for file in out.iterdir()}
     assert saved == {"0_end.png": results[0], "0_end_1.png": results[0], "2_end.png": results[2]}
@@ -126,14 +141,14 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
     fake.answer(Script(silent=True))
     open_page(page, site)
     configure(page, fake, MODES["images_edits"], sources(tmp_path, 3))
-    page.click(".deeds >> text=Start")
+    start(page)
     page.wait_for_selector(".card[data-status=processing]")
-    page.click(".deeds >> text=Stop")
-    page.wait_for_selector(".deeds >> text=Resume 3")
+    page.click(".figures .stop")
+    page.wait_for_selector(".outcome >> text=Continue 3 pictures")
 
     fake.answer(Script.error(400, "no <i>such</i> thing"))
-    page.click(".deeds >> text=Resume 3")
-    page.wait_for_selector(".deeds >> text=Retry 3 failed")
+    page.click(".outcome >> text=Continue 3 pictures")
+    page.wait_for_selector(".outcome.failed >> text=Failed 3")
     assert "no <i>such</i> thing" in shown(page.locator("#card-0"))
 
     fake.answer(edited("images_edits", data))
@@ -141,7 +156,7 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
     assert "calls the API 1 more time" in shown(page.locator("dialog"))
     page.click("dialog >> text=Call again")
     page.wait_for_selector("#card-0[data-status=done]")
-    page.click(".deeds >> text=Retry 2 failed")
+    page.click(".outcome.failed >> text=Retry as it is")
     page.click("dialog >> text=Call again")
     for n in range(3):
         page.wait_for_selector(f"#card-{n}[data-status=done]")
@@ -161,8 +176,9 @@ def test_delete_and_clear_ask_first(site: Site, page: Page, fake: FakeUpstream, 
     folder = sources(tmp_path, 3)
     open_page(page, site)
     configure(page, fake, MODES["images_edits"], folder)
-    page.click(".deeds >> text=Start")
+    start(page)
     wait_finished(page)
+    go(page, "judge")
     menu = page.locator("#card-0").get_by_role("button", name="Actions for")
     choose_menu(page, menu, "Delete from the list")
     assert "1 result that cost an API call" in shown(page.locator("dialog"))
@@ -180,15 +196,15 @@ def test_delete_and_clear_ask_first(site: Site, page: Page, fake: FakeUpstream, 
 def test_presets(site: Site, page: Page, tmp_path: Path) -> None:
     """Presets are saved, applied, exported, deleted and imported; keys never leave."""
     open_page(page, site)
-    page.fill("#field-api_url", "http://127.0.0.1:9/v1/images/edits")
-    page.fill("#field-api_key", "secret-key")
+    enter(page, "api_url", "http://127.0.0.1:9/v1/images/edits")
+    enter(page, "api_key", "secret-key")
     page.get_by_role("button", name="Save as a preset").click()
     page.fill("#dialog-text", 'mine <b>"1"</b>')
     page.keyboard.press("Enter")
     page.wait_for_selector(".toast >> text=saved")
-    page.fill("#field-model_name", "other")
-    page.select_option("#preset", 'preset:mine <b>"1"</b>')
-    until(lambda: page.input_value("#field-model_name") != "other")
+    enter(page, "model_name", "other")
+    page.locator(".connections button").click()
+    until(lambda: to_field(page, "model_name").input_value() != "other")
     with page.expect_download() as download:
         choose_menu(page, page.get_by_role("button", name="Preset actions"), "Export presets")
     exported = Path(download.value.path()).read_text("utf-8")
@@ -199,10 +215,10 @@ def test_presets(site: Site, page: Page, tmp_path: Path) -> None:
     until(lambda: not site.app.presets.all())
     file = tmp_path / "presets.json"
     file.write_text(exported, "utf-8")
-    page.set_input_files("input[type=file]", str(file))
+    page.set_input_files(".connect-rail input[type=file]", str(file))
     page.wait_for_selector(".toast >> text=1 preset imported")
     file.write_text("{no", "utf-8")
-    page.set_input_files("input[type=file]", str(file))
+    page.set_input_files(".connect-rail input[type=file]", str(file))
     page.wait_for_selector(".toast.error >> text=not a valid JSON")
 
 
@@ -219,38 +235,38 @@ def test_preset_deeds_wait_their_turn(site: Site, page: Page) -> None:
         held.append(route)
 
     page.route("**/api/presets/apply", hold_the_first)
-    page.select_option("#preset", "preset:first")
+    page.locator(".connections >> text=first").click()
     until(lambda: page.evaluate("true") and bool(held))
-    page.select_option("#preset", "preset:second")
+    page.locator(".connections >> text=second").click()
     held[0].continue_()
     page.wait_for_selector(".toast >> text=second")
-    until(lambda: page.input_value("#field-model_name") == "second")
-    assert page.input_value("#preset") == "preset:second"
+    until(lambda: to_field(page, "model_name").input_value() == "second")
+    assert shown(page.locator(".connections [aria-pressed=true]")) == "second"
 
 
 def test_connection_test_spends_nothing(site: Site, page: Page, fake: FakeUpstream) -> None:
     """The connection test says whether the API answers, and sends no picture."""
     fake.answer(Script.error(405, "method"))
     open_page(page, site)
-    page.fill("#field-api_url", fake.url(MODES["images_edits"]))
-    page.fill("#field-api_key", "k")
+    enter(page, "api_url", fake.url(MODES["images_edits"]))
+    enter(page, "api_key", "k")
     page.click("text=Test connection")
-    page.wait_for_selector(".note.good")
+    page.wait_for_selector(".panel.passed")
     assert all(len(request.body) == 0 for request in fake.requests)
-    page.fill("#field-api_url", "http://127.0.0.1:9/v1/images/edits")
-    page.fill("#field-api_key", "k")
+    enter(page, "api_url", "http://127.0.0.1:9/v1/images/edits")
+    enter(page, "api_key", "k")
     page.click("text=Test connection")
-    page.wait_for_selector(".note.bad")
+    page.wait_for_selector(".panel.refused")
 
 
 def test_template_fills_the_form(site: Site, page: Page) -> None:
     """A starting point fills the form and can be taken back."""
     open_page(page, site)
-    before = page.input_value("#field-api_url")
-    page.select_option("#preset", label="OpenRouter")
-    until(lambda: "openrouter.ai" in page.input_value("#field-api_url"))
+    before = to_field(page, "api_url").input_value()
+    page.locator(".services >> text=OpenRouter").click()
+    until(lambda: "openrouter.ai" in to_field(page, "api_url").input_value())
     page.click(".toast >> text=Undo")
-    until(lambda: page.input_value("#field-api_url") == before)
+    until(lambda: to_field(page, "api_url").input_value() == before)
 
 
 def test_two_results_each(site: Site, page: Page, fake: FakeUpstream, tmp_path: Path, seen: Seen) -> None:
@@ -264,7 +280,7 @@ def test_two_results_each(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
     fake.answer_with(answer)
     open_page(page, site)
     configure(page, fake, MODES["images_edits"], sources(tmp_path, 3))
-    page.click(".deeds >> text=Start")
+    start(page)
     wait_finished(page)
     page.locator("#card-0").get_by_role("button", name="Tick Result 2").click()
     until(lambda: [one.selected for one in all_tasks(site)[0].results] == [True, False])

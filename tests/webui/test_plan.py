@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 
 from engine.models import TaskMatch
 from tests.fakes.upstream import FakeUpstream, Script
-from tests.webui.driver import Seen, Site, open_page, picture, running, shown, until
+from tests.webui.driver import Seen, Site, enter, go, open_page, picture, running, shown, start, to_field, until
 
 
 @pytest.fixture
@@ -28,11 +28,11 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def begin(page: Page, site: Site, tmp_path: Path, url: str) -> None:
     """Fill in the form and open the part that is about tasks."""
     open_page(page, site)
-    page.fill("#field-api_url", url)
-    page.fill("#field-api_key", "k")
-    page.fill("#field-input_path", str(tmp_path / "in"))
+    enter(page, "api_url", url)
+    enter(page, "api_key", "k")
+    enter(page, "input_path", str(tmp_path / "in"))
     page.wait_for_selector(".found >> text=3 pictures")
-    page.click("summary >> text=Prompt table")
+    to_field(page, "prompt_table")
 
 
 def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
@@ -44,18 +44,19 @@ def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen) -> Non
     with FakeUpstream() as fake:
         fake.answer(Script.json({"data": [{"b64_json": data}]}))
         begin(page, site, tmp_path, fake.url("/v1/images/edits"))
-        page.fill("#field-prompt_table", str(table))
+        enter(page, "prompt_table", str(table))
         page.wait_for_selector("summary >> text=1 row without a picture")
         page.wait_for_selector("summary >> text=2 pictures without a row")
-        page.click("summary >> text=Prompt of 1 task")
+        go(page, "run")
         assert "make <i>it</i> red" in shown(page.locator(".first-tasks"))
-        page.click(".deeds >> text=Start")
+        start(page)
         page.wait_for_selector(".card[data-status=done]")
         assert [request.json["prompt"] for request in fake.api_requests] == ["make <i>it</i> red"]
+    go(page, "connect")
     until(lambda: "1 is answered already" in shown(page.locator(".found")))
     table.write_text("nothing,here\n", "utf-8")
-    page.fill("#field-prompt_table", str(table) + " ")
-    page.wait_for_selector("#error-prompt_table:not([hidden])")
+    enter(page, "prompt_table", str(table) + " ")
+    page.wait_for_selector("#error-field-prompt_table:not([hidden])")
 
 
 def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None:
@@ -63,13 +64,13 @@ def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None
     with FakeUpstream() as fake:
         fake.answer(Script.error(400, "no"))
         begin(page, site, tmp_path, fake.url("/v1/images/edits"))
-        page.select_option("#field-references", "suffix")
-        page.fill("#field-variants", "2")
-        page.wait_for_selector("summary >> text=Prompts of 4 tasks")
-        page.click("summary >> text=Prompts of 4 tasks")
+        to_field(page, "references").select_option("suffix")
+        enter(page, "variants", "2")
+        page.wait_for_selector(".found >> text=up to 4 API calls")
+        go(page, "run")
+        page.wait_for_selector("caption >> text=Prompts of 4 tasks")
         assert "+ a2.png" in shown(page.locator(".first-tasks"))
-        assert "up to 4 API calls" in shown(page.locator(".found"))
-        page.click(".deeds >> text=Start")
+        start(page)
         page.wait_for_selector(".state >> text=All finished")
         assert len(site.app.store.ids(TaskMatch())) == 4
 
@@ -77,10 +78,10 @@ def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None
 def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
     """Table, variants and references stay; asking anew for what is paid does not."""
     begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits")
-    page.fill("#field-variants", "3")
-    page.check("#field-fresh")
+    enter(page, "variants", "3")
+    to_field(page, "fresh").check()
     until(lambda: site.app.preferences.ui.get("plan", {}).get("variants") == "3")
     page.reload()
-    page.wait_for_selector("#field-variants")
-    assert page.input_value("#field-variants") == "3"
-    assert not page.is_checked("#field-fresh")
+    to_field(page, "variants")
+    assert to_field(page, "variants").input_value() == "3"
+    assert not to_field(page, "fresh").is_checked()

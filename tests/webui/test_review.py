@@ -8,8 +8,24 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import APIResponse, Page, Route
 
+from engine.config import ApiConfig
 from engine.models import TaskMatch
-from tests.webui.driver import Note, Seed, Site, box, open_page, picture, running, seed, shown, turn, until
+from tests.webui.driver import (
+    Note,
+    Seed,
+    Site,
+    box,
+    enter,
+    open_page,
+    picture,
+    running,
+    save_all,
+    seed,
+    shown,
+    to_field,
+    turn,
+    until,
+)
 
 
 @pytest.fixture
@@ -49,23 +65,24 @@ def test_judge_a_hundred_pairs(site: Site, page: Page, tmp_path: Path) -> None:
     expected = decisions(site)
     for n in range(100):
         wait_for_place(page, n + 1)
-        if n % 4 == 1:
-            page.keyboard.press("1")
-            expected[f"r{n}-0"] = (False, False)
-        elif n % 4 == 2:
+        if n % 4 == 2:
             page.keyboard.press("x")
-            expected[f"r{n}-0"] = (True, True)
-        elif n % 10 == 0:
-            page.keyboard.press("2")
-            expected[f"r{n}-1"] = (False, False)
-        page.keyboard.press("Enter")
+            expected |= {one: (True, True) for one in expected if one.startswith(f"r{n}-")}
+        elif n % 20 == 15:
+            page.keyboard.press("Shift+Digit2")
+            expected[f"r{n}-0"] = (False, False)
+        else:
+            if n % 4 == 1:
+                page.keyboard.press("1")
+                expected[f"r{n}-0"] = (False, False)
+            page.keyboard.press("Enter")
     page.wait_for_selector(".toast >> text=Every pair with results is decided")
     until(lambda: decisions(site) == expected)
     page.keyboard.press("Escape")
-    page.fill("#field-output_dir", str(tmp_path / "out"))
-    page.select_option("#field-rule", "indexed_archive")
+    enter(page, "output_dir", str(tmp_path / "out"))
+    to_field(page, "rule").select_option("indexed_archive")
     kept = sum(ticked and not dropped for ticked, dropped in expected.values())
-    page.click(".deeds >> text=Save all")
+    save_all(page)
     page.wait_for_selector(f".toast >> text={kept} pictures saved")
     assert len(list((tmp_path / "out").iterdir())) == kept
 
@@ -126,20 +143,21 @@ def test_many_steps_back(site: Site, page: Page) -> None:
     review(page, site)
     for n in range(6):
         wait_for_place(page, n + 1)
-        page.keyboard.press("x" if n % 2 else "t")
-        page.keyboard.press("Enter")
+        for key in ("x",) if n % 2 else ("t", "Enter"):
+            page.keyboard.press(key)
     until(lambda: place(page) == "7 / 100")
     judged = {**start, **{f"r{n}-0": (True, True) if n % 2 else (False, False) for n in range(6)}}
+    judged["r5-1"] = (True, True)
     until(lambda: decisions(site) == judged)
     page.evaluate(NOTICES)
-    for _ in range(12):
+    for _ in range(9):
         page.keyboard.press("z")
     until(lambda: decisions(site) == start)
     until(lambda: place(page) == "1 / 100")
     until(lambda: page.evaluate("notices.most") > 0)
     assert page.evaluate("notices.most") == 1, "steps back take one notice's room"
     assert page.evaluate("notices.lowest") <= box(page.locator(".review-deeds"))["y"], "and cover no button"
-    for _ in range(12):
+    for _ in range(9):
         page.keyboard.press("y")
     until(lambda: decisions(site) == judged)
 
@@ -158,6 +176,7 @@ HOLD = """(() => {
 def test_late_events_mislead_no_step(site: Site, page: Page) -> None:
     """An event that tells of a step after the next one was made, as on a busy machine, does not turn a key around."""
     page.add_init_script(HOLD)
+    site.app.preferences.merge_ui({"reject_goes_on": False})
     review(page, site)
     for first, then in (("t", "zy"), ("t", "tt"), ("x", "zy"), ("x", "xx")):
         before = decisions(site)
@@ -193,7 +212,7 @@ def test_keys_pressed_fast_keep_their_order(site: Site, page: Page) -> None:
     """Seven quick ticks of one result end where the seventh leaves it."""
     review(page, site)
     answers: list[str] = []
-    page.on("requestfinished", lambda request: answers.append(request.url) if "toggle" in request.url else None)
+    page.on("requestfinished", lambda request: answers.append(request.url) if "marks" in request.url else None)
     for _ in range(7):
         page.keyboard.press("t")
     turn(page, lambda: len(answers) == 7)
@@ -294,16 +313,20 @@ def test_results_and_facts(site: Site, page: Page) -> None:
 
 
 def test_save_and_retry_by_key(site: Site, page: Page, tmp_path: Path) -> None:
-    """S saves the current result, R asks before it calls the API again."""
+    """S saves the current result and asks where to if that is not known; R asks before it calls the API again."""
+    config = ApiConfig(api_url="http://127.0.0.1:9/v1/images/edits", model_name="m", user_prompt="make it night")
+    site.app.preferences.set_config(config)
     open_page(page, site)
-    page.fill("#field-output_dir", str(tmp_path / "out"))
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
     page.keyboard.press("s")
+    page.fill("#dialog-text", str(tmp_path / "out"))
+    page.keyboard.press("Enter")
     page.wait_for_selector(".toast >> text=Saved:")
     assert len(list((tmp_path / "out").iterdir())) == 1
     page.keyboard.press("r")
     assert "calls the API 1 more time" in shown(page.locator("dialog"))
+    assert "make it night" in shown(page.locator("dialog")), "the prompt that will be sent"
     page.keyboard.press("Escape")
     until(lambda: page.locator("dialog").count() == 0)
 

@@ -12,7 +12,24 @@ from playwright.sync_api import Browser, Dialog, Page, Route
 from engine.errors import Code, Problem
 from engine.models import TaskStatus
 from tests.fakes.upstream import FakeUpstream, Script
-from tests.webui.driver import Seed, Seen, Site, choose_menu, open_page, picture, running, seed, shown, until, watch
+from tests.webui.driver import (
+    Seed,
+    Seen,
+    Site,
+    choose_menu,
+    enter,
+    go,
+    open_page,
+    picture,
+    running,
+    save_all,
+    seed,
+    shown,
+    start,
+    to_field,
+    until,
+    watch,
+)
 
 HOSTILE = [
     "a" * 251 + ".png",
@@ -66,6 +83,7 @@ def test_failures_speak_the_chosen_language(tmp_path: Path, page: Page) -> None:
         site.app.store.set_status(["t0"], TaskStatus.FAILED, Problem(Code.KEY_REFUSED))
         page.wait_for_selector(".card >> text=密钥")
         assert page.locator(".card", has_text="key_refused").count() == 0
+        page.goto("about:blank")
 
 
 def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
@@ -107,17 +125,15 @@ def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
 def test_wrong_entries_show_at_their_field(site: Site, page: Page) -> None:
     """A number outside its range, and JSON that is none, are told at the field, which gets the focus."""
     open_page(page, site)
-    page.fill("#field-input_path", str(site.folder / "sources"))
-    page.fill("#field-concurrency_limit", "1000")
-    page.click(".deeds >> text=Start")
+    enter(page, "input_path", str(site.folder / "sources"))
+    enter(page, "concurrency_limit", "1000")
+    start(page)
     until(lambda: page.evaluate("document.activeElement.id") == "field-concurrency_limit")
-    assert "from 1 to 512" in shown(page.locator("#error-concurrency_limit"))
-    page.fill("#field-concurrency_limit", "2")
-    until(lambda: page.locator("#error-concurrency_limit").is_hidden())
-    page.get_by_role("button", name="Request").click()
-    page.fill("#field-extra_body", "{nope")
-    page.get_by_role("button", name="Request").click()
-    page.click(".deeds >> text=Start")
+    assert "from 1 to 512" in shown(page.locator("#error-field-concurrency_limit"))
+    enter(page, "concurrency_limit", "2")
+    until(lambda: page.locator("#error-field-concurrency_limit").is_hidden())
+    enter(page, "extra_body", "{nope")
+    start(page)
     until(lambda: page.evaluate("document.activeElement.id") == "field-extra_body")
     assert page.get_attribute("#field-extra_body", "aria-invalid") == "true"
 
@@ -126,21 +142,21 @@ def test_program_refusals_show_at_their_field(site: Site, page: Page, seen: Seen
     """A key that is missing for a new server, and an output folder that is none, are told at their fields."""
     seen.allowed.append("400")
     open_page(page, site)
-    page.fill("#field-api_url", "https://api.example.com/v1/images/edits")
-    page.fill("#field-api_key", "k")
+    enter(page, "api_url", "https://api.example.com/v1/images/edits")
+    enter(page, "api_key", "k")
     page.click("text=Save settings")
     page.wait_for_selector(".toast >> text=Settings stored")
-    page.fill("#field-api_url", "https://other.example.com/v1/images/edits")
+    enter(page, "api_url", "https://other.example.com/v1/images/edits")
     page.click("text=Save settings")
-    page.wait_for_selector("#error-api_key:not([hidden])")
+    page.wait_for_selector("#error-field-api_key:not([hidden])")
     file = site.folder / "file.txt"
     file.write_text("x", "utf-8")
-    page.fill("#field-output_dir", str(file))
-    page.click(".deeds >> text=Save all")
-    page.wait_for_selector("#error-output_dir:not([hidden])")
-    page.fill("#field-output_dir", "")
-    page.click(".deeds >> text=Save all")
-    until(lambda: "Give an output folder" in shown(page.locator("#error-output_dir")))
+    enter(page, "output_dir", str(file))
+    save_all(page)
+    page.wait_for_selector("#error-field-output_dir:not([hidden])")
+    enter(page, "output_dir", "")
+    save_all(page)
+    page.wait_for_selector("dialog >> text=Output folder")
 
 
 def test_picture_that_does_not_load_says_why(tmp_path: Path, page: Page, seen: Seen) -> None:
@@ -161,24 +177,26 @@ def test_server_gone_and_back(site: Site, page: Page, seen: Seen) -> None:
     """A banner says so; what was typed stays; after the return the page is in step again."""
     seen.allowed += GONE
     open_page(page, site)
-    page.fill("#field-model_name", "typed before")
+    enter(page, "model_name", "typed before")
     port = site.stop_serving()
     page.wait_for_selector(".banner.bad")
-    page.fill("#field-user_prompt", "typed meanwhile")
+    enter(page, "user_prompt", "typed meanwhile")
+    go(page, "judge")
     page.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
     until(lambda: page.locator("#card-0 .tile.ticked").count() == 1)  # refused, so it is as it was
     site.app.store.mark_result("t1", "r1-0", deleted=True)
     site.serve_again(port)
     until(lambda: page.locator(".banner").count() == 0, seconds=20)
     until(lambda: page.locator("#card-1 .tile.dropped").count() == 1)
-    assert page.input_value("#field-model_name") == "typed before"
-    assert page.input_value("#field-user_prompt") == "typed meanwhile"
+    assert to_field(page, "model_name").input_value() == "typed before"
+    assert to_field(page, "user_prompt").input_value() == "typed meanwhile"
 
 
 def test_server_gone_while_one_reviews(site: Site, page: Page, seen: Seen) -> None:
     """The review covers the page, and says itself that the program is gone; a key then changes nothing, and what was
     missed is made up for."""
     seen.allowed += GONE
+    site.app.preferences.merge_ui({"reject_goes_on": False})
     open_page(page, site)
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
@@ -221,8 +239,9 @@ def test_server_that_leaves_while_the_page_starts(site: Site, page: Page, seen: 
     for path in ("state*", "ui", "messages/en", "save/rules", "templates"):
         page.route(f"**/api/{path}", reset, times=1)
     open_page(page, site)
-    until(lambda: page.locator("optgroup[label='Starting points'] option").count() > 0)
-    assert page.input_value("#field-filename_template") != ""
+    go(page, "connect")
+    until(lambda: page.locator(".services li").count() > 0)
+    assert to_field(page, "filename_template").input_value() != ""
     assert len(cut) == 5
 
 
@@ -257,10 +276,10 @@ def test_error_with_a_cause_and_advice(site: Site, page: Page) -> None:
         fake.answer(Script.error(401, "bad key"))
         picture(site.folder / "one.png", 3)
         open_page(page, site)
-        page.fill("#field-api_url", fake.url("/v1/images/edits"))
-        page.fill("#field-api_key", "k")
-        page.fill("#field-input_path", str(site.folder / "one.png"))
-        page.click(".deeds >> text=Start")
+        enter(page, "api_url", fake.url("/v1/images/edits"))
+        enter(page, "api_key", "k")
+        enter(page, "input_path", str(site.folder / "one.png"))
+        start(page)
         page.wait_for_selector("#card-3 .problem")
         text = shown(page.locator("#card-3 .problem"))
         assert "401" in text
@@ -287,10 +306,10 @@ def test_end_of_a_run_is_told(site: Site, browser: Browser, seen: Seen) -> None:
         open_page(page, site)
         choose_menu(page, page.get_by_role("button", name="More", exact=True), "Notify when a run ends")
         icon = page.get_attribute("#favicon", "href")
-        page.fill("#field-api_url", fake.url("/v1/images/edits"))
-        page.fill("#field-api_key", "k")
-        page.fill("#field-input_path", str(site.folder / "sources"))
-        page.click(".deeds >> text=Start")
+        enter(page, "api_url", fake.url("/v1/images/edits"))
+        enter(page, "api_key", "k")
+        enter(page, "input_path", str(site.folder / "sources"))
+        start(page)
         until(lambda: page.evaluate("window.told.length") == 1)
         assert page.evaluate("window.told[0][2]") is True
         until(lambda: "failed" in page.title())

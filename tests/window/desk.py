@@ -219,7 +219,7 @@ class Program:
 
     def ready(self) -> Program:
         """Wait until the page stands in its window."""
-        self.until("document.querySelector('.runbar') !== null && document.querySelector('#preset') !== null")
+        self.until("document.querySelector('.runbar') !== null && document.querySelector('.services') !== null")
         return self
 
     @property

@@ -40,6 +40,12 @@ class Used:
     desk: Desk
     opened: Path
 
+    def go(self, place: str) -> None:
+        """Go to a place of the way."""
+        at = ("connect", "try", "run", "judge", "set").index(place)
+        self.program.page(f"document.querySelectorAll('.way-place')[{at}].click()")
+        self.program.until(f"document.querySelector('main.{place}') !== null")
+
     def field(self, name: str) -> str:
         """What a field of the form holds."""
         return str(self.program.page(f"document.querySelector('#field-{name}').value"))
@@ -68,7 +74,7 @@ def test_a_batch_runs_through_the_bridge(used: Used) -> None:
     """The page starts and follows a batch by the window's JS API alone; HTTP brings pictures and events only."""
     program = used.program
     program.page(LISTEN)
-    program.click(".runbar .button.primary")
+    program.click(".panel.passed .button.primary")
     until(lambda: used.desk.window("/12 ·"), "the title shows progress")
     program.until("document.querySelectorAll('.card[data-status=done], .card .status.done').length >= 4")
     until(lambda: used.desk.window("/12 ·") is None, "the title is plain again", 60)
@@ -84,6 +90,7 @@ def test_a_batch_runs_through_the_bridge(used: Used) -> None:
 def test_a_folder_is_chosen_in_the_native_dialog(used: Used, tmp_path: Path) -> None:
     """Ctrl+O opens the system's dialog; what is chosen there stands in the field, and cancelling changes nothing."""
     shutil.copy(SAMPLES / "001_start.jpg", tmp_path)
+    used.go("connect")
     before = used.field("input_path")
     used.desk.focus(used.program.window)
     used.desk.keys("ctrl+o")
@@ -129,10 +136,10 @@ def test_a_dropped_folder_fills_the_path(used: Used, tmp_path: Path) -> None:
     ) as companion:
         source = until(lambda: used.desk.window("companion"), "the other program is there")
         used.desk.focus(source)
-        used.desk.drag(source, used.program.window, *used.program.spot("#field-user_prompt"))
+        used.desk.drag(source, used.program.window, *used.program.spot("#field-model_name"))
         until(lambda: used.field("input_path") == str(folder), "the dropped folder is in the field")
         companion.communicate()
-    assert "user_prompt" not in used.field("user_prompt")
+    assert "图片" not in used.field("model_name")
     assert used.program.page("location.search") == "?window=1"
 
 
@@ -148,6 +155,9 @@ def test_text_comes_from_and_goes_to_other_programs(used: Used, tmp_path: Path) 
     ) as companion:
         until(lambda: used.desk.window("companion"), "the other program is there")
         used.desk.focus(used.program.window)
+        used.go("run")
+        used.program.page("document.querySelector('.slip-line .link')?.click()")
+        used.program.until("document.querySelector('#field-user_prompt') !== null")
         used.program.click("#field-user_prompt")
         used.desk.keys("ctrl+a", "ctrl+v")
         until(lambda: used.field("user_prompt") == "粘贴 a pasted prompt", "the text is pasted")

@@ -1,4 +1,6 @@
 // Owns every call to the program: the same names and answers by the window's bridge and by HTTP.
+import { makeGuard } from './late.js';
+import { memory } from './store.js';
 
 /** Method and path of each operation by name: the program's own table, which it writes into the page. */
 const OPERATIONS = JSON.parse(document.getElementById('operations').textContent);
@@ -9,7 +11,7 @@ export const EXPORT_URL = OPERATIONS.export_presets[1];
 
 /** Address of the event stream in the page's language; with `since`, of what was missed since that revision. */
 export function eventsUrl(since) {
-  return OPERATIONS.events[1] + query({ limit: MOST_ROWS_TOLD, language, since });
+  return OPERATIONS.events[1] + query({ limit: MOST_ROWS_TOLD, language: door.language, since });
 }
 
 /** A refusal of the program: `code` is stable, `message` is for people, `field` names the control. */
@@ -23,52 +25,55 @@ export class ApiError extends Error {
   }
 }
 
+const { door } = memory;
 const inWindow = new URLSearchParams(location.search).get('window') === '1';
-let language = navigator.language;
-let bridge = null;
 
 /** The language in which the program's messages are asked for. */
 export function speak(lang) {
-  language = lang;
+  door.language = lang;
 }
 
 /** True where the page stands in the program's own window. */
 export function isWindow() {
-  return bridge !== null;
+  return door.bridge !== null;
 }
 
 /** Waits for the window's bridge where there is one; a browser goes on at once. */
 export async function openDoor() {
   if (!inWindow) return;
-  if (!window.pywebview?.api?.get_state) { // the bridge is there a moment before its functions are
+  if (!window.pywebview?.api?.get_state) {
+    // the bridge is there a moment before its functions are
     await Promise.race([
       new Promise((done) => window.addEventListener('pywebviewready', done, { once: true })),
       new Promise((done) => setTimeout(done, 5000)),
     ]);
   }
-  bridge = window.pywebview?.api ?? null;
+  door.bridge = window.pywebview?.api ?? null;
 }
 
 /** Calls an operation; gives its data or throws ApiError. */
 export async function call(name, params = {}, { signal } = {}) {
-  if (bridge?.[name]) return callBridge(name, params);
+  if (door.bridge?.[name]) return callBridge(name, params);
   if (!OPERATIONS[name]) throw new ApiError({ code: 'operation_unknown', message: name });
   return callHttp(name, params, signal);
 }
 
+/** Whether this program has an operation: it may be of an older version than the page expects. */
+export const knows = (name) => name in OPERATIONS;
+
 /** For what is stored as a whole: one call after the other, and of those that wait only the last. */
 export function storing(name) {
   let underway = Promise.resolve();
-  let turn = 0;
+  const begin = makeGuard();
   return (params) => {
-    const mine = (turn += 1);
-    underway = underway.catch(() => undefined).then(() => (mine === turn ? call(name, params) : undefined));
+    const stands = begin();
+    underway = underway.catch(() => undefined).then(() => (stands() ? call(name, params) : undefined));
     return underway;
   };
 }
 
 async function callBridge(name, params) {
-  const answer = await bridge[name](params);
+  const answer = await door.bridge[name](params);
   if (answer?.ok) return answer.data;
   throw new ApiError(answer?.error ?? { code: 'internal', message: name });
 }
@@ -91,7 +96,7 @@ function query(params) {
 async function callHttp(name, params, signal) {
   const [method, template] = OPERATIONS[name];
   const [path, rest] = fillPath(template, params);
-  const request = { method, signal, headers: { 'Accept-Language': language } };
+  const request = { method, signal, headers: { 'Accept-Language': door.language } };
   if (method !== 'GET') {
     request.headers['Content-Type'] = 'application/json';
     request.headers['X-Requested-With'] = 'image-batch-console';
@@ -108,7 +113,7 @@ async function callHttp(name, params, signal) {
 /** Why a picture did not load, in words; asks for it once more. */
 export async function whyNot(url) {
   try {
-    await readAnswer(await fetch(url, { headers: { 'Accept-Language': language } }));
+    await readAnswer(await fetch(url, { headers: { 'Accept-Language': door.language } }));
   } catch (error) {
     return error instanceof ApiError ? error.message : '';
   }

@@ -60,20 +60,25 @@ function wishes() {
   };
 }
 
-const begin = (operation, more = {}) => deed(`dataset ${operation}`, async () => {
-  try {
-    const heard = store.heard.peek();
-    const { job } = await call(operation, { ...wishes(), ...more });
-    if (heard === store.heard.peek()) store.job.value = job; // else the stream tells: the job may be over by now
-  } catch (error) {
-    error.field = { output_dir: 'set_output_dir', filename_template: 'stem_template', price_per_call: 'report_price' }[error.field] ?? error.field; // the side has fields of these names
-    throw error;
-  }
-});
+const begin = (operation, more = {}) =>
+  deed(`dataset ${operation}`, async () => {
+    try {
+      const heard = store.heard.peek();
+      const { job } = await call(operation, { ...wishes(), ...more });
+      if (heard === store.heard.peek()) store.job.value = job; // else the stream tells: the job may be over by now
+    } catch (error) {
+      error.field =
+        { output_dir: 'set_output_dir', filename_template: 'stem_template', price_per_call: 'report_price' }[
+          error.field
+        ] ?? error.field; // the side has fields of these names
+      throw error;
+    }
+  });
 
 export const check = () => begin('preflight');
 export const exportSet = () => begin('export_set');
-export const writeReport = () => begin('set_report', { path: store.setForm.peek().report || defaultReport(), price_per_call: reportPrice() });
+export const writeReport = () =>
+  begin('set_report', { path: store.setForm.peek().report || defaultReport(), price_per_call: reportPrice() });
 
 function reportPrice() {
   const entered = store.setForm.peek().report_price;
@@ -98,16 +103,20 @@ export async function loadFindings() {
 }
 
 /** How many tasks the list shows for each kind of finding. */
-export const loadFound = () => deed('dataset found', async () => {
-  const { at, tasks } = await call('list_findings', { limit: 0 });
-  store.foundTasks.value = at ? tasks : null;
-});
+export const loadFound = () =>
+  deed('dataset found', async () => {
+    const { at, tasks } = await call('list_findings', { limit: 0 });
+    store.foundTasks.value = at ? tasks : null;
+  });
 
 /** Kinds to choose from in the list, `any` first: those that were found, and those that are chosen already. */
 export function foundKinds(found, chosen) {
   const kinds = [...new Set([...Object.keys(found ?? {}), ...chosen])].filter((one) => one !== 'any');
   const some = kinds.length > 0 && (found?.any > 0 || chosen.includes('any'));
-  return [...(some ? ['any'] : []), ...kinds.sort((a, b) => (found?.[b] ?? 0) - (found?.[a] ?? 0) || a.localeCompare(b))];
+  return [
+    ...(some ? ['any'] : []),
+    ...kinds.sort((a, b) => (found?.[b] ?? 0) - (found?.[a] ?? 0) || a.localeCompare(b)),
+  ];
 }
 
 /** Shows the pairs with this finding, or with any, in the list. */
@@ -122,16 +131,17 @@ export function showKind(kind) {
 }
 
 /** Unticks the results of these findings, so that neither a set nor a save takes them. */
-export const untick = (findings) => deed('dataset untick', async () => {
-  let count = 0;
-  for (const one of new Map(findings.map((finding) => [finding.result_id, finding])).values()) {
-    const { task } = await call('get_task', { task_id: one.task_id });
-    if (!task.results.find((result) => result.id === one.result_id)?.selected) continue;
-    await call('toggle_result', { task_id: one.task_id, result_id: one.result_id });
-    count += 1;
-  }
-  toast(t('dataset.unticked', { count }));
-});
+export const untick = (findings) =>
+  deed('dataset untick', async () => {
+    let count = 0;
+    for (const one of new Map(findings.map((finding) => [finding.result_id, finding])).values()) {
+      const { task } = await call('get_task', { task_id: one.task_id });
+      if (!task.results.find((result) => result.id === one.result_id)?.selected) continue;
+      await call('toggle_result', { task_id: one.task_id, result_id: one.result_id });
+      count += 1;
+    }
+    toast(t('dataset.unticked', { count }));
+  });
 
 /** Tells the end of a job once, wherever it was begun. */
 export function startJobs() {
@@ -148,7 +158,8 @@ export function startJobs() {
 
 function finished(job) {
   catchUp(true); // the list shows what was found
-  if (store.datasetOpen.peek()) loadFindings().catch(toastError); // the drawer tells how it ended
+  if (store.datasetOpen.peek())
+    loadFindings().catch(toastError); // the drawer tells how it ended
   else if (job.status === 'failed') toastError({ ...job.error, message: problemText(job.error) });
   else if (job.status === 'done' && job.kind === 'preflight') toast(t('dataset.checked', job.result));
   else toast(t(`dataset.job.${job.status}`));

@@ -1,96 +1,81 @@
-// Owns decisions about results: tick, untick, drop, restore, one by one or many at once, each as an undoable step.
+// Owns decisions about results: tick, drop, keep, reject, one by one or many at once, each as an undoable step.
 import { call } from './api.js';
 import { t } from './i18n.js';
-import { clearSelection, match, range, readAgain } from './list.js';
+import { clearSelection, match, range } from './list.js';
 import { ask } from './notices.js';
 import * as store from './store.js';
 import { perform } from './undo.js';
 
-const REMEMBER = 5000; // tasks whose state is kept for undo
-
-/** Results that count, each with its number as a person sees it. */
+/** Results that count. */
 export const kept = (task) => task.results.filter((result) => !result.deleted);
 
-const last = new Map(); // result id → the call under way: one after the other, so that the last wish wins
+/** A task as the last decision leaves it: what is drawn, and so what a key was pressed on, may be a moment older. */
+const now = (task) => store.taskSignal(task.id)?.peek() ?? task;
 
-function inTurn(taskId, resultId, work) {
-  const turn = (last.get(resultId) ?? Promise.resolve()).catch(() => undefined).then(work);
-  last.set(resultId, turn);
-  const done = async () => {
-    const isLast = () => last.get(resultId) === turn;
-    if (isLast()) await readAgain(taskId); // events may still tell of earlier wishes: the task as it is comes before them
-    if (!isLast()) return;
-    last.delete(resultId);
-    store.wish(taskId, resultId, null);
-  };
-  turn.then(done, done);
-  return turn;
+/** A mark that sets `values` on some results of a task. */
+const markOf = (task, ticked, dropped, decided) => ({ task_id: task.id, ticked, dropped, decided });
+const valuesOf = (results, value) => Object.fromEntries(results.map((one) => [one.id, value(one)]));
+
+/** The step that brings results of a task to `ticked` and `dropped` (by result id, where they change). */
+function stepOf(task, { ticked = {}, dropped = {}, decided = true }) {
+  const touched = (values) => task.results.filter((one) => one.id in values);
+  const before = markOf(
+    task,
+    valuesOf(touched(ticked), (one) => one.selected),
+    valuesOf(touched(dropped), (one) => one.deleted),
+    decided === null ? null : task.decided,
+  );
+  return { before, after: markOf(task, ticked, dropped, decided) };
 }
 
-/** A result as the last wish leaves it: what is drawn, and so what the key was pressed on, may be a moment older. */
-const now = (taskId, result) => store.taskSignal(taskId)?.peek().results.find((one) => one.id === result.id) ?? result;
-
-async function wish(taskId, resultId, change, work) {
-  store.wish(taskId, resultId, change);
-  try {
-    await inTurn(taskId, resultId, work);
-  } catch (error) {
-    store.wish(taskId, resultId, null);
-    throw error;
-  }
-}
-
-async function setTicked(taskId, resultId, selected) {
-  const ids = { task_id: taskId, result_id: resultId };
-  await wish(taskId, resultId, { selected }, async () => {
-    const answer = await call('toggle_result', ids);
-    if (answer.selected !== selected) await call('toggle_result', ids); // it was so already: somebody else was faster
-  });
-}
-
-async function setDropped(taskId, resultId, deleted) {
-  const ids = { task_id: taskId, result_id: resultId };
-  await wish(taskId, resultId, { deleted }, () => call(deleted ? 'delete_result' : 'restore_result', ids));
+function decide(label, task, change) {
+  const { before, after } = stepOf(task, change);
+  return perform({ label: t(label, { name: task.source_name }), before: [before], after: [after] });
 }
 
 /** Ticks or unticks one result. */
 export function toggle(task, result) {
-  const want = !now(task.id, result).selected;
-  return perform({
-    label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
-    redo: () => setTicked(task.id, result.id, want),
-    undo: () => setTicked(task.id, result.id, !want),
-  });
+  const present = now(task);
+  const want = !present.results.find((one) => one.id === result.id)?.selected;
+  return decide(want ? 'page.step.tick' : 'page.step.untick', present, { ticked: { [result.id]: want } });
 }
 
 /** Drops one result, or takes a dropped one back. */
 export function drop(task, result) {
-  const want = !now(task.id, result).deleted;
-  return perform({
-    label: t(want ? 'page.step.drop' : 'page.step.restore', { name: task.source_name }),
-    redo: () => setDropped(task.id, result.id, want),
-    undo: () => setDropped(task.id, result.id, !want),
-  });
+  const present = now(task);
+  const want = !present.results.find((one) => one.id === result.id)?.deleted;
+  return decide(want ? 'page.step.drop' : 'page.step.restore', present, { dropped: { [result.id]: want } });
 }
 
 /** Ticks or unticks all results of one task. */
 export function toggleAll(task) {
-  const results = kept(task).map((result) => now(task.id, result));
-  const want = !results.every((result) => result.selected);
-  const turned = results.filter((result) => result.selected !== want);
-  return perform({
-    label: t(want ? 'page.step.tick' : 'page.step.untick', { name: task.source_name }),
-    redo: () => Promise.all(turned.map((result) => setTicked(task.id, result.id, want))),
-    undo: () => Promise.all(turned.map((result) => setTicked(task.id, result.id, !want))),
-  });
+  const present = now(task);
+  const want = !kept(present).every((result) => result.selected);
+  return decide(want ? 'page.step.tick' : 'page.step.untick', present, { ticked: valuesOf(kept(present), () => want) });
 }
 
-/** Notes that a task's results are good as they are, or takes that back. */
-export async function setDecided(taskId, decided) {
-  const known = store.taskSignal(taskId);
-  if (known) known.value = { ...known.peek(), decided };
-  await call('bulk_tasks', { action: decided ? 'decide' : 'undecide', task_ids: [taskId] });
+/** Keeps one result of several: it is ticked, the others are not. */
+export function keepOne(task, result) {
+  const present = now(task);
+  const ticked = valuesOf(present.results, (one) => one.id === result.id);
+  return decide('page.step.keepOne', present, { ticked, dropped: result.deleted ? { [result.id]: false } : {} });
 }
+
+/** Drops all results of a task; where all are dropped, takes them back. Whether it was rejected. */
+export function reject(task) {
+  const present = now(task);
+  const left = kept(present);
+  const wanted = left.length ? left : present.results;
+  const label = left.length ? 'page.step.reject' : 'page.step.restore';
+  decide(label, present, { dropped: valuesOf(wanted, () => left.length > 0), decided: left.length > 0 });
+  return left.length > 0;
+}
+
+/** Notes that a task's results are good as they are, or that they are not decided about. */
+export const setDecided = (task, decided) =>
+  decide(decided ? 'page.step.accept' : 'page.step.undecide', now(task), { decided });
+
+/* ---- many at once ---- */
 
 /** What is selected, as bulk operations take it. */
 export function target() {
@@ -100,76 +85,67 @@ export function target() {
 async function selectedTasks() {
   if (store.selectedAll.peek()) return range(0, (store.total.peek() ?? 0) - 1);
   const ids = [...store.selection.peek()];
-  return Promise.all(ids.map(async (id) => store.taskSignal(id)?.peek() ?? (await call('get_task', { task_id: id })).task));
+  return Promise.all(
+    ids.map(async (id) => store.taskSignal(id)?.peek() ?? (await call('get_task', { task_id: id })).task),
+  );
 }
 
-/** Ticks, unticks, drops or restores all results of what is selected, or notes it as decided about. */
-export async function bulkDecide(action) {
-  const count = store.selectionCount.peek();
-  const where = target();
-  const undoable = count <= REMEMBER;
-  if (!undoable && !(await ask({ title: t(`page.bulk.${action}`), lines: [t('page.bulk.many', { count }), t('page.bulk.noUndo')] }))) return;
-  const before = undoable ? await selectedTasks() : [];
-  const redo = () => call('bulk_tasks', { action, ...where });
-  if (!undoable) {
-    await redo();
-    return;
-  }
-  const waiting = before.filter((task) => !task.decided).map((task) => task.id);
-  const undo = action === 'decide' ? () => call('bulk_tasks', { action: 'undecide', task_ids: waiting }) : () => putBack(before);
-  await perform({ label: t(`page.step.bulk.${action}`, { count }), redo, undo });
+const BULK = {
+  tick: (task) => ({ ticked: valuesOf(task.results, () => true), decided: null }),
+  untick: (task) => ({ ticked: valuesOf(task.results, () => false) }),
+  drop: (task) => ({ dropped: valuesOf(task.results, () => true) }),
+  restore: (task) => ({ dropped: valuesOf(task.results, () => false), decided: false }),
+  decide: () => ({}),
+};
+
+/** Ticks, unticks, drops or restores all results of these tasks, or notes them as decided about; one step. */
+export function decideMany(action, tasks) {
+  const steps = tasks.filter((task) => task.results.length).map((task) => stepOf(task, BULK[action](task)));
+  const label = t(`page.step.bulk.${action}`, { count: steps.length });
+  return perform({ label, before: steps.map((one) => one.before), after: steps.map((one) => one.after) });
 }
 
-/** Brings many tasks' results back to how they were: whole tasks in bulk, mixed ones result by result. */
-async function putBack(before) {
-  const groups = { tick: [], untick: [], drop: [], restore: [] };
-  const single = [];
-  for (const task of before.filter((one) => one.results.length)) {
-    const dropped = task.results.map((result) => result.deleted);
-    const ticked = task.results.map((result) => result.selected);
-    if (new Set(dropped).size > 1) single.push(task);
-    else groups[dropped[0] ? 'drop' : 'restore'].push(task.id);
-    if (new Set(ticked).size > 1) single.push(task);
-    else groups[ticked[0] ? 'tick' : 'untick'].push(task.id);
-  }
-  for (const [action, ids] of Object.entries(groups)) {
-    if (ids.length) await call('bulk_tasks', { action, task_ids: ids });
-  }
-  for (const task of new Set(single)) await putBackOne(task);
-}
+/** The same for what is selected. */
+export const bulkDecide = async (action) => decideMany(action, await selectedTasks());
 
-async function putBackOne(task) {
-  const { task: now } = await call('get_task', { task_id: task.id });
-  for (const result of task.results) {
-    const present = now.results.find((one) => one.id === result.id);
-    if (!present) continue;
-    const ids = { task_id: task.id, result_id: result.id };
-    if (present.deleted !== result.deleted) await call(result.deleted ? 'delete_result' : 'restore_result', ids);
-    if (present.selected !== result.selected) await call('toggle_result', ids);
-  }
+/** Unticks some results of some tasks, as one step; how many were ticked. */
+export async function untickResults(wanted) {
+  const ids = [...new Set(wanted.map((one) => one.task_id))];
+  const results = new Set(wanted.map((one) => one.result_id));
+  const found = await Promise.all(ids.map(async (id) => (await call('get_task', { task_id: id })).task));
+  const steps = found.flatMap((task) => {
+    const ticked = task.results.filter((one) => results.has(one.id) && one.selected);
+    return ticked.length ? [{ ...stepOf(task, { ticked: valuesOf(ticked, () => false) }), count: ticked.length }] : [];
+  });
+  const count = steps.reduce((sum, one) => sum + one.count, 0);
+  const label = t('page.step.bulk.untick', { count: steps.length });
+  if (count) await perform({ label, before: steps.map((one) => one.before), after: steps.map((one) => one.after) });
+  return count;
 }
 
 /** Deletes what is selected for good, after asking. */
 export async function bulkDelete() {
   const count = store.selectionCount.peek();
   const where = target();
-  if (!(await ask({ title: t('page.delete.title', { count }), lines: lossLines(await lossOf(where)), confirm: t('page.delete.do'), danger: true }))) return false;
+  const lines = lossLines(lossOf(where));
+  const title = t('page.delete.title', { count });
+  if (!(await ask({ title, lines, confirm: t('page.delete.do'), danger: true }))) return false;
   await call('bulk_tasks', { action: 'delete', ...where });
   clearSelection();
   return true;
 }
 
-async function lossOf(where) {
-  if (where.match) return store.filtered.peek() ? null : { results: null };
+function lossOf(where) {
+  if (where.match) return null;
   const tasks = where.task_ids.map((id) => store.taskSignal(id)?.peek()).filter(Boolean);
   return { results: tasks.reduce((sum, task) => sum + task.results.length, 0) };
 }
 
-/** Sentences on what deleting loses. */
+/** Sentences on what deleting loses; null where the number of results is not known. */
 export function lossLines(loss) {
   const lines = [];
   if (loss?.results) lines.push(t('page.delete.results', { count: loss.results }));
-  else if (!loss || loss.results === null) lines.push(t('page.delete.allResults'));
+  else if (!loss) lines.push(t('page.delete.allResults'));
   lines.push(t('page.delete.sourceStays'));
   return lines;
 }

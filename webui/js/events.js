@@ -9,30 +9,23 @@ import * as store from './store.js';
 
 const RETRY = 2000; // ms
 
-let source = null;
-let retryTimer = 0;
-let resumed = false; // whether the stream was asked only for what was missed
-let revision = 0;
-let told = 0; // notices shown
-let settings = null; // revision of the settings that was told of last
-let finish = null; // what to call when a run ends
-let taken = -1; // revision of the settings that the page holds
+const { stream } = store.memory;
 
 /** Opens the stream and keeps it open; calls `onFinished` when a run ends. */
-export function connect(onFinished = finish) {
-  finish = onFinished;
-  clearTimeout(retryTimer);
-  source?.close();
-  resumed = source !== null;
-  source = new EventSource(resumed ? eventsUrl(revision) : eventsUrl());
+export function connect(onFinished = store.memory.finish) {
+  store.memory.finish = onFinished;
+  clearTimeout(stream.retryTimer);
+  stream.source?.close();
+  stream.resumed = stream.source !== null;
+  stream.source = new EventSource(stream.resumed ? eventsUrl(stream.revision) : eventsUrl());
   for (const kind of ['snapshot', 'change']) {
-    source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), onFinished));
+    stream.source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), onFinished));
   }
-  source.addEventListener('error', () => {
+  stream.source.addEventListener('error', () => {
     store.connection.value = 'lost';
-    taken = -1; // a server that was started anew counts from the beginning
-    source.close();
-    retryTimer = setTimeout(() => connect(onFinished), RETRY);
+    stream.settingsHeld = -1; // a server that was started anew counts from the beginning
+    stream.source.close();
+    stream.retryTimer = setTimeout(() => connect(onFinished), RETRY);
   });
 }
 
@@ -46,10 +39,10 @@ export async function hearAgain() {
 /** Lets go of the stream while nobody looks and nothing runs: a browser opens only six connections to one server. */
 export function restWhenHidden(onFinished) {
   document.addEventListener('visibilitychange', () => {
-    if (!document.hidden && source?.readyState === EventSource.CLOSED) connect(onFinished);
+    if (!document.hidden && stream.source?.readyState === EventSource.CLOSED) connect(onFinished);
     else if (document.hidden && !store.working.peek()) {
-      clearTimeout(retryTimer);
-      source?.close();
+      clearTimeout(stream.retryTimer);
+      stream.source?.close();
     }
   });
 }
@@ -69,15 +62,15 @@ export function takeFigures(data) {
 /** A state as a whole. */
 export function takeState(data) {
   takeFigures(data);
-  revision = data.revision ?? revision;
+  stream.revision = data.revision ?? stream.revision;
   takeSettings(data);
 }
 
 /** The part of a state that changes seldom; left aside where a newer one is here already. */
 function takeSettings(data) {
-  if ((data.settings_revision ?? taken) < taken) return;
-  settings = data.settings_revision ?? settings;
-  if (data.current_config) taken = data.settings_revision ?? taken;
+  if ((data.settings_revision ?? stream.settingsHeld) < stream.settingsHeld) return;
+  stream.settingsTold = data.settings_revision ?? stream.settingsTold;
+  if (data.current_config) stream.settingsHeld = data.settings_revision ?? stream.settingsHeld;
   if ('demo' in data) store.demo.value = data.demo;
   if (data.current_config) store.config.value = data.current_config;
   if (data.presets) store.presets.value = data.presets;
@@ -86,9 +79,9 @@ function takeSettings(data) {
 
 /** Shows what came up beside what was asked for, each once. */
 function tellNotices(notices) {
-  if (notices.length < told) told = 0; // of a server that was started anew
-  for (const notice of notices.slice(told)) toast(problemText(notice), { kind: 'error' });
-  told = notices.length;
+  if (notices.length < stream.noticesTold) stream.noticesTold = 0; // of a server that was started anew
+  for (const notice of notices.slice(stream.noticesTold)) toast(problemText(notice), { kind: 'error' });
+  stream.noticesTold = notices.length;
 }
 
 /** What the stream tells: all there is (snapshot; where only what was missed was asked for, since the list was cleared)
@@ -98,21 +91,21 @@ function take(kind, data, onFinished) {
     location.reload();
     return;
   }
-  store.heard.value += 1;
+  store.asked.status();
   const wasRunning = store.running.peek();
   const lost = store.connection.peek() === 'lost';
-  const before = revision;
-  if (lost || data.settings_revision !== settings) refresh().catch(() => undefined); // the stream tells
+  const before = stream.revision;
+  if (lost || data.settings_revision !== stream.settingsTold) refresh().catch(() => undefined); // the stream tells
   batch(() => {
     store.connection.value = 'open';
     takeFigures(data);
-    revision = data.revision;
-    settings = data.settings_revision;
+    stream.revision = data.revision;
+    stream.settingsTold = data.settings_revision;
     store.live.value = data.live;
     if (kind === 'change' && !data.reset) takeTasks(data);
   });
-  if (kind === 'snapshot' && !resumed) {
-    if (revision > before) catchUp(); // something happened while the page came up
+  if (kind === 'snapshot' && !stream.resumed) {
+    if (stream.revision > before) catchUp(); // something happened while the page came up
     return;
   }
   if (data.reset) {
@@ -121,7 +114,7 @@ function take(kind, data, onFinished) {
     store.slots.value = 1;
     reload();
   } else if (data.removed?.length || data.truncated || listMayMove(data)) {
-    catchUp(store.total.peek() === 0);
+    catchUp(store.total.peek() === 0 || data.removed?.length > 0);
     if (data.truncated && store.review.peek()) readAgain(store.review.peek().id); // which the list leaves as it is
   }
   if (wasRunning && !data.running) onFinished(data.progress);
@@ -129,11 +122,12 @@ function take(kind, data, onFinished) {
 
 function takeTasks(data) {
   for (const task of data.tasks ?? []) if (store.tasks.has(task.id)) store.putTask(task);
-  growSlots(data.tasks ?? []);
+  const [first] = store.pages.peek().values();
+  growSlots((first ?? []).map((id) => store.taskSignal(id)?.peek()).filter(Boolean));
   if (data.removed?.length) {
     const gone = new Set(data.removed);
     store.selection.value = new Set([...store.selection.peek()].filter((id) => !gone.has(id)));
-    for (const id of gone) store.tasks.delete(id);
+    for (const id of gone) store.memory.gone.add(id); // shown until the list is read again, which is now
     leave((id) => gone.has(id));
   }
 }
@@ -151,8 +145,8 @@ function listMayMove(data) {
 
 /** Asks for the state again, for what no event tells (settings changed in another tab). */
 export async function refresh() {
-  const heard = store.heard.peek();
+  const stands = store.asked.status();
   const data = await call('get_state', { tasks: 0 });
-  batch(() => (heard === store.heard.peek() ? takeState : takeSettings)(data));
+  batch(() => (stands() ? takeState : takeSettings)(data));
   return data;
 }

@@ -1,7 +1,14 @@
 // Owns the difference of two pictures as a heat map; pure apart from drawing on canvases.
 
 const EDGE = 1280; // pixels of the longer side that are compared
-const STOPS = [[0, [12, 16, 36]], [0.08, [30, 60, 140]], [0.25, [40, 160, 170]], [0.5, [235, 205, 60]], [0.75, [235, 110, 40]], [1, [255, 245, 235]]];
+const STOPS = [
+  [0, [12, 16, 36]],
+  [0.08, [30, 60, 140]],
+  [0.25, [40, 160, 170]],
+  [0.5, [235, 205, 60]],
+  [0.75, [235, 110, 40]],
+  [1, [255, 245, 235]],
+];
 
 /** 256 colours from "the same" to "quite different", as bytes r, g, b. */
 export function palette() {
@@ -12,7 +19,8 @@ export function palette() {
     const [low, from] = STOPS[Math.max(0, above - 1)];
     const [high, to] = STOPS[above];
     const part = high === low ? 0 : (at - low) / (high - low);
-    for (let channel = 0; channel < 3; channel += 1) table[value * 3 + channel] = from[channel] + (to[channel] - from[channel]) * part;
+    for (let channel = 0; channel < 3; channel += 1)
+      table[value * 3 + channel] = from[channel] + (to[channel] - from[channel]) * part;
   }
   return table;
 }
@@ -21,7 +29,11 @@ export function palette() {
 export function compare(a, b, out, colours, gain = 2) {
   let changed = 0;
   for (let at = 0; at < a.length; at += 4) {
-    const difference = Math.max(Math.abs(a[at] - b[at]), Math.abs(a[at + 1] - b[at + 1]), Math.abs(a[at + 2] - b[at + 2]));
+    const difference = Math.max(
+      Math.abs(a[at] - b[at]),
+      Math.abs(a[at + 1] - b[at + 1]),
+      Math.abs(a[at + 2] - b[at + 2]),
+    );
     if (difference > 12) changed += 1;
     const heat = Math.min(255, difference * gain) * 3;
     out[at] = colours[heat];
@@ -41,7 +53,7 @@ function pixels(image, width, height) {
   return pen.getImageData(0, 0, width, height);
 }
 
-/** A canvas with the heat map of two loaded images, and the share of changed pixels; the source is stretched to the result. */
+/** A canvas with the heat map of two loaded images, and the share of changed pixels; the source is stretched. */
 export function heatMap(source, result) {
   const scale = Math.min(1, EDGE / Math.max(result.naturalWidth, result.naturalHeight));
   const width = Math.max(1, Math.round(result.naturalWidth * scale));

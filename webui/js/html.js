@@ -6,7 +6,8 @@ export const html = htm.bind(h);
 
 /** An icon of the sprite; decoration only, so the control that holds it carries the name. */
 export function Icon({ name, size = 16, class: extra = '' }) {
-  return html`<svg class=${`icon ${extra}`} width=${size} height=${size} aria-hidden="true"><use href=${`#i-${name}`} /></svg>`;
+  return html`<svg class=${`icon ${extra}`} width=${size} height=${size} aria-hidden="true"><use href=${`#i-${name}`} />
+    </svg>`;
 }
 
 /** A button with an icon and a name for readers; `label` is the tooltip too. */

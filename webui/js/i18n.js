@@ -1,11 +1,8 @@
 // Owns words, numbers and dates in the chosen language; the catalogues come from the program.
 import { call, speak } from './api.js';
-import { catalogue, language } from './store.js';
+import { asked, catalogue, language, memory } from './store.js';
 
 export const LANGUAGES = { 'zh-CN': '中文', en: 'English' };
-
-let formats = {};
-let turn = 0;
 
 /** The nearest language that there is a catalogue for. */
 export function nearest(tag) {
@@ -15,11 +12,11 @@ export function nearest(tag) {
 
 /** Loads the catalogue of `lang` and makes the whole page speak it. */
 export async function setLanguage(lang) {
-  const mine = (turn += 1);
+  const stands = asked.language();
   speak(lang);
   const { messages } = await call('get_messages', { language: lang });
-  if (mine !== turn) return; // another was chosen meanwhile
-  formats = makeFormats(lang);
+  if (!stands()) return; // another was chosen meanwhile
+  memory.formats = makeFormats(lang);
   language.value = lang;
   catalogue.value = messages;
   document.documentElement.lang = lang;
@@ -45,7 +42,8 @@ export function has(key) {
 export function t(key, params = {}) {
   const words = catalogue.value;
   let text = words[key];
-  if ('count' in params) text = words[`${key}.${formats.plural?.select(params.count) ?? 'other'}`] ?? words[`${key}.other`] ?? text;
+  if ('count' in params)
+    text = words[`${key}.${memory.formats.plural?.select(params.count) ?? 'other'}`] ?? words[`${key}.other`] ?? text;
   if (text === undefined) return key;
   return text.replace(/\{(\w+)\}/g, (whole, name) => {
     const value = params[name];
@@ -60,11 +58,17 @@ export function problemText(problem) {
   return problem.message || (problem.code === 'server_gone' ? t('page.gone') : problem.code);
 }
 
-export const number = (value) => formats.number?.format(value) ?? String(value);
-export const oneDigit = (value) => formats.one?.format(value) ?? String(value);
-export const money = (value) => formats.money?.format(value) ?? String(value);
-export const dateTime = (seconds) => formats.date?.format(seconds * 1000) ?? '';
-export const clock = (seconds) => formats.clock?.format(seconds * 1000) ?? '';
+/** The kind of a failure in a word or two. */
+export function failureKind(code) {
+  const key = [`page.failure.${code}`, `cause.${code}`].find(has);
+  return key ? t(key) : code;
+}
+
+export const number = (value) => memory.formats.number?.format(value) ?? String(value);
+export const oneDigit = (value) => memory.formats.one?.format(value) ?? String(value);
+export const money = (value) => memory.formats.money?.format(value) ?? String(value);
+export const dateTime = (seconds) => memory.formats.date?.format(seconds * 1000) ?? '';
+export const clock = (seconds) => memory.formats.clock?.format(seconds * 1000) ?? '';
 
 /** Bytes in the unit that keeps the number short. */
 export function bytes(value) {

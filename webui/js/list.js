@@ -1,4 +1,4 @@
-// Owns which tasks of a long list are loaded: pages fetched on demand, kept in step with changes, dropped when far away.
+// Owns which tasks of a long list are loaded: pages fetched on demand, kept in step, dropped when far away.
 import { batch } from '@preact/signals';
 import { ApiError, call } from './api.js';
 import * as store from './store.js';
@@ -8,20 +8,15 @@ const KEEP = 40; // pages
 const SETTLE = 60; // ms without scrolling before pages in passing are asked for
 const CATCH_UP = 1200; // ms between two looks at a filtered list that changes
 
-let generation = 0;
-let underway = new Map(); // page → AbortController
-let wanted = [0, 0]; // first and last index in sight
-let settleTimer = 0;
-let catchUpTimer = 0;
+const { list } = store.memory;
 
 /** Parameters of the present filter, as list_tasks and `match` take them. */
 export function match() {
-  const { status, only, finding, q } = store.filter.value;
   const params = {};
-  if (status.length) params.status = status.join(',');
-  if (only.length) params.only = only.join(',');
-  if (finding.length) params.finding = finding.join(',');
-  if (q) params.q = q;
+  for (const part of Object.keys(store.NO_FILTER)) {
+    const value = store.filter.value[part];
+    if (value.length) params[part] = typeof value === 'string' ? value : value.join(',');
+  }
   return params;
 }
 
@@ -37,85 +32,92 @@ export function idAt(index) {
 
 /** Says which indexes are in sight; missing pages are asked for, at once or when scrolling rests. */
 export function see(first, last, { hurry = false } = {}) {
-  wanted = [first, last];
-  clearTimeout(settleTimer);
-  if (hurry || underway.size === 0) load();
-  else settleTimer = setTimeout(load, SETTLE);
+  list.inSight = [first, last];
+  clearTimeout(list.settleTimer);
+  if (hurry || list.underway.size === 0) load();
+  else list.settleTimer = setTimeout(load, SETTLE);
 }
 
 function load() {
-  const [from, to] = wanted.map((index) => Math.floor(Math.max(0, index) / PAGE));
-  for (const [page, controller] of underway) {
+  const [from, to] = list.inSight.map((index) => Math.floor(Math.max(0, index) / PAGE));
+  for (const [page, controller] of list.underway) {
     if (page < from || page > to) {
       controller.abort();
-      underway.delete(page);
+      list.underway.delete(page);
     }
   }
   for (let page = from; page <= to; page += 1) {
-    if (!store.pages.peek().has(page) && !underway.has(page)) fetchPage(page);
+    if (!store.pages.peek().has(page) && !list.underway.has(page)) fetchPage(page);
   }
 }
 
 async function fetchPage(page) {
-  const asked = generation;
+  const stands = list.stands;
   const controller = new AbortController();
-  underway.set(page, controller);
+  list.underway.set(page, controller);
   try {
     const answer = await call('list_tasks', queryParams(page * PAGE, PAGE), { signal: controller.signal });
-    if (asked !== generation) return;
+    if (!stands()) return;
     batch(() => {
       store.listError.value = null;
       keepPage(page, answer);
     });
   } catch (error) {
-    if (error.name !== 'AbortError' && asked === generation) store.listError.value = error;
+    if (error.name !== 'AbortError' && stands()) store.listError.value = error;
   } finally {
-    if (underway.get(page) === controller) underway.delete(page);
+    if (list.underway.get(page) === controller) list.underway.delete(page);
   }
 }
 
 function keepPage(page, answer) {
   answer.tasks.forEach(store.putTask);
   const pages = new Map(store.pages.peek());
-  pages.set(page, answer.tasks.map((task) => task.id));
+  pages.set(
+    page,
+    answer.tasks.map((task) => task.id),
+  );
   store.total.value = answer.total;
   store.pages.value = dropFar(pages);
   growSlots(answer.tasks);
 }
 
-/** Makes room for the results that these tasks have; never less, so that nothing jumps back. */
+/** Makes room for as many results as most of these tasks have; never less, so that nothing jumps back. */
 export function growSlots(tasks) {
-  const most = Math.max(1, ...tasks.map((task) => task.results.length));
-  if (most > store.slots.peek()) store.slots.value = Math.min(4, most);
+  const tally = [0, 0, 0, 0, 0];
+  for (const task of tasks) tally[Math.min(4, task.results.length)] += 1;
+  const most = Math.max(...tally.slice(1));
+  const usual = most ? tally.lastIndexOf(most) : 1;
+  if (usual > store.slots.peek()) store.slots.value = usual;
 }
 
 function dropFar(pages) {
   if (pages.size <= KEEP) return pages;
-  const middle = (wanted[0] + wanted[1]) / 2 / PAGE;
+  const middle = (list.inSight[0] + list.inSight[1]) / 2 / PAGE;
   const nearest = [...pages.keys()].sort((a, b) => Math.abs(a - middle) - Math.abs(b - middle)).slice(0, KEEP);
   const kept = new Map(nearest.map((page) => [page, pages.get(page)]));
   const ids = new Set([...kept.values()].flat());
   const inReview = store.review.peek()?.id;
-  for (const id of store.tasks.keys()) if (!ids.has(id) && id !== inReview && id !== store.debugTask.peek()) store.tasks.delete(id);
+  for (const id of store.tasks.keys())
+    if (!ids.has(id) && id !== inReview && id !== store.debugTask.peek()) store.tasks.delete(id);
   return kept;
 }
 
 /** Starts the list anew from its top: another filter, another list. */
 export function reload() {
-  generation += 1;
+  list.stands = store.asked.list();
   abortAll();
   batch(() => {
     store.pages.value = new Map();
     store.shift.value = { by: 0, at: Date.now(), top: true };
     store.focusIndex.value = 0;
   });
-  wanted = [0, PAGE - 1];
+  list.inSight = [0, PAGE - 1];
   return fetchPage(0);
 }
 
 function abortAll() {
-  for (const controller of underway.values()) controller.abort();
-  underway = new Map();
+  for (const controller of list.underway.values()) controller.abort();
+  list.underway = new Map();
 }
 
 /** Sets part of the filter and shows the list that it gives. */
@@ -136,30 +138,42 @@ export function clearSelection() {
 
 /** Looks again at what is in sight, soon; the row on top stays where the reader has it. */
 export function catchUp(now = false) {
-  if (catchUpTimer && !now) return;
-  clearTimeout(catchUpTimer);
-  catchUpTimer = setTimeout(async () => {
-    catchUpTimer = 0;
-    if (store.review.peek()) catchUp(); // the order stays as it is while one goes through it
-    else await lookAgain();
-  }, now ? 0 : CATCH_UP);
+  if (list.catchUpTimer && !now) return;
+  clearTimeout(list.catchUpTimer);
+  list.catchUpTimer = setTimeout(
+    async () => {
+      list.catchUpTimer = 0;
+      if (store.review.peek())
+        catchUp(); // the order stays as it is while one goes through it
+      else await lookAgain();
+    },
+    now ? 0 : CATCH_UP,
+  );
+}
+
+/** Looks again at what is in sight, at once. */
+export function lookNow() {
+  return lookAgain();
 }
 
 async function lookAgain() {
-  const asked = (generation += 1);
+  const stands = (list.stands = store.asked.list());
   abortAll();
-  const first = Math.floor(wanted[0] / PAGE);
-  const last = Math.max(first, Math.floor(wanted[1] / PAGE));
-  const before = idsFrom(wanted[0], wanted[1]);
+  const first = Math.floor(list.inSight[0] / PAGE);
+  const last = Math.max(first, Math.floor(list.inSight[1] / PAGE));
+  const before = idsFrom(list.inSight[0], list.inSight[1]);
   try {
     const answers = await Promise.all(
       Array.from({ length: last - first + 1 }, (_, n) => call('list_tasks', queryParams((first + n) * PAGE, PAGE))),
     );
-    if (asked !== generation) return;
+    if (!stands()) return;
     const pages = new Map();
     answers.forEach((answer, n) => {
       answer.tasks.forEach(store.putTask);
-      pages.set(first + n, answer.tasks.map((task) => task.id));
+      pages.set(
+        first + n,
+        answer.tasks.map((task) => task.id),
+      );
     });
     batch(() => {
       store.shift.value = { by: movedBy(before, pages), at: Date.now() };
@@ -167,9 +181,11 @@ async function lookAgain() {
       store.pages.value = pages;
       growSlots(answers.flatMap((answer) => answer.tasks));
     });
+    for (const id of store.memory.gone) store.tasks.delete(id);
+    store.memory.gone.clear();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (asked === generation) store.listError.value = error;
+    if (stands()) store.listError.value = error;
   }
 }
 
@@ -194,9 +210,9 @@ export async function taskAt(index) {
   if (index < 0 || (store.total.peek() !== null && index >= store.total.peek())) return null;
   const page = Math.floor(index / PAGE);
   if (!store.pages.peek().has(page)) {
-    const asked = generation;
+    const stands = list.stands;
     const answer = await call('list_tasks', queryParams(page * PAGE, PAGE));
-    if (asked === generation) batch(() => keepPage(page, answer));
+    if (stands()) batch(() => keepPage(page, answer));
     else answer.tasks.forEach(store.putTask);
     return answer.tasks[index % PAGE] ?? null;
   }

@@ -3,11 +3,10 @@ import { problemText, t } from './i18n.js';
 import * as store from './store.js';
 
 const STAYS = 6000; // ms
-let nextId = 1;
 
-/** Shows a notice; `action` = {label, run} adds a button; one of the same `topic` gives way. Errors stay until closed. */
+/** Shows a notice; `action` = {label, run} adds a button; one of the same `topic` gives way. Errors stay. */
 export function toast(text, { kind = 'info', action = null, topic = null } = {}) {
-  const id = nextId++;
+  const id = (store.memory.lastToast += 1);
   const others = store.toasts.peek().filter((one) => !topic || one.topic !== topic);
   store.toasts.value = [...others.slice(-3), { id, text, kind, action, topic }];
   if (kind !== 'error') setTimeout(() => dismiss(id), action ? STAYS * 2 : STAYS);
@@ -30,10 +29,11 @@ export function announce(text) {
   store.announcement.value = text;
 }
 
-/** Asks once; resolves to true when the person agrees. `lines` say what will be lost. */
-export function ask({ title, lines = [], confirm, danger = false }) {
+/** Asks once; resolves to true when the person agrees. `lines` say what will be lost or paid, `prompts`
+ * ([{label, text}]) what will be sent. */
+export function ask({ title, lines = [], prompts = [], confirm, danger = false }) {
   return new Promise((resolve) => {
-    store.dialog.value = { kind: 'confirm', title, lines, confirm: confirm ?? t('page.ok'), danger, resolve };
+    store.dialog.value = { kind: 'confirm', title, lines, prompts, confirm: confirm ?? t('page.ok'), danger, resolve };
   });
 }
 
@@ -50,3 +50,6 @@ export function openDialog(kind, more = {}) {
     store.dialog.value = { kind, ...more, resolve };
   });
 }
+
+/** Shows the list of keys. */
+export const showKeys = () => openDialog('keys');

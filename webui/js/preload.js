@@ -1,8 +1,8 @@
 // Owns full-size pictures that are loaded and decoded ahead of the review view.
+import { memory } from './store.js';
 
 const KEEP = 24;
-const held = new Map(); // url → {image, ready}, the oldest first
-const facts = new Map(); // url → {width, height, bytes}
+const { pictures: held, pictureFacts: facts } = memory;
 
 /** Loads and decodes a picture; `ready` gives the image or fails. */
 export function preload(url) {
@@ -17,7 +17,13 @@ export function preload(url) {
   image.draggable = false;
   image.alt = '';
   image.src = url;
-  const entry = { image, ready: image.decode().then(() => { note(url, image); return image; }) };
+  const entry = {
+    image,
+    ready: image.decode().then(() => {
+      note(url, image);
+      return image;
+    }),
+  };
   entry.ready.catch(() => held.delete(url));
   held.set(url, entry);
   for (const [old, one] of held) {
@@ -36,7 +42,11 @@ export async function shown(url) {
 function note(url, image) {
   const entry = performance.getEntriesByName(image.src, 'resource').at(-1);
   if (facts.size > 2000) facts.clear();
-  facts.set(url, { width: image.naturalWidth, height: image.naturalHeight, bytes: entry?.encodedBodySize || facts.get(url)?.bytes });
+  facts.set(url, {
+    width: image.naturalWidth,
+    height: image.naturalHeight,
+    bytes: entry?.encodedBodySize || facts.get(url)?.bytes,
+  });
 }
 
 /** Pixels and bytes of a picture that was loaded; `bytes` is undefined where the browser does not tell. */

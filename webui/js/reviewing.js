@@ -1,45 +1,39 @@
 // Owns going through pairs one by one: which task and result is shown, next, previous, next undecided, loading ahead.
 import { batch } from '@preact/signals';
-import { setDecided } from './decide.js';
+import { reject, setDecided, keepOne } from './decide.js';
 import { t } from './i18n.js';
 import { fresh, outline, release, taskAt } from './list.js';
 import { announce, toast, toastError } from './notices.js';
 import { forget, preload } from './preload.js';
 import * as store from './store.js';
-import { perform } from './undo.js';
+import { redo, undo } from './undo.js';
 
 const AHEAD = [1, 2, -1]; // neighbours whose pictures are loaded while one looks
 const KEEP = 60; // tasks held beside those of the list
-let turn = 0;
-// The list as it was when the review was opened: a decision may take a task out of a filtered list, and the next one
-// would then be passed over. `undecided`: places in it, ascending; null until it is read.
-let way = { ids: [], undecided: null };
-let reading = Promise.resolve(); // while the list is read: a long one takes longer than the first pair should
-let held = [];
+const SIDE_BY_SIDE = 4; // results whose pictures are loaded
+
+const { review } = store.memory;
+
+/** Tells a failure of what goes on by itself. */
+const told = (work) => work().catch(toastError);
 
 /** Opens the review view at a place of the list. */
-export async function openReview(index, resultId = null) {
-  try {
+export const openReview = (index, resultId = null) =>
+  told(async () => {
     const at = Math.max(0, index);
     if (await begin(at)) await show(at, resultId);
-  } catch (error) {
-    toastError(error);
-  }
-}
+  });
 
 /** Opens it where there is something to decide: here, else further on, else further up; here again where nothing is. */
-export async function openUndecided() {
-  try {
+export const openUndecided = () =>
+  told(async () => {
     const task = await begin(store.focusIndex.peek());
     if (!task) return;
-    await reading;
-    const here = way.ids.indexOf(task.id);
-    const places = task.decided ? [...way.undecided] : [];
+    await review.reading;
+    const here = review.way.ids.indexOf(task.id);
+    const places = task.decided ? [...review.way.undecided] : [];
     await show(places.find((place) => place > here) ?? places[0] ?? here);
-  } catch (error) {
-    toastError(error);
-  }
-}
+  });
 
 /** The task at a place of the list, from which the way leads on as soon as it is read. */
 async function begin(index) {
@@ -47,9 +41,9 @@ async function begin(index) {
   if (!task) return null;
   const ids = new Array(store.total.peek() ?? 1);
   ids[index] = task.id;
-  way = { ids, undecided: null };
-  reading = read(task.id, index);
-  reading.catch(() => undefined); // told to whoever waits for it
+  review.way = { ids, undecided: null };
+  review.reading = read(task.id, index);
+  review.reading.catch(() => undefined); // told to whoever waits for it
   return task;
 }
 
@@ -57,35 +51,38 @@ async function read(id, index) {
   const { ids, undecided } = await outline();
   const waiting = new Set(undecided.map((place) => ids[place]));
   if (!ids.includes(id)) ids.splice(index, 0, id); // decided about while the list was read, which left it out then
-  way = wayOf(ids, waiting);
+  review.way = wayOf(ids, waiting);
   const now = store.review.peek();
   if (now) store.review.value = { ...now, index: ids.indexOf(now.id), ...lengths() };
 }
 
-const wayOf = (ids, waiting) => ({ ids, undecided: new Set([...ids.keys()].filter((place) => waiting.has(ids[place]))) });
+const wayOf = (ids, waiting) => ({
+  ids,
+  undecided: new Set([...ids.keys()].filter((place) => waiting.has(ids[place]))),
+});
 
-const lengths = () => ({ of: way.ids.length, left: way.undecided?.size ?? null });
+const lengths = () => ({ of: review.way.ids.length, left: review.way.undecided?.size ?? null });
 
 /** Goes back to the list, at the pair that was looked at last. */
 export function closeReview() {
   const last = Math.min(store.review.peek()?.index ?? 0, Math.max(0, (store.total.peek() ?? 0) - 1));
-  turn += 1;
+  store.asked.review(); // what is on its way comes too late
   batch(() => {
     store.review.value = null;
     store.flicker.value = false;
     store.focusIndex.value = last;
   });
-  held.forEach(release);
-  held = [];
+  review.held.forEach(release);
+  review.held = [];
   forget();
 }
 
 /** Shows a place of the way; false where there is no task any more. */
 async function show(index, resultId = null) {
-  const mine = (turn += 1);
+  const stands = store.asked.review();
   const task = await take(index);
   if (!task) return false;
-  if (mine !== turn) return true;
+  if (!stands()) return true;
   settle();
   const at = resultId ? task.results.findIndex((one) => one.id === resultId) : firstKept(task);
   performance.mark('review-step-start');
@@ -94,34 +91,37 @@ async function show(index, resultId = null) {
     store.focusIndex.value = index;
     store.reviewView.value = { ...store.reviewView.peek(), x: 0.5, y: 0.5 };
   });
-  announce(t('page.review.at', { name: task.source_name, n: index + 1, total: way.ids.length }));
-  loadAhead(index);
+  announce(t('page.review.at', { name: task.source_name, n: index + 1, total: review.way.ids.length }));
+  loadAhead(index, stands);
   return true;
 }
 
 /** The task at a place of the way; only the last few are held. */
 async function take(index) {
-  const id = way.ids[index];
+  const id = review.way.ids[index];
   const task = id === undefined ? null : await fresh(id);
   if (!task) return null;
-  held = [...held.filter((one) => one !== id), id];
-  held.splice(0, held.length - KEEP).forEach(release);
+  review.held = [...review.held.filter((one) => one !== id), id];
+  review.held.splice(0, review.held.length - KEEP).forEach(release);
   return task;
 }
 
-/** What the person has decided about need not be looked for any more. */
+/** What the person has decided about need not be looked for any more; what was taken back has to. */
 function settle() {
   const now = store.review.peek();
-  if (now && store.taskSignal(now.id)?.peek().decided) way.undecided?.delete(now.index);
+  const task = now && store.taskSignal(now.id)?.peek();
+  if (!task || !review.way.undecided) return;
+  if (task.decided) review.way.undecided.delete(now.index);
+  else if (task.results.length) review.way.undecided.add(now.index);
 }
 
 /** Reads the list again: what came to it since goes to the end of the way. Whether anything came. */
 async function readAgain() {
   const now = await outline();
-  const known = new Set(way.ids);
-  const ids = [...way.ids, ...now.ids.filter((id) => !known.has(id))];
+  const known = new Set(review.way.ids);
+  const ids = [...review.way.ids, ...now.ids.filter((id) => !known.has(id))];
   const waiting = new Set(now.undecided.map((place) => now.ids[place]));
-  way = wayOf(ids, waiting);
+  review.way = wayOf(ids, waiting);
   if (store.review.peek()) store.review.value = { ...store.review.peek(), ...lengths() };
   return ids.length > known.size;
 }
@@ -132,69 +132,74 @@ function firstKept(task) {
 }
 
 /** Addresses of a task's full-size pictures. */
-export const pictureUrls = (task) => [task.source_image_url, ...task.results.slice(0, 4).map((one) => one.image_url)];
+export const pictureUrls = (task) => [
+  task.source_image_url,
+  ...task.results.slice(0, SIDE_BY_SIDE).map((one) => one.image_url),
+];
 
-async function loadAhead(index) {
-  const mine = turn;
-  await reading.catch(() => undefined);
+async function loadAhead(index, stands) {
+  await review.reading.catch(() => undefined);
   for (const step of AHEAD) {
     const task = await take(index + step).catch(() => null);
-    if (mine !== turn || !store.review.peek()) return;
+    if (!stands() || !store.review.peek()) return;
     if (task) await Promise.allSettled(pictureUrls(task).map((url) => preload(url).ready));
-    if (mine !== turn) return;
+    if (!stands()) return;
   }
 }
 
 /** One pair on, or back. */
-export async function step(by) {
-  try {
-    await reading;
+export const step = (by) =>
+  told(async () => {
+    await review.reading;
     const now = store.review.peek();
     if (!now) return;
-    for (let at = now.index + by; at >= 0 && (at < way.ids.length || (await readAgain())); at += by) {
+    for (let at = now.index + by; at >= 0 && (at < review.way.ids.length || (await readAgain())); at += by) {
       if (await show(at)) return;
     }
     toast(t(by > 0 ? 'page.review.last' : 'page.review.first'));
-  } catch (error) {
-    toastError(error);
-  }
-}
+  });
 
 /** On to the next pair with results that nobody has decided about. */
-export async function nextUndecided() {
-  try {
-    await reading;
+export const nextUndecided = () =>
+  told(async () => {
+    await review.reading;
     const now = store.review.peek();
     if (!now) return;
     settle();
     if (await showUndecided(now)) return;
     await readAgain();
+    settle();
     if (!(await showUndecided(now))) toast(t('page.review.allDecided'));
-  } catch (error) {
-    toastError(error);
-  }
-}
+  });
 
 async function showUndecided(from) {
-  const places = [...way.undecided];
+  const places = [...review.way.undecided].sort((a, b) => a - b);
   const after = places.filter((place) => place > from.index);
   for (const index of [...after, ...places.filter((place) => place < from.index)]) {
     const task = await take(index);
     if (store.review.peek()?.id !== from.id) return true; // went elsewhere meanwhile
     if (task?.results.length && !task.decided) return show(index);
-    way.undecided.delete(index);
+    review.way.undecided.delete(index);
   }
   return false;
 }
 
 /** Leaves the ticks as they are, notes the pair as decided, and goes to the next undecided one. */
-export async function accept(task) {
-  await perform({
-    label: t('page.step.accept', { name: task.source_name }),
-    redo: () => setDecided(task.id, true),
-    undo: () => setDecided(task.id, false),
-  });
-  await nextUndecided();
+export function accept(task) {
+  setDecided(task, true);
+  return nextUndecided();
+}
+
+/** Rejects the pair and goes on, if that is wished; a rejected pair is taken back. */
+export function rejectPair(task) {
+  if (task.results.length && reject(task) && store.rejectGoesOn.peek()) nextUndecided();
+}
+
+/** Keeps one result, and goes to the next undecided pair. */
+export function keepAndGoOn(task, result) {
+  if (!result) return;
+  keepOne(task, result);
+  nextUndecided();
 }
 
 /** Makes another result of the pair the one that is compared. */
@@ -203,15 +208,14 @@ export function chooseResult(at) {
   if (now) store.review.value = { ...now, result: at };
 }
 
-/** Goes to the pair that a step taken back speaks of. */
-export async function goTo(id) {
-  const index = store.review.peek() ? way.ids.indexOf(id) : -1;
-  if (index < 0 || index === store.review.peek().index) return;
-  try {
-    await show(index);
-  } catch (error) {
-    toastError(error);
-  }
+/** Takes a step back, or does it again, and goes to the pair that it speaks of. */
+export const undoInReview = async () => goTo((await undo())?.place);
+export const redoInReview = async () => goTo((await redo())?.place);
+
+function goTo(id) {
+  const index = store.review.peek() ? review.way.ids.indexOf(id) : -1;
+  if (index < 0 || index === store.review.peek().index) return settle();
+  return told(() => show(index));
 }
 
 /** Changes zoom (1 = fitted) around a point of the picture, 0..1 each way. */

@@ -1,59 +1,80 @@
-// Owns the steps that can be taken back: commands {label, redo, undo}, many deep.
+// Owns the steps that can be taken back: each is what was marked before and after, kept through a reload of the page.
 import { t } from './i18n.js';
+import { put } from './marks.js';
 import { toast, toastError } from './notices.js';
 import * as store from './store.js';
 
 const DEEP = 500;
+const KEPT_AS = 'steps';
+const MOST_KEPT = 2_000_000; // characters of a browser's storage
 
-let moving = Promise.resolve(); // steps go back and forth one after the other, however fast the key is pressed
-
-/** Does a command and remembers how to take it back, at once: who presses undo before the answer is there waits for it. */
-export async function perform(command) {
-  const step = { place: store.review.peek()?.id, ...command };
-  step.pending = step.redo();
+/** Does a step {label, before, after} and remembers it, at once: who presses undo before the answer is there waits. */
+export async function perform({ label, before, after }) {
+  const step = { label, before, after, place: store.review.peek()?.id ?? null };
   store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), step];
   store.redoStack.value = [];
+  keep();
+  return tried(step, after, store.undoStack);
+}
+
+async function tried(step, marks, stack) {
   try {
-    await step.pending;
+    await put(marks);
+    return true;
   } catch (error) {
-    store.undoStack.value = store.undoStack.peek().filter((one) => one !== step);
+    stack.value = stack.peek().filter((one) => one !== step);
+    keep();
     toastError(error);
     return false;
   }
-  return true;
 }
 
-async function move(from, to, way, key) {
+async function move(from, to, side, key) {
   const step = from.peek().at(-1);
   if (!step) {
     toast(t(`page.${key}.nothing`), { topic: 'step' });
-    return undefined;
+    return null;
   }
   from.value = from.peek().slice(0, -1);
-  const before = [moving, step.pending];
-  moving = step.pending = (async () => {
-    await Promise.allSettled(before);
-    await step[way]();
-  })();
   to.value = [...to.peek(), step];
-  try {
-    await step.pending;
-  } catch (error) {
-    to.value = to.peek().filter((one) => one !== step);
-    toastError(error);
-    return undefined;
-  }
+  keep();
+  if (!(await tried(step, step[side], to))) return null;
   toast(t(`page.${key}.did`, { what: step.label }), { topic: 'step' });
   return step;
 }
 
 /** Takes the last step back and gives it; `place` is the task in review when it was done. */
-export const undo = () => move(store.undoStack, store.redoStack, 'undo', 'undo');
+export const undo = () => move(store.undoStack, store.redoStack, 'before', 'undo');
 /** Does the step again that was taken back last. */
-export const redo = () => move(store.redoStack, store.undoStack, 'redo', 'redo');
+export const redo = () => move(store.redoStack, store.undoStack, 'after', 'redo');
 
 /** Forgets all steps: the tasks that they speak of are gone. */
 export function forgetSteps() {
   store.undoStack.value = [];
   store.redoStack.value = [];
+  keep();
+}
+
+/** Keeps the steps for after a reload, the latest as far as there is room. */
+function keep() {
+  const [undone, redone] = [store.undoStack.peek(), store.redoStack.peek()];
+  for (let count = undone.length; ; count = Math.floor(count / 2)) {
+    const text = JSON.stringify({ undo: undone.slice(undone.length - count), redo: count ? redone : [] });
+    try {
+      if (text.length < MOST_KEPT || !count) return sessionStorage.setItem(KEPT_AS, text);
+    } catch {
+      if (!count) return undefined; // no storage here: undo ends with the page
+    }
+  }
+}
+
+/** Takes over the steps that were kept before a reload. */
+export function recallSteps() {
+  try {
+    const kept = JSON.parse(sessionStorage.getItem(KEPT_AS) ?? '{}');
+    store.undoStack.value = kept.undo ?? [];
+    store.redoStack.value = kept.redo ?? [];
+  } catch {
+    // no storage, or not ours: there is nothing to take back
+  }
 }

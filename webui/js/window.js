@@ -1,10 +1,12 @@
 // Owns what is special in the program's own window: dropped paths, the menu's commands and its keys.
-import { chooseFolder, deed, resume, retryFailed, saveAll, start, stop } from './actions.js';
 import { call, isWindow } from './api.js';
+import { choosePath, deed } from './deed.js';
 import { enterPath } from './inspect.js';
-import { showKeys } from './keys.js';
+import { showKeys } from './notices.js';
 import { openUndecided } from './reviewing.js';
-import { inputPath } from './store.js';
+import { resume, retryFailures, start, stop } from './run.js';
+import { saveAll } from './saving.js';
+import * as store from './store.js';
 
 const ZOOM_STEPS = [0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75, 2];
 
@@ -17,7 +19,7 @@ export function startWindow() {
     start,
     stop,
     resume,
-    'retry-failed': retryFailed,
+    'retry-failed': () => retryFailures(store.progress.peek().failed),
     review: openUndecided,
     keys: showKeys,
     reload: () => location.reload(),
@@ -31,10 +33,11 @@ export function startWindow() {
   addEventListener('keydown', keys);
 }
 
-const choose = () => deed('choose', async () => {
-  const path = await chooseFolder(inputPath.peek());
-  if (path) enterPath(path, { now: true });
-});
+const choose = () =>
+  deed('choose', async () => {
+    const path = await choosePath('folder', store.forms.plan.peek().input_path);
+    if (path) enterPath(path);
+  });
 
 /** Files are ours wherever they fall, and nothing may lead the window to another page; text may fall into a field. */
 function claimDrop(event) {
@@ -51,14 +54,19 @@ async function dropped(event) {
     window.pywebview._jsApiCallback('pywebviewEventHandler', { event, nodeId: '' }, '');
   }
   const path = await call('dropped_path', {});
-  if (path) enterPath(path, { now: true });
+  if (path) enterPath(path);
 }
 
 /** The keys that the menu names. */
 function keys(event) {
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
   const run = {
-    '+': () => zoom(1), '=': () => zoom(1), '-': () => zoom(-1), 0: () => zoom(0), o: choose, q: () => call('quit', {}),
+    '+': () => zoom(1),
+    '=': () => zoom(1),
+    '-': () => zoom(-1),
+    0: () => zoom(0),
+    o: choose,
+    q: () => call('quit', {}),
   }[event.key.toLowerCase()];
   if (!run) return;
   event.preventDefault();

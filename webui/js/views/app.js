@@ -1,43 +1,34 @@
-// Owns the arrangement of the page: run bar, settings side, list, and what lies over them.
-import { Banner } from './banner.js';
-import { DatasetDrawer } from './dataset.js';
-import { DebugDrawer } from './debug.js';
-import { Dialogs } from './dialogs.js';
-import { Menu } from './menu.js';
-import { Pairs } from './pairs.js';
-import { Review } from './review.js';
-import { RunBar } from './runbar.js';
-import { Side } from './side.js';
-import { Toasts } from './toasts.js';
-import { Toolbar } from './toolbar.js';
-import { Welcome } from './welcome.js';
+// Owns the arrangement of the page: header, the place where the person is, and what lies over it.
+import { useEffect } from 'preact/hooks';
 import { html } from '../html.js';
 import { t } from '../i18n.js';
 import * as store from '../store.js';
+import { Banner } from './banner.js';
+import { Connect } from './connect.js';
+import { DebugDrawer } from './debug.js';
+import { Dialogs } from './dialogs.js';
+import { Header } from './header.js';
+import { Judge } from './judge.js';
+import { Menu } from './menu.js';
+import { Review } from './review.js';
+import { Run } from './run.js';
+import { Sets } from './sets.js';
+import { Toasts } from './toasts.js';
+import { Trial } from './trial.js';
 
-function Work() {
-  const empty = store.total.value === 0 && !store.filtered.value;
-  return html`<main class="work" id="work" aria-label=${t('page.list')} tabindex="-1">
-    ${empty ? html`<${Welcome} />` : html`<${Toolbar} /><${Pairs} />`}
-  </main>`;
-}
+const VIEWS = { connect: Connect, try: Trial, run: Run, judge: Judge, set: Sets };
 
 export function App() {
   const covered = store.review.value !== null;
-  return html`
-    <div class=${`app ${store.sideOpen.value ? 'with-side' : ''}`} inert=${covered}>
-      <a class="skip" href="#work">${t('page.skip')}</a>
-      <${RunBar} />
+  const place = store.place.value in VIEWS ? store.place.value : 'connect';
+  useEffect(() => {
+    store.menu.value = null;
+  }, [place]);
+  return html`<div class="app" inert=${covered}><a class="skip" href="#work">${t('page.skip')}</a><${Header} />
       ${!covered && html`<${Banner} />`}
-      <div class="columns">
-        ${store.sideOpen.value && html`<${Side} />`}
-        <${Work} />
-      </div>
-    </div>
+      <main class=${`place ${place}`} id="work" tabindex="-1" aria-label=${t(`page.place.${place}`)}>
+        <${VIEWS[place]} key=${place} /></main></div>
     ${covered && html`<${Review} />`}
     ${store.debugTask.value !== null && html`<${DebugDrawer} key=${store.debugTask.value} />`}
-    ${store.datasetOpen.value && html`<${DatasetDrawer} />`}
-    <${Menu} />
-    <${Dialogs} />
-    <${Toasts} />`;
+    <${Menu} /><${Dialogs} /><${Toasts} />`;
 }

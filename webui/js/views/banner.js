@@ -1,6 +1,7 @@
-// Owns the banner when the program cannot be reached, and the one that names the reason of a pause.
+// Owns the banner: the program cannot be reached, or the reason of a pause with what can be done about it.
 import { html, Icon } from '../html.js';
 import { problemText, t } from '../i18n.js';
+import { resume } from '../run.js';
 import * as store from '../store.js';
 
 export function Banner() {
@@ -8,6 +9,12 @@ export function Banner() {
     return html`<div class="banner bad" role="alert"><${Icon} name="wifi-off" /><span>${t('page.gone')}</span></div>`;
   }
   const paused = store.run.value?.paused;
-  if (paused) return html`<div class="banner warn" role="status"><${Icon} name="clock" /><span>${problemText(paused)}</span></div>`;
-  return null;
+  if (!paused) return null;
+  const waits = paused.code !== 'rate_pause';
+  return html`<div class="banner warn" role="status"><${Icon} name="clock" /><span>${problemText(paused)}</span>
+    ${
+      waits &&
+      html`<button type="button" class="button small" disabled=${store.busy.value.has('resume')} onClick=${resume}>
+        ${t('page.run.goOn')}</button>`
+    }</div>`;
 }

@@ -1,42 +1,57 @@
 // Owns the folder picker of the browser: folders of the program's machine with their picture counts.
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useState } from 'preact/hooks';
 import { call } from '../api.js';
 import { html, Icon } from '../html.js';
 import { t } from '../i18n.js';
+import * as store from '../store.js';
 
-export function FolderPicker({ start, done }) {
+export function FolderPicker({ dialog, done }) {
   const [here, setHere] = useState(null);
   const [error, setError] = useState('');
-  const turn = useRef(0);
   const go = async (path) => {
-    const mine = (turn.current += 1);
+    const stands = store.asked.folders();
     try {
       const found = await call('browse_folder', path ? { path } : {});
-      if (mine !== turn.current) return undefined; // another was chosen meanwhile
+      if (!stands()) return undefined; // another was chosen meanwhile
       setHere(found);
       setError('');
     } catch (failure) {
-      if (mine !== turn.current) return undefined;
+      if (!stands()) return undefined;
       if (!here && path) return go('');
       setError(failure.message);
     }
     return undefined;
   };
-  useEffect(() => { go(start); }, []);
+  useEffect(() => {
+    go(dialog.start);
+  }, []);
   if (!here) return html`<p class="note">${error || t('page.loading')}</p>`;
   return html`
-    <p class="folder-path"><bdi>${here.path}</bdi> <span class="muted">${t('page.input.pictures', { count: here.pictures ?? 0 })}</span></p>
+    <p class="folder-path"><bdi>${here.path}</bdi> <span class="muted">
+      ${t('page.input.pictures', { count: here.pictures ?? 0 })}</span></p>
     <div class="folder-roots">${(here.roots ?? []).map((root) => {
       const { path, name } = typeof root === 'string' ? { path: root, name: root } : root;
       return html`<button type="button" class="button small" key=${path} onClick=${() => go(path)}>${name}</button>`;
     })}</div>
     ${error && html`<p class="field-error" role="alert">${error}</p>`}
     <ul class="folder-list" tabindex="0" aria-label=${t('page.folders')}>
-      ${here.parent && html`<li key=".."><button type="button" onClick=${() => go(here.parent)}><${Icon} name="folder-up" /><span>${t('page.folders.up')}</span></button></li>`}
-      ${here.folders.map((one) => html`<li key=${one.path}><button type="button" onClick=${() => go(one.path)}><${Icon} name="folder" /><bdi>${one.name}</bdi>
-        ${one.pictures > 0 && html`<span class="muted">${t('page.input.pictures', { count: one.pictures })}</span>`}</button></li>`)}
+      ${
+        here.parent &&
+        html`<li key=".."><button type="button" onClick=${() => go(here.parent)}>
+        <${Icon} name="folder-up" /><span>${t('page.folders.up')}</span></button></li>`
+      }
+      ${here.folders.map(
+        (
+          one,
+        ) => html`<li key=${one.path}><button type="button" onClick=${() => go(one.path)}><${Icon} name="folder" /><bdi>
+          ${one.name}</bdi>
+        ${one.pictures > 0 && html`<span class="muted">${t('page.input.pictures', { count: one.pictures })}</span>`}
+          </button></li>`,
+      )}
       ${!here.folders.length && html`<li class="muted">${t('page.folders.none')}</li>`}
     </ul>
-    <div class="dialog-deeds"><button type="button" class="button" onClick=${() => done(null)}>${t('page.cancel')}</button>
-      <button type="button" class="button primary" onClick=${() => done(here.path)}>${t('page.folders.take')}</button></div>`;
+    <div class="dialog-deeds"><button type="button" class="button" onClick=${() => done(null)}>${t('page.cancel')}
+      </button>
+      <button type="button" class="button primary" onClick=${() => done(here.path)}>${t('page.folders.take')}</button>
+        </div>`;
 }

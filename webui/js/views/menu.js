@@ -4,9 +4,13 @@ import { html, Icon } from '../html.js';
 import { number } from '../i18n.js';
 import * as store from '../store.js';
 
-/** Opens a menu of items {icon, label, run, danger?, checked?, many?, count?} (null = a line; `many`: several may be checked) at a button. */
+/** Opens a menu of items {icon, label, run, danger?, checked?, many?, count?} at a button; null is a line, `many` says
+ * that several may be checked. */
 export function openMenu(button, label, items) {
-  store.menu.value = store.menu.peek()?.button === button ? null : { button, label, items: items.filter((item) => item !== undefined && item !== false) };
+  store.menu.value =
+    store.menu.peek()?.button === button
+      ? null
+      : { button, label, items: items.filter((item) => item !== undefined && item !== false) };
 }
 
 function close(refocus) {
@@ -53,12 +57,21 @@ export function Menu() {
     };
   }, [menu]);
   if (!menu) return null;
-  return html`<section aria-label=${menu.label}><div class="menu" role="menu" aria-label=${menu.label} ref=${box} onKeyDown=${onKey}>
-    ${menu.items.map((item, at) => item === null
-      ? html`<hr key=${at} />`
-      : html`<button type="button" key=${at} role=${item.checked === undefined ? 'menuitem' : item.many ? 'menuitemcheckbox' : 'menuitemradio'} aria-checked=${item.checked}
+  return html`<section aria-label=${menu.label}><div class="menu" role="menu" aria-label=${menu.label} ref=${box}
+    onKeyDown=${onKey}>
+    ${menu.items.map((item, at) =>
+      item === null
+        ? html`<hr key=${at} />`
+        : html`<button type="button" key=${at}
+          role=${item.checked === undefined ? 'menuitem' : item.many ? 'menuitemcheckbox' : 'menuitemradio'}
+            aria-checked=${item.checked}
           class=${item.danger ? 'danger' : ''} disabled=${item.disabled} tabindex="-1"
-          onClick=${() => { close(true); item.run(); }}>
-          <${Icon} name=${item.checked ? 'check' : (item.icon ?? 'none')} /><span>${item.label}</span>${item.count === undefined ? null : html`<span class="menu-count">${number(item.count)}</span>`}</button>`)}
+          onClick=${() => {
+            close(true);
+            item.run();
+          }}>
+          <${Icon} name=${item.checked ? 'check' : (item.icon ?? 'none')} /><span>${item.label}</span>
+            ${item.count === undefined ? null : html`<span class="menu-count">${number(item.count)}</span>`}</button>`,
+    )}
   </div></section>`;
 }

@@ -2,10 +2,10 @@
 import { useSignalEffect } from '@preact/signals';
 import { elementScroll, observeElementOffset, observeElementRect, Virtualizer } from '@tanstack/virtual-core';
 import { useEffect, useLayoutEffect, useReducer, useRef, useState } from 'preact/hooks';
-import { drop, kept, toggle } from '../decide.js';
+import { reject, toggle } from '../decide.js';
 import { html } from '../html.js';
 import { problemText, t } from '../i18n.js';
-import { isTyping } from '../keys.js';
+import { isTyping, press } from '../keymap.js';
 import { fresh, idAt, reload, see } from '../list.js';
 import { openReview } from '../reviewing.js';
 import { selectAll, selectTo, toggleSelected } from '../select.js';
@@ -23,7 +23,14 @@ const REST = 90; // ms
 /** The virtual list of this component; it is drawn again when the rows in sight change. */
 function useVirtualizer(options) {
   const [, redraw] = useReducer((n) => n + 1, 0);
-  const all = { observeElementRect, observeElementOffset, scrollToFn: elementScroll, overscan: OVERSCAN, ...options, onChange: () => redraw() };
+  const all = {
+    observeElementRect,
+    observeElementOffset,
+    scrollToFn: elementScroll,
+    overscan: OVERSCAN,
+    ...options,
+    onChange: () => redraw(),
+  };
   const [virtual] = useState(() => new Virtualizer(all));
   virtual.setOptions(all);
   useLayoutEffect(() => virtual._didMount(), [virtual]);
@@ -44,13 +51,19 @@ function useWidth(box) {
 
 function Row({ row, columns, count }) {
   const cards = [];
-  for (let index = row * columns; index < Math.min(count, (row + 1) * columns); index += 1) cards.push(html`<${Card} key=${index - row * columns} index=${index} count=${count} />`);
+  for (let index = row * columns; index < Math.min(count, (row + 1) * columns); index += 1)
+    cards.push(html`<${Card} key=${index - row * columns} index=${index} count=${count} />`);
   return cards;
 }
 
 function Cards({ row, columns, count, start, height }) {
-  const style = { transform: `translateY(${start}px)`, height: `${height}px`, gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))` };
-  return html`<div class="row" role="presentation" style=${style}><${Row} row=${row} columns=${columns} count=${count} /></div>`;
+  const style = {
+    transform: `translateY(${start}px)`,
+    height: `${height}px`,
+    gridTemplateColumns: `repeat(${columns}, minmax(0, 1fr))`,
+  };
+  return html`<div class="row" role="presentation" style=${style}>
+    <${Row} row=${row} columns=${columns} count=${count} /></div>`;
 }
 
 /** Keeps the first row in sight where it is when tasks before it come or go. */
@@ -78,7 +91,9 @@ function useHurry(box) {
       [top, at] = [newTop, now];
       if (speed > HURRY) store.hurried.value = true;
       clearTimeout(rest);
-      rest = setTimeout(() => { store.hurried.value = false; }, REST);
+      rest = setTimeout(() => {
+        store.hurried.value = false;
+      }, REST);
     };
     list.addEventListener('scroll', scrolled, { passive: true });
     return () => {
@@ -89,46 +104,44 @@ function useHurry(box) {
   }, []);
 }
 
-function useKeys(virtual, columns) {
-  const move = (to, extend) => {
+/** What the keys of the list do; what they are stands in keymap.js. */
+function handlersOf(virtual, columns) {
+  const move = (to, event) => {
     const index = Math.max(0, Math.min((store.total.peek() ?? 1) - 1, to));
     store.focusIndex.value = index;
     virtual.scrollToIndex(Math.floor(index / columns), { align: 'auto' });
-    requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById(`card-${index}`)?.focus({ preventScroll: true })));
-    if (extend) selectTo(index);
+    const focus = () => document.getElementById(`card-${index}`)?.focus({ preventScroll: true });
+    requestAnimationFrame(() => requestAnimationFrame(focus));
+    if (event.shiftKey) selectTo(index);
   };
-  return async (event) => {
-    if (isTyping(event) || event.altKey) return;
-    const at = store.focusIndex.peek();
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns };
-    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (event.ctrlKey || event.metaKey) {
-      if (key !== 'a') return;
-      event.preventDefault();
-      selectAll(true);
-    } else if (key in steps) {
-      event.preventDefault();
-      move(at + steps[key], event.shiftKey);
-    } else if (key === 'Home' || key === 'End') {
-      event.preventDefault();
-      move(key === 'Home' ? 0 : Infinity, event.shiftKey);
-    } else if (key === 'Escape') selectAll(false);
-    else if (!event.target.closest('button, input')) await onTask(event, key, at);
+  const by = (steps) => (_, event) => move(store.focusIndex.peek() + steps, event);
+  const onTask = (work) => async (key) => {
+    const index = store.focusIndex.peek();
+    const id = idAt(index);
+    const task = id && (await fresh(id));
+    if (task) work(task, index, key);
+  };
+  return {
+    right: by(1),
+    left: by(-1),
+    down: by(columns),
+    up: by(-columns),
+    first: (_, event) => move(0, event),
+    last: (_, event) => move(Infinity, event),
+    open: onTask((task, index) => openReview(index)),
+    select: onTask((task, index) => toggleSelected(index, task.id)),
+    tick: onTask((task, index, key) => task.results[key - 1] && toggle(task, task.results[key - 1])),
+    dropAll: onTask((task) => reject(task)),
+    selectAll: () => selectAll(true),
+    selectNone: () => selectAll(false),
+    log: onTask((task) => {
+      store.debugTask.value = task.id;
+    }),
   };
 }
 
-async function onTask(event, key, index) {
-  const id = idAt(index);
-  if (!id || !(key === 'Enter' || key === ' ' || /^[1-9xl]$/.test(key))) return;
-  event.preventDefault();
-  const task = await fresh(id);
-  if (!task) return;
-  if (key === 'Enter') openReview(index);
-  else if (key === ' ') toggleSelected(index, id);
-  else if (key === 'l') store.debugTask.value = id;
-  else if (key === 'x') kept(task).forEach((result) => drop(task, result));
-  else if (task.results[key - 1]) toggle(task, task.results[key - 1]);
-}
+/** Space and Enter on a control of a card are the control's. */
+const OWN_KEYS = ['Enter', ' '];
 
 /** How many cards stand in a row, and how large their pictures get so that the row is filled. */
 export function arrange(width, wanted, slots) {
@@ -146,8 +159,18 @@ export function Pairs() {
   const { columns, size } = arrange(width, store.thumbSize.value, store.slots.value);
   const rowHeight = size + CARD_CHROME + GAP;
   const rows = Math.ceil(count / columns);
-  const virtual = useVirtualizer({ count: rows, getScrollElement: () => box.current, estimateSize: () => rowHeight, paddingStart: EDGE, paddingEnd: EDGE });
-  const onKeyDown = useKeys(virtual, columns);
+  const virtual = useVirtualizer({
+    count: rows,
+    getScrollElement: () => box.current,
+    estimateSize: () => rowHeight,
+    paddingStart: EDGE,
+    paddingEnd: EDGE,
+  });
+  const onKeyDown = (event) => {
+    const control = event.target.closest('button, input, a');
+    if (isTyping(event) || (control && OWN_KEYS.includes(event.key))) return;
+    press('list', event, handlersOf(virtual, columns));
+  };
   useShift(box, columns, rowHeight);
   useHurry(box);
   const shape = useRef({ columns, rowHeight });
@@ -160,16 +183,27 @@ export function Pairs() {
     if (first > 0) box.current.scrollTop = EDGE + Math.floor(first / columns) * rowHeight;
   }, [columns, rowHeight]);
   const items = virtual.getVirtualItems();
-  const pool = Math.ceil((box.current?.clientHeight ?? 0) / rowHeight) + 2 * OVERSCAN + 2; // rows that leave are drawn anew as rows that come
+  const pool = Math.ceil((box.current?.clientHeight ?? 0) / rowHeight) + 2 * OVERSCAN + 2; // rows drawn anew
   const first = (items[0]?.index ?? 0) * columns;
   const last = Math.min(count - 1, ((items.at(-1)?.index ?? 0) + 1) * columns - 1);
   const pages = store.pages.value;
-  useEffect(() => { if (count) see(first, last); }, [first, last, count, pages]);
+  useEffect(() => {
+    if (count) see(first, last);
+  }, [first, last, count, pages]);
   const thumbs = { '--thumb': `${size}px` };
-  return html`<div class="list" ref=${box} tabindex="0" role="list" aria-label=${t('page.list')} aria-busy=${store.total.value === null} style=${thumbs} onKeyDown=${onKeyDown}>
-    ${store.listError.value && html`<p class="list-note bad" role="alert">${problemText(store.listError.value)} <button type="button" class="link" onClick=${reload}>${t('page.again')}</button></p>`}
+  return html`<div class="list" ref=${box} tabindex="0" role="list" aria-label=${t('page.list')}
+    aria-busy=${store.total.value === null} style=${thumbs} onKeyDown=${onKeyDown}>
+    ${
+      store.listError.value &&
+      html`<p class="list-note bad" role="alert">
+      ${problemText(store.listError.value)} <button type="button" class="link" onClick=${reload}>${t('page.again')}
+        </button></p>`
+    }
     ${store.total.value === 0 && html`<p class="list-note">${t('page.list.nothing')}</p>`}
     <div class="rows" role="presentation" style=${{ height: `${virtual.getTotalSize()}px` }}>
-      ${items.map((item) => html`<${Cards} key=${item.index % pool} row=${item.index} columns=${columns} count=${count} start=${item.start} height=${rowHeight - GAP} />`)}
+      ${items.map(
+        (item) => html`<${Cards} key=${item.index % pool} row=${item.index} columns=${columns} count=${count}
+        start=${item.start} height=${rowHeight - GAP} />`,
+      )}
     </div></div>`;
 }

@@ -9,11 +9,14 @@ import { shown } from '../preload.js';
 import { panBy, setZoom, zoomBy } from '../reviewing.js';
 import * as store from '../store.js';
 
-/** Where a picture of w×h lies in a pane of W×H under the present zoom and centre; scale in CSS pixels per picture pixel. */
+/** Where a picture of w×h lies in a pane of W×H under the present zoom and centre; scale: CSS pixels a pixel. */
 export function placement(view, width, height, paneWidth, paneHeight) {
   const fitted = Math.min(paneWidth / width, paneHeight / height);
   const scale = fitted * (view.scale ?? 1);
-  const place = (centre, length, pane) => (length * scale <= pane ? (pane - length * scale) / 2 : Math.min(0, Math.max(pane - length * scale, pane / 2 - centre * length * scale)));
+  const place = (centre, length, pane) =>
+    length * scale <= pane
+      ? (pane - length * scale) / 2
+      : Math.min(0, Math.max(pane - length * scale, pane / 2 - centre * length * scale));
   return { fitted, scale, x: place(view.x, width, paneWidth), y: place(view.y, height, paneHeight) };
 }
 
@@ -23,7 +26,8 @@ export function originalZoom(pane) {
   return 1 / (devicePixelRatio * Math.min(pane.clientWidth / width, pane.clientHeight / height));
 }
 
-const natural = (node) => (node instanceof HTMLCanvasElement ? [node.width, node.height] : [node.naturalWidth || 1, node.naturalHeight || 1]);
+const natural = (node) =>
+  node instanceof HTMLCanvasElement ? [node.width, node.height] : [node.naturalWidth || 1, node.naturalHeight || 1];
 
 const PATIENCE = 120; // ms for which the pictures of the pair before stay: longer, and one could judge the wrong pair
 
@@ -56,24 +60,27 @@ function usePicture(pane, url, make, nominal) {
   keep.current = nominal;
   useEffect(() => {
     let current = true;
-    const put = (state, ...nodes) => {
+    const put = (now, ...nodes) => {
       if (!current || !pane.current) return;
       pane.current.querySelector('.layer').replaceChildren(...nodes);
-      setState(state);
+      setState(now);
     };
     const late = setTimeout(put, PATIENCE, { loading: true });
-    (make ? make() : shown(url)).then((node) => {
-      clearTimeout(late);
-      put({}, node);
-      if (!current || !pane.current) return;
-      pane.current.dataset.shown = url;
-      lay(pane.current, keep.current);
-      noteShown();
-    }, async () => {
-      const why = (await whyNot(url)) || t('page.picture.failed');
-      clearTimeout(late);
-      put({ why });
-    });
+    (make ? make() : shown(url)).then(
+      (node) => {
+        clearTimeout(late);
+        put({}, node);
+        if (!current || !pane.current) return;
+        pane.current.dataset.shown = url;
+        lay(pane.current, keep.current);
+        noteShown();
+      },
+      async () => {
+        const why = (await whyNot(url)) || t('page.picture.failed');
+        clearTimeout(late);
+        put({ why });
+      },
+    );
     return () => {
       current = false;
       clearTimeout(late);
@@ -114,10 +121,14 @@ const hands = {
       panBy(-moved.movementX / (width * scale), -moved.movementY / (height * scale));
     };
     pane.addEventListener('pointermove', move);
-    pane.addEventListener('lostpointercapture', () => {
-      pane.removeEventListener('pointermove', move);
-      pane.classList.remove('dragging');
-    }, { once: true });
+    pane.addEventListener(
+      'lostpointercapture',
+      () => {
+        pane.removeEventListener('pointermove', move);
+        pane.classList.remove('dragging');
+      },
+      { once: true },
+    );
   },
   onDblClick(event) {
     if (store.reviewView.peek().scale) setZoom(1);
@@ -126,13 +137,31 @@ const hands = {
 };
 
 /** A pane with one picture; `nominal` = [w, h] makes pictures of other sizes lie upon each other. */
-export function Pane({ url, alt, label, make = null, nominal = null, badge = null, slot = undefined, class: extra = '' }) {
+export function Pane({
+  url,
+  alt,
+  label,
+  make = null,
+  nominal = null,
+  badge = null,
+  slot = undefined,
+  class: extra = '',
+}) {
   const pane = useRef(null);
   const { loading, why } = usePicture(pane, url, make, nominal);
-  return html`<div class=${`pane ${extra}`} ref=${pane} slot=${slot} role="img" aria-label=${alt} aria-busy=${loading} data-url=${url} ...${hands}>
+  return html`<div class=${`pane ${extra}`} ref=${pane} slot=${slot} role="img" aria-label=${alt} aria-busy=${loading}
+    data-url=${url} ...${hands}>
     <div class="layer"></div>
-    ${loading && html`<p class="pane-note"><${Icon} name="loader" size=${20} class="turning" /><span>${t('page.loading')}</span></p>`}
-    ${why && html`<p class="pane-note pane-broken"><${Icon} name="image-off" size=${20} /><span dir="auto">${why}</span></p>`}
+    ${
+      loading &&
+      html`<p class="pane-note"><${Icon} name="loader" size=${20} class="turning" /><span>
+      ${t('page.loading')}</span></p>`
+    }
+    ${
+      why &&
+      html`<p class="pane-note pane-broken"><${Icon} name="image-off" size=${20} /><span dir="auto">${why}</span>
+      </p>`
+    }
     ${label && html`<span class="pane-label"><span>${label}</span>${badge}</span>`}</div>`;
 }
 
@@ -149,7 +178,8 @@ function HeatPane({ task, result }) {
   }, [task.source_image_url, result.image_url]);
   if (!make) return html`<div class="pane"></div>`;
   const label = share === null ? t('page.mode.difference') : t('page.review.changed', { share: oneDigit(share * 100) });
-  return html`<${Pane} url=${result.image_url} make=${make} nominal=${[result.width, result.height]} alt=${label} label=${label} />`;
+  return html`<${Pane} url=${result.image_url} make=${make} nominal=${[result.width, result.height]} alt=${label}
+    label=${label} />`;
 }
 
 function Slider({ task, result }) {
@@ -163,10 +193,12 @@ function Slider({ task, result }) {
     return () => removeEventListener('keydown', push);
   }, []);
   const nominal = [result.width, result.height];
-  return html`<div class="slider-box"><img-comparison-slider ref=${slider} keyboard="disabled" handle="true" tabindex="-1">
+  return html`<div class="slider-box"><img-comparison-slider ref=${slider} keyboard="disabled" handle="true"
+    tabindex="-1">
     <${Pane} slot="first" url=${task.source_image_url} nominal=${nominal} alt=${t('page.source')} />
     <${Pane} slot="second" url=${result.image_url} alt=${t('page.result')} /></img-comparison-slider>
-    <span class="pane-label">${t('page.source')}</span><span class="pane-label at-right">${t('page.result')}</span></div>`;
+    <span class="pane-label">${t('page.source')}</span><span class="pane-label at-right">${t('page.result')}</span>
+      </div>`;
 }
 
 /** Which results stand side by side: at most four, the current one among them. */
@@ -178,15 +210,19 @@ export function inSight(results, current, mode) {
 }
 
 function tag(result) {
-  if (result.deleted) return html`<span class="tag dropped"><${Icon} name="ban" size=${13} />${t('page.dropped')}</span>`;
-  return html`<span class=${`tag ${result.selected ? 'ticked' : ''}`}><${Icon} name=${result.selected ? 'square-check' : 'square'} size=${13} />${t(result.selected ? 'page.ticked' : 'page.unticked')}</span>`;
+  if (result.deleted)
+    return html`<span class="tag dropped"><${Icon} name="ban" size=${13} />${t('page.dropped')}</span>`;
+  return html`<span class=${`tag ${result.selected ? 'ticked' : ''}`}>
+    <${Icon} name=${result.selected ? 'square-check' : 'square'} size=${13} />
+      ${t(result.selected ? 'page.ticked' : 'page.unticked')}</span>`;
 }
 
 function ResultPane({ task, at, current, many }) {
   const result = task.results[at];
   const swapped = store.flicker.value;
   const label = swapped ? t('page.source') : t('page.result.name', { n: at + 1 });
-  return html`<${Pane} class=${`${current && many ? 'current' : ''} ${result.deleted ? 'dropped' : ''}`} url=${swapped ? task.source_image_url : result.image_url} nominal=${swapped ? [result.width, result.height] : null}
+  return html`<${Pane} class=${`${current && many ? 'current' : ''} ${result.deleted ? 'dropped' : ''}`}
+    url=${swapped ? task.source_image_url : result.image_url} nominal=${swapped ? [result.width, result.height] : null}
     alt=${label} label=${label} badge=${swapped ? null : tag(result)} />`;
 }
 
@@ -194,11 +230,23 @@ function ResultPane({ task, at, current, many }) {
 export function Stage({ task, current }) {
   const mode = store.reviewMode.value;
   const result = task.results[current];
-  if (!result) return html`<div class="stage" data-panes="1"><${Pane} url=${task.source_image_url} alt=${t('page.source')} label=${t('page.source')} /></div>`;
-  if (mode === 'slider') return html`<div class="stage" data-panes="1"><${Slider} task=${task} result=${result} /></div>`;
-  if (mode === 'difference') return html`<div class="stage" data-panes="2"><${ResultPane} task=${task} at=${current} /><${HeatPane} task=${task} result=${result} /></div>`;
+  if (!result)
+    return html`<div class="stage" data-panes="1"><${Pane} url=${task.source_image_url} alt=${t('page.source')}
+      label=${t('page.source')} /></div>`;
+  if (mode === 'slider')
+    return html`<div class="stage" data-panes="1"><${Slider} task=${task} result=${result} /></div>`;
+  if (mode === 'difference')
+    return html`<div class="stage" data-panes="2"><${ResultPane} task=${task} at=${current} />
+      <${HeatPane} task=${task} result=${result} /></div>`;
   const panes = inSight(task.results, current, mode);
   return html`<div class="stage" data-panes=${panes.length + (mode === 'side' ? 1 : 0)}>
-    ${mode === 'side' && html`<${Pane} key="source" url=${task.source_image_url} alt=${t('page.source')} label=${t('page.source')} />`}
-    ${panes.map((at, place) => html`<${ResultPane} key=${place} task=${task} at=${at} current=${at === current} many=${panes.length > 1} />`)}</div>`;
+    ${
+      mode === 'side' &&
+      html`<${Pane} key="source" url=${task.source_image_url} alt=${t('page.source')}
+      label=${t('page.source')} />`
+    }
+    ${panes.map(
+      (at, place) => html`<${ResultPane} key=${place} task=${task} at=${at} current=${at === current}
+      many=${panes.length > 1} />`,
+    )}</div>`;
 }

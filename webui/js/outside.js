@@ -4,22 +4,21 @@ import { number, t } from './i18n.js';
 import { announce } from './notices.js';
 import * as store from './store.js';
 
-let ended = null; // {done, failed}: a run that ended while the person looked elsewhere
-let baseIcon = null;
+const { memory } = store;
 
 /** Keeps title and favicon in step with the run. */
-export function startSignals() {
-  baseIcon = document.getElementById('favicon').getAttribute('href');
+export function startOutside() {
+  memory.baseIcon = document.getElementById('favicon').getAttribute('href');
   let shown = '';
   effect(() => {
-    const state = store.working.value ? 'run' : ended ? (ended.failed ? 'failed' : 'done') : '';
+    const state = store.working.value ? 'run' : memory.ended ? (memory.ended.failed ? 'failed' : 'done') : '';
     document.title = title();
     if (state !== shown) drawBadge(state);
     shown = state;
   });
   addEventListener('focus', () => {
-    if (!ended) return;
-    ended = null;
+    if (!memory.ended) return;
+    memory.ended = null;
     document.title = title();
     drawBadge('');
     shown = '';
@@ -30,7 +29,8 @@ function title() {
   const name = t('page.title');
   const { percent, total } = store.progress.value;
   if (store.working.value && total) return `${Math.floor(percent)}% · ${name}`;
-  if (ended) return `${t('page.title.ended', { done: number(ended.done), failed: number(ended.failed) })} · ${name}`;
+  const { done, failed } = memory.ended ?? {};
+  if (memory.ended) return `${t('page.title.ended', { done: number(done), failed: number(failed) })} · ${name}`;
   return name;
 }
 
@@ -39,9 +39,9 @@ export function runFinished(progress) {
   const text = t('page.run.ended', { done: progress.done + progress.partial_success, failed: progress.failed });
   announce(text);
   if (document.hasFocus()) return;
-  ended = { done: progress.done + progress.partial_success, failed: progress.failed };
+  memory.ended = { done: progress.done + progress.partial_success, failed: progress.failed };
   document.title = title();
-  drawBadge(ended.failed ? 'failed' : 'done');
+  drawBadge(memory.ended.failed ? 'failed' : 'done');
   if (store.notify.peek() && globalThis.Notification?.permission === 'granted') {
     new Notification(t('page.title'), { body: text, silent: true, tag: 'run' });
   }
@@ -55,11 +55,11 @@ export async function chooseNotify(wanted) {
 function drawBadge(state) {
   const link = document.getElementById('favicon');
   if (!state) {
-    link.setAttribute('href', baseIcon);
+    link.setAttribute('href', memory.baseIcon);
     return;
   }
   const picture = new Image();
-  picture.src = baseIcon;
+  picture.src = memory.baseIcon;
   picture.onload = () => {
     const canvas = Object.assign(document.createElement('canvas'), { width: 64, height: 64 });
     const pen = canvas.getContext('2d');

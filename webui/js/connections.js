@@ -1,0 +1,132 @@
+// Owns the connection to a service: presets and starting points, the test, storing what is entered.
+import { call, EXPORT_URL } from './api.js';
+import { deed } from './deed.js';
+import { refresh } from './events.js';
+import { enter, fillSettings, isDirty, readSettings, showRefusal } from './form.js';
+import { t } from './i18n.js';
+import { ask, askText, toast } from './notices.js';
+import * as store from './store.js';
+
+const FORMS = ['config'];
+
+export const saveSettings = () =>
+  deed(
+    'save_config',
+    async () => {
+      const config = readSettings();
+      if (!config) return;
+      await call('save_config', { config });
+      await refresh();
+      fillSettings();
+      toast(t('page.config.saved'));
+    },
+    FORMS,
+  );
+
+/** Asks the service without spending an edit. */
+export const testConnection = () =>
+  deed(
+    'test',
+    async () => {
+      const config = readSettings();
+      if (!config) return;
+      store.testResult.value = null;
+      try {
+        store.testResult.value = { ...(await call('test_config', { config })), url: config.api_url };
+      } catch (error) {
+        if (!showRefusal(error, FORMS)) store.testResult.value = { reachable: false, problem: error };
+      }
+    },
+    FORMS,
+  );
+
+/** Does a deed on presets once those before it are done: each asks for something else, so none may be dropped. */
+function presetDeed(work) {
+  const done = store.memory.presetTurn.then(() => deed('preset', work, FORMS));
+  store.memory.presetTurn = done.catch(() => undefined); // what went wrong is told by `done`
+  return done;
+}
+
+function undoFilling(before) {
+  return {
+    label: t('page.undo'),
+    run: () => {
+      store.forms.config.value = before;
+    },
+  };
+}
+
+/** Takes a preset as the current configuration; what the form held can be brought back. */
+export const applyPreset = (name) =>
+  presetDeed(async () => {
+    const before = isDirty() ? store.forms.config.peek() : null;
+    await call('apply_preset', { name });
+    await refresh();
+    fillSettings();
+    store.presetName.value = name;
+    store.service.value = '';
+    store.testResult.value = null;
+    toast(t('page.preset.applied', { name }), { action: before && undoFilling(before) });
+  });
+
+/** Fills the form from a starting point; key and prompt stay as they are. */
+export function applyTemplate(template) {
+  const before = store.forms.config.peek();
+  fillSettings({ ...template.config, user_prompt: before.user_prompt, system_prompt: before.system_prompt });
+  enter('config', 'api_key', template.config.api_key ?? before.api_key ?? '');
+  store.presetName.value = '';
+  store.service.value = template.id;
+  store.testResult.value = null;
+  toast(t('page.preset.filled', { name: template.name }), { action: undoFilling(before) });
+}
+
+async function savePreset(name) {
+  const config = readSettings();
+  if (!config) return;
+  await call('save_preset', { name, config });
+  store.presetName.value = name;
+  await refresh();
+  toast(t('page.preset.saved', { name }));
+}
+
+/** Asks for a name and keeps what is entered under it. */
+export async function savePresetAs() {
+  const label = t('page.preset.name');
+  const value = store.presetName.peek();
+  const name = await askText({ title: t('page.preset.saveTitle'), label, value, confirm: t('page.preset.save') });
+  if (name?.trim()) await presetDeed(() => savePreset(name.trim()));
+}
+
+export const deletePreset = (name) =>
+  presetDeed(async () => {
+    const title = t('page.preset.deleteTitle', { name });
+    const lines = [t('page.preset.deleteLoss')];
+    if (!(await ask({ title, lines, confirm: t('page.delete.do'), danger: true }))) return;
+    await call('delete_preset', { name });
+    if (store.presetName.peek() === name) store.presetName.value = '';
+    await refresh();
+  });
+
+/** Reads a file of presets that the person chose. */
+export const importPresets = (file) =>
+  presetDeed(async () => {
+    let content;
+    try {
+      content = JSON.parse(await file.text());
+    } catch {
+      toast(t('page.preset.notJson', { name: file.name }), { kind: 'error' });
+      return;
+    }
+    const answer = await call('import_presets', content);
+    await refresh();
+    if (answer.applied_current_config) fillSettings();
+    toast(t('page.preset.imported', { count: answer.imported_presets }));
+  });
+
+/** Downloads all presets; keys stay here. */
+export function exportPresets() {
+  const link = Object.assign(document.createElement('a'), { href: EXPORT_URL, download: 'presets.json' });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}

@@ -1,0 +1,218 @@
+// Owns the place Run: the slip of what will be sent, the figures while it goes, and what stopped or failed afterwards.
+import { useEffect } from 'preact/hooks';
+import { isDirty } from '../form.js';
+import { html, Icon } from '../html.js';
+import { failureKind, number, t } from '../i18n.js';
+import { fresh, setFilter } from '../list.js';
+import { costOf, resume, retryFailures, retryFailuresWithPrompt, start } from '../run.js';
+import * as store from '../store.js';
+import { Field } from './form.js';
+import { Calls, FirstTasks, Unreadable } from './found.js';
+import { Pairs } from './pairs.js';
+import { SelectionBar } from './toolbar.js';
+
+const CHIPS = ['', 'processing', 'done', 'partial_success', 'failed', 'pending', 'stopped'];
+const IN_FLIGHT = 8; // calls shown in the strip
+
+const go = (place) => () => {
+  store.place.value = place;
+};
+
+function Part({ name, deed, label, children }) {
+  return html`<section class=${`slip-part slip-${name}`}><header><h2>${t(`page.slip.${name}`)}</h2>
+    ${deed && html`<button type="button" class="link" onClick=${deed}>${label}</button>`}</header>${children}
+      </section>`;
+}
+
+function Fact({ name, children }) {
+  return html`<div class="fact"><dt>${name}</dt><dd>${children}</dd></div>`;
+}
+
+function Pictures() {
+  const found = store.inspection.value;
+  const path = store.forms.plan.value.input_path;
+  const change = { deed: go('connect'), label: t('page.slip.change') };
+  if (!found || found.busy) {
+    return html`<${Part} name="pictures" ...${change}><p class="muted">
+      ${found?.busy ? t('page.input.looking') : t('page.input.required')}</p><//>`;
+  }
+  const variants = store.forms.plan.value.variants;
+  return html`<${Part} name="pictures" ...${change}><p class="path"><bdi title=${path}>${path}</bdi></p>
+    <dl><${Fact} name=${t('page.slip.found')}>${t('page.input.pictures', { count: found.count })}<//>
+      ${
+        found.reused > 0 &&
+        html`<${Fact} name=${t('page.slip.known')}>
+        <span class="good">${t('page.slip.notPaid', { count: found.reused })}</span><//>`
+      }
+      ${Number(variants) > 1 && html`<${Fact} name=${t('page.plan.variants')}>${variants}<//>`}</dl>
+    <${Unreadable} found=${found} /><//>`;
+}
+
+function Prompt() {
+  const table = store.forms.plan.value.prompt_table.trim();
+  const system = store.forms.config.value.system_prompt;
+  return html`<${Part} name="prompt" deed=${go('try')} label=${t('page.place.try')}>
+    <${Field} form="config" name="user_prompt" label=${t('page.slip.promptWhole')} />
+    ${table && html`<p class="small warn">${t('page.slip.table')} <bdi>${table}</bdi></p>`}
+    ${system && html`<p class="small muted" dir="auto">${t('config.system_prompt.label')}: ${system}</p>`}<//>`;
+}
+
+function Connection() {
+  const {
+    model_name: model,
+    api_url: url = '',
+    result_count: results,
+    concurrency_limit: at,
+  } = store.forms.config.value;
+  const host = /^https?:\/\/([^/]+)/.exec(url)?.[1] ?? url;
+  return html`<${Part} name="connection" deed=${go('connect')} label=${t('page.slip.change')}><dl>
+    <${Fact} name=${t('page.slip.server')}><bdi title=${url}>${host || '–'}</bdi><//>
+    <${Fact} name=${t('config.model_name.label')}><bdi class="mono">${model || '–'}</bdi><//>
+    <${Fact} name=${t('config.result_count.label')}>${results}<//>
+    <${Fact} name=${t('config.concurrency_limit.label')}>${at}<//></dl><//>`;
+}
+
+function Delivery() {
+  return html`<${Part} name="delivery"><${Field} form="config" name="delivery" />
+    <${Field} form="config" name="batch_provider" /><//>`;
+}
+
+const hasDelivery = () => store.specs.config.value.some((spec) => spec.name === 'delivery');
+
+function Guards() {
+  const found = store.inspection.value;
+  const calls = found?.calls ?? 0;
+  const cost = costOf(calls, store.forms.config.value);
+  const open = store.progress.value.pending + store.progress.value.stopped;
+  return html`<${Part} name="guards"><${Field} form="config" name="budget" /><${Field} form="guard" name="ask_above" />
+    <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}>
+      <${Icon} name="play" />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
+    ${cost && html`<p class="small muted">${cost}</p>`}
+    ${open > 0 && html`<p class="small muted">${t('page.run.openBeside', { count: open })}</p>`}<//>`;
+}
+
+function Slip() {
+  return html`<div class=${`slip ${hasDelivery() ? 'with-delivery' : ''}`}><${Pictures} /><${Prompt} /><${Connection} />
+    ${hasDelivery() && html`<${Delivery} />`}<${Guards} /></div>`;
+}
+
+/** The slip in one line: what is being sent, or was sent last. */
+function Line() {
+  const { user_prompt: prompt, model_name: model } = store.forms.config.value;
+  const open = store.folds.value.slip;
+  const flip = () => {
+    store.folds.value = { ...store.folds.peek(), slip: !open };
+  };
+  return html`<div class="slip-line"><b>${t('page.slip.sent')}</b><span>${number(store.progress.value.total)}</span>
+    <span class="slip-prompt" dir="auto" title=${prompt}>${prompt || t('page.prompt.none')}</span>
+    <bdi class="mono">${model}</bdi>
+    ${isDirty() && html`<span class="warn">${t('page.config.changed')}</span>`}
+    <button type="button" class="link" aria-expanded=${Boolean(open)} onClick=${flip}>
+      ${t(open ? 'page.slip.fold' : 'page.slip.unfold')}</button></div>`;
+}
+
+function Verbs({ code, count }) {
+  const busy = store.busy.value.has('retry_failed') || store.busy.value.has('retry_prompt');
+  return html`<span class="verbs"><button type="button" class="button small" disabled=${busy}
+      onClick=${() => retryFailuresWithPrompt(count, code)}>${t('page.retry.withPrompt')}</button>
+    <button type="button" class="button small" disabled=${busy} onClick=${() => retryFailures(count, code)}>
+      <${Icon} name="repeat-2" size=${14} />${t('page.retry.asItIs')}</button></span>`;
+}
+
+/** What failed, by kind, each with what can be done about it. */
+function Failures() {
+  const { failed } = store.progress.value;
+  const kinds = Object.entries(store.facets.value?.failures ?? {});
+  if (!failed) return null;
+  const only = () => setFilter({ ...store.NO_FILTER, status: ['failed'] });
+  return html`<section class="outcome failed"><header><${Icon} name="circle-x" />
+      <h2>${t('page.status.failed')} ${number(failed)}</h2>
+      <button type="button" class="link" onClick=${only}>${t('page.run.onlyFailed')}</button></header>
+    <ul>${kinds.map(
+      ([
+        code,
+        count,
+      ]) => html`<li key=${code}><b>${failureKind(code)}</b><span class="kind-count">${number(count)}</span>
+        <${Verbs} code=${code} count=${count} /></li>`,
+    )}</ul></section>`;
+}
+
+/** What was stopped: it did not fail, and can go on. */
+function Stopped() {
+  const { stopped, pending } = store.progress.value;
+  const open = stopped + (store.running.value ? 0 : pending);
+  if (!open || store.running.value) return null;
+  const cost = costOf(open);
+  return html`<section class="outcome stopped"><header><${Icon} name="octagon-pause" />
+      <h2>${t('page.status.stopped')} ${number(open)}</h2><span class="muted">${t('page.run.notFailed')}</span></header>
+    <p class="muted small">${t('page.run.continueWith')}</p>
+    <button type="button" class="button primary" disabled=${store.busy.value.has('resume')} onClick=${resume}>
+      <${Icon} name="rotate-cw" />${t('page.run.continue', { count: open })}${cost && ` · ${cost}`}</button></section>`;
+}
+
+function Outcomes() {
+  const { failed, stopped } = store.progress.value;
+  if (store.running.value || (!failed && !stopped)) return null;
+  return html`<div class="outcomes"><${Failures} /><${Stopped} /></div>`;
+}
+
+function Flying({ id }) {
+  const task = store.taskSignal(id)?.value;
+  const now = store.live.value[id];
+  useEffect(() => {
+    if (!task) fresh(id).catch(() => undefined);
+  }, [id]);
+  const stage = now?.stage ? t(`page.stage.${now.stage}`) : '';
+  return html`<li><img src=${`/api/tasks/${id}/source/thumbnail?size=128`} alt="" decoding="async" />
+    <span><bdi>${task?.source_name ?? ''}</bdi><br /><span class="muted">
+      ${stage.startsWith('page.') || !stage ? t('page.status.processing') : stage}
+      ${typeof now?.percent === 'number' ? ` ${now.percent} %` : ''}</span></span>
+    <i class="mini-bar"><i style=${{ width: `${now?.percent ?? 0}%` }}></i></i></li>`;
+}
+
+/** The calls in flight. */
+function Flights() {
+  const ids = Object.keys(store.live.value).slice(0, IN_FLIGHT);
+  if (!ids.length) return null;
+  return html`<ul class="flights" aria-label=${t('page.run.flights')}>
+    ${ids.map((id) => html`<${Flying} key=${id} id=${id} />`)}</ul>`;
+}
+
+function Chips() {
+  const chosen = store.filter.value.status;
+  const progress = store.progress.value;
+  const chips = CHIPS.filter((one) => !one || progress[one] || chosen.includes(one));
+  return html`<div class="chips" role="group" aria-label=${t('page.filter')}>${chips.map(
+    (one) => html`<button type="button" class="chip-button" key=${one}
+      aria-pressed=${one ? chosen.includes(one) : !store.filtered.value}
+      onClick=${() => setFilter({ ...store.NO_FILTER, status: one ? [one] : [] })}>
+      ${one ? t(`page.status.${one}`) : t('page.run.all')} <b>${number(one ? progress[one] : progress.total)}</b>
+    </button>`,
+  )}</div>`;
+}
+
+function Ready() {
+  const found = store.inspection.value;
+  if (!found?.prompts?.length) return html`<p class="place-note muted">${t('page.run.nothingYet')}</p>`;
+  return html`<div class="ready"><${Calls} found=${found} /><${FirstTasks} found=${found} /></div>`;
+}
+
+export function Run() {
+  const tasks = store.taskCount.value > 0;
+  const folded = tasks && store.folds.value.slip !== true && (store.working.value || !changed());
+  const some = store.selectionCount.value > 0;
+  return html`${folded ? html`<${Line} />` : html`<${Slip} />`}
+    ${!folded && tasks && store.folds.value.slip === true && html`<${Line} />`}
+    <${Outcomes} />
+    ${
+      tasks
+        ? html`${some ? html`<${SelectionBar} />` : html`<${Chips} />`}<${Flights} /><${Pairs} />`
+        : html`<${Ready} />`
+    }`;
+}
+
+/** Whether a start would ask for something: the slip then stands open. */
+function changed() {
+  const found = store.inspection.value;
+  return isDirty() || (found?.calls ?? 0) > 0 || Boolean(store.fieldErrors.value['config.user_prompt']);
+}
