@@ -163,7 +163,7 @@ function Flying({ id }) {
     if (!task) fresh(id).catch(() => undefined);
   }, [id]);
   const stage = now?.stage ? t(`page.stage.${now.stage}`) : '';
-  return html`<li><img src=${`/api/tasks/${id}/source/thumbnail?size=128`} alt="" decoding="async" />
+  return html`<li>${task && html`<img src=${`${task.source_thumbnail_url}?size=128`} alt="" decoding="async" />`}
     <span><bdi>${task?.source_name ?? ''}</bdi><br /><span class="muted">
       ${stage.startsWith('page.') || !stage ? t('page.status.processing') : stage}
       ${typeof now?.percent === 'number' ? ` ${now.percent} %` : ''}</span></span>
