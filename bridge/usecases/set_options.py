@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -15,11 +16,12 @@ from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.export import SetPlan, check_plan
 from engine.dataset.findings import THRESHOLD_LIMITS, Thresholds
 from engine.dataset.layouts import Trainer
-from engine.dataset.pairs import ControlFile, Pair, Provenance, TargetFile
+from engine.dataset.pairs import ControlFile, Pair, Provenance, Rejected, TargetFile
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput
+from engine.images.pixels import Alpha
 from engine.models import Result, Task
 from engine.tasks.plan import RequestRecord
 
@@ -48,6 +50,7 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     as_zip: bool = False
     stem_template: str = "{global_index:04}"
+    alpha: Alpha = Alpha.WHITE
     reverse: Reverse = Reverse.OFF
     reverse_caption_mode: CaptionMode = CaptionMode.TEMPLATE
     reverse_caption_template: str = "undo: {prompt}"
@@ -71,6 +74,7 @@ def plan_of(params: SetParams) -> SetPlan:
             size_value=params.size_value,
             resolutions=tuple(params.resolution),
             step=params.step,
+            alpha=params.alpha,
             crop_align=params.crop_align,
         ),
         split=SplitRule(params.validation, params.seed),
@@ -105,6 +109,8 @@ def thresholds_of(given: dict[str, float]) -> Thresholds:
 
 def pairs_of(app: App, params: SetParams) -> list[Pair]:
     """The pairs meant, in task order."""
+    if params.trainer == Trainer.PREFERENCE:
+        return list(_preferences(app, params))
     return list(_pairs(app, params))
 
 
@@ -118,20 +124,51 @@ def _pairs(app: App, params: SetParams) -> Iterator[Pair]:
                 break
 
 
+def _preferences(app: App, params: SetParams) -> Iterator[Pair]:
+    """Of each task its best result beside each worse one: dropped, not ticked, or scored lower; those of a task that
+    has but one, or none that is kept, are no preference."""
+    for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
+        numbered = list(enumerate(task.results, 1))
+        kept = [(place, one) for place, one in numbered if one.selected and not one.deleted]
+        if not kept:
+            continue
+        place, chosen = max(kept, key=lambda entry: (_score(entry[1]) or 0.0, -entry[0]))
+        pair = pair_of(app, task, chosen, place)
+        for other, worse in numbered:
+            scores = _score(chosen), _score(worse)
+            lower = scores[0] is not None and scores[1] is not None and scores[1] < scores[0]
+            if worse.hash == chosen.hash or not (worse.deleted or not worse.selected or lower):
+                continue
+            target = _target(app, worse)
+            if Path(target.path).exists():  # pictures that were dropped are swept some day
+                yield msgspec.structs.replace(pair, id=f"{pair.id}-{other}", rejected=Rejected(target, scores[1]))
+
+
+def _score(result: Result) -> float | None:
+    return result.judgement.score if result.judgement else None
+
+
+def _target(app: App, result: Result) -> TargetFile:
+    path = app.cache.path(result.hash, result.extension)
+    return TargetFile(str(path), result.hash, result.extension, result.width, result.height)
+
+
 def pair_of(app: App, task: Task, result: Result, place: int) -> Pair:
     """One result with its sources and where it comes from; ``place`` is its 1-based one among the task's results."""
     paths = (task.source_path, *task.references)
     hashes = result.source_hash.split()
     known = hashes if len(hashes) == len(paths) else [""] * len(paths)
-    target = app.cache.path(result.hash, result.extension)
     return Pair(
         id=result.id,
         task_id=task.id,
         name=task.source_name,
         controls=tuple(ControlFile(path, sent) for path, sent in zip(paths, known, strict=True)),
-        target=TargetFile(str(target), result.hash, result.extension, result.width, result.height),
+        target=_target(app, result),
         provenance=_provenance(task, result),
         index=place,
+        written=result.caption or "",
+        score=_score(result),
+        judge=result.judgement.model if result.judgement else "",
     )
 
 

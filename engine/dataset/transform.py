@@ -13,7 +13,7 @@ from engine.dataset.buckets import RESOLUTION, Buckets
 from engine.dataset.features import Overlay
 from engine.errors import Code, InvalidInput
 from engine.formats import extension_of
-from engine.images.pixels import encoded, rendered, shape_of
+from engine.images.pixels import Alpha, encoded, rendered, shape_of
 
 _SAME_FRAME: Final = 1.02  # ratios of edges this near mean one framing
 Box = tuple[float, float, float, float]
@@ -42,6 +42,7 @@ class SizeRule(StrEnum):
 class PictureRule(msgspec.Struct, frozen=True, kw_only=True):
     """``quality`` 1..100 for JPEG and WebP. ``size_value``: the N of MULTIPLE, the edge of LONGEST, in pixels.
 
+    ``alpha``: what becomes of transparency, which trainers read differently.
     ``resolutions``: edges of squares that a training will use, none for the trainer's usual one, and ``step``: what
     its sizes go in, 0 for the trainer's; both for TRAINER, which brings pictures to the bucket of the largest.
     ``crop_align``: where a target is shifted or zoomed, cut both to the part that they share.
@@ -53,6 +54,7 @@ class PictureRule(msgspec.Struct, frozen=True, kw_only=True):
     size_value: int = 0
     resolutions: tuple[int, ...] = ()
     step: int = 0
+    alpha: Alpha = Alpha.WHITE
     crop_align: bool = False
 
 
@@ -82,6 +84,7 @@ class _Work(msgspec.Struct, frozen=True):
     data: bytes
     extension: str
     plain: bool
+    alpha: bool
     whole: tuple[int, int]
     box: Box
     size: tuple[int, int]
@@ -127,7 +130,7 @@ def sized_for(
     shapes: Sequence[tuple[int, int]], rule: PictureRule, reader: Reader
 ) -> list[tuple[Box, tuple[int, int]]]:
     """For the sizes of a target and its controls: which part of each is taken, and to which size it is brought."""
-    works = [_Work(b"", "png", True, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
+    works = [_Work(b"", "png", True, False, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
     return [(work.box, work.size) for work in _sized(works, rule, reader)]
 
 
@@ -135,7 +138,7 @@ def _work(data: bytes) -> _Work:
     shape = shape_of(data)
     size = (shape.width, shape.height)
     box = (0.0, 0.0, float(shape.width), float(shape.height))
-    return _Work(data, extension_of(shape.mime), shape.plain, size, box, size)
+    return _Work(data, extension_of(shape.mime), shape.plain and shape.still, shape.alpha, size, box, size)
 
 
 def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
@@ -218,9 +221,10 @@ def _extension(work: _Work, rule: PictureRule, formats: frozenset[str]) -> str:
 
 
 def _written(work: _Work, extension: str, rule: PictureRule) -> Written:
-    if work.untouched and extension == work.extension:
+    keeps_alpha = rule.alpha is Alpha.KEEP or not work.alpha
+    if work.untouched and keeps_alpha and extension == work.extension:
         return Written(work.data, extension, work.size)
-    with rendered(work.data) as image:
+    with rendered(work.data, alpha=rule.alpha) as image:
         whole = (0.0, 0.0, float(image.width), float(image.height))
         if work.box != whole or work.size != image.size:
             image = image.resize(work.size, Image.Resampling.LANCZOS, box=work.box)
