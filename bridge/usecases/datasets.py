@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -30,6 +32,7 @@ from engine.errors import Code, InvalidInput, Problem
 from engine.models import TaskMatch
 
 _MOST_FINDINGS = 500
+_TELL_SECONDS = 1.0
 _MADE_GOOD_BY_CUTTING = frozenset({FindingKind.SHIFTED, FindingKind.ZOOMED})
 
 
@@ -120,13 +123,15 @@ class Trainers(msgspec.Struct, frozen=True):
 
 
 class FindingView(msgspec.Struct, frozen=True):
-    """A finding with its pair's pictures; ``other``… are those of the pair that it is about as well."""
+    """A finding with its pair's pictures; ``map``: in base64, 32 × 24 bytes: how much changed outside the edit;
+    ``other``… are those of the pair that it is about as well."""
 
     kind: str
     number: float
     threshold: float
     pixels: float | None
     box: tuple[float, float, float, float] | None
+    map: str | None
     problem: ProblemView | None
     task_id: str
     result_id: str
@@ -286,14 +291,27 @@ def _started(context: Context, kind: JobKind, work: Work) -> JobAnswer:
 
 
 def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Preflight:
+    """Preflight, whose findings can be listed while it goes."""
     job.expect(len(pairs))
+    tasks = {pair.id: pair.task_id for pair in pairs}
+    so_far: list[Finding] = []
+    told = time.monotonic()
+
+    def found(findings: Sequence[Finding]) -> None:
+        nonlocal told
+        so_far.extend(findings)
+        if time.monotonic() - told >= _TELL_SECONDS:
+            told = time.monotonic()
+            app.found(Preflight(len(pairs), list(so_far), {}, can_register(), tasks))
+
     return inspect(
         pairs,
         wanted,
-        Measurer(app.measurement_cache),
+        Measurer(app.measurement_cache, wanted.alpha),
         registered=can_register(),
         check=job.check,
         progress=job.progress,
+        found=found,
     )
 
 
@@ -364,6 +382,7 @@ def _shown(context: Context, page: Sequence[Finding], report: Preflight) -> list
                 threshold=finding.threshold,
                 pixels=finding.pixels,
                 box=finding.box,
+                map=base64.b64encode(finding.map).decode() if finding.map else None,
                 problem=view.maybe(finding.problem),
                 task_id=finding.task_id,
                 result_id=finding.pair_id,

