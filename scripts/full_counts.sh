@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream decoding pictures targets saves states guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream decoding pictures targets saves states sets guided}
 failed=
 
 is_wanted() {
@@ -64,6 +64,8 @@ run pictures PICTURES=20000 PICTURE_FOLDER="$samples" -- tests/fuzz/test_picture
 run targets EXAMPLES=5000 -- tests/fuzz/test_targets.py tests/fuzz/test_old_state.py
 run saves EXAMPLES=2000 -- tests/engine/dataset/test_save.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
+
+run sets -- tests/engine/dataset/test_awkward.py
 
 # The same judgement of addresses on every Python that is supported and here.
 for version in 3.11 3.12 3.13; do

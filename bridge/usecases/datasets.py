@@ -234,7 +234,14 @@ def set_report(context: Context, params: ReportParams) -> JobAnswer:
     def work(job: Job) -> JobResult:
         report = _look(app, pairs, wanted_for(plan, thresholds), job)
         app.found(report)
-        wish = ReportWish(path=path, name=plan.name, captions=plan.captions, language=context.language, price=price)
+        wish = ReportWish(
+            path=path,
+            name=plan.name,
+            captions=plan.captions,
+            language=context.language,
+            price=price,
+            variants=plan.variants,
+        )
         write_report(app, wish, pairs, report, job)
         return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
 

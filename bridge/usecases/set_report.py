@@ -17,12 +17,13 @@ from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.findings import UNITS, Finding
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight
-from engine.dataset.report import ReportData, ShownPair, render
+from engine.dataset.report import ModelCost, ReportData, ShownPair, render
 from engine.dataset.save import check_output
+from engine.dataset.variants import VariantRule, variants
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.files import write_new
 from engine.images.thumbnails import make_thumbnail
-from engine.models import TaskMatch, TaskStatus
+from engine.models import Task, TaskMatch, TaskStatus
 from engine.paths import entered_path, printable
 
 _SHEET = 60  # pairs shown; those with findings first, the rest spread over the set
@@ -39,6 +40,7 @@ class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
     captions: CaptionRule
     language: str
     price: float = 0.0
+    variants: VariantRule = VariantRule()
 
 
 def check_report_path(text: str) -> Path:
@@ -90,7 +92,28 @@ def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, 
         failures=reasons.most_common(_FAILURES),
         numbers=list(report.numbers.values()),
         sheet=_sheet(app, wish, pairs, report, job),
+        directions=_directions(wish, pairs),
+        scores=[pair.score for pair in pairs if pair.score is not None],
+        costs=_costs(pairs, tasks),
     )
+
+
+def _directions(wish: ReportWish, pairs: Sequence[Pair]) -> list[tuple[str, int]]:
+    """How many pairs the set has each way; nothing to say where all go one way."""
+    counts = Counter(pair.direction.value for pair in variants(pairs, wish.variants))
+    return list(counts.items()) if len(counts) > 1 else []
+
+
+def _costs(pairs: Sequence[Pair], tasks: Sequence[Task]) -> list[ModelCost]:
+    """What edits and judgements cost by model, where it is known."""
+    models = {pair.id: pair.provenance.model for pair in pairs}
+    spent: dict[str, list[float]] = defaultdict(list)
+    for result in (result for task in tasks for result in task.results):
+        if result.cost is not None and result.id in models:
+            spent[models[result.id]].append(result.cost)
+        if result.judgement is not None and result.judgement.cost:
+            spent[result.judgement.model].append(result.judgement.cost)
+    return [ModelCost(model, len(costs), sum(costs)) for model, costs in sorted(spent.items())]
 
 
 def _sheet(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:

@@ -108,7 +108,7 @@ THRESHOLD_LIMITS: Final[dict[str, tuple[float, float]]] = {
 }
 
 
-_MISREAD: Final = 2.0  # levels on average from which on two readers see different pictures
+_MISREAD: Final = 1.0  # levels on average from which on two readers see different pictures
 
 
 class Finding(msgspec.Struct, frozen=True):

@@ -55,9 +55,18 @@ class ShownPair(msgspec.Struct, frozen=True):
     findings: Sequence[str]
 
 
+class ModelCost(msgspec.Struct, frozen=True):
+    """What a model was paid for. ``cost`` in the currency of the configured price, as far as it is known."""
+
+    model: str
+    results: int
+    cost: float
+
+
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """All that the page shows. ``seconds``: from the first result to the last; ``price``: of one call, 0 for unknown;
-    ``failures``: how many tasks failed for which reason, in words. ``findings`` counts pairs."""
+    ``failures``: how many tasks failed for which reason, in words. ``findings`` counts pairs;
+    ``directions``: how many pairs of the set go which way, by the key of its words; ``scores`` 0..10, where judged."""
 
     title: str
     made: str
@@ -75,6 +84,9 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     failures: Sequence[tuple[str, int]]
     numbers: Sequence[Numbers]
     sheet: Sequence[ShownPair]
+    directions: Sequence[tuple[str, int]] = ()
+    scores: Sequence[float] = ()
+    costs: Sequence[ModelCost] = ()
 
 
 def render(data: ReportData, words: Words, language: str) -> str:
@@ -89,7 +101,7 @@ def render(data: ReportData, words: Words, language: str) -> str:
         f"<h2>{escape(say('numbers'))}</h2>{_figures(data, say)}"
         f"<h2>{escape(say('findings'))}</h2>{note}<div class=kinds>{_finding_bars(data, words)}</div>"
         f"<h2>{escape(say('pictures'))}</h2><div class=plots>{_distributions(data, say)}</div>"
-        f"{_failures(data, say)}"
+        f"{_costs(data, say)}{_failures(data, say)}"
         f"<h2>{escape(say('sheet'))}</h2><div class=sheet>{''.join(_pair(pair) for pair in data.sheet)}</div>"
     )
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -118,6 +130,7 @@ def _figures(data: ReportData, say: Words) -> str:
         ("cost", f"{data.calls * data.price:.2f}" if data.price else None),
         ("cost_per_pair", f"{per_pair * data.price:.3f}" if data.price and per_pair else None),
     ]
+    rows += [(f"direction.{direction}", str(count)) for direction, count in data.directions]
     shown = [f"<div><dt>{escape(say(key))}</dt><dd>{value}</dd></div>" for key, value in rows if value is not None]
     return f"<dl>{''.join(shown)}</dl>"
 
@@ -141,8 +154,22 @@ def _distributions(data: ReportData, say: Words) -> str:
             histogram(say("likeness"), [one.likeness for one in data.numbers if one.likeness is not None]),
             histogram(say("shift"), [one.shift for one in data.numbers if one.shift is not None], " %"),
             histogram(say("zoom"), [one.zoom for one in data.numbers if one.zoom is not None], " %"),
+            histogram(say("colour_drift"), [n.colour_drift for n in data.numbers if n.colour_drift is not None]),
+            histogram(
+                say("content_drift"), [n.content_drift for n in data.numbers if n.content_drift is not None], " %"
+            ),
+            histogram(say("score"), list(data.scores)),
         )
     )
+
+
+def _costs(data: ReportData, say: Words) -> str:
+    if not data.costs:
+        return ""
+    rows = "".join(
+        f"<tr><td>{one.results}</td><td>{escape(one.model)}</td><td>{one.cost:.2f}</td></tr>" for one in data.costs
+    )
+    return f"<h2>{escape(say('costs'))}</h2><table>{rows}</table>"
 
 
 def _failures(data: ReportData, say: Words) -> str:
