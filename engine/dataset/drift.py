@@ -23,6 +23,9 @@ _AROUND: Final = 9  # pixels about it that belong to it
 _OUTSIDE: Final = 0.6  # of the picture at least: else all of it was edited
 _CLEARLY_MORE: Final = 2.1  # times as much changed inside as outside: else it is one change
 _INSIDE: Final = 15.0  # levels that an edit changes at least
+_MOST_OUTSIDE: Final = 20.0  # levels: more than this was asked for
+_QUIET: Final = 0.5  # of the picture at least
+_LEAST_TEXTURE: Final = 4.0  # square levels: in less there is no detail to lose
 _MAP: Final = (32, 24)
 
 
@@ -39,12 +42,15 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     inside = float(np.median(levels[edited > 0]))
     if share < _OUTSIDE or inside < _INSIDE:
         return None
-    colour = float(levels[outside].mean())
-    if inside < _CLEARLY_MORE * colour:
+    colour = float(np.median(levels[outside]))
+    if colour > _MOST_OUTSIDE or inside < _CLEARLY_MORE * colour:
+        return None
+    quiet = outside & (levels <= 2 * colour + 3)  # without what else was asked for, and shadows
+    if quiet.mean() < _QUIET:
         return None
     shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)
     small = cv2.resize(shown, _MAP, interpolation=cv2.INTER_AREA)
-    return Drift(round(colour, 3), round(_detail_lost(one, other, outside), 4), round(share, 3), small.tobytes())
+    return Drift(round(colour, 3), round(_detail_lost(one, other, quiet), 4), round(share, 3), small.tobytes())
 
 
 def _small(picture: Colours) -> Plane:
@@ -81,7 +87,7 @@ def _detail_lost(one: Plane, other: Plane, outside: NDArray[np.bool_]) -> float:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         fine.append((grey - cv2.GaussianBlur(grey, (0, 0), 2.0))[outside])
     before, after = (float((plane**2).sum()) for plane in fine)
-    if before < outside.sum():  # less than a level: nothing to be seen there
+    if before < _LEAST_TEXTURE * outside.sum():
         return 0.0
     alike = float((fine[0] * fine[1]).sum()) / math.sqrt(before * max(after, 1e-6))
-    return max(0.0, 1 - alike, 0.8 * (1 - math.sqrt(after / before)))
+    return max(0.0, 1 - alike, 1 - math.sqrt(after / before))

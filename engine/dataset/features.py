@@ -63,8 +63,8 @@ class Overlay(msgspec.Struct, frozen=True):
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """What changed outside the edited part: mean ``colour`` (0..255), ``detail`` lost (0..1), ``share`` of the picture
-    that this outside is, and a map of 32 × 24 levels, eight times what they are, 0 inside."""
+    """What changed outside the edited part: median ``colour`` (0..255), ``detail`` lost (0..1), ``share`` of the
+    picture that this outside is, and a map of 32 × 24 levels, eight times what they are, 0 inside."""
 
     colour: float
     detail: float

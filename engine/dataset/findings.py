@@ -76,7 +76,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     of colours, 0..255, at or under which a target is empty. ``aspect``, ``size``, ``shifted``, ``zoomed``: percent from
     which on (of the ratio; of the edges; of the longest edge; of the scale). ``unrelated``: likeness, 0..1, under which
     a target is another scene. ``split_twin``: of 64 fingerprint bits, how many may differ between twins.
-    ``colour_drift`` (mean level) and ``content_drift`` (percent of fine detail): how much may change outside the part
+    ``colour_drift`` (median level) and ``content_drift`` (percent of fine detail): how much may change outside the part
     that was edited. ``bucket_loss``: percent of a picture's area that the trainer may cut off.
     """
 
@@ -88,7 +88,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     zoomed: float = 0.8
     unrelated: float = 0.2
     split_twin: float = 10.0
-    colour_drift: float = 2.4
+    colour_drift: float = 1.7
     content_drift: float = 10.0
     bucket_loss: float = 8.0
 
