@@ -94,11 +94,12 @@ def overlay(control: Grey, target: Grey, check: Callable[[], None] = lambda: Non
     """Lay ``target`` over ``control``; both are grey and of the same size, `FINE` pixels at the longest edge. ``check``
     is called between its parts, of some hundredths of a second each, and may raise."""
     still = _Model(np.zeros(2), np.zeros(2))
-    first = _agree(_match(edges(control), edges(target), still, _SPARSE), _NARROW)
+    lines = edges(control), edges(target)
+    first = _agree(_match(*lines, still, _SPARSE), _NARROW)
     if _lies_still(first):
         return _described(control, target, first)
     check()
-    best = _refine(control, target, still)
+    best = _agree(_match(*lines, still, _NARROW), _NARROW)
     check()
     if best.agreeing * _CLEARLY_MORE + 2 < best.blocks:  # else no other move can explain clearly more of them
         coarse = _coarse_model(control, target)
@@ -198,12 +199,12 @@ def _match(first: Edges, second: Edges, model: _Model, grid: _Grid) -> _Blocks:
     """Each textured block of ``first``, sought in ``second`` round where the model expects it."""
     height, width = first.shape
     floor = _TEXTURE * float(first.std())
-    textured = _spread(first, grid.block)
+    textured = _spread(first, grid)
     gain, offset = model.gain.tolist(), model.base.tolist()
     centres, moves, scores = [], [], []
     for x, y in _corners(width, height, grid):
         patch = first[y : y + grid.block, x : x + grid.block]
-        if textured[y, x] <= floor:
+        if textured[y // grid.step, x // grid.step] <= floor:
             continue
         centre = (x + grid.block / 2, y + grid.block / 2)
         right_by, down_by = (round(at * by + base) for at, by, base in zip(centre, gain, offset, strict=True))
@@ -221,16 +222,17 @@ def _match(first: Edges, second: Edges, model: _Model, grid: _Grid) -> _Blocks:
     return _Blocks(places, np.array(moves, np.float64).reshape(-1, 2), np.array(scores, np.float64))
 
 
-def _spread(plane: Edges, block: int) -> Numbers:
-    """The standard deviation of each block, by its upper left corner."""
+def _spread(plane: Edges, grid: _Grid) -> Numbers:
+    """The standard deviation of each block of the grid, down and across."""
     sums, squares = cv2.integral2(plane, sdepth=cv2.CV_64F)
-    size = float(block * block)
+    size, step = grid.block, grid.step
 
     def inside(table: Any) -> Any:
-        return table[block:, block:] - table[:-block, block:] - table[block:, :-block] + table[:-block, :-block]
+        before, after = table[:-size:step, :], table[size::step, :]
+        return after[:, size::step] - before[:, size::step] - after[:, :-size:step] + before[:, :-size:step]
 
-    mean = inside(sums) / size
-    return np.asarray(np.sqrt(np.maximum(inside(squares) / size - mean * mean, 0.0)), np.float64)
+    mean = inside(sums) / (size * size)
+    return np.asarray(np.sqrt(np.maximum(inside(squares) / (size * size) - mean * mean, 0.0)), np.float64)
 
 
 def _corners(width: int, height: int, grid: _Grid) -> Iterator[tuple[int, int]]:
@@ -297,16 +299,18 @@ def _fit(places: Numbers, moves: Numbers) -> _Model:
 def _keypoint_model(control: Grey, target: Grey) -> _Model | None:
     """Shift and zoom too strong for blocks, from SIFT key points; None when the pictures share none."""
     sift = cv2.SIFT_create(nfeatures=_KEYPOINTS)  # type: ignore[attr-defined] # missing in some releases' stubs
-    points, words = sift.detectAndCompute(control, None)
-    others, other_words = sift.detectAndCompute(target, None)
+    halves = [_resized(grey, FINE // 2) for grey in (control, target)]  # a quarter of the time; blocks refine it
+    points, words = sift.detectAndCompute(halves[0], None)
+    others, other_words = sift.detectAndCompute(halves[1], None)
     if min(len(points), len(others)) < _ENOUGH:
         return None
     matches = cv2.BFMatcher(cv2.NORM_L2).knnMatch(words, other_words, k=2)
     pairs = [pair[0] for pair in matches if len(pair) == 2 and pair[0].distance < _KEYPOINT_RATIO * pair[1].distance]
     if len(pairs) < _ENOUGH:
         return None
-    places = np.array([points[pair.queryIdx].pt for pair in pairs], np.float64)
-    found = np.array([others[pair.trainIdx].pt for pair in pairs], np.float64)
+    factor = max(control.shape) / (FINE // 2)
+    places = np.array([points[pair.queryIdx].pt for pair in pairs], np.float64) * factor
+    found = np.array([others[pair.trainIdx].pt for pair in pairs], np.float64) * factor
     matrix: Any
     matrix, kept = cv2.estimateAffinePartial2D(places, found, method=cv2.RANSAC, ransacReprojThreshold=3.0)
     if matrix is None or int(kept.sum()) < _ENOUGH or abs(math.atan2(matrix[1, 0], matrix[0, 0])) > _MOST_TURNED:

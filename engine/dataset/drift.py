@@ -26,12 +26,16 @@ _INSIDE: Final = 15.0  # levels that an edit changes at least
 _MOST_OUTSIDE: Final = 20.0  # levels: more than this was asked for
 _QUIET: Final = 0.5  # of the picture at least
 _LEAST_TEXTURE: Final = 4.0  # square levels: in less there is no detail to lose
+_STILL: Final = 0.002  # of the frame
 _MAP: Final = (32, 24)
 
 
 def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     """Compare two pictures of one size; None where there is no part that stayed beside one that was edited."""
-    one, other = _small(control), _moved(_small(target), overlay)
+    one, other = _small(control), _small(target)
+    still = _lies_still(overlay)
+    if not still:
+        other = _moved(other, overlay)
     levels = np.asarray(np.abs(cv2.GaussianBlur(other - one, (0, 0), 2.0)).max(axis=2), np.float32)
     border = float(np.clip(_parting(levels), _LEAST, _MOST))
     edited = (levels > border).astype(np.uint8)
@@ -50,7 +54,8 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
         return None
     shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)
     small = cv2.resize(shown, _MAP, interpolation=cv2.INTER_AREA)
-    return Drift(round(colour, 3), round(_detail_lost(one, other, quiet), 4), round(share, 3), small.tobytes())
+    detail = _detail_lost(one, other, quiet) if still else 0.0  # what was moved back is smoother for that
+    return Drift(round(colour, 3), round(detail, 4), round(share, 3), small.tobytes())
 
 
 def _small(picture: Colours) -> Plane:
@@ -59,11 +64,15 @@ def _small(picture: Colours) -> Plane:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
+def _lies_still(overlay: Overlay) -> bool:
+    """Whether the target is where its control is, to a fraction of a pixel."""
+    moves = (overlay.offset_x, overlay.offset_y, overlay.scale_x - 1, overlay.scale_y - 1)
+    return max(abs(move) for move in moves) < _STILL
+
+
 def _moved(target: Plane, overlay: Overlay) -> Plane:
     """The target in its control's frame: a shift is a fault of its own."""
     height, width = target.shape[:2]
-    if max(abs(overlay.offset_x), abs(overlay.offset_y), abs(overlay.scale_x - 1), abs(overlay.scale_y - 1)) < 1e-4:
-        return target
     matrix = np.array(
         [[overlay.scale_x, 0, overlay.offset_x * width], [0, overlay.scale_y, overlay.offset_y * height]], np.float64
     )
