@@ -49,7 +49,7 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     colour = float(np.median(levels[outside]))
     if colour > _MOST_OUTSIDE or inside < _CLEARLY_MORE * colour:
         return None
-    quiet = outside & (levels <= 2 * colour + 3)  # without what else was asked for, and shadows
+    quiet = outside & (levels <= 2 * colour + 6)  # without what else was asked for, and shadows
     if quiet.mean() < _QUIET:
         return None
     shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)

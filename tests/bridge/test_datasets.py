@@ -188,3 +188,68 @@ def test_choices_are_listed(made: Door) -> None:
     assert {kind["id"] for kind in answer["kinds"]} == set(FindingKind)
     assert answer["extra"] is None
     assert {one["name"] for one in answer["thresholds"]} <= {kind["id"] for kind in answer["kinds"]}
+
+
+def test_a_set_as_its_maker_wants_it(made: Door, tmp_path: Path) -> None:
+    """Both directions, pairs that change nothing, masks, sizes of the trainer and paths of its machine, by the door."""
+    order = {
+        "output_dir": str(tmp_path / "sets"), "leave_out": True, "reverse": "both", "no_op_share": 0.2, "masks": True,
+        "reverse_caption_mode": "trigger", "reverse_trigger": "白天", "path_root": "/workspace/sets", "alpha": "grey",
+        "resolution": [256], "step": 16, "validation": 0.3,
+    }  # fmt: skip
+    job = finished(made, made.post("/api/dataset/export", order))
+    assert job["status"] == "done", job["error"]
+    folder = Path(job["result"]["path"])
+    rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
+    ways = [row["direction"] for row in rows]
+    assert (ways.count("forward"), ways.count("reversed"), ways.count("no_op")) == (COUNT - 1, COUNT - 1, 2)
+    assert {row["caption"] for row in rows} == {"夜晚", "白天", "change nothing"}
+    for row in rows:
+        sizes = [Image.open(folder / path).size for path in (row["target"], row["controls"][0], row["mask"])]
+        assert len(set(sizes)) == 1
+        assert all(edge % 16 == 0 for edge in sizes[0])
+    text = (folder / "train" / "ai_toolkit.yaml").read_text("utf-8")
+    assert f'"/workspace/sets/{folder.name}/train/target"' in text
+    assert "ctrl_img_1" in text
+    assert str(tmp_path) not in text
+    report = tmp_path / "set.html"
+    finished(made, made.post("/api/dataset/report", {"path": str(report), "reverse": "both"}))
+    assert "pairs reversed" in report.read_text("utf-8") or "反向图对" in report.read_text("utf-8")
+
+
+def test_better_and_worse_results_become_preferences(tmp_path: Path) -> None:
+    """A task with a result that was dropped beside one that was kept gives a pair of answers."""
+    source = tmp_path / "in"
+    source.mkdir()
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        scene = make_scene(1, SIZE)
+        Image.fromarray(scene.picture).save(source / "a.png")
+        answers = [edits.recolour(np.random.default_rng(number), scene) for number in (1, 2)]
+        fake.answer(inline(ApiMode.CHAT_COMPLETIONS, *(png(answer) for answer in answers)))
+        (task,) = door.run(source, config_for(fake, user_prompt="夜晚"))
+        order = {"output_dir": str(tmp_path / "sets"), "trainer": "preference"}
+        door.refused(400, "set_empty", "POST", "/api/dataset/export", order)
+        kept, dropped = task["results"]
+        door.app.store.mark_result(task["id"], dropped["id"], deleted=True)
+        folder = Path(finished(door, door.post("/api/dataset/export", order))["result"]["path"])
+        (row,) = [json.loads(line) for line in (folder / "preference.jsonl").read_text("utf-8").splitlines()]
+        assert row["prompt"] == "夜晚"
+        for name, picture in (("chosen", answers[0]), ("rejected", answers[1])):
+            assert np.array_equal(np.asarray(Image.open(folder / row[name])), picture)
+        assert kept["id"] != dropped["id"]
+
+
+def test_wishes_of_makers_are_checked(made: Door, tmp_path: Path) -> None:
+    """Each names its field, and no job begins."""
+    for params, field in (
+        ({"reverse": "sideways"}, "reverse"),
+        ({"alpha": "pink"}, "alpha"),
+        ({"no_op_share": 0.7}, "no_op_share"),
+        ({"resolution": [5]}, "resolution"),
+        ({"step": 3}, "step"),
+        ({"reverse_caption_mode": "x"}, "reverse_caption_mode"),
+        ({"trainer": "preference", "reverse": "both"}, "reverse"),
+    ):
+        answer = made.ask("POST", "/api/dataset/export", {"output_dir": str(tmp_path / "sets"), **params})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["field"] == field

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.dataset.buckets import Buckets, by_area
 from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.features import Look
 from engine.dataset.findings import FindingKind, Thresholds
@@ -20,7 +21,7 @@ from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split
 from engine.errors import Code, InvalidInput, Stopped
-from tests.bench import edits
+from tests.bench import drift, edits
 from tests.bench.preflight import SPLIT, make_set, score
 from tests.bench.scenes import Picture, make_scene
 from tests.support.files import sha256_of
@@ -259,3 +260,65 @@ def test_planted_faults_are_found(tmp_path: Path, cache: MeasurementCache) -> No
     for kind, planted, found, good, blamed in score(made, report):
         assert found >= planted - planted // 20, kind
         assert blamed <= max(1, good * 0.02), kind
+
+
+def test_what_changed_where_nobody_asked(tmp_path: Path, cache: MeasurementCache) -> None:
+    """A new thing on a picture whose rest turned warmer, or was painted anew, is named with a number and a map; the
+    same thing alone is not."""
+    rng = np.random.default_rng(2)
+    wanted = [edited(number) for number in (5, 7)]
+    made = [pair(tmp_path, number, target=picture) for number, picture in zip((5, 7), wanted, strict=True)]
+    made += [
+        pair(tmp_path / str(place), 5 + 2 * place, target=change(rng, wanted[place]), id=f"bad{place}")
+        for place, change in enumerate((drift.warmer, drift.painted_anew))
+    ]
+    report = look(made, cache)
+    told = {finding.pair_id: finding for finding in report.findings}
+    assert set(told) == {"bad0", "bad1"}
+    assert {finding.kind for finding in report.findings} <= {FindingKind.COLOUR_DRIFT, FindingKind.CONTENT_DRIFT}
+    for finding in told.values():
+        assert finding.number >= finding.threshold
+        assert finding.map is not None
+        assert len(finding.map) == 32 * 24
+        assert any(finding.map)
+
+
+def test_what_the_trainer_would_cut_is_told(tmp_path: Path, cache: MeasurementCache) -> None:
+    """A bucket that cuts more than a part of a picture is a note with the percent; it keeps no pair out."""
+    report = look([pair(tmp_path, 5)], cache, Wanted(buckets=Buckets(by_area, 64), resolutions=(128, 1024)))
+    (finding,) = report.findings
+    assert (finding.kind, report.bad) == (FindingKind.BUCKET_LOSS, set())
+    assert finding.number == pytest.approx(100 * (1 - 3 / 4), abs=0.1)  # 320 x 240 becomes 128 x 128
+
+
+def test_findings_come_while_it_goes(tmp_path: Path, cache: MeasurementCache) -> None:
+    """What was found in a pair is told before the last one was looked at, in order."""
+    made = [pair(tmp_path, number, target=_noisy_grey()) for number in range(8)]
+    told: list[tuple[str, int]] = []
+    done = 0
+
+    def progress(number: int) -> None:
+        nonlocal done
+        done = number
+
+    inspect(
+        made, Wanted(), Measurer(cache), registered=True, workers=2, progress=progress,
+        found=lambda findings: told.append((findings[0].pair_id, done)),
+    )  # fmt: skip
+    assert told == [(f"r{number}", number) for number in range(8)]
+
+
+def test_stop_ends_one_in_the_middle(tmp_path: Path, cache: MeasurementCache) -> None:
+    """A pair that is being laid over its source asks between the parts of that whether to go on."""
+    made = pair(tmp_path, 5, target=scene(77))
+    asked = 0
+
+    def check() -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Measurer(cache).measure(made.control.path, made.target.path, check=check)
+    assert asked == 2
