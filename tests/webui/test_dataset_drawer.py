@@ -194,7 +194,7 @@ def test_kinds_can_be_allowed(site: Site, page: Page, tmp_path: Path, seen: Seen
     drawer.get_by_label("Names in the set").fill("night-{src_stem}")
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator(".note.bad", has_text="did not pass preflight").wait_for()
-    allowed = drawer.get_by_role("group", name="Take all the same")
+    allowed = drawer.get_by_role("group", name="Keep anyway")
     allowed.get_by_label("shifted").check()
     allowed.get_by_label("little in common").check()
     page.wait_for_timeout(1000)  # the form is stored a moment after its last change

@@ -38,6 +38,21 @@ def test_no_words_without_use() -> None:
     assert sorted(key for key in KEYS - NAMED if not key.startswith(tuple(MADE))) == []
 
 
+BANNED = {
+    "zh-CN": "界限 照样收入 划分种子 每条提示词的份数 逐对检查 逐对审看 检查视图 口令 移除 标注 说明文件 来源图",
+    "en": "As the system|In flight|Take all the same|Seed of the split|one group a sub-folder|A start makes",
+}
+"""Words that stood beside another for the same thing: 阈值, 仍保留, 随机种子, 审看, 令牌, 丢弃, 描述文字, 源图."""
+
+
+@pytest.mark.parametrize("language", BANNED)
+def test_one_word_for_one_thing(language: str) -> None:
+    """No catalogue goes back to a second word for what has one."""
+    words = BANNED[language].split("|" if language == "en" else " ")
+    text = "\n".join(path.read_text("utf-8") for path in sorted((ROOT / "assets/messages" / language).glob("*.json")))
+    assert [word for word in words if word in text] == []
+
+
 def test_vendored_files_are_as_pinned() -> None:
     """Every copy has the digest that VERSIONS names, and no other file lies there."""
     check = subprocess.run(

@@ -213,7 +213,7 @@ function Way() {
 }
 
 export function Connect() {
-  const fresh = store.taskCount.value === 0;
+  const fresh = store.taskCount.value === 0 || !store.forms.config.value.api_url;
   return html`<div class="connect-rail" id="services" tabindex="-1"><${Mine} /><${Services} /></div>
     <div class="connect-form"><${Title} />
       <${Field} form="config" name="api_key" /><${Field} form="config" name="model_name" list="models" />
