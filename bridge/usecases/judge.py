@@ -15,7 +15,6 @@ from bridge.jobs import Job, JobKind, JobResult, Work
 from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, match_of
 from bridge.usecases.config import check_usable
 from bridge.usecases.run import check_api_url
-from bridge.usecases.run_plan import find
 from bridge.views import JobView, ProblemView
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import write_bytes
@@ -278,7 +277,7 @@ def write_prompts(context: Context, params: PromptParams) -> VisionJob:
     app = context.app
     intention = _text("intention", params.intention, _LONGEST_CAPTION)
     judge = usable_judge(context)
-    found = find(app, params.input_path)
+    found = app.workspace.planner.find(params.input_path)
     root = Path(found.root) if Path(found.root).is_dir() else Path(found.root).parent
 
     def work(job: Job) -> JobResult:

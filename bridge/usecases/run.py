@@ -13,7 +13,6 @@ from msgspec import Meta
 from bridge.app import App
 from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_files
 from bridge.usecases.config import entered_config
-from bridge.usecases.run_plan import Plan, carry_out, make_plan
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
@@ -21,6 +20,7 @@ from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import printable
 from engine.tasks.plan import ReferenceMode
+from engine.tasks.planning import Plan
 from engine.upstream.netguard import Purpose, check_host, check_url
 
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
@@ -188,7 +188,7 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
             app.preferences.note_source_folder(printable(plan.found.root))
         app.settings_changed()
         app.vision.begin(context.language)
-        started = app.batch.start_with(lambda: carry_out(app, plan), config)
+        started = app.workspace.start(plan, config)
     unreadable = _unreadable(context, plan.found)
     lonely_rows, lonely_files = _lonely(plan)
     return StartAnswer(
@@ -317,8 +317,7 @@ def _lonely(plan: Plan) -> tuple[list[str], list[str]]:
 
 
 def _plan(app: App, params: StartParams, config: ApiConfig) -> Plan:
-    return make_plan(
-        app,
+    return app.workspace.plan(
         params.input_path,
         config,
         prompt_table=params.prompt_table,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,6 @@ from msgspec import Meta
 from bridge.app import App
 from bridge.preferences import SavePlan
 from bridge.usecases.common import Context, MatchParams, Nothing, Ok, match_of
-from engine.dataset import save
 from engine.dataset.naming import (
     BUILT_IN_RULES,
     TXT_VARIABLES,
@@ -22,9 +20,9 @@ from engine.dataset.naming import (
     image_stem,
     name_context,
 )
-from engine.dataset.save import SaveError, SaveItem, SaveReport, check_output, save_one
+from engine.dataset.save import SaveError, SaveReport, check_output, save_one
 from engine.errors import Code, InvalidInput
-from engine.models import Result, Task, TaskMatch, TaskSort
+from engine.models import Task, TaskMatch, TaskSort
 
 _ERRORS_LISTED = 20
 
@@ -139,7 +137,7 @@ def save_result(context: Context, params: SaveOneParams) -> SavedOne:
         raise InvalidInput(Code.RESULT_DELETED, field="result_id")
     place = [one.id for one in task.results].index(result.id)
     folder = check_output(params.output_dir).absolute()
-    item = _item(app, task, place, app.store.global_index(params.result_id))
+    item = app.workspace.save_item(task, place, app.store.global_index(params.result_id))
     saved = save_one(item, rule, folder)
     app.store.note_saved([(params.result_id, saved.image)])
     app.changed()
@@ -171,11 +169,7 @@ def save_matching(
     app: App, match: TaskMatch, rule: SaveRule, output_dir: str, *, unsaved_only: bool = False
 ) -> tuple[SaveReport, Path]:
     """Save the results of matching tasks; ``unsaved_only`` leaves out what lies in that folder already."""
-    check_rule(rule)
-    folder = check_output(output_dir).absolute()
-    report = save.save_all(_items(app, match, rule, folder if unsaved_only else None), rule, folder)
-    app.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
-    app.flusher.begin(report.files, folder)
+    report, folder = app.workspace.save(output_dir, rule, match, unsaved_only=unsaved_only)
     app.changed()
     return report, folder
 
@@ -212,36 +206,6 @@ def save_rule(context: Context, params: PlanParams) -> Ok:
 def _rule(params: SaveOneParams | SaveAllParams | PlanParams | PreviewParams) -> SaveRule:
     given = {name: getattr(params, name) for name in SaveRule.__struct_fields__ if hasattr(params, name)}
     return SaveRule(**given)
-
-
-def _items(app: App, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
-    number = 0
-    for task in app.store.tasks(match):
-        for place, result in enumerate(task.results):
-            if result.deleted or (rule.only_selected and not result.selected):
-                continue
-            number += 1
-            if saved_to is not None and _lies_in(result, saved_to):
-                if rule.only_first_if_multiple:
-                    break
-                continue
-            yield _item(app, task, place, number)
-
-
-def _lies_in(result: Result, folder: Path) -> bool:
-    if result.saved is None:
-        return False
-    file = Path(result.saved)
-    try:
-        return file.parent == folder and file.stat().st_size == result.size
-    except OSError:
-        return False
-
-
-def _item(app: App, task: Task, place: int, global_index: int) -> SaveItem:
-    result = task.results[place]
-    context = name_context(task.source_name, task.id, result.id, place + 1, global_index)
-    return SaveItem(context, app.cache.path(result.hash, result.extension), result.extension)
 
 
 def _extension_of(task: Task) -> str:

@@ -12,7 +12,6 @@ from bridge.app import App
 from bridge.usecases.common import Context, Nothing, Ok, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import check_api_url, starting
-from bridge.usecases.run_plan import find, paid_answer, plan_one, take
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, InvalidInput
 from engine.images.picture import read_shape
@@ -226,7 +225,7 @@ def _column(app: App, params: ColumnParams, number: int) -> Column:
 
 
 def _draw(app: App, params: TrialParams) -> list[SourceImage]:
-    pictures = find(app, params.input_path).pictures
+    pictures = app.workspace.planner.find(params.input_path).pictures
     step = max(1, len(pictures) // _MOST_SHAPES)
     return draw(pictures[::step], params.sample, params.seed, lambda picture: read_shape(picture.path))
 
@@ -235,12 +234,12 @@ def _fill(app: App, trial: Trial, pictures: Sequence[SourceImage]) -> list[str]:
     """Make a task for every cell; ids of those that are to be asked, row after row."""
     waiting: list[str] = []
     for picture in pictures:
-        items = [plan_one(app, TaskSpec((picture,)), column.config) for column in trial.columns]
+        items = [app.workspace.planner.plan_one(TaskSpec((picture,)), column.config) for column in trial.columns]
         ids = app.store.add([NewTask(picture.path, picture.name, item.fingerprint, trial=trial.id) for item in items])
         trial.rows.append(Row(picture.path, ids))
         for task_id, item in zip(ids, items, strict=True):
-            answer = paid_answer(app, item)
-            if answer is None or not take(app, task_id, item, answer):
+            answer = app.workspace.planner.paid_answer(item)
+            if answer is None or not app.workspace.planner.take(task_id, item, answer):
                 waiting.append(task_id)
     return waiting
 

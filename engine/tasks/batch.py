@@ -117,7 +117,7 @@ class Batch:
         self._learned = learned
         self._runner = runner
         self._limits = limits
-        self._hooks = hooks
+        self._hooks = list(hooks)
         self._clock = clock
         self._monotonic = monotonic
         self._on_change = on_change
@@ -137,6 +137,10 @@ class Batch:
         self._closing = threading.Event()
         self._paused: Problem | None = None
         self._gate = CallGate(MAX_SINGLE_RETRIES, 1.0)
+
+    def add_hook(self, hook: TaskHook) -> None:
+        """From now on this one stands around tasks as well."""
+        self._hooks.append(hook)
 
     # --- what may be asked ---
 

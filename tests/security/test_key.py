@@ -372,7 +372,7 @@ def test_a_fault_inside_names_no_key(
     def fail(job: Any, *_: Any) -> Any:
         raise RuntimeError(job, job.config, [job.config], {"config": job.config})
 
-    monkeypatch.setattr("bridge.app.run_edit", fail)
+    monkeypatch.setattr("engine.workspace.run_edit", fail)
     task = door.run(source, config_for(ours, api_key=KEYS["openai"]))[0]
     time.sleep(0.1)
     assert task["error"]["code"] == "internal"

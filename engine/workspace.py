@@ -1,0 +1,326 @@
+"""One project folder, opened, with all that belongs to it joined: what window, server, command line and a script use.
+
+It plans a run, edits, pays nothing twice, takes in what arrived before a kill, saves and sweeps. `tasks` and `dataset`
+do not know each other; here they meet. Only one workspace at a time may have a folder open, in whatever process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.config import ApiConfig, ApiMode, may_lend_key
+from engine.data_folder import hold
+from engine.dataset.fsync_queue import Flusher
+from engine.dataset.measurement_cache import MeasurementCache
+from engine.dataset.naming import SaveRule, check_rule, name_context
+from engine.dataset.save import SaveItem, SaveReport, check_output, save_all
+from engine.errors import NotFound, Problem, StorageFailed
+from engine.files import storage_failure
+from engine.images.cache import Cache
+from engine.images.thumbnails import Thumbnails
+from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
+from engine.tasks.arrivals import Arrivals
+from engine.tasks.attempt import LocalAttempts
+from engine.tasks.batch import Batch, RunningTask, TaskHook
+from engine.tasks.edit import Collected, EditTools, Submitted, collect_job, run_edit
+from engine.tasks.gate import CallGate
+from engine.tasks.ledger import Ledger
+from engine.tasks.log import EditLog
+from engine.tasks.plan import ledger_key
+from engine.tasks.planning import Plan, Planner
+from engine.tasks.recovery import adopt, check_pictures, lost_rows, was_damaged
+from engine.tasks.remote import Remote
+from engine.tasks.store import Store
+from engine.tasks.takeover import take_over
+from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import status_failure
+from engine.upstream.forms import LearnedForms
+from engine.upstream.jobs import PLAIN, cancel_request
+from engine.upstream.netguard import NetPolicy
+from engine.upstream.parameters import RefusedParameters
+from engine.upstream.recipe import read_recipe
+from engine.upstream.transport import Transport
+
+DATABASE = "tasks.db"
+log = logging.getLogger(__name__)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workspace may do. ``cache_ttl`` in seconds, ``cache_max_bytes`` for pictures that no task names."""
+
+    network: NetPolicy = NetPolicy()
+    max_redirects: int = 3
+    edit: EditLimits = EditLimits()
+    cache_ttl: float = 168 * 3600.0
+    cache_max_bytes: int = 2 * 1024**3
+
+
+class Workspace:
+    """Open until ``close()``; safe to use from many threads. ``problems``: what was found damaged or taken over."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        ledger_folder: Path | None = None,
+        demo: bool = False,
+        read_old_state: Callable[[], Mapping[str, Any]] = dict,
+        key_holders: Callable[[], Iterable[ApiConfig]] = tuple,
+        on_change: Callable[[], None] = lambda: None,
+        on_looking: Callable[[int | None], None] = lambda _: None,
+        on_problem: Callable[[Sequence[Problem]], None] = lambda _: None,
+    ) -> None:
+        """``ledger_folder``: where paid answers are noted, if not in the folder. ``read_old_state`` is called once the
+        folder is ours and gives a state.json in which the tool before may have left tasks; ``took_over`` says if.
+        ``key_holders``: configurations whose key may go where a job of an earlier program is asked for."""
+        self.folder = folder
+        self.limits = limits
+        self._demo = demo
+        self._on_problem = on_problem
+        self._key_holders = key_holders
+        self._lent = ApiConfig()  # what `run` was last given
+        with contextlib.ExitStack() as opened:
+            opened.callback(hold(_made(folder)).release)
+            old_state = dict(read_old_state())
+            self.cache = Cache(folder / "cache")
+            self.ledger = Ledger(ledger_folder or folder / "answers")
+            opened.callback(self.ledger.close)
+            self.thumbnails = Thumbnails(folder / "thumbnails", limits.cache_max_bytes // 4)
+            self.store = Store(folder / DATABASE, on_change=on_change)
+            opened.callback(self.store.close)
+            self.arrivals = Arrivals(folder / "arrivals.log")
+            opened.callback(self.arrivals.close)
+            lost = self._recover(expects_old_tasks=bool(old_state.get("tasks")))
+            self.transport = Transport(limits.network, max_redirects=limits.max_redirects)
+            opened.callback(self.transport.close)
+            taken_over = take_over(old_state, folder, self.store, self.cache, limits.edit)
+            self.took_over = bool(taken_over)
+            self.problems: list[Problem] = [
+                *self.store.problems, *self.arrivals.problems, *lost, *self.cache.problems, *self.ledger.problems,
+                *taken_over,
+            ]  # fmt: skip
+            self.planner = Planner(
+                self.store,
+                self.cache,
+                self.ledger,
+                max_source_bytes=limits.edit.max_source_bytes,
+                demo=demo,
+                progress=on_looking,
+            )
+            self._open_calls(opened, on_change)
+            self.flusher = Flusher(self._not_on_disk)
+            opened.callback(self.flusher.close)
+            self.measurement_cache = MeasurementCache(folder / "measures.db")
+            opened.callback(self.measurement_cache.close)
+            self._opened = opened.pop_all()
+
+    def _open_calls(self, opened: contextlib.ExitStack, on_change: Callable[[], None]) -> None:
+        """What calls are made with, and what waits for jobs at providers."""
+        self.parameters = RefusedParameters(self.folder / "refused_parameters.json")
+        self.forms = LearnedForms(self.folder / "forms.json")
+        self.remote = Remote(
+            self.folder / "remote.db",
+            self._collect,
+            self._keep_collected,
+            lambda ids: self.store.set_status(ids, TaskStatus.PROCESSING),
+            self._key_for,
+            cancel=self._give_up,
+            on_change=on_change,
+        )
+        opened.callback(self.remote.close)
+        self.batch = Batch(
+            self.store,
+            self._edit,
+            limits=self.limits.edit,
+            hooks=[_LedgerHook(self.note_paid)],
+            on_change=on_change,
+            elsewhere=self.remote,
+            learned=self.forms,
+        )
+        opened.callback(self.batch.close)
+        self.problems += self.remote.problems
+        self.remote.restore(self._has_arrived)
+
+    def close(self) -> None:
+        """Stop what runs, keep what arrived, let go of the folder."""
+        self._opened.close()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- running ---
+
+    def plan(self, path: str, config: ApiConfig, **how: Any) -> Plan:
+        """What a run of a file or folder would ask, and what is answered already; see `Planner.plan`."""
+        return self.planner.plan(path, config, **how)
+
+    def start(self, plan: Plan, config: ApiConfig) -> int:
+        """Run a plan; how many tasks are asked for. Returns at once, `Busy` while a batch runs."""
+        return self.batch.start_with(lambda: self.planner.carry_out(plan, self.batch.is_busy), config)
+
+    def run(self, path: str, config: ApiConfig) -> list[Task]:
+        """Edit a file or folder and wait for the end; every task of the project. What was paid for is not asked again,
+        and what an earlier run left unfinished is asked for."""
+        self._lent = config
+        self.start(self.plan(path, config), config)
+        self.wait_idle()
+        return list(self.store.tasks(TaskMatch()))
+
+    def note_paid(self, outcome: EditOutcome) -> None:
+        """Into the ledger, if the answer is whole."""
+        if outcome.status is TaskStatus.DONE:
+            key = ledger_key(outcome.request_record, demo=self._demo)
+            sources = outcome.source_hash.split()
+            self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
+
+    def wait_idle(self, timeout: float | None = None) -> bool:
+        """Block until nothing runs and nothing is waited for at a provider; False when ``timeout`` seconds passed."""
+        return self.batch.wait_idle(timeout) and self.remote.wait_idle(timeout)
+
+    def _edit(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
+        if self.remote.resume(job.task_id):  # paid for already: it is collected
+            return EditOutcome(job.task_id, TaskStatus.PROCESSING, [], 0)
+        return run_edit(job, self._tools(gate), cancel, edit_log)
+
+    def _tools(self, gate: CallGate) -> EditTools:
+        attempts = LocalAttempts(self.transport)
+        return EditTools(attempts, self.cache, gate, self.remote.submit, self.arrivals.note, self.parameters)
+
+    # --- jobs at providers ---
+
+    def _collect(self, submitted: Submitted, cancel: CancelToken, edit_log: EditLog) -> Collected:
+        return collect_job(submitted, self.limits.edit, self._tools(CallGate(1, 1.0)), cancel, edit_log)
+
+    def _keep_collected(self, outcome: EditOutcome) -> None:
+        self.batch.record(outcome)
+        self.note_paid(outcome)
+
+    def _has_arrived(self, task_id: str) -> bool:
+        try:
+            return self.store.task(task_id).status in (TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS)
+        except NotFound:
+            return True
+
+    def _key_for(self, config: ApiConfig) -> str:
+        """The key that may go where a job of an earlier program is asked for; "" for none."""
+        known = (self._lent, *self._key_holders())
+        return next((holder.api_key for holder in known if holder.api_key and may_lend_key(holder, config)), "")
+
+    def _give_up(self, submitted: Submitted) -> None:
+        config = submitted.config
+        recipe = read_recipe(config.recipe) if config.mode is ApiMode.RECIPE else PLAIN
+        with self.transport.send(
+            cancel_request(submitted.ticket, recipe, config),
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=config.timeout_seconds,
+            cancel=CancelToken(),
+        ) as response:
+            if response.status >= 400:
+                raise status_failure(response.status, response.headers, response.head(65536), time.time())
+
+    # --- saving ---
+
+    def save(
+        self,
+        output_dir: str,
+        rule: SaveRule = SaveRule(),  # noqa: B008 - frozen
+        match: TaskMatch = TaskMatch(),  # noqa: B008 - frozen
+        *,
+        unsaved_only: bool = False,
+    ) -> tuple[SaveReport, Path]:
+        """Save the results of matching tasks into a folder; ``unsaved_only`` leaves out what lies there already."""
+        check_rule(rule)
+        folder = check_output(output_dir).absolute()
+        report = save_all(self._items(match, rule, folder if unsaved_only else None), rule, folder)
+        self.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
+        self.flusher.begin(report.files, folder)
+        return report, folder
+
+    def save_item(self, task: Task, place: int, global_index: int) -> SaveItem:
+        """The ``place``-th result (from 0) of a task as something to save."""
+        result = task.results[place]
+        context = name_context(task.source_name, task.id, result.id, place + 1, global_index)
+        return SaveItem(context, self.cache.path(result.hash, result.extension), result.extension)
+
+    def _items(self, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
+        number = 0
+        for task in self.store.tasks(match):
+            for place, result in enumerate(task.results):
+                if result.deleted or (rule.only_selected and not result.selected):
+                    continue
+                number += 1
+                if saved_to is not None and _lies_in(result, saved_to):
+                    if rule.only_first_if_multiple:
+                        break
+                    continue
+                yield self.save_item(task, place, number)
+
+    def _not_on_disk(self, failure: StorageFailed, files: Sequence[str]) -> None:
+        log.warning("%d saved files may not be on disk: %s", len(files), failure)
+        self.store.forget_saved(files)
+        self._on_problem([failure.problem])
+
+    # --- looking after ---
+
+    def sweep(self, check: Callable[[], None] = lambda: None) -> int:
+        """Look after the cached pictures: tell what is missing, remove those that no task names and that are old, or
+        too many; how many. ``check`` is called often and may raise."""
+        self._on_problem(check_pictures(self.store, self.cache, check))
+        keep_all = was_damaged(self.folder / DATABASE)  # files without a task may still be somebody's
+
+        def keep(digest: str) -> bool:
+            check()
+            return keep_all or self.store.uses_hash(digest)
+
+        removed = self.cache.sweep(keep, self.limits.cache_ttl, self.limits.cache_max_bytes, time.time())
+        log.info("cache swept: %d files removed", removed)
+        return removed
+
+    def _recover(self, *, expects_old_tasks: bool) -> Sequence[Problem]:
+        """Take in what arrived before an earlier program was killed; say where rows were lost."""
+        recovered = adopt(self.arrivals, self.store, self.cache)
+        for outcome in recovered.outcomes:
+            self.note_paid(outcome)
+        if expects_old_tasks:  # not taken over yet: their pictures are expected
+            return []
+        return lost_rows(self.folder / DATABASE, recovered, self.store, self.cache)
+
+
+class _LedgerHook(TaskHook):
+    """What is paid for is in the ledger before the task says done."""
+
+    def __init__(self, note_paid: Callable[[EditOutcome], None]) -> None:
+        self._note_paid = note_paid
+
+    def after(self, task: RunningTask, outcome: EditOutcome) -> None:  # noqa: ARG002 - the hook's signature
+        self._note_paid(outcome)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_failure(error, folder) from error
+    return folder
+
+
+def _lies_in(result: Result, folder: Path) -> bool:
+    if result.saved is None:
+        return False
+    file = Path(result.saved)
+    try:
+        return file.parent == folder and file.stat().st_size == result.size
+    except OSError:
+        return False
