@@ -128,7 +128,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
         path = urlsplit(self.api_url).path.rstrip("/")
         if path.endswith("/responses"):
             return ApiMode.RESPONSES
-        if path.endswith(("/images/edits", "/images/generations")):
+        if path.endswith(("/images/edits", "/images/generations", "/v1/images")):
             return ApiMode.IMAGES_EDITS
         return ApiMode.CHAT_COMPLETIONS
 

@@ -45,6 +45,7 @@ run kill KILLS=1000 TASKS=500 -- tests/faults/test_kill.py
 run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
+run providers -- tests/bridge/test_remote.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
 run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
 samples=

@@ -18,6 +18,7 @@ from engine.config import ApiConfig, ApiMode, RequestForm
 from engine.errors import Code, StorageFailed, UpstreamRefused
 from engine.files import read_json, write_json
 from engine.upstream.cancel import CancelToken
+from engine.upstream.request import takes_references
 
 # The order in which forms are tried, by host; a host that is not here gets the last row.
 _JSON, _STRING, _OPENAI = RequestForm.JSON, RequestForm.JSON_STRING, RequestForm.JSON_OPENAI
@@ -47,7 +48,7 @@ log = logging.getLogger(__name__)
 
 def forms_to_try(config: ApiConfig, learned: RequestForm | None = None) -> tuple[RequestForm, ...]:
     """The forms for this configuration, the likeliest first; one alone where the person fixed it."""
-    if config.mode is not ApiMode.IMAGES_EDITS:
+    if config.mode is not ApiMode.IMAGES_EDITS or takes_references(config.api_url):
         return (RequestForm.JSON,)
     if config.request_form is not RequestForm.AUTO:
         return (config.request_form,)
@@ -195,4 +196,5 @@ class FormProbes:
 
 
 def _is_open(config: ApiConfig) -> bool:
-    return config.mode is ApiMode.IMAGES_EDITS and config.request_form is RequestForm.AUTO
+    automatic = config.mode is ApiMode.IMAGES_EDITS and config.request_form is RequestForm.AUTO
+    return automatic and not takes_references(config.api_url)

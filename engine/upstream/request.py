@@ -153,12 +153,21 @@ def _edits(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool
     """The JSON forms. xAI, grok2api: an object in ``image``, or a list of them in ``images``; older grok2api and
     Chinese clouds: a string or a list of them in ``image``; OpenAI: a list of objects of its own in ``images``."""
     urls = [picture.data_url for picture in pictures]
+    if takes_references(config.api_url):
+        references = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+        return _edits_fields(config, streaming) | {"input_references": references}
     image: Body = {"image": {"url": urls[0]}} if len(urls) == 1 else {"images": [{"url": url} for url in urls]}
     if form is RequestForm.JSON_STRING:
         image = {"image": urls[0] if len(urls) == 1 else urls}
     elif form is RequestForm.JSON_OPENAI:
         image = {"images": [{"image_url": url} for url in urls]}
     return _edits_fields(config, streaming) | _format_asked(config, form) | image
+
+
+def takes_references(url: str) -> bool:
+    """OpenRouter's image API: pictures stand in ``input_references``; other fields are passed over without a word, and
+    the answer is made from the prompt alone."""
+    return urlsplit(url).path.rstrip("/").endswith("/v1/images")
 
 
 def _format_asked(config: ApiConfig, form: RequestForm) -> Body:

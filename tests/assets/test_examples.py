@@ -14,6 +14,7 @@ from engine.models import EditLimits, TaskMatch, TaskStatus
 from engine.presets import PresetBook, read_preset_file
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
+from engine.upstream.recipe import read_recipe
 
 ASSETS = Path(__file__).parents[2] / "assets"
 OLD_FIELDS = {
@@ -33,7 +34,7 @@ def load(name: str) -> Any:
     return json.loads((ASSETS / name).read_text(encoding="utf-8"))
 
 
-def test_templates_are_the_five_starting_points() -> None:
+def test_templates_are_starting_points() -> None:
     """Each template is a valid configuration in the right mode, with notes in both languages and no key."""
     modes = {}
     for template in load("presets.json")["templates"]:
@@ -41,10 +42,15 @@ def test_templates_are_the_five_starting_points() -> None:
         assert warnings == []
         assert config.api_key == ""
         modes[template["name"]] = config.mode
+        if config.recipe:
+            read_recipe(config.recipe)
         for language in ("en", "zh-CN"):
             assert load(f"messages/{language}/templates.json")[template["notes_key"]]
     edits, chat = ApiMode.IMAGES_EDITS, ApiMode.CHAT_COMPLETIONS
-    assert modes == {"grok2api": edits, "grok2api 1.x": chat, "xAI": edits, "OpenAI": edits, "OpenRouter": chat}
+    built_in = {"grok2api": edits, "grok2api 1.x": chat, "xAI": edits, "OpenAI": edits, "OpenRouter": chat}
+    built_in["sub2api (async)"] = edits
+    assert {name: mode for name, mode in modes.items() if mode is not ApiMode.RECIPE} == built_in
+    assert len(modes) == 23
 
 
 def test_example_presets_import_and_load(tmp_path: Path) -> None:
@@ -57,7 +63,7 @@ def test_example_presets_import_and_load(tmp_path: Path) -> None:
     book = PresetBook(tmp_path / "presets.json")
     assert book.problems == []
     assert book.all() == presets
-    assert list(presets) == [template["name"] for template in load("presets.json")["templates"]]
+    assert set(presets) <= {template["name"] for template in load("presets.json")["templates"]}
     for config in [current, *presets.values()]:
         assert config.api_key == ""
     for raw in load("examples/presets.json")["presets"].values():
