@@ -23,7 +23,6 @@ class GateInfo(msgspec.Struct, frozen=True):
     calls: int
     refusals: int
     pause_seconds: float
-    calls_per_minute: float | None
 
 
 class CallGate:
@@ -86,7 +85,6 @@ class CallGate:
                 calls=limit.calls,
                 refusals=limit.refusals,
                 pause_seconds=max(0.0, limit.paused_until - now),
-                calls_per_minute=60.0 / limit.pace if limit.pace else None,
             )
 
     def _wake(self) -> None:

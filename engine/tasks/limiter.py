@@ -1,8 +1,33 @@
 """How many calls at once, and how many a minute, a gateway takes: learned from what it refuses. Pure.
 
-Two things are learned apart. The *limit* of calls at once falls to what was in flight when a call was refused, and is
-tried upwards again, the more rarely the more often that failed (additive increase with back-off). The *pace* (seconds
-between starts) is learned from whole cycles of refusal and recovery, since a quota a minute only shows over a minute.
+A gateway may bound two things, and its refusals (HTTP 429) rarely say which. They are learned apart:
+
+- the *limit*, calls at once: falls to what was in flight when a call was refused, and is tried upwards by *probes*, the
+  more rarely the more often that failed (additive increase with back-off);
+- the *pace*, seconds between starts: learned from whole *cycles* (calls, refusal, pause, recovery), since a quota a
+  minute only shows over a minute: so many calls taken in so long is what the gateway takes.
+
+Which of the two a refusal is about is decided in ``refused``. A probe's is about room. Else by rate: it names a wait of
+RATE_RETRY_AFTER or more; or it came while we were paced and below the limit; or with clearly fewer in flight than went
+well of late; or with none. Else for want of room. Refusals of calls that were sent before the last reaction tell
+nothing new and are only counted.
+
+    state        it means                       a call was taken                 refused for room       refused by rate
+    -----------  -----------------------------  -------------------------------  ---------------------  ----------------
+    steady       limit as known                 enough in a row: probing         limit = in flight      recovering
+    probing      limit raised by _probe_step    the probe: steady, sooner and    the probe: limit back, recovering
+                                                with a larger step next time     later next time
+    recovering   pause until paused_until,      one sent after the pause: the    limit = in flight      pause doubled,
+                 then one call at a time        cycle ends, the pace is set                             up to 12 s
+    paced        a start each ``pace`` seconds  _FASTER_EVERY in a row: a little as steady              a little slower,
+    (beside                                     faster, in larger steps well                            recovering
+    the others)                                 beyond what was known; in the
+                                                end unpaced
+
+The fields of `AdaptiveLimit` by part: calls (``ceiling in_call calls refusals``); limit (``limit _since_probe
+_probe_after _probing _probe_step _sustained``); pauses (``paused_until _first_pause _pause _next_start _reacted``);
+pace (``pace _recovering _cycle_start _cycle_accepted _since_faster _faster_step _known_pace``). What the numbers below
+achieve is held by ``tests/engine/tasks/test_limiter.py`` and measured by ``python -m tests.bench.limits``.
 """
 
 from __future__ import annotations
@@ -11,19 +36,23 @@ from collections import deque
 
 import msgspec
 
+# Starting
 _RAMP_SECONDS = 0.4  # the first calls start spread over this time, so that a low limit refuses few of them
+# The limit
 _FIRST_PROBE = 24  # calls that must succeed before one more at once is tried
 _LONGEST_PROBE = 40  # a failed probe is a refused call: at most one in forty
-_LONGEST_PAUSE = 12.0
+_BLUR = 2  # calls that may be counted as in flight here and have ended there, or the other way round
+_RECENT_SECONDS = 60.0  # for so long the highest number at once that went well is remembered
+# Pauses
 RATE_RETRY_AFTER = 2.0  # a wait this long is about a quota, not about calls at once: all wait
+_LONGEST_PAUSE = 12.0
+# The pace
 _SLOWER = 1.04  # factor on the seconds between starts after a refusal by rate
+_MOST_SLOWER = 4.0  # factor that one cycle may bring at most
 _FASTER_STEP, _LARGEST_STEP = 0.015, 0.12  # share of speed tried on top; doubled well beyond what was known
 _FASTER_EVERY = 12  # calls
-_WELL_BEYOND = 0.85
-_MOST_SLOWER = 4.0
-_IRRELEVANT_PACE = 0.002  # seconds between starts
-_BLUR = 2  # calls that may be counted as in flight here and have ended there, or the other way round
-_RECENT_SECONDS = 60.0
+_WELL_BEYOND = 0.85  # of the known seconds between starts
+_IRRELEVANT_PACE = 0.002  # seconds between starts: the quota is far above what we ask
 
 
 class Ticket(msgspec.Struct, frozen=True):
