@@ -19,9 +19,10 @@ from bridge.messages import Messages, pick_language
 from bridge.open_app import load_messages, open_app, version
 from bridge.paths import data_folder
 from bridge.preferences import Preferences
-from bridge.terminal.flags import chosen_fields, chosen_rule, make_parser
+from bridge.terminal.flags import chosen_columns, chosen_fields, chosen_judge, chosen_rule, make_parser
 from bridge.terminal.run import Order, run_headless
 from bridge.terminal.run_reports import EXIT_STOPPED, EXIT_WRONG_USE
+from bridge.terminal.run_trial import TrialOrder, run_trial
 from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, serve
 from bridge.terminal.set_flags import chosen_sets
 from bridge.terminal.writer import say
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         environment = read_environment(environ)
         folder = data_folder(environ)
         with contextlib.closing(open_log(folder)):
+            if arguments.command == "trial":
+                return _trial(arguments, folder, environment, messages, language)
             if arguments.command == "run":
                 return _run(arguments, folder, environment, messages, language, environ)
             return _serve(arguments, folder, environment, messages, language, environ)
@@ -83,10 +86,28 @@ def _run(
         references=arguments.references,
         fresh=arguments.fresh,
         sets=chosen_sets(arguments),
+        judge=chosen_judge(arguments),
         json=arguments.json,
         language=language,
     )
     return run_headless(order, folder, environment, messages)
+
+
+def _trial(
+    arguments: argparse.Namespace, folder: Path, environment: Environment, messages: Messages, language: str
+) -> int:
+    order = TrialOrder(
+        source=arguments.input,
+        columns=chosen_columns(arguments.columns),
+        sample=arguments.sample,
+        seed=arguments.seed,
+        preset=arguments.preset,
+        demo=arguments.demo,
+        json=arguments.json,
+        language=language,
+        judge=chosen_judge(arguments),
+    )
+    return run_trial(order, folder, environment, messages)
 
 
 def _serve(

@@ -141,9 +141,17 @@ class Vision:
         if not self.judging.goes_along:
             return True
         with self._changed:
-            if not self._changed.wait_for(lambda: self._seen >= self._store.revision() or self._closed, timeout):
+            if not self._changed.wait_for(self._has_seen_all, timeout):
                 return False
         return self.judging.wait_idle(timeout)
+
+    def _has_seen_all(self) -> bool:
+        """Whether no change waits to be looked at; else it is looked at now, whoever told of it. Under the lock."""
+        if self._closed or self._seen >= self._store.revision():
+            return True
+        self._stirred = True
+        self._changed.notify_all()
+        return False
 
     def close(self) -> None:
         """End every call and thread."""

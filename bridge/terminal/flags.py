@@ -10,12 +10,14 @@ from typing import Any
 import msgspec
 
 from bridge.messages import Messages
+from bridge.terminal.run_judge import JudgeOrder
 from bridge.terminal.set_flags import add_set_flags
 from engine.config import FieldSpec, describe, parse_entered, parse_stored
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
 from engine.files import without_mark
 from engine.tasks.plan import ReferenceMode
+from engine.vision.rounds import MOST_ROUNDS
 
 ENV_PREFIX = "IBC_"
 
@@ -38,7 +40,49 @@ def make_parser(messages: Messages, language: str, version: str) -> argparse.Arg
     run = commands.add_parser("run", help=text("cli.run"), description=text("cli.run"), allow_abbrev=False)
     run.set_defaults(command="run")
     _add_run(run, text, messages, language)
+    trial = commands.add_parser("trial", help=text("cli.trial"), description=text("cli.trial"), allow_abbrev=False)
+    trial.set_defaults(command="trial")
+    _add_trial(trial, text)
     return parser
+
+
+def _add_trial(trial: argparse.ArgumentParser, text: Any) -> None:
+    trial.add_argument("input", nargs="?", metavar="INPUT", help=text("cli.run.input"))
+    trial.add_argument("--columns", metavar="FILE", type=Path, required=True, help=text("cli.trial.columns"))
+    trial.add_argument("--sample", metavar="N", type=int, default=20, help=text("cli.trial.sample"))
+    trial.add_argument("--seed", metavar="N", type=int, default=0, help=text("cli.trial.seed"))
+    trial.add_argument("--judge", metavar="FILE", type=Path, help=text("cli.run.judge"))
+    trial.add_argument("--preset", metavar="NAME", help=text("cli.run.preset"))
+    trial.add_argument("--demo", action="store_true", help=text("cli.demo"))
+    trial.add_argument("--json", action="store_true", help=text("cli.trial.json"))
+
+
+def _add_judge(run: argparse.ArgumentParser, text: Any) -> None:
+    group = run.add_argument_group(text("cli.group.judge"))
+    group.add_argument("--judge", metavar="FILE", type=Path, help=text("cli.run.judge"))
+    group.add_argument("--pass-score", metavar="S", type=float, help=text("cli.run.pass_score"))
+    group.add_argument("--rounds", metavar="N", type=int, default=0, help=text("cli.run.rounds"))
+    group.add_argument("--with-reason", action="store_true", help=text("cli.run.with_reason"))
+
+
+def chosen_judge(arguments: argparse.Namespace) -> JudgeOrder:
+    """The judge of the command. Raises InvalidInput for a file that cannot be read."""
+    fields = None if arguments.judge is None else _read_file(arguments.judge)
+    if arguments.command == "trial":
+        return JudgeOrder(fields)
+    if not 0 <= arguments.rounds <= MOST_ROUNDS:
+        raise InvalidInput(Code.FIELD_RANGE, field="rounds", name="--rounds", minimum=0, maximum=MOST_ROUNDS,
+                           value=arguments.rounds)  # fmt: skip
+    return JudgeOrder(fields, arguments.pass_score, arguments.rounds, arguments.with_reason)
+
+
+def chosen_columns(path: Path) -> list[Any]:
+    """The columns of a trial: a JSON list, or an object that holds one as ``columns``."""
+    data = _read_json(path)
+    columns = data.get("columns") if isinstance(data, dict) else data
+    if not isinstance(columns, list):
+        raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="columns", path=str(path), reason="JSON list")
+    return columns
 
 
 def _add_open(parser: argparse.ArgumentParser, text: Any) -> None:
@@ -60,6 +104,7 @@ def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, langua
     run.add_argument("--json", action="store_true", help=text("cli.run.json"))
     run.add_argument("--preset", metavar="NAME", help=text("cli.run.preset"))
     run.add_argument("--config", metavar="FILE", type=Path, help=text("cli.run.config"))
+    _add_judge(run, text)
     names = run.add_argument_group(text("cli.group.names"))
     names.add_argument("--rule", choices=list(BUILT_IN_RULES), default=None, help=text("cli.run.rule"))
     names.add_argument("--filename-template", metavar="TEXT", help=text("cli.run.filename_template"))
@@ -153,12 +198,16 @@ def _from_text(spec: FieldSpec, value: Any) -> Any:
     return value
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Any:
     try:
-        data = msgspec.json.decode(without_mark(path.read_bytes()))
+        return msgspec.json.decode(without_mark(path.read_bytes()))
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "JSON"
         raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason=reason) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    data = _read_json(path)
     if not isinstance(data, dict):
         raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="JSON object")
     inner = data.get("config", data.get("current_config", data))

@@ -16,6 +16,7 @@ from bridge.messages import Messages
 from bridge.open_app import make_folder, open_app
 from bridge.params import read_params
 from bridge.preferences import Preferences
+from bridge.terminal.run_judge import JudgeOrder, check_judge, judge_rest, set_up_judge
 from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JsonReport, Report, TextReport
 from bridge.terminal.run_sets import SetOrder, check_sets, make_sets
 from bridge.terminal.serve import ending_signals
@@ -54,6 +55,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     json: bool
     language: str
     sets: SetOrder = SetOrder()
+    judge: JudgeOrder = JudgeOrder()
 
 
 def run_headless(order: Order, folder: Path, environment: Environment, messages: Messages) -> int:
@@ -63,6 +65,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
         raise InvalidInput(Code.FIELD_REQUIRED, field="INPUT", name="INPUT")
     output = check_output(order.output).absolute()
     check_sets(order.sets, source, output)
+    check_judge(order.judge)
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
     place = run_folder(folder, source, output, _wish(base, order))
     goes_on_with = None
@@ -75,6 +78,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
             base = demo_config(origin(app.preferences.config.api_url))
         if goes_on_with is None or order.preset is not None:
             app.preferences.set_config(base)
+        set_up_judge(app, order.judge)
         return _Run(app, order, source, output).run()
 
 
@@ -131,9 +135,10 @@ class _Run:
                 self._forget_others()
             self._watch()
             self._app.wait_idle(5)
+            judged = self._given_up or self._judge_rest()
             report, _ = save_matching(self._app, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True)
             made = self._stopped.is_set() or self._given_up or self._make_sets()
-            made &= self._is_on_disk()
+            made &= self._is_on_disk() and judged
         code = self._exit_code(report, started)
         code = EXIT_FAILED if code == EXIT_DONE and not made else code
         self._report.ended(report, self._output, code)
@@ -146,6 +151,10 @@ class _Run:
             self._report.problems([failure.problem])
             return False
         return True
+
+    def _judge_rest(self) -> bool:
+        tell, order = self._report.sets, self._order
+        return judge_rest(self._app, order.judge, order.language, tell, self._stopped.is_set)
 
     def _make_sets(self) -> bool:
         order = self._order
@@ -204,7 +213,8 @@ class _Run:
             self._report.resumed()
         if paused is not None and paused != told:
             self._report.paused(paused, info.paused_until)
-            if paused.params.get("cause") in LASTING and not self._report.attended and not self._stopped.is_set():
+            lasting = paused.params.get("cause") in LASTING or paused.code is Code.RESULTS_LOOK_WRONG
+            if lasting and not self._report.attended and not self._stopped.is_set():
                 self._given_up = True
                 self._report.given_up(paused)
                 self._app.batch.stop()
