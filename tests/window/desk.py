@@ -219,7 +219,7 @@ class Program:
 
     def ready(self) -> Program:
         """Wait until the page stands in its window."""
-        self.until("document.querySelector('.runbar') !== null && document.querySelector('.services') !== null")
+        self.until("document.querySelector('.runbar') !== null && document.querySelector('main.place > *') !== null")
         return self
 
     @property
