@@ -43,9 +43,10 @@ class FindingKind(StrEnum):
 
 NOTES: Final = frozenset(
     {FindingKind.SIZE, FindingKind.BUCKET_LOSS, FindingKind.TRANSPARENT, FindingKind.PROFILE, FindingKind.DEPTH}
+    | {FindingKind.COLOUR_DRIFT, FindingKind.CONTENT_DRIFT}
 )
-"""Kinds that are told and do not keep a pair out of a set: trainers bring pictures to one size themselves, and the
-export makes pixels of what they would misread."""
+"""Kinds that are told and do not keep a pair out of a set: trainers bring pictures to one size themselves, the export
+makes pixels of what they would misread, and whether a faint change of all was asked for only a person knows."""
 
 UNITS: Final[dict[FindingKind, str]] = {
     FindingKind.SAME_TARGET: "count",
