@@ -54,12 +54,12 @@ async function boot() {
   });
   recallSteps();
   await patiently(loadProjects);
+  startKeys(); // before anything is shown that a key could be meant for
   render(html`<${App} />`, document.getElementById('app'));
   connect(runFinished);
   restWhenHidden(runFinished);
   startOutside();
   startJobs();
-  startKeys();
   startWindow();
   startRemembering();
   startFacets();
