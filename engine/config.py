@@ -149,6 +149,23 @@ def _parts_with_secrets(config: ApiConfig) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in fields if name in ("api_url", "proxy") or isinstance(value, dict | list)]
 
 
+_ENDPOINTS = {
+    ApiMode.CHAT_COMPLETIONS: "/chat/completions",
+    ApiMode.RESPONSES: "/responses",
+    ApiMode.IMAGES_EDITS: "/images/edits",
+}
+
+
+def complete_url(config: ApiConfig) -> str:
+    """The address with the path of its mode, where only a host, or a host and ``/v1``, was entered."""
+    path = urlsplit(config.api_url).path.rstrip("/")
+    endpoint = _ENDPOINTS.get(config.mode)
+    if endpoint is None or path not in ("", "/v1") or "?" in config.api_url or "#" in config.api_url:
+        return config.api_url
+    base = config.api_url.rstrip("/")
+    return f"{base}{'' if path else '/v1'}{endpoint}"
+
+
 class FieldSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """A setting as the form needs it; ``label`` and ``help`` are message keys."""
 

@@ -11,7 +11,15 @@ from bridge.messages import LANGUAGES
 from bridge.paths import program_folder
 from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
-from engine.config import ApiConfig, ApiMode, FieldSpec, describe, parse_entered, with_newer_fields, with_stored_key
+from engine.config import (
+    ApiConfig,
+    FieldSpec,
+    complete_url,
+    describe,
+    parse_entered,
+    with_newer_fields,
+    with_stored_key,
+)
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
 from engine.upstream.cancel import CancelToken
@@ -62,9 +70,10 @@ class ImportParams(Upload, frozen=True):
 
 
 class SavedConfig(msgspec.Struct, frozen=True):
-    """It is stored; unknown fields are named."""
+    """It is stored; unknown fields are named. ``completed_url``: the address in use where its base was entered."""
 
     warnings: list[ProblemView]
+    completed_url: str = ""
     ok: Literal[True] = True
 
 
@@ -149,7 +158,7 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     _check_scheme(config.api_url)
     config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
     check_usable(config)
-    return config, warnings
+    return msgspec.structs.replace(config, api_url=complete_url(config)), warnings
 
 
 def save_config(context: Context, params: ConfigParams) -> SavedConfig:
@@ -157,7 +166,8 @@ def save_config(context: Context, params: ConfigParams) -> SavedConfig:
     config, warnings = entered_config(context.app, params.config)
     context.app.preferences.set_config(config)
     context.app.settings_changed()
-    return SavedConfig(_worded(context, warnings))
+    entered = str(params.config.get("api_url") or config.api_url).strip()
+    return SavedConfig(_worded(context, warnings), completed_url=config.api_url if entered != config.api_url else "")
 
 
 def describe_config(context: Context, _: Nothing) -> Schema:
@@ -284,7 +294,7 @@ def check_usable(config: ApiConfig) -> None:
         parse_url(config.api_url)
     except AddressRefused as error:
         raise InvalidInput(error.code, field="api_url", **error.params) from error
-    if config.mode is ApiMode.RECIPE:
+    if config.recipe:
         read_recipe(config.recipe)
     if config.proxy not in ("", DIRECT):
         parse_proxy(config.proxy)

@@ -327,7 +327,7 @@ def test_ui_settings_templates_and_messages(door: Door) -> None:
     assert door.get("/api/ui")["settings"] == {"language": "en", "zoom": 2}
     assert door.state()["language"] == "en"
     door.refused(400, "field_range", "POST", "/api/ui", {"settings": {"big": "x" * 300_000}})
-    assert len(door.get("/api/templates")["templates"]) == 5
+    assert len(door.get("/api/templates")["templates"]) == 23
     keys = [door.get(f"/api/messages/{language}")["messages"].keys() for language in ("zh-CN", "en")]
     assert keys[0] == keys[1]
     door.refused(404, "operation_unknown", "GET", "/api/messages/fr")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from engine.config import (
     ApiConfig,
     ApiMode,
+    complete_url,
     describe,
     may_lend_key,
     origin,
@@ -174,3 +175,18 @@ def test_stored_keys_are_found_by_origin() -> None:
         with pytest.raises(InvalidInput) as caught:
             with_stored_key(stranger, [here, there])
         assert caught.value.code is Code.API_KEY_REQUIRED
+
+
+@pytest.mark.parametrize(
+    ("entered", "mode", "used"),
+    [
+        ("https://h", ApiMode.AUTO, "https://h/v1/chat/completions"),
+        ("https://h/", ApiMode.IMAGES_EDITS, "https://h/v1/images/edits"),
+        ("https://h/v1/", ApiMode.RESPONSES, "https://h/v1/responses"),
+        ("https://h/v1", ApiMode.RECIPE, "https://h/v1"),
+        ("https://h/api", ApiMode.AUTO, "https://h/api"),
+    ],
+)
+def test_a_base_address_is_completed_by_the_mode(entered: str, mode: ApiMode, used: str) -> None:
+    """Only a host, or a host and /v1, gets the path of its mode; what has a path stays."""
+    assert complete_url(ApiConfig(api_url=entered, api_mode=mode)) == used

@@ -1,0 +1,111 @@
+"""Recipes: each fault is named by its place, values are filled in and left out, and the key goes where it may."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from engine.config import ApiConfig, may_lend_key
+from engine.errors import Code, InvalidInput
+from engine.upstream.recipe import read_recipe, takes_key
+from engine.upstream.recipe_call import Values, fill, recipe_request
+from engine.upstream.request import SourcePicture
+
+ONE = SourcePicture(b"one", "image/png", "a.png", 24, 16)
+TWO = SourcePicture(b"two", "image/jpeg", "b.jpg", 8, 8)
+JOB = {"id": "id", "url": "/jobs/{{job_id}}", "status": "s", "done": ["ok"]}
+
+
+def recipe(**parts: Any) -> dict[str, Any]:
+    """A recipe that holds, with some parts changed."""
+    return {"request": {"json": {"image": "{{image}}"}}, **parts}
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "reason"),
+    [
+        ({}, "request", "missing"),
+        ({"request": {"url": "/x"}}, "request.json", "missing"),
+        (recipe(extra={"a": 1}), "extra", "unknown_field"),
+        (recipe(job={**JOB, "interval": "3"}), "job.interval", "wrong_type"),
+        (recipe(job={**JOB, "every": 3}), "job.every", "unknown_field"),
+        (recipe(job={"url": "/x"}), "job.id", "missing"),
+        (recipe(job={**JOB, "done": []}), "job.done", "missing"),
+        (recipe(job={**JOB, "status": "a["}), "job.status", "not_jmespath"),
+        (recipe(result={"pictures": ["a..b"]}), "result.pictures[0]", "not_jmespath"),
+        ({"request": {"json": {"a": [{"b": "{{imgae}}"}]}}}, "request.json.a[0].b", "unknown_placeholder"),
+        ({"request": {"json": {"a": "{{api_key}}"}}}, "request.json.a", "unknown_placeholder"),
+        ({"request": {"json": {"a": "{{file}}"}}}, "request.json.a", "unknown_placeholder"),
+        ({"request": {"json": {"a": "{{image_url}}"}}}, "request.json.a", "upload_missing"),
+        ({"request": {"json": {"a": 1}, "form": {"b": 1}}}, "request.form", "json_and_form"),
+        (recipe(request={"json": {"a": 1}, "headers": {"Host": "x"}}), "request.headers.Host", "header"),
+        (recipe(key={"value": "sk-123"}), "key.value", "key_missing"),
+        (recipe(origins=["https://*.com"]), "origins[0]", "origin"),
+        (recipe(origins=["http://*.bfl.ai"]), "origins[0]", "origin"),
+        (recipe(origins=["https://a.b/path"]), "origins[0]", "origin"),
+        (recipe(upload={"url": "/u", "form": {"a": "b"}, "result": "u"}), "upload.form", "file_missing"),
+        (recipe(request={"method": "FETCH", "json": {"a": 1}}), "request.method", "method"),
+    ],
+)
+def test_each_fault_is_named_by_its_place(data: dict[str, Any], path: str, reason: str) -> None:
+    """What is wrong is told with its path and why, on entry."""
+    with pytest.raises(InvalidInput) as caught:
+        read_recipe(data)
+    params = caught.value.params
+    assert (caught.value.code, params["path"], params["reason"]) == (Code.RECIPE_INVALID, path, f"recipe_{reason}")
+
+
+@pytest.mark.parametrize(
+    ("template", "filled"),
+    [
+        ({"n": "{{n}}", "seed": "{{seed}}", "size": "{{size}}"}, {"n": 2, "size": "24x16"}),
+        ({"a": {"b": {"c": "{{seed}}"}}, "d": 1}, {"d": 1}),
+        ({"a": {}, "b": []}, {"a": {}, "b": []}),
+        ({"a": ["{{image}}", "{{image2}}", "{{image3}}"]}, {"a": [ONE.data_url, TWO.data_url]}),
+        ({"a": "{{images}}", "b": "{{references}}"}, {"a": [ONE.data_url, TWO.data_url], "b": [TWO.data_url]}),
+        ([{"type": "i", "u": {"v": "{{image2_mime}}"}}, {"type": "i", "u": {"v": "{{image3}}"}}],
+         [{"type": "i", "u": {"v": "image/jpeg"}}]),
+        ({"t": "{{system_prompt}}|{{user_prompt}}", "s": "{{system_prompt}}"}, {"t": "|wink"}),
+        ({"w": False, "x": "data:{{image3_mime}}"}, {"w": False}),
+    ],
+)  # fmt: skip
+def test_values_take_their_type_and_go_where_there_are_none(template: Any, filled: Any) -> None:
+    """One placeholder alone takes its value's type; what is not there leaves, with what that empties."""
+    config = ApiConfig(user_prompt="wink", model_name="m", result_count=2)
+    assert fill(template, Values(config, [ONE, TWO])) == filled
+
+
+def test_extra_body_comes_last_and_urls_are_resolved() -> None:
+    """The extra body wins over the recipe; the model stands in the address and cannot leave it."""
+    config = ApiConfig(
+        api_url="https://a.test/v1/x", api_key="k", model_name="//evil.test/m?x", extra_body={"image": "mine", "q": 1}
+    )
+    request = recipe_request(config, read_recipe(recipe(request={"url": "/m/{{model}}", "json": {"image": 1}})), [ONE])
+    assert request.url == "https://a.test/m/evil.test/m%3Fx"
+    assert json.loads(request.body) == {"image": "mine", "q": 1}
+    assert request.headers["Authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize(
+    ("url", "origins", "sent"),
+    [
+        ("https://a.test/other", [], True),
+        ("https://a.test:444/", [], False),
+        ("http://a.test/", [], False),
+        ("https://x.b.test/", [], False),
+        ("https://x.b.test/", ["https://*.b.test"], True),
+        ("https://b.test/", ["https://*.b.test"], False),
+        ("https://xb.test/", ["https://*.b.test"], False),
+        ("http://x.b.test/", ["https://*.b.test"], False),
+        ("https://b.test/", ["https://b.test"], True),
+    ],
+)
+def test_the_key_goes_to_its_origin_and_to_those_named(url: str, origins: list[str], sent: bool) -> None:
+    """Another scheme, host or port gets no key unless the recipe names it; and a key is not lent to more origins."""
+    config = ApiConfig(api_url="https://a.test/v1", api_key="k", recipe=recipe(origins=origins))
+    assert takes_key(url, config, read_recipe(config.recipe)) is sent
+    plain = ApiConfig(api_url="https://a.test/v1", api_key="k", recipe=recipe())
+    assert may_lend_key(plain, config) is (not origins)
+    assert may_lend_key(config, plain)
