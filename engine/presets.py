@@ -114,10 +114,11 @@ def erases_key(config: ApiConfig, stored: ApiConfig | None) -> bool:
 
 
 class PresetFile(msgspec.Struct, frozen=True):
-    """What an export holds and an import takes."""
+    """What an export holds and an import takes. ``rubrics``: a person's own ones for the judge."""
 
     presets: dict[str, dict[str, Any]] = {}
     current_config: dict[str, Any] | None = None
+    rubrics: list[dict[str, Any]] = []
 
 
 def read_preset_file(data: bytes) -> tuple[dict[str, ApiConfig], ApiConfig | None, list[Problem]]:
@@ -135,6 +136,11 @@ def read_preset_file(data: bytes) -> tuple[dict[str, ApiConfig], ApiConfig | Non
     if not presets and current is None:
         raise InvalidInput(Code.PRESET_FILE_INVALID, field="file")
     return presets, current, warnings
+
+
+def rubrics_in(data: bytes) -> list[dict[str, Any]]:
+    """The rubrics of an exported file, unread."""
+    return _decode(data).rubrics
 
 
 def _decode(data: bytes) -> PresetFile:

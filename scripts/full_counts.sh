@@ -63,6 +63,7 @@ if is_wanted pictures; then
 fi
 run pictures PICTURES=20000 PICTURE_FOLDER="$samples" -- tests/fuzz/test_pictures.py
 run targets EXAMPLES=5000 -- tests/fuzz/test_targets.py tests/fuzz/test_old_state.py
+run alarm RESULTS=1000 -- tests/engine/tasks/test_alarm.py
 run saves EXAMPLES=2000 -- tests/engine/dataset/test_save.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
 

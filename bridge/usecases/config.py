@@ -21,12 +21,13 @@ from engine.config import (
     with_stored_key,
 )
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
-from engine.presets import PresetFile, erases_key, keep_key, read_preset_file
+from engine.presets import PresetFile, erases_key, keep_key, read_preset_file, rubrics_in
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import parse_url
 from engine.upstream.proxies import DIRECT, parse_proxy
 from engine.upstream.recipe import read_recipe
 from engine.upstream.request import request_headers
+from engine.vision.rubric import read_rubric
 
 _PROBE_SECONDS = 15.0
 _MAX_UI_BYTES = 256 * 1024
@@ -236,6 +237,7 @@ def export_presets(context: Context, _: Nothing) -> PresetAttachment:
     return PresetAttachment(
         presets={name: shown(config) for name, config in context.app.presets.all().items()},
         current_config=shown(context.app.preferences.config),
+        rubrics=[msgspec.to_builtins(rubric) for rubric in context.app.vision.rubrics.own()],
     )
 
 
@@ -244,7 +246,10 @@ def import_presets(context: Context, params: ImportParams) -> ImportAnswer:
     app = context.app
     presets, current, warnings = read_preset_file(params.file)
     before = app.preferences.config
+    rubrics = [read_rubric(rubric) for rubric in rubrics_in(params.file)]
     left = app.presets.merge(presets, before)
+    for rubric in rubrics:
+        app.vision.rubrics.put(rubric)
     warnings += [Problem(Code.API_KEY_REQUIRED, {"name": name}, "api_key") for name in left]
     applied = False
     if current is not None:
