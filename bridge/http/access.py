@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
@@ -12,18 +13,20 @@ from bridge.environment import Environment, is_loopback
 from bridge.http.instance import SHOW_PATH
 from engine.errors import Code, InvalidInput, NotAllowed, NotAuthenticated, TooLarge
 
-TOKEN_COOKIE = "ibc_token"  # noqa: S105 - a name, not a secret
 TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a name, not a secret
 MAX_BODY_BYTES = 8 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
 UPLOAD_PATH_END = "/import"
+_API = "/api/"
 _PAGES = frozenset({"/", "/index.html"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip")
 
 
 class Request(msgspec.Struct, frozen=True):
-    """What access is decided by. ``headers`` with lower-case names; tokens from query and cookie, "" if none.
+    """What access is decided by. ``headers`` with lower-case names; ``token`` and ``pass`` of the query and the page's
+    cookie, "" if none.
 
+    ``takes_pass``: it asks for what a page loads without headers (a picture, the event stream, a file to keep).
     ``body_bytes``: length of the body, -1 when it is not known.
     """
 
@@ -31,8 +34,28 @@ class Request(msgspec.Struct, frozen=True):
     path: str
     headers: Mapping[str, str]
     query_token: str = ""
-    cookie_token: str = ""
+    query_pass: str = ""
+    cookie: str = ""
+    takes_pass: bool = False
     body_bytes: int = 0
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """What is given out in place of a token, each good for one thing only: none tells the token or another one.
+
+    ``page``: for the cookie, which browsers send to every port of a host: the page and its static files, no data.
+    ``script``: for the header that the page's own script sets. ``passing``: for addresses of what takes no header.
+    """
+
+    page: str
+    script: str
+    passing: str
+
+
+def derived_keys(token: str) -> Keys:
+    """The keys of a token."""
+    secret = token.encode("utf-8", "replace")
+    return Keys(*(hmac.new(secret, use, hashlib.sha256).hexdigest() for use in (b"page", b"script", b"pass")))
 
 
 class Access:
@@ -40,6 +63,9 @@ class Access:
 
     def __init__(self, environment: Environment, port: int, token: str) -> None:
         self._token = token
+        self._keys = derived_keys(token)
+        self.cookie_name = f"ibc_page_{port}"
+        """Of this port alone: programs on other ports keep theirs."""
         self._max_upload = environment.max_preset_import
         self._open_to_network = not environment.loopback
         hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
@@ -68,9 +94,10 @@ class Access:
         origin = headers.get("origin", "").lower()
         return origin if origin and self._knows_origin(origin, headers.get("host", "").lower()) else None
 
-    def came_by_query(self, request: Request) -> bool:
-        """Whether the token stood in the address, so that a cookie should take its place."""
-        return bool(self._token) and self._is_token(request.query_token)
+    def first_visit(self, request: Request) -> Keys | None:
+        """The keys to go on with, where the page was opened with the token in its address."""
+        by_token = self._token and request.method == "GET" and request.path in _PAGES
+        return self._keys if by_token and _same(request.query_token, self._token) else None
 
     def _knows_host(self, host: str) -> bool:
         if host in self._hosts or host in self._foreign_hosts:
@@ -113,16 +140,22 @@ class Access:
 
     def _has_token(self, request: Request) -> bool:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-        offered = (
-            request.headers.get(TOKEN_HEADER.lower(), ""),
-            bearer.strip() if scheme.lower() == "bearer" else "",
-            request.query_token,
-            request.cookie_token,
-        )
-        return sum(self._is_token(token) for token in offered) > 0  # every one is compared, in constant time
+        header = request.headers.get(TOKEN_HEADER.lower(), "")
+        offered = [
+            (header, self._token),
+            (header, self._keys.script),
+            (bearer.strip() if scheme.lower() == "bearer" else "", self._token),
+            (request.query_token, self._token),
+        ]
+        if not request.path.startswith(_API):
+            offered.append((request.cookie, self._keys.page))
+        elif request.takes_pass and request.method in ("GET", "HEAD"):
+            offered.append((request.query_pass, self._keys.passing))
+        return sum(_same(given, wanted) for given, wanted in offered) > 0  # every one is compared, in constant time
 
-    def _is_token(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode("utf-8", "replace"), wanted.encode("utf-8", "replace"))
 
 
 def check_content_type(request: Request) -> None:

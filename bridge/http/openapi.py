@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from bridge.http.access import TOKEN_COOKIE, TOKEN_HEADER
+from bridge.http.access import TOKEN_HEADER
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.usecases.common import TASK_ID_PATTERN, Upload
 from bridge.views import ChangeView, ErrorBody
@@ -49,13 +49,13 @@ def document(version: str) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "image-batch-console", "version": version},
         "paths": paths,
-        "security": [{}, {"header": []}, {"bearer": []}, {"cookie": []}],
+        "security": [{}, {"header": []}, {"bearer": []}, {"query": []}],
         "components": {
             "schemas": schemas,
             "securitySchemes": {
                 "header": {"type": "apiKey", "in": "header", "name": TOKEN_HEADER},
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "cookie": {"type": "apiKey", "in": "cookie", "name": TOKEN_COOKIE},
+                "query": {"type": "apiKey", "in": "query", "name": "token"},
             },
         },
     }

@@ -13,7 +13,7 @@ from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_fi
 
 from bridge.app import App
 from bridge.dispatch import Failure, attempt, call, failure
-from bridge.http.access import MAX_BODY_BYTES, TOKEN_COOKIE, UPLOAD_PATH_END, Access, Request, is_local
+from bridge.http.access import MAX_BODY_BYTES, UPLOAD_PATH_END, Access, Request, is_local
 from bridge.http.events import Hub
 from bridge.http.instance import SHOW_PATH, ShowAnswer, answer_to
 from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
@@ -67,14 +67,17 @@ class HttpApi:
     # --- before and after every request ---
 
     def _guard(self) -> None:
-        asked = _request()
+        asked = _request(self._access.cookie_name)
         try:
             self._access.check(asked)
         except ConsoleError as error:
             raise self._refusal(failure(self._context(), error)) from error
-        if self._access.came_by_query(asked) and asked.method == "GET" and asked.path == "/":
-            moved = HTTPResponse(status=303, headers={"Location": "/"})
-            moved.set_cookie(TOKEN_COOKIE, asked.query_token, httponly=True, samesite="strict", path="/")
+        if keys := self._access.first_visit(asked):
+            window = "?window=1" if _query().get("window") == "1" else ""
+            # What follows the # is sent to no server: only the page's script reads it (webui/js/api.js).
+            moved = HTTPResponse(status=303, headers={"Location": f"/{window}#access={keys.script}.{keys.passing}"})
+            moved.set_header("Cache-Control", "no-store")
+            moved.set_cookie(self._access.cookie_name, keys.page, httponly=True, samesite="strict", path="/")
             raise moved
 
     def _harden(self) -> None:
@@ -233,6 +236,15 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\{(\w+)\}", lambda match: f"(?:{shapes.get(match[1], _ID[3:])})", path))
 
 
+_WITHOUT_HEADER = re.compile(
+    "|".join(
+        [re.escape(EVENTS_PATH)]
+        + [_pattern(one.path).pattern for one in OPERATIONS if one.kind in (Kind.PICTURE, Kind.ATTACHMENT)]
+    )
+)
+"""What a page loads by address alone: pictures, the event stream, files to keep."""
+
+
 def _picture(picture: Picture) -> HTTPResponse:
     """The picture as what its bytes are; NotFound when its file was swapped meanwhile."""
     headers = {"Content-Security-Policy": _PICTURE_POLICY, "Cache-Control": "private, no-cache"}
@@ -279,12 +291,14 @@ def _query() -> dict[str, str]:
     return dict(parse_qsl(request.query_string, errors="replace"))
 
 
-def _request() -> Request:
+def _request(cookie: str) -> Request:
     return Request(
         method=request.method,
         path=request.path,
         headers=_headers(),
         query_token=_query().get("token", ""),
-        cookie_token=request.get_cookie(TOKEN_COOKIE, ""),
+        query_pass=_query().get("pass", ""),
+        cookie=request.get_cookie(cookie, ""),
+        takes_pass=_WITHOUT_HEADER.fullmatch(request.path) is not None,
         body_bytes=-1 if request.chunked else max(0, request.content_length),
     )

@@ -58,6 +58,7 @@ def routes_of(door: Door) -> list[Route]:
     """Every route of the application that the server runs, with the ids of the first task."""
     task = door.tasks()[0]
     names = {
+        "id": "none",
         "task_id": task["id"],
         "result_id": task["results"][0]["id"],
         "name": "kept",
@@ -138,7 +139,7 @@ def test_the_table_is_walked(filled: Filled) -> None:
     assert {operation.method for operation in OPERATIONS} <= {route.method for route in filled.routes}
     for route in filled.routes:
         if route.method == "GET" and route.path != "/api/events":
-            nothing_to_show = route.path.endswith("/preview")  # no task is in flight here
+            nothing_to_show = route.path.endswith(("/preview", "/none"))  # no task is in flight, no trial kept
             expected = (404,) if nothing_to_show else (200, 400)
             assert filled.door.ask("GET", route.path).status_code in expected, route
 
@@ -287,13 +288,14 @@ def test_without_the_token_nothing_is_answered(filled: Filled, tmp_path: Path, t
         ways: list[dict[str, Any]] = [
             {"headers": {"X-Access-Token": token.encode()}},
             {"headers": {"Authorization": b"Bearer x" + token.encode()}},
-            {"headers": {"Cookie": b"ibc_token=" + token.encode()}},
+            {"headers": {"Cookie": b"ibc_page_%d=" % door.server.port + token.encode()}},
+            {"params": {"pass": token}},
             {"params": {"token": token}},
         ]
         for number, route in enumerate(filled.routes):
             if route.method == "OPTIONS":
                 continue
-            answer = door.ask(route.method, route.path, **body_for(route), **ways[number % 4])
+            answer = door.ask(route.method, route.path, **body_for(route), **ways[number % 5])
             refused(answer, 401, "token_required", route)
         assert door.ask("GET", "/api/state", headers={"X-Access-Token": TOKEN}).status_code == 200
 

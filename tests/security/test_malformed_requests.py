@@ -33,7 +33,7 @@ PATHS = [
     *("/api/presets/" + "a" * 9000, "/api/tasks/x/results/y/thumbnail?size=%ff", "/api/tasks/x/source?size=1"),
 ]
 HEADERS = {
-    "Cookie": [b"ibc_token=\xff", b"=;=;", b'ibc_token="\xe4', b"a" * 9000],
+    "Cookie": [b"ibc_page_1=\xff", b"=;=;", b'ibc_page_1="\xe4', b"a" * 9000],
     "Last-Event-ID": ["²".encode(), b"-1", b"9" * 400],
     "Accept-Language": [b"q=,;;", b"en;q=nan,zh;q=inf", b"\xff\xfe", b"zh-" * 2000],
     "Authorization": [b"Bearer", b"Bearer \xff", b"Basic !!!", b"bearer  x y"],

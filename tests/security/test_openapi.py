@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import jsonschema_rs
+import numpy  # noqa: F401 - Hypothesis asks for it while the program's thread would be half through importing it
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings

@@ -1,4 +1,4 @@
-"""Where other machines can reach the program a token is made, printed, compared in constant time, kept in a cookie."""
+"""Where other machines can reach the program a token is made, printed, compared in constant time, never in a cookie."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,18 +56,41 @@ def test_the_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pyt
         assert {b"right", b"wrong", b""} <= set(compared)
 
 
-def test_the_token_moves_from_the_address_into_a_cookie(tmp_path: Path) -> None:
-    """HttpOnly and SameSite=Strict; the page is then found without it, and the address no longer shows it."""
-    with open_door(tmp_path / "data", ACCESS_TOKEN="right") as door:
-        moved = door.ask("GET", "/?token=right")
-        assert (moved.status_code, moved.headers["location"]) == (303, "/")
-        cookie = moved.headers["set-cookie"].lower()
-        assert "httponly" in cookie
-        assert "samesite=strict" in cookie
-        assert "path=/" in cookie
-        assert door.ask("GET", "/").status_code == 200  # the client kept it
+def test_the_token_is_replaced_by_keys_for_one_use_each(tmp_path: Path) -> None:
+    """The cookie, which goes to every port, opens the page and no data; the header's key is not the one for addresses;
+    and nothing of it is the token."""
+    with open_door(tmp_path / "data", ACCESS_TOKEN="right-token") as door:
+        moved = door.ask("GET", "/?token=right-token&window=1")
+        place, _, access = moved.headers["location"].partition("#access=")
+        assert (moved.status_code, place, moved.headers["cache-control"]) == (303, "/?window=1", "no-store")
+        assert "right-token" not in str(moved.headers)
+        said = moved.headers["set-cookie"].lower()
+        assert all(part in said for part in ("httponly", "samesite=strict", "path=/"))
+        cookie = door.client.cookies[f"ibc_page_{door.server.port}"]
+        script, passing = access.split(".")
+        assert door.ask("GET", "/").status_code == door.ask("GET", "/js/main.js").status_code == 200  # by the cookie
         door.client.cookies.clear()
         door.refused(401, "token_required", "GET", "/?token=wrong")
+        good: list[tuple[str, str, dict[str, Any]]] = [
+            ("GET", "/api/state", {"headers": {"X-Access-Token": script}}),
+            ("POST", "/api/ui", {"headers": {"X-Access-Token": script}, "json": {"settings": {}}}),
+            ("GET", "/api/presets/export", {"params": {"pass": passing}}),
+            ("GET", "/api/state", {"params": {"token": "right-token"}}),
+        ]
+        for method, path, more in good:
+            assert door.ask(method, path, **more).status_code == 200, (path, more)
+        ways: list[dict[str, Any]] = [
+            *({"headers": {"X-Access-Token": key}} for key in (cookie, passing)),
+            *({"headers": {"Authorization": f"Bearer {key}"}} for key in (cookie, passing, script)),
+            *({"params": {name: key}} for name in ("token", "pass") for key in (cookie, script)),
+            {"headers": {"Cookie": f"ibc_page_{door.server.port}={cookie}"}},
+            {"headers": {"Cookie": f"ibc_token=right-token; ibc_page_{door.server.port}=right-token"}},
+        ]
+        for way in ways:
+            for path in ("/api/state", "/api/presets/export", "/api/events", "/api/tasks/none/source"):
+                door.refused(401, "token_required", "GET", path, **way)
+        for method, path in (("GET", "/api/state"), ("POST", "/api/tasks/stop"), ("DELETE", "/api/presets/x")):
+            door.refused(401, "token_required", method, path, params={"pass": passing})
 
 
 def test_no_answer_names_the_token(tmp_path: Path) -> None:

@@ -78,9 +78,10 @@ def slowed(application: WSGIApplication) -> WSGIApplication:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, shown_version: str | None = None, demo: bool = False) -> Iterator[Site]:
-    """The program on a data folder, until the end of the block."""
-    settings = read_environment({"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"})
+def running(folder: Path, *, shown_version: str | None = None, demo: bool = False, **environ: str) -> Iterator[Site]:
+    """The program on a data folder, until the end of the block; ``environ``: settings of its environment."""
+    unlocked = {"PORT": "0", "ALLOW_PRIVATE_API_URL": "1", "ALLOW_PRIVATE_DOWNLOAD_URL": "1"}
+    settings = read_environment({**unlocked, **environ})
     folder.mkdir(exist_ok=True)
     with App(folder, settings, load_messages(), version=shown_version or version(), demo=demo) as app:
         site = Site(app, serve(app), folder)

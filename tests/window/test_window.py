@@ -61,7 +61,7 @@ def used(screen: Desk, tmp_path_factory: pytest.TempPathFactory, request: pytest
     browser.chmod(0o755)
     opened.touch()
     shutil.copy(browser, folder / "xdg-open")
-    environ = {"BROWSER": f"{browser} %s", "PATH": f"{folder}:{os.environ['PATH']}"}
+    environ = {"BROWSER": f"{browser} %s", "PATH": f"{folder}:{os.environ['PATH']}", "ACCESS_TOKEN": "of-the-window"}
     program = Program(folder, request.param, screen, environ).start()
     try:
         yield Used(program.ready(), screen, opened)
@@ -213,7 +213,8 @@ def test_presets_are_exported_into_a_file(used: Used, tmp_path: Path) -> None:
     target = tmp_path / "exported.json"
     used.program.page(
         "(one => { document.body.append(one); one.click(); one.remove(); return true; })"
-        "(Object.assign(document.createElement('a'), {href: '/api/presets/export', download: 'presets.json'}))"
+        "(Object.assign(document.createElement('a'), {download: 'presets.json',"
+        " href: '/api/presets/export?pass=' + JSON.parse(localStorage.access).pass}))"
     )
     dialog = until(lambda: used.desk.window("保存文件"), "the dialog opens")
     used.desk.focus(dialog)
@@ -320,6 +321,10 @@ def test_a_page_whose_process_died_comes_back(used: Used) -> None:
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             if any(name in command for name in names):
                 os.kill(int(entry.name), signal.SIGKILL)
+    program.hang_up()
+    program.ready()
+    program.until("typeof pywebview?.api?.get_state === 'function'")
+    program.page("location.reload()")
     program.hang_up()
     program.ready()
     program.until("typeof pywebview?.api?.get_state === 'function'")

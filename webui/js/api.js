@@ -7,11 +7,11 @@ const OPERATIONS = JSON.parse(document.getElementById('operations').textContent)
 const MOST_ROWS_TOLD = 200; // beyond that the page asks for the rows it shows
 
 /** Address of the file that `export_presets` gives. */
-export const EXPORT_URL = OPERATIONS.export_presets[1];
+export const exportUrl = () => passing(OPERATIONS.export_presets[1]);
 
 /** Address of the event stream in the page's language; with `since`, of what was missed since that revision. */
 export function eventsUrl(since) {
-  return OPERATIONS.events[1] + query({ limit: MOST_ROWS_TOLD, language: door.language, since });
+  return passing(OPERATIONS.events[1] + query({ limit: MOST_ROWS_TOLD, language: door.language, since }));
 }
 
 /** A refusal of the program: `code` is stable, `message` is for people, `field` names the control. */
@@ -27,6 +27,42 @@ export class ApiError extends Error {
 
 const { door } = memory;
 const inWindow = new URLSearchParams(location.search).get('window') === '1';
+
+/** What the program gave at the first visit: `script` for the header, `pass` for addresses that take no header. */
+const access = takeAccess();
+
+function takeAccess() {
+  const given = /^#access=(\w+)\.(\w+)$/.exec(location.hash);
+  if (given) history.replaceState(history.state, '', location.pathname + location.search);
+  const fresh = given && { script: given[1], pass: given[2] };
+  try {
+    // of this origin, port included: no other program on this machine finds it
+    if (fresh) localStorage.setItem('access', JSON.stringify(fresh));
+    return fresh ?? JSON.parse(localStorage.getItem('access')) ?? {};
+  } catch {
+    return fresh ?? {}; // nothing can be kept here, or something else was
+  }
+}
+
+/** An address of the program with parameters added. */
+export const withQuery = (url, params) => url + (url.includes('?') ? query(params).replace('?', '&') : query(params));
+
+/** An address that the program answers without a header. */
+const passing = (url) => withQuery(url, { pass: access.pass });
+
+/** What the program told, with the pass in each address of a picture. */
+export function admit(data) {
+  if (!access.pass || data === null || typeof data !== 'object') return data;
+  for (const [name, value] of Object.entries(data)) {
+    if (typeof value === 'object') admit(value);
+    else if (name.endsWith('_url') && value?.startsWith?.('/')) data[name] = passing(value);
+  }
+  return data;
+}
+
+function headers() {
+  return { 'Accept-Language': door.language, ...(access.script && { 'X-Access-Token': access.script }) };
+}
 
 /** The language in which the program's messages are asked for. */
 export function speak(lang) {
@@ -74,7 +110,7 @@ export function storing(name) {
 
 async function callBridge(name, params) {
   const answer = await door.bridge[name](params);
-  if (answer?.ok) return answer.data;
+  if (answer?.ok) return admit(answer.data);
   throw new ApiError(answer?.error ?? { code: 'internal', message: name });
 }
 
@@ -96,7 +132,7 @@ function query(params) {
 async function callHttp(name, params, signal) {
   const [method, template] = OPERATIONS[name];
   const [path, rest] = fillPath(template, params);
-  const request = { method, signal, headers: { 'Accept-Language': door.language } };
+  const request = { method, signal, headers: headers() };
   if (method !== 'GET') {
     request.headers['Content-Type'] = 'application/json';
     request.headers['X-Requested-With'] = 'image-batch-console';
@@ -113,7 +149,7 @@ async function callHttp(name, params, signal) {
 /** Why a picture did not load, in words; asks for it once more. */
 export async function whyNot(url) {
   try {
-    await readAnswer(await fetch(url, { headers: { 'Accept-Language': door.language } }));
+    await readAnswer(await fetch(url, { headers: headers() }));
   } catch (error) {
     return error instanceof ApiError ? error.message : '';
   }
@@ -123,6 +159,6 @@ export async function whyNot(url) {
 async function readAnswer(answer) {
   const type = answer.headers.get('Content-Type') ?? '';
   const body = type.includes('json') ? await answer.json() : null;
-  if (answer.ok) return body;
+  if (answer.ok) return admit(body);
   throw new ApiError(body ?? { code: 'internal', message: `HTTP ${answer.status}` }, answer.status);
 }

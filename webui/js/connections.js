@@ -1,5 +1,5 @@
 // Owns the connection to a service: presets and starting points, the test, storing what is entered.
-import { call, EXPORT_URL } from './api.js';
+import { call, exportUrl } from './api.js';
 import { deed } from './deed.js';
 import { refresh } from './events.js';
 import { enter, fillSettings, isDirty, readSettings, showRefusal } from './form.js';
@@ -125,7 +125,7 @@ export const importPresets = (file) =>
 
 /** Downloads all presets; keys stay here. */
 export function exportPresets() {
-  const link = Object.assign(document.createElement('a'), { href: EXPORT_URL, download: 'presets.json' });
+  const link = Object.assign(document.createElement('a'), { href: exportUrl(), download: 'presets.json' });
   document.body.append(link);
   link.click();
   link.remove();

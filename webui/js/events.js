@@ -1,6 +1,6 @@
 // Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
 import { batch } from '@preact/signals';
-import { call, eventsUrl } from './api.js';
+import { admit, call, eventsUrl } from './api.js';
 import { problemText } from './i18n.js';
 import { catchUp, growSlots, readAgain, reload } from './list.js';
 import { toast } from './notices.js';
@@ -19,7 +19,7 @@ export function connect(onFinished = store.memory.finish) {
   stream.resumed = stream.source !== null;
   stream.source = new EventSource(stream.resumed ? eventsUrl(stream.revision) : eventsUrl());
   for (const kind of ['snapshot', 'change']) {
-    stream.source.addEventListener(kind, (event) => take(kind, JSON.parse(event.data), onFinished));
+    stream.source.addEventListener(kind, (event) => take(kind, admit(JSON.parse(event.data)), onFinished));
   }
   stream.source.addEventListener('error', () => {
     store.connection.value = 'lost';

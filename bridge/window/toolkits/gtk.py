@@ -47,7 +47,7 @@ class GtkGaps(Gaps):
 
         def crashed(page: Any, _reason: Any) -> None:  # the page lives in a process of its own
             if next(crashes) < RELOADS:
-                page.reload()
+                page.load_uri(self.window.real_url)  # as at first: a reload comes without the page's cookie
 
         view.window.connect("configure-event", configured)
         view.webview.connect("decide-policy", decide)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from qtpy.QtCore import QStandardPaths, QTimer
+from qtpy.QtCore import QStandardPaths, QTimer, QUrl
 from qtpy.QtWidgets import QFileDialog, QMessageBox
 
 from bridge.window.toolkits.gaps import RELOADS, Gaps, GoesOutside, Placed
@@ -37,7 +37,7 @@ class QtGaps(Gaps):
 
         def crashed(*_: Any) -> None:
             if next(crashes) < RELOADS:
-                QTimer.singleShot(0, lambda: page.triggerAction(page.WebAction.Reload))
+                QTimer.singleShot(0, lambda: page.load(QUrl(self.window.real_url)))  # as at first, token included
 
         page.navigationRequested.connect(decide)
         page.renderProcessTerminated.connect(crashed)

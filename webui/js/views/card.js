@@ -1,6 +1,6 @@
 // Owns one pair in the list: source and results small, state, tick, drop, what went wrong.
 import { useRef, useState } from 'preact/hooks';
-import { isWindow, whyNot } from '../api.js';
+import { isWindow, whyNot, withQuery } from '../api.js';
 import { drop, kept, toggle } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { problemText, t } from '../i18n.js';
@@ -27,7 +27,7 @@ const STEPS = [128, 256, 512];
 
 function thumbUrl(url) {
   const pixels = store.thumbSize.value * Math.min(2, devicePixelRatio);
-  return `${url}?size=${STEPS.find((step) => step >= pixels) ?? 512}`;
+  return withQuery(url, { size: STEPS.find((step) => step >= pixels) ?? 512 });
 }
 
 /** A picture in a box of fixed size; where it does not load, the reason stands there. */

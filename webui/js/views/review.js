@@ -1,5 +1,6 @@
 // Owns the review view: one pair full screen, its keys, and what stands around the pictures.
 import { useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
+import { withQuery } from '../api.js';
 import { drop, kept, setDecided, toggle, toggleAll } from '../decide.js';
 import { html, Icon, IconButton } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
@@ -201,7 +202,7 @@ function StripTile({ result, n, at }) {
   const mark = markOf(result);
   return html`<li><button type="button" class=${`strip-tile ${n === at ? 'current' : ''} ${mark}`}
       aria-current=${n === at} aria-label=${t('page.result.show', { n: n + 1 })} onClick=${() => chooseResult(n)}>
-    <img src=${`${result.thumbnail_url}?size=128`} alt="" decoding="async" /><b>${n + 1}</b>
+    <img src=${withQuery(result.thumbnail_url, { size: 128 })} alt="" decoding="async" /><b>${n + 1}</b>
     <${Icon} name=${MARK_ICON[mark]} size=${14} /></button></li>`;
 }
 

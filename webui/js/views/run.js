@@ -1,5 +1,6 @@
 // Owns the place Run: the slip of what will be sent, the figures while it goes, and what stopped or failed afterwards.
 import { useEffect } from 'preact/hooks';
+import { withQuery } from '../api.js';
 import { isDirty } from '../form.js';
 import { html, Icon } from '../html.js';
 import { failureKind, number, t } from '../i18n.js';
@@ -163,7 +164,7 @@ function Flying({ id }) {
     if (!task) fresh(id).catch(() => undefined);
   }, [id]);
   const stage = now?.stage ? t(`page.stage.${now.stage}`) : '';
-  return html`<li>${task && html`<img src=${`${task.source_thumbnail_url}?size=128`} alt="" decoding="async" />`}
+  return html`<li>${task && html`<img src=${withQuery(task.source_thumbnail_url, { size: 128 })} alt="" />`}
     <span><bdi>${task?.source_name ?? ''}</bdi><br /><span class="muted">
       ${stage.startsWith('page.') || !stage ? t('page.status.processing') : stage}
       ${typeof now?.percent === 'number' ? ` ${now.percent} %` : ''}</span></span>

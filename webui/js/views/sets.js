@@ -1,5 +1,6 @@
 // Owns the place Set: what the check found and is decided about it, what a set is to be, and saving and the report.
 import { useEffect } from 'preact/hooks';
+import { withQuery } from '../api.js';
 import { fieldId } from '../form.js';
 import { html, Icon } from '../html.js';
 import { bytes, has, number, problemText, t } from '../i18n.js';
@@ -83,7 +84,7 @@ function Shown({ url, label, box }) {
     width: `${(box[2] - box[0]) * 100}%`,
     height: `${(box[3] - box[1]) * 100}%`,
   };
-  return html`<figure><span class="shown"><img src=${`${url}?size=256`} alt=${label} loading="lazy" />
+  return html`<figure><span class="shown"><img src=${withQuery(url, { size: 256 })} alt=${label} loading="lazy" />
     ${at && html`<i class="cut" style=${at} title=${t('dataset.cut')}></i>`}</span>
     <figcaption>${label}</figcaption></figure>`;
 }

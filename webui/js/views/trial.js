@@ -1,5 +1,6 @@
 // Owns the place Try: prompts as columns, a few pictures as rows, votes by key, and the column that is run on all.
 import { useEffect, useRef } from 'preact/hooks';
+import { withQuery } from '../api.js';
 import { html, Icon, IconButton } from '../html.js';
 import { number, oneDigit, problemText, t } from '../i18n.js';
 import { isTyping, press } from '../keymap.js';
@@ -113,7 +114,7 @@ function Cell({ id, row, column, chosen, shown }) {
   return html`<td class=${`cell ${chosen ? 'chosen' : ''}`}><div class="cell-row">
     <button type="button" class="cell-picture"
       aria-label=${name} aria-pressed=${chosen} onClick=${() => vote(row, column)}>
-      <${Thumb} url=${`${result.thumbnail_url}?size=512`} alt="" /><b class="cell-number">
+      <${Thumb} url=${withQuery(result.thumbnail_url, { size: 512 })} alt="" /><b class="cell-number">
         ${chosen ? html`<${Icon} name="check" size=${13} />${t('page.trial.best')}` : column + 1}</b></button>
     <${Scores} task=${task} shown=${shown} /></div></td>`;
 }
@@ -127,7 +128,8 @@ function Row({ row, at }) {
   const name = row.source_path.split(/[\\/]/).at(-1);
   const shown = row.voted || store.scoresShown.value;
   return html`<tr class=${current ? 'current' : ''} onPointerDown=${focus}><th scope="row">
-      ${first && html`<${Thumb} url=${`${first.source_thumbnail_url}?size=256`} alt="" />`}<bdi>${name}</bdi></th>
+      ${first && html`<${Thumb} url=${withQuery(first.source_thumbnail_url, { size: 256 })} alt="" />`}
+      <bdi>${name}</bdi></th>
     ${row.cells.map(
       (id, column) => html`<${Cell} key=${column} id=${id} row=${at} column=${column} shown=${shown}
         chosen=${row.vote === column} />`,
