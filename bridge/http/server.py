@@ -27,6 +27,7 @@ _STOP_SECONDS = 3.0
 _STREAMS_SECONDS = 1.0
 _CONNECTIONS = 600  # more than a stranger's idle ones should hold
 _IDLE_SECONDS = 10
+_AGAIN_SECONDS = 0.2
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +77,7 @@ class Server:
         )
         self._server.channel_class = answered_by(api.unreadable)
         self._host = environment.host
+        self._ending = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
 
     @property
@@ -92,6 +94,7 @@ class Server:
 
     def close(self) -> None:
         """End every stream and connection, let the port go. Safe to call twice."""
+        self._ending.set()
         self._hub.close()
         self._hub.wait_ended(_STREAMS_SECONDS)  # their last words go out while the sockets are still open
         if self._thread.is_alive():
@@ -106,7 +109,10 @@ class Server:
         return self.on_show()  # set after the server is made, when there is a window
 
     def _serve(self) -> None:
-        try:
-            self._server.run()
-        except OSError:
-            log.debug("server ended", exc_info=True)
+        while not self._ending.is_set():
+            try:
+                self._server.run()
+                return
+            except OSError:  # poll() fails while fewer files may be open than are; the door may not stay shut after it
+                log.debug("server goes on", exc_info=True)
+                self._ending.wait(_AGAIN_SECONDS)

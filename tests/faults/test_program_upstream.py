@@ -132,7 +132,7 @@ KINDS = {
         say(SSE + b"data: \xff\xfe\xed\xa0\x80\n\ndata: [DONE]\n\n"), {"answer_no_picture", "answer_empty"}
     ),
     "deeply nested": Kind(whole(DEEP), {"answer_no_picture", "stream_cut", "answer_empty"}, True),
-    "a page": Kind(whole(b"<html>Login</html>", Content_Type="text/html"), {"answer_no_picture", "answer_empty"}),
+    "a page": Kind(whole(b"<html>Login</html>", Content_Type="text/html"), {"answer_web_page"}),
     "not HTTP": Kind(say(b"SSH-2.0-OpenSSH_9.6\r\n"), NETWORK, True),
     "redirects for ever": Kind(
         say(ok(b"", "307 Temporary Redirect", Location="/v1/chat/completions")), {"redirect_limit"}
