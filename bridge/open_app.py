@@ -10,11 +10,12 @@ import msgspec
 
 from bridge.allocator import keep_freed_memory
 from bridge.app import App
-from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
+from bridge.demo.critic import JUDGE_MODEL
+from bridge.demo.endpoint import PATHS, DemoEndpoint, demo_config, samples_folder
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.paths import program_folder
-from engine.config import origin
+from engine.config import ApiMode, origin
 from engine.files import storage_failure
 
 
@@ -61,7 +62,16 @@ def open_app(
         current = app.preferences.config
         if origin(current.api_url) != origin(first.api_url):  # another port than at the last start
             app.preferences.set_config(msgspec.structs.replace(current, api_url=first.api_url))
+        _let_the_demo_judge(app, endpoint.base_url + PATHS[ApiMode.CHAT_COMPLETIONS])
         yield app
+
+
+def _let_the_demo_judge(app: App, api_url: str) -> None:
+    """The demo's endpoint judges as well, on the port of this start; a judge of the person's own stays."""
+    judge = app.vision.settings.config
+    if judge.model_name in ("", JUDGE_MODEL):
+        judge = msgspec.structs.replace(judge, api_url=api_url, model_name=JUDGE_MODEL, unlock_local_api_url=True)
+        app.vision.settings.set_config(judge)
 
 
 def _after_runs(app: App, action: Callable[[], object]) -> None:

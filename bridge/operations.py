@@ -127,6 +127,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/api/trials", trials.list_trials),
     Operation("GET", "/api/trials/{id}", trials.get_trial),
     Operation("DELETE", "/api/trials/{id}", trials.delete_trial),
+    Operation("GET", "/api/trials/{id}/numbers", trials.measure_row),
     Operation("POST", "/api/trials/{id}/vote", trials.vote_trial),
     Operation("POST", "/api/trials/{id}/choose", trials.choose_column),
     Operation("POST", "/api/config/current", config.save_config),

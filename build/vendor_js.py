@@ -106,12 +106,13 @@ PACKAGES = [
 ICONS = [
     "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bug", "check", "chevron-down", "chevron-left",
     "chevron-right", "circle", "circle-alert", "circle-check", "circle-dashed", "circle-help", "circle-x", "clock",
-    "columns-2", "contrast", "copy", "download", "ellipsis", "eraser", "external-link", "eye", "file-text", "filter",
-    "flame", "folder", "folder-open", "folder-up", "hand", "image", "image-off", "info", "keyboard", "languages",
-    "list-checks", "loader", "maximize", "monitor", "moon", "octagon-pause", "panel-left-close", "panel-left-open",
-    "play", "plug", "plug-zap", "plus", "redo-2", "refresh-cw", "repeat-2", "rotate-ccw", "rotate-cw", "save",
-    "save-all", "scan", "search", "settings-2", "square", "square-check", "square-split-horizontal", "sun",
-    "terminal", "trash-2", "triangle-alert", "undo-2", "upload", "wifi-off", "wrench", "x", "zoom-in", "zoom-out",
+    "columns-2", "contrast", "copy", "dices", "download", "ellipsis", "eraser", "external-link", "eye", "file-text",
+    "filter", "flame", "folder", "folder-open", "folder-up", "hand", "image", "image-off", "info", "keyboard",
+    "languages", "library", "list-checks", "loader", "maximize", "monitor", "moon", "octagon-pause", "panel-left-close",
+    "panel-left-open", "pencil", "play", "plug", "plug-zap", "plus", "redo-2", "refresh-cw", "repeat-2", "rotate-ccw",
+    "rotate-cw", "save", "save-all", "scale", "scan", "search", "settings-2", "square", "square-check",
+    "square-split-horizontal", "star", "sun", "terminal", "trash-2", "triangle-alert", "undo-2", "upload", "wifi-off",
+    "wrench", "x", "zoom-in", "zoom-out",
 ]
 # fmt: on
 

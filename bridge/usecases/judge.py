@@ -84,17 +84,19 @@ class RubricName(msgspec.Struct, frozen=True):
 
 
 class JudgeWhat(msgspec.Struct, frozen=True):
-    """Tasks by id or by filter, all without either. ``again``: also what is judged or known already."""
+    """Tasks by id or by filter, all without either. ``again``: also what is judged or known already. ``dry_run``: only
+    say how many calls it takes."""
 
     task_ids: list[str] | None = None
     match: MatchParams | None = None
     again: bool = False
+    dry_run: bool = False
 
 
 class JudgeStarted(msgspec.Struct, frozen=True):
-    """The job, begun: ``calls`` questions will be asked, ``reused`` answers are there already."""
+    """The job, begun (null for a dry run): ``calls`` questions are asked, ``reused`` answers are there already."""
 
-    job: JobView
+    job: JobView | None
     calls: int
     reused: int
     ok: Literal[True] = True
@@ -130,11 +132,12 @@ class VisionJob(msgspec.Struct, frozen=True):
 
 
 class UntickParams(msgspec.Struct, frozen=True):
-    """Untick what was judged below ``score``, among these tasks."""
+    """Untick what was judged below ``score``, among these tasks. ``dry_run``: only say how many results that are."""
 
     score: float
     task_ids: list[str] | None = None
     match: MatchParams | None = None
+    dry_run: bool = False
 
 
 class UntickAnswer(msgspec.Struct, frozen=True):
@@ -209,6 +212,8 @@ def judge_results(context: Context, params: JudgeWhat) -> JudgeStarted:
     judge = usable_judge(context)
     pairs = app.vision.pairs(_tasks(context, params.task_ids, params.match))
     calls, reused = app.vision.judging.plan(pairs, judge, again=params.again)
+    if params.dry_run:
+        return JudgeStarted(None, calls, reused)
 
     def work(job: Job) -> JobResult:
         return judge_all(app, pairs, judge, job, again=params.again)
@@ -248,7 +253,8 @@ def untick_below(context: Context, params: UntickParams) -> UntickAnswer:
         if low:
             marks.append(Marks(task.id, dict.fromkeys(low, False), decided=task.decided))  # the person said nothing
             undo.append(Marks(task.id, dict.fromkeys(low, True), decided=task.decided))
-    return UntickAnswer(context.app.store.put_marks(marks), undo)
+    affected = sum(len(one.ticked) for one in marks)
+    return UntickAnswer(affected if params.dry_run else context.app.store.put_marks(marks), undo)
 
 
 def write_captions(context: Context, params: CaptionParams) -> VisionJob:

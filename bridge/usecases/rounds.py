@@ -21,11 +21,13 @@ _LOOK_SECONDS = 0.1
 
 
 class RetryBelowParams(msgspec.Struct, frozen=True):
-    """Which tasks are asked again, and how often at most. ``with_reason``: with what the judge found wrong."""
+    """Which tasks are asked again, and how often at most. ``with_reason``: with what the judge found wrong.
+    ``dry_run``: only say how many tasks that are."""
 
     score: float
     rounds: int = 1
     with_reason: bool = False
+    dry_run: bool = False
 
 
 class RetryBelowAnswer(msgspec.Struct, frozen=True):
@@ -63,6 +65,8 @@ def retry_below(context: Context, params: RetryBelowParams) -> RetryBelowAnswer:
         raise InvalidInput(Code.FIELD_RANGE, field="rounds", name="rounds", minimum=1, maximum=MOST_ROUNDS,
                            value=params.rounds)  # fmt: skip
     judge = usable_judge(context)
+    if params.dry_run:
+        return RetryBelowAnswer(len(below(app, params.score)), None)
     if app.batch.running:
         raise Busy(Code.BATCH_RUNNING)
     ids = below(app, params.score)

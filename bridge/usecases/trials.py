@@ -12,7 +12,10 @@ from bridge.app import App
 from bridge.usecases.common import Context, Nothing, Ok, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import check_api_url, starting
+from bridge.usecases.set_options import SetParams, pairs_of
 from engine.config import ApiConfig
+from engine.dataset.measure import Measurer, can_register
+from engine.dataset.preflight import Wanted, inspect
 from engine.errors import Busy, Code, InvalidInput
 from engine.images.picture import read_shape
 from engine.models import SourceImage, Task, TaskMatch
@@ -105,6 +108,30 @@ class VoteParams(msgspec.Struct, frozen=True):
     column: int | str | None = None
 
 
+class TrialRow(TrialName, frozen=True):
+    """A row of a trial, from 0."""
+
+    row: int
+
+
+class CellNumbers(msgspec.Struct, frozen=True):
+    """What the preflight measures of a cell's last picture: ``findings`` by kind with their number; ``change`` in
+    levels of 0..255, ``likeness`` 0..1, ``shift`` and ``zoom`` in percent; null where not measured."""
+
+    task_id: str
+    findings: dict[str, float]
+    change: float
+    likeness: float | None
+    shift: float | None
+    zoom: float | None
+
+
+class RowNumbers(msgspec.Struct, frozen=True):
+    """The cells of a row that have a picture."""
+
+    cells: list[CellNumbers]
+
+
 class ChooseParams(msgspec.Struct, frozen=True):
     """A column, from 0 or by name."""
 
@@ -190,14 +217,31 @@ def delete_trial(context: Context, params: TrialName) -> Ok:
     return Ok()
 
 
+def measure_row(context: Context, params: TrialRow) -> RowNumbers:
+    """Measure the pictures of a row as a preflight does; what was measured before is known."""
+    app = context.app
+    cells = _row(app.vision.trials.get(params.id), params.row).cells
+    wish = SetParams(task_ids=cells, only_selected=False)
+    pairs = {pair.task_id: pair for pair in pairs_of(app, wish)}  # the last of each task
+    measurer = Measurer(app.measurement_cache)
+    seen = inspect(list(pairs.values()), Wanted(), measurer, registered=can_register())
+    found: dict[str, dict[str, float]] = {}
+    for finding in seen.findings:
+        found.setdefault(finding.pair_id, {})[finding.kind] = finding.number
+    return RowNumbers(
+        [
+            CellNumbers(task_id, found.get(pair.id, {}), one.change, one.likeness, one.shift, one.zoom)
+            for task_id, pair in pairs.items()
+            if (one := seen.numbers.get(pair.id)) is not None
+        ]
+    )
+
+
 def vote_trial(context: Context, params: VoteParams) -> Ok:
     """Say which column of a row is the best, or that none is good."""
 
     def vote(trial: Trial) -> None:
-        if not 0 <= params.row < len(trial.rows):
-            raise InvalidInput(Code.FIELD_RANGE, field="row", name="row", minimum=0, maximum=len(trial.rows) - 1,
-                               value=params.row)  # fmt: skip
-        trial.rows[params.row].vote = _NONE if params.column is None else _place(trial, params.column)
+        _row(trial, params.row).vote = _NONE if params.column is None else _place(trial, params.column)
 
     context.app.vision.trials.change(params.id, vote)
     return Ok()
@@ -253,6 +297,12 @@ def _leading(columns: Sequence[Column]) -> ApiConfig:
 def _tasks_of(app: App, trial: Trial) -> dict[str, Task]:
     ids = tuple(cell for row in trial.rows for cell in row.cells)
     return {task.id: task for task in app.store.tasks(TaskMatch(ids=ids))}
+
+
+def _row(trial: Trial, row: int) -> Row:
+    if not 0 <= row < len(trial.rows):
+        raise InvalidInput(Code.FIELD_RANGE, field="row", name="row", minimum=0, maximum=len(trial.rows) - 1, value=row)
+    return trial.rows[row]
 
 
 def _place(trial: Trial, column: int | str) -> int:

@@ -48,9 +48,12 @@ class Trial(msgspec.Struct, kw_only=True):
 
 
 class ColumnTally(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a column. ``seconds`` a picture, on average; ``cost`` by the price of the column's connection."""
+    """A column with what came of it. ``seconds`` a picture, on average; ``cost`` by the price of its connection."""
 
     name: str
+    user_prompt: str
+    model_name: str
+    price_per_call: float
     done: int
     failed: int
     refused: int
@@ -113,6 +116,9 @@ def tally(trial: Trial, tasks: Mapping[str, Task]) -> list[ColumnTally]:
         told.append(
             ColumnTally(
                 name=column.name,
+                user_prompt=column.config.user_prompt,
+                model_name=column.config.model_name,
+                price_per_call=column.config.price_per_call,
                 done=sum(task.status in (TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS) for task in own),
                 failed=sum(task.status is TaskStatus.FAILED for task in own),
                 refused=sum(task.error is not None and task.error.code in _REFUSED for task in own),

@@ -144,7 +144,11 @@ def test_a_person_s_decisions_calibrate_and_undo(studio: Studio, tmp_path: Path)
         door.post("/api/judge/config", {"config": studio.judge()})
         door.run(studio.draw(4), studio.config())
         judged(door)
+        only_told = door.post("/api/judge/untick", {"score": 7, "dry_run": True})
         done = door.post("/api/judge/untick", {"score": 7})
+        assert only_told == done
+        planned = door.post("/api/judge/start", {"dry_run": True, "again": True})
+        assert (planned["job"], planned["calls"]) == (None, len(results(door)))
         assert done["affected"] == 2
         assert [result["selected"] for result in results(door)] == [True, False] * 2
         door.post("/api/tasks/bulk", {"action": "decide", "match": {}})

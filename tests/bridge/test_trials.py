@@ -65,6 +65,12 @@ def test_a_trial_pays_for_what_the_run_then_need_not(studio: Studio, tmp_path: P
         assert keys == {f"Bearer {KEY}"}
         assert {request.headers["authorization"] for request in studio.judge_door.api_requests} == {f"Bearer {other}"}
         url = f"/api/trials/{begun['trial_id']}"
+        measured = door.get(f"{url}/numbers?row=0")["cells"]
+        assert [one["task_id"] for one in measured] == trial["rows"][0]["cells"]
+        assert all(one["change"] > 0 for one in measured)
+        assert [(one["user_prompt"], one["price_per_call"]) for one in trial["columns"][:2]] == [
+            ("make it red", 0.5), ("make it very red", 0.5)
+        ]  # fmt: skip
         door.post(f"{url}/vote", {"row": 0, "column": "bold"})
         door.post(f"{url}/vote", {"row": 1, "column": 1})
         door.post(f"{url}/vote", {"row": 2, "column": None})
@@ -153,7 +159,10 @@ def test_rounds_end_when_all_is_good(studio: Studio, tmp_path: Path, with_reason
         studio.edits.answer_with(answer)
         door.run(studio.draw(4), studio.config())
         judged(door)
-        begun = door.post("/api/tasks/retry_below", {"score": 7, "rounds": 3, "with_reason": with_reason})
+        ask = {"score": 7, "rounds": 3, "with_reason": with_reason}
+        only_told = door.post("/api/tasks/retry_below", {**ask, "dry_run": True})
+        begun = door.post("/api/tasks/retry_below", ask)
+        assert (only_told["retried_count"], only_told["job"]) == (begun["retried_count"], None)
         assert begun["retried_count"] == 4
         assert door.app.jobs.wait_idle(20)
         job = door.get("/api/dataset/job")["job"]

@@ -171,6 +171,8 @@ CASES = (
     Case("list_trials"),
     Case("get_trial", {"id": "{trial}"}),
     Case("get_trial", {"id": "nobody-s"}, Code.TRIAL_UNKNOWN),
+    Case("measure_row", {"id": "{trial}", "row": 0}),
+    Case("measure_row", {"id": "{trial}", "row": 9}, Code.FIELD_RANGE),
     Case("vote_trial", {"id": "{trial}", "row": 0, "column": "plain"}),
     Case("vote_trial", {"id": "{trial}", "row": 9, "column": None}, Code.FIELD_RANGE),
     Case("choose_column", {"id": "{trial}", "column": 0}),
