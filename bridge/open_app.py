@@ -11,7 +11,8 @@ import msgspec
 from bridge.allocator import keep_freed_memory
 from bridge.app import App
 from bridge.demo.critic import JUDGE_MODEL
-from bridge.demo.endpoint import PATHS, DemoEndpoint, demo_config, samples_folder
+from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
+from bridge.demo.orders import PATHS
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.paths import program_folder
