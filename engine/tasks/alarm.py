@@ -140,6 +140,11 @@ def _correlation(one: Sequence[float], other: Sequence[float]) -> float:
         return 0.0
 
 
+def _tells(source: PictureLook) -> bool:
+    """Whether anything can be told of a source: a speck on a flat ground is flat."""
+    return any(max(channel) - min(channel) >= _FLAT for channel in (source.colours[at::3] for at in range(3)))
+
+
 def _distance(one: bytes, other: bytes) -> float:
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
 
@@ -192,7 +197,7 @@ class Alarm:
 
     def _suspicion(self, looked: LookedResult) -> Suspicion | None:
         source, result = looked.source, looked.result
-        if source is None or result is None or source.spread < _FLAT or min(source.edge, result.edge) < _TINY:
+        if source is None or result is None or not _tells(source) or min(source.edge, result.edge) < _TINY:
             return None
         if result.spread <= _BLANK_SPREAD:
             return Suspicion.BLANK
@@ -208,7 +213,7 @@ class Alarm:
         assert looked.source is not None
         assert looked.result is not None
         same = looked.result_hash == other.result_hash or is_near(looked.result, other.result)
-        return same and other.source.spread >= _FLAT and not is_near(looked.source, other.source)
+        return same and _tells(other.source) and not is_near(looked.source, other.source)
 
     def _is_unrelated(self, alike: float) -> bool:
         usual = statistics.median(self._likenesses) if len(self._likenesses) >= _USUAL_AFTER else None
