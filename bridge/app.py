@@ -23,6 +23,7 @@ from engine.dataset.preflight import Preflight
 from engine.errors import Problem
 from engine.files import storage_failure
 from engine.presets import PresetBook
+from engine.upstream.cancel import CancelToken
 from engine.workspace import Limits, Workspace
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class App:
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self.looked_at: int | None = None  # files, while a folder is looked through
         self._listeners: list[Callable[[], None]] = []
+        self._connection_test = CancelToken()
         self.notices: list[Problem] = []
 
         def read_state() -> dict[str, Any]:
@@ -125,6 +127,13 @@ class App:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def begin_connection_test(self) -> CancelToken:
+        """The token of a test that begins; the one before it, if it still runs, ends."""
+        token, before = CancelToken(), self._connection_test
+        self._connection_test = token
+        before.cancel()
+        return token
 
     def listen(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call ``listener`` after each change, from whichever thread made it; returns how to end that."""

@@ -20,16 +20,17 @@ from engine.config import (
     with_newer_fields,
     with_stored_key,
 )
-from engine.errors import AddressRefused, Code, EditFailed, InvalidInput, NotFound, Problem
+from engine.errors import AddressRefused, Code, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file, rubrics_in
-from engine.upstream.cancel import CancelToken
+from engine.tasks.log import EditLog
+from engine.upstream.connection import check_connection
 from engine.upstream.netguard import parse_url
 from engine.upstream.proxies import DIRECT, parse_proxy
 from engine.upstream.recipe import read_recipe
 from engine.upstream.request import request_headers
 from engine.vision.rubric import read_rubric
 
-_PROBE_SECONDS = 15.0
+_TEST_SECONDS = 15.0
 _MAX_UI_BYTES = 256 * 1024
 
 
@@ -79,10 +80,11 @@ class SavedConfig(msgspec.Struct, frozen=True):
 
 
 class PresetSaved(msgspec.Struct, frozen=True):
-    """It is stored under this name."""
+    """It is stored under this name. ``completed_url`` as in SavedConfig."""
 
     name: str
     warnings: list[ProblemView]
+    completed_url: str = ""
     ok: Literal[True] = True
 
 
@@ -109,11 +111,14 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 class TestAnswer(msgspec.Struct, frozen=True):
-    """Whether the API can be reached. ``http_status`` of a harmless request, which costs no edit."""
+    """Whether the API can be reached, and what would keep an edit from working (``problem``), asked without spending
+    one. ``models``: ids that the service lists; ``completed_url``: the address where its base was entered."""
 
     reachable: bool
     http_status: int | None
     problem: ProblemView | None
+    models: list[str] = []
+    completed_url: str = ""
     ok: Literal[True] = True
 
 
@@ -167,8 +172,13 @@ def save_config(context: Context, params: ConfigParams) -> SavedConfig:
     config, warnings = entered_config(context.app, params.config)
     context.app.preferences.set_config(config)
     context.app.settings_changed()
-    entered = str(params.config.get("api_url") or config.api_url).strip()
-    return SavedConfig(_worded(context, warnings), completed_url=config.api_url if entered != config.api_url else "")
+    return SavedConfig(_worded(context, warnings), _completed(params.config, config))
+
+
+def _completed(entered: dict[str, Any] | None, config: ApiConfig) -> str:
+    """The address in use where another one was entered."""
+    given = str((entered or {}).get("api_url") or config.api_url).strip()
+    return config.api_url if given != config.api_url else ""
 
 
 def describe_config(context: Context, _: Nothing) -> Schema:
@@ -177,19 +187,16 @@ def describe_config(context: Context, _: Nothing) -> Schema:
 
 
 def test_config(context: Context, params: OptionalConfig) -> TestAnswer:
-    """Check the URL rules and whether the API answers at all, without spending an edit."""
-    config, _ = entered_config(context.app, params.config)
-    try:
-        status = context.app.transport.probe(
-            config.api_url,
-            proxy=config.proxy,
-            unlocked=config.unlock_local_api_url,
-            timeout=min(_PROBE_SECONDS, config.timeout_seconds),
-            cancel=CancelToken(),
-        )
-    except EditFailed as error:
-        return TestAnswer(False, error.http_status, context.view.problem(error.problem))
-    return TestAnswer(True, status, None)
+    """Ask the API with its key, never for an edit: whether it is reached, and takes the key, the path, the model."""
+    app = context.app
+    config, _ = entered_config(app, params.config)
+    seconds = min(_TEST_SECONDS, config.timeout_seconds)
+    tested = check_connection(app.transport, config, seconds, app.begin_connection_test())
+    problem = None
+    if tested.failure is not None:
+        problem = context.view.problem(EditLog(*config.secrets()).without_key(tested.failure.problem))
+    completed = _completed(params.config, config)
+    return TestAnswer(tested.http_status is not None, tested.http_status, problem, tested.models, completed)
 
 
 def save_preset(context: Context, params: PresetParams) -> PresetSaved:
@@ -204,9 +211,10 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
         check_usable(config)
+        config = msgspec.structs.replace(config, api_url=complete_url(config))
     app.presets.put(params.name, config)
     app.settings_changed()
-    return PresetSaved(params.name.strip(), _worded(context, warnings))
+    return PresetSaved(params.name.strip(), _worded(context, warnings), _completed(params.config, config))
 
 
 def apply_preset(context: Context, params: PresetName) -> PresetApplied:

@@ -184,12 +184,6 @@ class Transport:
                 raise _download_refused(response, target)
             return response.read(max_bytes)
 
-    def probe(self, url: str, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> int:
-        """The status that HEAD gets at the API's URL, without key or body: any status means reachable."""
-        trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
-        with closing(self._exchange(self._checked(url, trip), _Message("HEAD", download_headers()), trip)) as response:
-            return response.status
-
     def _trip(self, purpose: Purpose, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> _Trip:
         return _Trip(purpose, proxy, unlocked, timeout, self._clock() + timeout, cancel)
 

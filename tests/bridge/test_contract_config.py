@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -171,15 +172,64 @@ def test_schema_describes_every_field(shared: Door) -> None:
     assert fields["api_mode"]["default"] == "auto"
 
 
-def test_test_config_spends_no_edit(fake: FakeUpstream, door: Door) -> None:
-    """The test asks nothing that costs, sends no key, and says what is wrong."""
+MODELS = {"data": [{"id": "grok-imagine-1.0-edit"}, {"id": "other"}]}
+PAGE = Script(body=b"<!doctype html><html><head><title>Relay</title></head></html>", content_type="text/html")
+GEMINI = {"recipe": {"request": {"url": "/v1beta/models/{{model}}:generateContent", "json": {"a": "{{prompt}}"}},
+                     "key": {"header": "x-goog-api-key", "value": "{{api_key}}"}}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "answers", "wanted"),
+    [
+        ("/v1/chat/completions", {}, {"/v1/models": Script.json(MODELS)}, (None, 2)),
+        ("/v1/chat/completions", {"model_name": "gone"}, {"/v1/models": Script.json(MODELS)}, ("model_unknown", 2)),
+        ("", {}, {"/v1/models": Script.json(MODELS)}, (None, 2)),
+        ("/v1/images/edits", {}, {"/v1/models": Script.json(MODELS)}, (None, 2)),
+        ("/v1/chat/completions", {}, {"/v1/models": Script.error(401, "no")}, ("key_refused", 0)),
+        ("/v1/chat/completions", {}, {"/v1/models": Script.error(403, "no")}, ("access_refused", 0)),
+        ("/v1/chat/completions", {}, {"/v1/chat/completions": Script.error(401, "no")}, ("key_refused", 0)),
+        ("/v1/chat/completions", {}, {"/v1/models": Script.json({"code": 401, "message": "Invalid API key"})},
+         ("key_refused", 0)),
+        ("/chat/completions", {}, {"/models": PAGE, "/chat/completions": PAGE}, ("answer_web_page", 0)),
+        ("/v2/chat/completions", {}, {}, ("endpoint_unknown", 0)),
+        ("/v1/chat/completion", {}, {}, ("endpoint_unknown", 0)),
+        ("/v1/chat/completions", {}, {"/v1/chat/completions": Script.error(405, "no")}, (None, 0)),
+        ("/v1/chat/completions", {}, {"/v1/models": PAGE, "/v1/chat/completions": Script.error(405, "no")}, (None, 0)),
+        ("/v1/chat/completions", {}, {"/v1/chat/completions": Script.error(502, "no")}, ("upstream_status", 0)),
+        ("", GEMINI, {"/v1beta/models": Script.json({"models": [{"name": "models/grok-imagine-1.0-edit"}]})},
+         (None, 1)),
+        ("", GEMINI, {"/v1beta/models": Script.json({"models": [{"name": "models/a"}]})}, ("model_unknown", 1)),
+        ("", GEMINI, {"/v1beta/models": Script.json({"models": [{"name": "a"}], "nextPageToken": "x"})}, (None, 1)),
+        ("", GEMINI, {"/v1beta/models": Script.error(403, "no")}, ("access_refused", 0)),
+        ("", GEMINI, {}, (None, 0)),
+    ],
+)  # fmt: skip
+def test_the_test_tells_what_is_wrong(
+    fake: FakeUpstream,
+    shared: Door,
+    path: str,
+    changes: dict[str, Any],
+    answers: dict[str, Script],
+    wanted: tuple[str | None, int],
+) -> None:
+    """Key, model, path and web page are told apart, with the key and without an edit."""
+    fake.answer_with(lambda request: answers.get(request.path, Script.error(404, "no such path")))
+    config = config_for(fake, **{"proxy": "", "recipe": {}, "extra_headers": {}, **changes})
+    config["api_url"] = fake.url(path)
+    answer = shared.post("/api/config/test", {"config": config})
+    fits(answer, {"ok": (bool,), "reachable": (bool,), "http_status": (int,), "models": (list,)})
+    assert ((answer["problem"] or {}).get("code"), len(answer["models"])) == wanted
+    assert answer["reachable"] is True
+    assert answer["completed_url"] == (fake.url("/v1/chat/completions") if not path and not changes else "")
+    assert {request.method for request in fake.requests} == {"GET"}
+    name = "x-goog-api-key" if changes is GEMINI else "authorization"
+    assert all(KEY in request.headers.get(name, "") for request in fake.requests)
+
+
+def test_the_test_ends_in_time_and_tells_of_the_line(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
+    """Old scripts' fields stay; an address that is refused or silent is told; a later test ends the one before."""
     fake.answer(Script(status=405))
     config = config_for(fake)
-    answer = door.post("/api/config/test", {"config": config})
-    fits(answer, {"ok": (bool,), "reachable": (bool,)})
-    assert (answer["reachable"], answer["http_status"], answer["problem"]) == (True, 405, None)
-    assert {request.method for request in fake.requests} == {"HEAD"}
-    assert all("authorization" not in request.headers for request in fake.requests)
     private = door.post("/api/config/test", {"config": {**config, "unlock_local_api_url": False}})
     assert (private["reachable"], private["problem"]["code"]) == (False, "address_private")
     closed = {**config, "api_url": "http://127.0.0.1:9/v1/images/edits"}
@@ -187,6 +237,16 @@ def test_test_config_spends_no_edit(fake: FakeUpstream, door: Door) -> None:
     door.post("/api/config/current", {"config": config})
     assert door.post("/api/config/test")["reachable"] is True
     door.refused(400, "proxy_invalid", "POST", "/api/config/test", {"config": {**config, "proxy": "nonsense://"}})
+    fake.answer(Script(silent=True))
+    asked = len(fake.requests)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(door.ask, "POST", "/api/config/test", {"config": config})
+        assert fake.wait_for_requests(asked + 1)
+        slow = pool.submit(door.post, "/api/config/test", {"config": {**config, "timeout_seconds": 5}})
+        assert first.result(10).json()["code"] == "stopped_by_user"
+        assert (slow.result(10)["reachable"], slow.result()["problem"]["code"]) == (False, "timed_out")
+    saved = door.post("/api/presets/save", {"name": "base", "config": {**config, "api_url": fake.url("/v1")}})
+    assert saved["completed_url"] == door.state()["presets"]["base"]["api_url"] == fake.url("/v1/chat/completions")
 
 
 def test_presets_save_apply_and_delete(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
@@ -229,7 +289,7 @@ def test_export_is_an_attachment_that_imports_again(fake: FakeUpstream, door: Do
     assert answer.headers["content-disposition"].startswith("attachment")
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
-    assert document.keys() == {"current_config", "presets"}
+    assert document.keys() >= {"current_config", "presets"}
     assert document["current_config"]["api_key"] == document["presets"]["p"]["api_key"] == PLACEHOLDER
     assert KEY not in answer.text
     with open_door(tmp_path / "other") as other:

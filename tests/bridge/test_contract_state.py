@@ -53,7 +53,7 @@ def test_fresh_state_has_every_field(door: Door) -> None:
         "timeout_seconds": 120, "api_mode": "auto", "token_field": "auto", "unlock_local_api_url": False,
         "unlock_local_download_url": False, "result_count": 1, "response_format": "auto", "stream": "auto",
         "extra_body": {}, "extra_headers": {}, "proxy": "", "price_per_call": 0,
-        "source_format": "auto", "source_max_edge": 0,
+        "source_format": "auto", "source_max_edge": 0, "alarm_limit": 5,
         "recipe": {}, "request_form": "auto", "job_timeout_seconds": 3600, "seed": None,
     }  # fmt: skip
     assert state["current_config"] == defaults

@@ -76,8 +76,13 @@ class Ways:
             case "api":
                 with self.transport.send(outgoing(url), **options):
                     pass
-            case "probe":
-                self.transport.probe(url, **options)
+            case "question":
+                with self.transport.ask(url, lambda _: {}, **options):
+                    pass
+            case "question redirect":
+                self._redirect_to = url
+                with self.transport.ask(f"http://cdn.test:{self._peer.port}/", lambda _: {}, **options):
+                    pass
             case "download":
                 self.transport.fetch(url, max_bytes=9, **options)
             case "redirect":
@@ -97,7 +102,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ways]:
     made.close()
 
 
-WAYS = ("api", "probe", "download", "redirect")
+WAYS = ("api", "question", "question redirect", "download", "redirect")
 
 
 def written(address: str) -> list[str]:

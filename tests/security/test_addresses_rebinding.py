@@ -99,7 +99,7 @@ def attempt(action: Any) -> str:
     return "answered"
 
 
-@pytest.mark.parametrize("kind", ["api", "api redirect", "download", "download redirect", "probe"])
+@pytest.mark.parametrize("kind", ["api", "api redirect", "download", "download redirect", "question"])
 def test_rebinding_never_reaches_the_forbidden_address(ports: tuple[list[bytes], Peer, Peer], kind: str) -> None:
     """Every connection uses the address that was checked, from the one lookup that was made for it."""
     answer, allowed, forbidden = ports
@@ -114,8 +114,9 @@ def test_rebinding_never_reaches_the_forbidden_address(ports: tuple[list[bytes],
         if kind.startswith("api"):
             with transport.send(outgoing(url), proxy="", unlocked=False, timeout=20, cancel=token) as got:
                 assert got.read(100) == b"picture"
-        elif kind == "probe":
-            transport.probe(url, proxy="", unlocked=False, timeout=20, cancel=token)
+        elif kind == "question":
+            with transport.ask(url, lambda _: {}, proxy="", unlocked=False, timeout=20, cancel=token) as got:
+                assert got.read(100) == b"picture"
         else:
             got_bytes = transport.fetch(url, proxy="", unlocked=False, timeout=20, cancel=token, max_bytes=100)
             assert got_bytes == b"picture"

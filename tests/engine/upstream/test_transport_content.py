@@ -100,15 +100,6 @@ def test_download_status(transport: Transport, status: str, retryable: bool) -> 
         assert error.retry_after == 7
 
 
-def test_probe_tells_any_status_and_sends_no_key(transport: Transport) -> None:
-    """Reachability costs no edit: HEAD, no body, no key."""
-    seen: list[bytes] = []
-    with Peer(recording(seen, b"HTTP/1.1 405 No\r\nContent-Length: 5\r\n\r\n")) as peer:
-        assert transport.probe(peer.url(), proxy="", unlocked=True, timeout=5, cancel=CancelToken()) == 405
-    assert seen[0].startswith(b"HEAD ")
-    assert b"authorization" not in seen[0].lower()
-
-
 def test_nothing_logged_carries_the_key(transport: Transport, caplog: pytest.LogCaptureFixture) -> None:
     """Not even with every logger at its loudest."""
     with caplog.at_level(logging.DEBUG), Peer(answering(ok(b"nonsense"), b"garbage\r\n\r\n")) as peer:
