@@ -87,8 +87,8 @@ class Measurer:
         self, control: str, target: str, settled: Settled = lambda *_: False, check: Callable[[], None] = lambda: None
     ) -> Measured:
         """All about a pair of files. ``settled``: whether features and change alone decide, so that nothing need be
-        laid over anything; ``check`` is called often and may raise. Raises InvalidInput (SOURCE_MISSING), PictureRejected;
-        both name the path."""
+        laid over anything; ``check`` is called often and may raise. Raises InvalidInput (SOURCE_MISSING) and
+        PictureRejected; both name the path."""
         hashes = self._key(self.hash_of(control)), self._key(self.hash_of(target))
         known = [self._cache.features(digest) for digest in hashes]
         comparison = self._cache.comparison(*hashes)
