@@ -12,25 +12,83 @@ from pathlib import Path
 from typing import Any
 
 from bridge.environment import Environment
-from bridge.jobs import Jobs
+from bridge.jobs import Jobs, JobStatus
 from bridge.messages import Messages
 from bridge.preferences import Preferences
+from bridge.switching import Switching
 from bridge.vision import Vision
 from engine.config import ApiConfig
-from engine.data_folder import close_to_others
+from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
 from engine.dataset.preflight import Preflight
-from engine.errors import Problem
+from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.files import storage_failure
 from engine.presets import PresetBook
+from engine.projects import DEFAULT, Project, Projects
 from engine.upstream.cancel import CancelToken
-from engine.workspace import Limits, Workspace
+from engine.workspace import Limits, Workspace, made
 
 log = logging.getLogger(__name__)
 
 
+class _Opened:
+    """One project: its workspace, with what people keep beside it."""
+
+    def __init__(self, app: App, project: Project | None, first_config: ApiConfig | None = None) -> None:
+        """``project`` None: the program's folder itself, without any others."""
+        self.id = DEFAULT if project is None else project.id
+        self.is_first = project is None or not project.place
+        folder = app.folder if project is None else app.folder / project.place
+        with contextlib.ExitStack() as opened:
+            self.workspace = opened.enter_context(
+                Workspace(
+                    folder,
+                    limits=_limits(app.environment),
+                    ledger_folder=app.ledger_folder,
+                    connections_folder=app.folder,
+                    held=self.is_first,
+                    demo=app.demo,
+                    read_old_state=lambda: self._read_state(app.folder, folder, first_config),
+                    key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
+                    on_change=app.changed,
+                    on_looking=app.looking,
+                    on_problem=app.notify,
+                )
+            )
+            self.jobs = Jobs(on_change=app.changed)
+            opened.callback(self.jobs.close)
+            store, batch = self.workspace.store, self.workspace.batch
+            self.vision = Vision(
+                app.folder,
+                store,
+                self.workspace.cache,
+                self.workspace.ledger,
+                self.workspace.transport,
+                trials=folder / "trials",
+                edits=lambda: self.preferences.config,
+                hold=batch.hold,
+                on_change=app.changed,
+            )
+            opened.callback(self.vision.close)
+            opened.callback(app.listen(self.vision.stirred))
+            self.problems = [*self.preferences.problems, *self.workspace.problems, *self.vision.problems]
+            close_to_others(folder)  # what was made just now as well
+            batch.add_hook(self.vision.alarm)
+            opened.callback(batch.close)  # before what its hooks speak to
+            self.close = opened.pop_all().close
+
+    def _read_state(self, root: Path, folder: Path, first_config: ApiConfig | None) -> dict[str, Any]:
+        shared = root / "state.json"
+        is_new = not shared.exists()
+        self.preferences = Preferences(shared, None if self.is_first else folder / "state.json")
+        if first_config is not None and is_new:
+            self.preferences.set_config(first_config)
+        return self.preferences.stored if self.is_first else {}
+
+
 class App:
-    """A workspace with what people keep beside it: preferences, presets, messages, jobs; and who listens of changes."""
+    """A project with what people keep beside it, which may become another one: preferences, presets, messages, jobs;
+    and who listens of changes."""
 
     def __init__(
         self,
@@ -42,81 +100,131 @@ class App:
         demo: bool = False,
         first_config: ApiConfig | None = None,
         ledger_folder: Path | None = None,
+        single: bool = False,
     ) -> None:
+        """``single``: of the folder only what lies in it itself, for one that knows no other projects."""
         self.folder = folder
         self.environment = environment
         self.messages = messages
         self.version = version
         self.demo = demo
+        self.ledger_folder = ledger_folder or folder / "answers"
         self.start_lock = threading.Lock()
+        self.switching = Switching()
         self.settings_revision = 0
         self.sample_path: str | None = None  # where the demo's pictures lie
-        self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self.looked_at: int | None = None  # files, while a folder is looked through
         self._listeners: list[Callable[[], None]] = []
         self._connection_test = CancelToken()
         self.notices: list[Problem] = []
-
-        def read_state() -> dict[str, Any]:
-            self.preferences = Preferences(folder / "state.json")
-            if first_config is not None and not (folder / "state.json").exists():
-                self.preferences.set_config(first_config)
-            self.presets = PresetBook(folder / "presets.json")
-            return self.preferences.stored
-
+        self._index: Projects | None = None
         with contextlib.ExitStack() as opened:
-            self.workspace = opened.enter_context(
-                Workspace(
-                    folder,
-                    limits=_limits(environment),
-                    ledger_folder=ledger_folder,
-                    demo=demo,
-                    read_old_state=read_state,
-                    key_holders=lambda: (self.preferences.config, *self.presets.all().values()),
-                    on_change=self.changed,
-                    on_looking=self.looking,
-                    on_problem=self.notify,
-                )
-            )
-            self._share(self.workspace)
-            self.notices += [*self.preferences.problems, *self.presets.problems, *self.workspace.problems]
+            opened.callback(hold(made(folder)).release)
+            self.presets = PresetBook(folder / "presets.json")
+            self.notices += self.presets.problems
+            if single:
+                self._take(_Opened(self, None, first_config))
+            else:
+                self._index = Projects(folder)
+                opened.callback(self._index.close)
+                self.notices += self._index.problems
+                self._take(self._open_current(first_config))
+            opened.callback(self._leave)
             if self.workspace.took_over:
                 self._keep_old_state()
-            self.preflight: tuple[int, Preflight] | None = None
-            self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
-            self.jobs = Jobs(on_change=self.changed)
-            opened.callback(self.jobs.close)
-            self._open_vision(opened)
-            self.batch.add_hook(self.vision.alarm)
-            opened.callback(self.batch.close)  # before what its hooks speak to
+            close_to_others(self.folder)  # what was made just now as well
             self._opened = opened.pop_all()
 
-    def _share(self, workspace: Workspace) -> None:
-        """The parts that use cases speak of."""
+    def _take(self, project: _Opened) -> None:
+        """From now on this is the project that use cases speak of."""
+        self._project = project
+        self.project_id, self.preferences, self.jobs = project.id, project.preferences, project.jobs
+        self.vision, self.workspace = project.vision, project.workspace
+        workspace = project.workspace
         self.cache, self.ledger, self.thumbnails = workspace.cache, workspace.ledger, workspace.thumbnails
         self.store, self.batch, self.transport = workspace.store, workspace.batch, workspace.transport
         self.flusher, self.measurement_cache = workspace.flusher, workspace.measurement_cache
-        self.remote, self.sweep, self.wait_idle = workspace.remote, workspace.sweep, workspace.wait_idle
+        self.remote, self.wait_idle = workspace.remote, workspace.wait_idle
+        self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
+        self.preflight: tuple[int, Preflight] | None = None
+        self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
+        self.notices += project.problems
 
-    def _open_vision(self, opened: contextlib.ExitStack) -> None:
-        """What judges results, writes captions and keeps trials."""
-        self.vision = Vision(
-            self.folder,
-            self.store,
-            self.cache,
-            self.ledger,
-            self.transport,
-            edits=lambda: self.preferences.config,
-            hold=self._hold,
-            on_change=self.changed,
-        )
-        opened.callback(self.vision.close)
-        self.notices += self.vision.problems
-        opened.callback(self.listen(self.vision.stirred))
-        close_to_others(self.folder)  # what was made just now as well
+    @property
+    def projects(self) -> Projects:
+        """The index of projects."""
+        assert self._index is not None, "opened without other projects"
+        return self._index
 
-    def _hold(self, problem: Problem) -> None:
-        self.batch.hold(problem)
+    @property
+    def knows_projects(self) -> bool:
+        """Whether there may be other projects beside this one."""
+        return self._index is not None
+
+    def _open_current(self, first_config: ApiConfig | None) -> _Opened:
+        """The project of the last time; the first one where that cannot be had, and why."""
+        projects = self.projects
+        try:
+            return _Opened(self, projects.get(projects.current), first_config)
+        except (NotFound, Busy, StorageFailed) as error:
+            if projects.current == DEFAULT:
+                raise
+            log.warning("project %s not opened: %s", projects.current, error.code)
+            self.notices.append(error.problem)
+            projects.set_current(DEFAULT)
+            return _Opened(self, projects.get(DEFAULT), first_config)
+
+    def open_project(self, project_id: str) -> None:
+        """Let another project be the current one; Busy while something runs that would be lost, or while another
+        program has it open. What is at providers stays there, and is collected when its project is opened again."""
+        project = self.projects.get(project_id)
+        with self.switching.alone():
+            if project.id == self.project_id:
+                return
+            self.check_idle()
+            try:
+                following = _Opened(self, project)
+            except Busy as error:
+                raise Busy(Code.PROJECT_IN_USE, name=project.name) from error
+            before = self._project
+            self.note_counts()
+            following.workspace.store.follow(before.workspace.store.revision())
+            self._take(following)
+            self.projects.set_current(project.id)
+            self.note_counts()
+            before.close()
+        self.settings_changed()
+
+    def check_idle(self) -> None:
+        """Busy while calls are in flight, or a job runs."""
+        job = self.jobs.state
+        works = job is not None and job.status is JobStatus.RUNNING
+        if works or self.batch.running or self.batch.single_retries or not self.vision.judging.wait_idle(0):
+            raise Busy(Code.PROJECT_BUSY)
+
+    def note_counts(self) -> None:
+        """Keep the figures of the current project in the index."""
+        if self._index is not None:
+            self._index.note(self.project_id, sum(self.store.counts().values()), self.store.count_decided())
+
+    def _leave(self) -> None:
+        try:
+            self.note_counts()
+        except StorageFailed as error:
+            log.warning("counts not noted: %s", error.code)
+        finally:
+            self._project.close()
+
+    def sweep(self, check: Callable[[], None] = lambda: None) -> int:
+        """Look after the cached pictures of the current project, see `Workspace.sweep`; gives way to a switch."""
+
+        def give_way() -> None:
+            check()
+            if self.switching.is_wanted:
+                raise Stopped
+
+        with self.switching.using():
+            return self.workspace.sweep(give_way)
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""

@@ -49,7 +49,8 @@ def call(context: Context, operation: Operation, data: Callable[[], dict[str, An
 def attempt(context: Context, name: str, work: Callable[[], Any]) -> Any:
     """What ``work`` gives, or a Failure; never raises."""
     try:
-        return work()
+        with context.app.switching.using():
+            return work()
     except ConsoleError as error:
         return failure(context, error)
     except Exception:  # a door's outermost edge

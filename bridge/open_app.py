@@ -32,16 +32,29 @@ def version() -> str:
 
 @contextlib.contextmanager
 def open_app(
-    folder: Path, environment: Environment, messages: Messages, *, demo: bool, ledger_folder: Path | None = None
+    folder: Path,
+    environment: Environment,
+    messages: Messages,
+    *,
+    demo: bool,
+    ledger_folder: Path | None = None,
+    single: bool = False,
 ) -> Iterator[App]:
     """The application on a data folder; the demo has a folder of its own in it: nothing of the person's is touched.
 
-    ``ledger_folder``: where paid answers are noted, if not in the data folder.
+    ``ledger_folder``: where paid answers are noted, if not in the data folder. ``single``: see `App`.
     """
     give_back = keep_freed_memory()
     with contextlib.ExitStack() as stack:
         if not demo:
-            app = App(make_folder(folder), environment, messages, version=version(), ledger_folder=ledger_folder)
+            app = App(
+                make_folder(folder),
+                environment,
+                messages,
+                version=version(),
+                ledger_folder=ledger_folder,
+                single=single,
+            )
             _after_runs(stack.enter_context(app), give_back)
             yield app
             return
@@ -56,6 +69,7 @@ def open_app(
                 demo=True,
                 first_config=first,
                 ledger_folder=ledger_folder,
+                single=single,
             )
         )
         _after_runs(app, give_back)

@@ -10,7 +10,20 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from bridge.usecases import config, datasets, judge, pictures, remote, rounds, run, saving, state, tasks, trials
+from bridge.usecases import (
+    config,
+    datasets,
+    judge,
+    pictures,
+    projects,
+    remote,
+    rounds,
+    run,
+    saving,
+    state,
+    tasks,
+    trials,
+)
 from bridge.usecases.common import Attachment, Context, Upload
 from bridge.usecases.pictures import Picture
 
@@ -142,5 +155,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/api/ui", config.get_ui),
     Operation("POST", "/api/ui", config.save_ui),
     Operation("GET", "/api/messages/{language}", config.get_messages),
+    Operation("GET", "/api/projects", projects.list_projects),
+    Operation("POST", "/api/projects", projects.create_project),
+    Operation("POST", "/api/projects/open", projects.open_project),
+    Operation("POST", "/api/projects/{id}/rename", projects.rename_project),
+    Operation("DELETE", "/api/projects/{id}", projects.delete_project),
     Operation("GET", "/api/files", pictures.browse_folder),
 )

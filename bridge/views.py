@@ -178,8 +178,9 @@ class SavePlanView(SaveRule, frozen=True):
 
 
 class StateView(StatusView, frozen=True, kw_only=True):
-    """Answer of get_state."""
+    """Answer of get_state. ``project``: the id of the current one, of which all of it is."""
 
+    project: str
     tasks: list[TaskView]
     removed: list[str]
     reset: bool
@@ -195,9 +196,11 @@ class StateView(StatusView, frozen=True, kw_only=True):
 
 
 class ChangeView(StatusView, frozen=True, kw_only=True):
-    """Data of an event: what changed. ``looked_at``: files seen so far while a folder is looked through."""
+    """Data of an event: what changed. ``looked_at``: files seen so far while a folder is looked through.
+    ``project``: the id of the current one; where it is another than before, nothing that is known holds any more."""
 
     revision: int
+    project: str
     version: str
     tasks: list[TaskView]
     removed: list[str]

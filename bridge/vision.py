@@ -42,13 +42,14 @@ class Vision:
         ledger: Ledger,
         transport: Transport,
         *,
+        trials: Path,
         edits: Callable[[], ApiConfig],
         hold: Callable[[Problem], None],
         on_change: Callable[[], None],
     ) -> None:
         self.rubrics = RubricBook(read_built_in(program_folder("assets") / "rubrics"), folder / "rubrics.json")
         self.settings = JudgeFile(folder / "judge.json")
-        self.trials = TrialBook(folder / "trials")
+        self.trials = TrialBook(trials)
         self.alarm = VisionHook(self.trials, cache, hold)
         self.judging = Judging(transport, ledger, self._keep, on_change=on_change)
         self.problems: list[Problem] = [*self.rubrics.problems, *self.settings.problems, *self.trials.problems]

@@ -35,7 +35,7 @@ def hold(folder: Path) -> FileLock:
     path = folder / ".lock"
     clear_way(path)
     for again in (True, False):
-        lock = FileLock(path, mode=PRIVATE_FILE, timeout=0)
+        lock = FileLock(path, mode=PRIVATE_FILE, timeout=0, thread_local=False)  # opened by one, closed by another
         try:
             lock.acquire()
         except Timeout as error:

@@ -131,6 +131,12 @@ class Code(StrEnum):
     RESULT_CHANGED = "result_changed"
     RESULT_FILE_MISSING = "result_file_missing"
     RESULT_FILES_MISSING = "result_files_missing"
+    # projects
+    PROJECT_UNKNOWN = "project_unknown"
+    PROJECT_NAME = "project_name"
+    PROJECT_FIRST = "project_first"
+    PROJECT_IN_USE = "project_in_use"
+    PROJECT_BUSY = "project_busy"
     # training sets
     SET_EMPTY = "set_empty"
     SET_HAS_FINDINGS = "set_has_findings"

@@ -71,6 +71,8 @@ class Workspace:
         *,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         ledger_folder: Path | None = None,
+        connections_folder: Path | None = None,
+        held: bool = False,
         demo: bool = False,
         read_old_state: Callable[[], Mapping[str, Any]] = dict,
         key_holders: Callable[[], Iterable[ApiConfig]] = tuple,
@@ -78,7 +80,8 @@ class Workspace:
         on_looking: Callable[[int | None], None] = lambda _: None,
         on_problem: Callable[[Sequence[Problem]], None] = lambda _: None,
     ) -> None:
-        """``ledger_folder``: where paid answers are noted, if not in the folder. ``read_old_state`` is called once the
+        """``ledger_folder``: where paid answers are noted, ``connections_folder``: where what was learned of APIs, if
+        not in the folder. ``held``: the caller has its lock. ``read_old_state`` is called once the
         folder is ours and gives a state.json in which the tool before may have left tasks; ``took_over`` says if.
         ``key_holders``: configurations whose key may go where a job of an earlier program is asked for."""
         self.folder = folder
@@ -88,7 +91,8 @@ class Workspace:
         self._key_holders = key_holders
         self._lent = ApiConfig()  # what `run` was last given
         with contextlib.ExitStack() as opened:
-            opened.callback(hold(_made(folder)).release)
+            if not held:
+                opened.callback(hold(made(folder)).release)
             old_state = dict(read_old_state())
             self.cache = Cache(folder / "cache")
             self.ledger = Ledger(ledger_folder or folder / "answers")
@@ -115,17 +119,17 @@ class Workspace:
                 demo=demo,
                 progress=on_looking,
             )
-            self._open_calls(opened, on_change)
+            self._open_calls(opened, connections_folder or folder, on_change)
             self.flusher = Flusher(self._not_on_disk)
             opened.callback(self.flusher.close)
             self.measurement_cache = MeasurementCache(folder / "measures.db")
             opened.callback(self.measurement_cache.close)
             self._opened = opened.pop_all()
 
-    def _open_calls(self, opened: contextlib.ExitStack, on_change: Callable[[], None]) -> None:
+    def _open_calls(self, opened: contextlib.ExitStack, learned: Path, on_change: Callable[[], None]) -> None:
         """What calls are made with, and what waits for jobs at providers."""
-        self.parameters = RefusedParameters(self.folder / "refused_parameters.json")
-        self.forms = LearnedForms(self.folder / "forms.json")
+        self.parameters = RefusedParameters(learned / "refused_parameters.json")
+        self.forms = LearnedForms(learned / "forms.json")
         self.remote = Remote(
             self.folder / "remote.db",
             self._collect,
@@ -308,7 +312,8 @@ class _LedgerHook(TaskHook):
         self._note_paid(outcome)
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
+    """The folder, created where missing; StorageFailed."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -114,7 +114,7 @@ def _aside(change: ChangeView) -> tuple[object, ...]:
     run = change.run
     return (
         change.live, run.paused, run.limit, change.running, change.stop_requested, change.single_retry_count,
-        change.settings_revision, change.job, change.looked_at,
+        change.settings_revision, change.job, change.looked_at, change.project,
     )  # fmt: skip
 
 

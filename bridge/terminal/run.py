@@ -73,7 +73,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
         place = goes_on_with = latest_run(place.parent, output)
     # Shared with the page: what one has paid for the other need not.
     ledger = folder / ("demo/answers" if order.demo else "answers")
-    with open_app(make_folder(place), environment, messages, demo=order.demo, ledger_folder=ledger) as app:
+    with open_app(make_folder(place), environment, messages, demo=order.demo, ledger_folder=ledger, single=True) as app:
         if order.demo:
             base = demo_config(origin(app.preferences.config.api_url))
         if goes_on_with is None or order.preset is not None:

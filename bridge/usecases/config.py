@@ -9,6 +9,7 @@ import msgspec
 from bridge.app import App
 from bridge.messages import LANGUAGES
 from bridge.paths import program_folder
+from bridge.preferences import OF_A_PROJECT
 from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
 from engine.config import (
@@ -123,9 +124,11 @@ class TestAnswer(msgspec.Struct, frozen=True):
 
 
 class UiSettings(msgspec.Struct, frozen=True):
-    """Free settings of the page; null removes one."""
+    """Free settings of the page; null removes one. ``project``: of which they are; of those that are a project's, only
+    the current one's are taken, and those that come without."""
 
     settings: dict[str, Any]
+    project: str = ""
 
 
 class LanguageName(msgspec.Struct, frozen=True):
@@ -273,14 +276,16 @@ def import_presets(context: Context, params: ImportParams) -> ImportAnswer:
 
 def get_ui(context: Context, _: Nothing) -> UiSettings:
     """What the page wants kept between visits."""
-    return UiSettings(context.app.preferences.ui)
+    return UiSettings(context.app.preferences.ui, context.app.project_id)
 
 
 def save_ui(context: Context, params: UiSettings) -> Ok:
     """Keep page settings; they are merged into those that are there."""
     if len(msgspec.json.encode(params.settings)) > _MAX_UI_BYTES:
         raise InvalidInput(Code.FIELD_RANGE, field="settings", name="settings", minimum=0, maximum=_MAX_UI_BYTES)
-    context.app.preferences.merge_ui(params.settings)
+    app = context.app
+    is_ours = params.project in ("", app.project_id)  # a page may have been left behind
+    app.preferences.merge_ui({key: one for key, one in params.settings.items() if is_ours or key not in OF_A_PROJECT})
     return Ok()
 
 

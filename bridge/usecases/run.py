@@ -13,6 +13,7 @@ from msgspec import Meta
 from bridge.app import App
 from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_files
 from bridge.usecases.config import entered_config
+from bridge.usecases.projects import ProposedProject, note_folder, proposed_project
 from bridge.views import ProblemView
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
@@ -66,6 +67,7 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     """What a start would find. Sizes in bytes; ``formats`` counts pictures by format.
 
     Of ``tasks`` tasks, ``reused`` are answered already and ``calls`` are asked. ``prompts``: the first of them.
+    ``proposes_project``: where this folder is not that of the current project, the one to open or begin for it.
     """
 
     path: str
@@ -84,6 +86,7 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     files_without_row: list[str]
     files_without_row_count: int
     warnings: list[ProblemView] = []
+    proposes_project: ProposedProject | None = None
     ok: Literal[True] = True
 
 
@@ -173,6 +176,7 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
         files_without_row=lonely_files[:_LONELY_SHOWN],
         files_without_row_count=len(lonely_files),
         warnings=[context.view.problem(warning) for warning in plan.warnings],
+        proposes_project=proposed_project(context.app, found.root),
     )
 
 
@@ -186,6 +190,7 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
         app.preferences.set_config(config)
         if Path(plan.found.root).is_dir():
             app.preferences.note_source_folder(printable(plan.found.root))
+        note_folder(app, plan.found.root)
         app.settings_changed()
         app.vision.begin(context.language)
         started = app.workspace.start(plan, config)

@@ -48,6 +48,7 @@ def get_state(context: Context, params: StateParams) -> StateView:
         save_rule=SavePlanView(
             **msgspec.structs.asdict(app.preferences.plan.rule), output_dir=app.preferences.plan.output_dir
         ),
+        project=app.project_id,
         version=app.version,
         demo=app.demo,
         sample_path=app.sample_path,
@@ -61,6 +62,11 @@ def get_change(context: Context, since: int | None, most: int | None = None) -> 
 
     Where more than ``most`` tasks changed, none is told of: ``truncated`` says that the list is to be asked for.
     """
+    with context.app.switching.using():
+        return _change(context, since, most)
+
+
+def _change(context: Context, since: int | None, most: int | None) -> ChangeView:
     app, view = context.app, context.view
 
     def read() -> tuple[Changes, Counts]:
@@ -72,6 +78,7 @@ def get_change(context: Context, since: int | None, most: int | None = None) -> 
         **view.status(run, counts, app.jobs.state),
         revision=changes.revision,
         settings_revision=app.settings_revision,
+        project=app.project_id,
         version=app.version,
         tasks=[] if changes.truncated else [view.task(task, live.get(task.id)) for task in changes.tasks],
         removed=changes.removed if since is not None else [],

@@ -25,6 +25,7 @@ from engine.models import (
     Marks,
     Result,
     Task,
+    TaskFilter,
     TaskMatch,
     TaskSort,
     TaskStatus,
@@ -153,6 +154,12 @@ class Store:
         """Grows with every change."""
         with self._db.read() as reader:
             return _meta(reader, "revision")
+
+    def count_decided(self) -> int:
+        """Tasks that the person has decided about."""
+        where, params = condition(TaskMatch(only=frozenset({TaskFilter.DECIDED})))
+        with self._db.read() as reader:
+            return int(reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0])
 
     def task(self, task_id: str) -> Task:
         """One task with its results; NotFound."""
@@ -465,6 +472,12 @@ class Store:
             orphans = [result for result in results if not _uses_hash(writer, result.hash)]
         self._on_change()
         return orphans
+
+    def follow(self, revision: int) -> None:
+        """Number changes on from another store's revision, so that who listened to that one reads everything anew."""
+        with self._db.write() as writer:
+            first = max(_meta(writer, "revision"), revision) + 1
+            writer.execute("UPDATE meta SET value = ? WHERE key IN ('revision', 'reset_revision')", (first,))
 
     def remove(self, ids: Sequence[str]) -> list[Result]:
         """Delete tasks with results and logs; results whose file no other needs come back."""

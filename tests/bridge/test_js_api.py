@@ -64,12 +64,13 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stock]:
             assert api.save_preset({"name": "我的 / mine"})["ok"]
             ask = {"input_path": str(sources), "sample": 1, "columns": [{"name": "plain", "user_prompt": "snow"}]}
             trial = api.start_trial(ask)["data"]["trial_id"]
+            other = api.create_project({"name": "other"})["data"]["id"]
             tasks = api.get_state()["data"]["tasks"]
         assert sorted(task["status"] for task in tasks) == ["done", "done", "done", "failed"], tasks
         done = next(task for task in tasks if task["status"] == "done")
         failed = next(task["id"] for task in tasks if task["status"] == "failed")
         names = {"done": done["id"], "result": done["results"][0]["id"], "failed": failed, "sources": str(sources),
-                 "trial": trial}  # fmt: skip
+                 "trial": trial, "other": other}  # fmt: skip
         yield Stock(folder, names)
 
 
@@ -192,9 +193,14 @@ def when_settled(answer: Any) -> Any:
         return {
             key: when_settled(value)
             for key, value in answer.items()
-            if key not in ("updated_at", "started_at", "at", "trial_id")
+            if key not in ("updated_at", "started_at", "at", "trial_id", "last_used")
+            and not _is_new_project(answer, key)
         }
     return [when_settled(value) for value in answer] if isinstance(answer, list) else answer
+
+
+def _is_new_project(answer: dict[str, Any], key: str) -> bool:
+    return key == "id" and answer.keys() == {"ok", "id"}
 
 
 def label(case: Case) -> str:

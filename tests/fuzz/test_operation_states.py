@@ -54,6 +54,7 @@ ON_SETS = (
     *("preflight", "list_findings", "export_set", "set_report", "get_job", "stop_job", "list_trainers"),
     *("inspect_path", "browse_folder"),
 )
+ON_PROJECTS = ("list_projects", "create_project", "open_project", "rename_project", "delete_project")
 BULK = ("tick", "untick", "drop", "restore", "retry", "retry_clear", "delete")
 
 
@@ -149,6 +150,12 @@ class OperationStates(RuleBasedStateMachine):
         """What is made of the results."""
         self.twice(name)
 
+    @rule(name=st.sampled_from(ON_PROJECTS), place=st.integers(0, 3))
+    def on_projects(self, name: str, place: int) -> None:
+        """What is done to projects, among them going to another one in the middle of everything."""
+        known = self.app.projects.all()
+        self.twice(name, id=known[place % len(known)].id)
+
     @rule(name=st.sampled_from(ON_A_TASK), place=st.integers(0, 9))
     def on_a_task(self, name: str, place: int) -> None:
         """What is done to one."""
@@ -208,7 +215,16 @@ class OperationStates(RuleBasedStateMachine):
 
 def test_every_operation_is_among_them() -> None:
     """Also one that is new today."""
-    assert {*ON_A_TASK, *ON_A_RESULT, *ON_ALL, *ON_SETTINGS, *ON_SETS, "start_batch", "bulk_tasks"} == BY_NAME.keys()
+    assert {
+        *ON_A_TASK,
+        *ON_A_RESULT,
+        *ON_ALL,
+        *ON_SETTINGS,
+        *ON_SETS,
+        *ON_PROJECTS,
+        "start_batch",
+        "bulk_tasks",
+    } == BY_NAME.keys()
 
 
 OperationStates.TestCase.settings = settings(

@@ -62,6 +62,7 @@ export function takeFigures(data) {
 /** A state as a whole. */
 export function takeState(data) {
   takeFigures(data);
+  stream.project = data.project;
   stream.revision = data.revision ?? stream.revision;
   takeSettings(data);
 }
@@ -87,8 +88,8 @@ function tellNotices(notices) {
 /** What the stream tells: all there is (snapshot; where only what was missed was asked for, since the list was cleared)
  * or what happened since. */
 function take(kind, data, onFinished) {
-  if (data.version !== store.version) {
-    location.reload();
+  if (data.version !== store.version || data.project !== stream.project) {
+    location.reload(); // of another version, or another project: nothing that is known holds any more
     return;
   }
   store.asked.status();
@@ -147,6 +148,7 @@ function listMayMove(data) {
 export async function refresh() {
   const stands = store.asked.status();
   const data = await call('get_state', { tasks: 0 });
+  if (data.project !== stream.project) return data; // the stream tells, and the page begins anew
   batch(() => (stands() ? takeState : takeSettings)(data));
   return data;
 }

@@ -85,10 +85,11 @@ export function startRemembering() {
   addEventListener('pagehide', () => saving.timer && saveUi(atOnce));
 }
 
-function saveUi(keep = keepUi) {
+/** Stores what is remembered now. */
+export function saveUi(keep = keepUi) {
   clearTimeout(store.memory.saving.timer);
   store.memory.saving.timer = 0;
-  keep({ settings: snapshot() }).catch(() => undefined); // taste is not worth an error; the next change tries again
+  return keep({ settings: snapshot(), project: store.memory.stream.project }).catch(() => undefined); // taste is not worth an error; the next change tries again
 }
 
 /** Keeps the page's theme in step with the choice and with the system. */

@@ -8,6 +8,7 @@ import { money, t } from './i18n.js';
 import { inspect, planParams } from './inspect.js';
 import { clearSelection } from './list.js';
 import { announce, ask, openDialog, toast } from './notices.js';
+import { acceptProposal } from './projects.js';
 import * as store from './store.js';
 import { forgetSteps } from './undo.js';
 
@@ -64,6 +65,13 @@ export const start = () =>
       const config = settingsForRun();
       if (!config) return;
       if (store.inspectionStale.peek() || !store.inspection.peek()?.count) await inspect();
+      const proposed = store.inspection.peek()?.proposes_project;
+      if (proposed && store.mixed.peek() !== proposed.input_path) {
+        const title = t(proposed.id ? 'page.project.openFor' : 'page.project.newFor', { name: proposed.name });
+        const lines = [t('page.project.otherFolder'), t('page.project.startThere')];
+        if (await ask({ title, lines, confirm: t('page.project.go') })) acceptProposal(proposed);
+        return;
+      }
       if (!(await agreed(store.inspection.peek()?.calls ?? 0, config))) return;
       const answer = await call('start_batch', { config, ...planParams() });
       pushRecent(store.recentPaths, path);

@@ -80,6 +80,7 @@ export const service = signal(''); // id of the template that the form was fille
 export const recentPaths = signal([]);
 export const recentOutputs = signal([]);
 export const inspection = signal(null); // null, {busy}, {error}, or the program's answer
+export const mixed = signal(''); // a folder whose pictures are to join this project although it is another one's
 export const inspectionStale = signal(false); // what is entered has changed since
 export const lookedAt = signal(null); // files seen so far while a folder is looked through
 export const testResult = signal(null);
@@ -161,6 +162,7 @@ export const memory = {
   saving: { timer: 0, loaded: false },
   stream: {
     source: null,
+    project: '', // the id of the one that the page shows
     retryTimer: 0,
     resumed: false, // whether it was asked only for what was missed
     revision: 0,

@@ -5,7 +5,7 @@ import { toast, toastError } from './notices.js';
 import * as store from './store.js';
 
 const DEEP = 500;
-const KEPT_AS = 'steps';
+const keptAs = () => `steps ${store.memory.stream.project}`; // steps of one project are none of another
 const MOST_KEPT = 2_000_000; // characters of a browser's storage
 
 /** Does a step {label, before, after} and remembers it, at once: who presses undo before the answer is there waits. */
@@ -61,7 +61,7 @@ function keep() {
   for (let count = undone.length; ; count = Math.floor(count / 2)) {
     const text = JSON.stringify({ undo: undone.slice(undone.length - count), redo: count ? redone : [] });
     try {
-      if (text.length < MOST_KEPT || !count) return sessionStorage.setItem(KEPT_AS, text);
+      if (text.length < MOST_KEPT || !count) return sessionStorage.setItem(keptAs(), text);
     } catch {
       if (!count) return undefined; // no storage here: undo ends with the page
     }
@@ -71,7 +71,7 @@ function keep() {
 /** Takes over the steps that were kept before a reload. */
 export function recallSteps() {
   try {
-    const kept = JSON.parse(sessionStorage.getItem(KEPT_AS) ?? '{}');
+    const kept = JSON.parse(sessionStorage.getItem(keptAs()) ?? '{}');
     store.undoStack.value = kept.undo ?? [];
     store.redoStack.value = kept.redo ?? [];
   } catch {

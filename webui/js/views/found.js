@@ -1,6 +1,7 @@
 // Owns what was found at the path: pictures, unreadable files, the first tasks with their prompts, calls and costs.
 import { html, Icon } from '../html.js';
 import { bytes, number, problemText, t } from '../i18n.js';
+import { acceptProposal } from '../projects.js';
 import { costOf } from '../run.js';
 import * as store from '../store.js';
 
@@ -56,6 +57,19 @@ export function Calls({ found }) {
       </p>`;
 }
 
+/** Another folder is another project, unless the person wants its pictures in this one. */
+function Proposal({ project }) {
+  if (!project || store.mixed.value === project.input_path) return null;
+  const key = project.id ? 'page.project.openFor' : 'page.project.newFor';
+  const mix = () => {
+    store.mixed.value = project.input_path;
+  };
+  return html`<div class="proposal"><p><${Icon} name="folder" />${t('page.project.otherFolder')}</p>
+    <p><button type="button" class="button primary" disabled=${store.working.value}
+        onClick=${() => acceptProposal(project)}><bdi>${t(key, { name: project.name })}</bdi></button>
+      <button type="button" class="button" onClick=${mix}>${t('page.project.mix')}</button></p></div>`;
+}
+
 /** What lies at the path, in a few lines. */
 export function Found() {
   const found = store.inspection.value;
@@ -70,6 +84,7 @@ export function Found() {
   return html`<div class="found" role="status">
     <p><${Icon} name="image" /><b>${t('page.input.pictures', { count: found.count })}</b>
       <span class="muted">${bytes(found.total_bytes)} · ${formats.join(', ')}${largest}</span></p>
+    <${Proposal} project=${found.proposes_project} />
     <${Unreadable} found=${found} />
     ${lonely(found.rows_without_file, found.rows_without_file_count, 'page.plan.rowsWithoutFile')}
     ${lonely(found.files_without_row, found.files_without_row_count, 'page.plan.filesWithoutRow')}

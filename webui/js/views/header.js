@@ -17,7 +17,7 @@ function Project() {
   const current = all.projects.find((one) => one.id === all.current);
   return html`<button type="button" class="project" aria-haspopup="dialog" title=${keyLabel('page', 'projects')}
     onClick=${openProjects}><${Icon} name="folder" /><h1><bdi>${current?.name ?? t('page.title')}</bdi></h1>
-    <span class="muted project-count">${number(current?.task_count ?? store.taskCount.value)}</span>
+    <span class="muted project-count">${number(store.taskCount.value)}</span>
     <${Icon} name="chevron-down" size=${14} /></button>`;
 }
 
