@@ -1,15 +1,10 @@
-"""What the doors answer: Structs with the field names of the contract, made from the engine's data.
-
-A field that is called here as there is taken over by itself; `Viewer` says only what is worded, counted or linked.
-"""
+"""What the doors answer: Structs with the field names of the contract, made from the engine's data."""
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,8 +16,6 @@ from engine.errors import Param, Problem
 from engine.models import Judgement, Result, Task, TaskStatus
 from engine.tasks.meter import Live, RunInfo
 from engine.tasks.store import Counts
-
-V = TypeVar("V", bound=msgspec.Struct)
 
 
 class ProblemView(msgspec.Struct, frozen=True):
@@ -234,16 +227,26 @@ class Viewer:
         """One task with its results."""
         error, warning = self.maybe(task.error), self.maybe(task.warning)
         base = f"/api/tasks/{task.id}"
-        return _as(
-            TaskView,
-            task,
+        return TaskView(
+            id=task.id,
+            seq=task.seq,
+            revision=task.revision,
+            source_path=task.source_path,
+            source_name=task.source_name,
+            status=task.status,
+            attempts=task.attempts,
+            http_status=task.http_status,
             last_error=error.message if error else "",
             last_warning=warning.message if warning else "",
             error=error,
             warning=warning,
             has_debug_log=task.has_debug_log or live is not None,
+            updated_at=task.updated_at,
             source_image_url=f"{base}/source",
             source_thumbnail_url=f"{base}/source/thumbnail",
+            result_count=task.result_count,
+            selected_count=task.selected_count,
+            decided=task.decided,
             results=[result_view(result, self._found.get(result.id, ())) for result in task.results],
             live=live_view(task.id, live) if live else None,
             own_prompt=task.user_prompt,
@@ -251,7 +254,19 @@ class Viewer:
 
     def run(self, info: RunInfo) -> RunView:
         """The run as a whole."""
-        return _as(RunView, info, paused=self._pause(info))
+        return RunView(
+            in_flight=info.in_flight,
+            limit=info.limit,
+            concurrency_limit=info.concurrency_limit,
+            calls=info.calls,
+            refused_calls=info.refused_calls,
+            started_at=info.started_at,
+            rate_per_minute=info.rate_per_minute,
+            seconds_left=info.seconds_left,
+            finished_in_run=info.finished_in_run,
+            total_in_run=info.total_in_run,
+            paused=self._pause(info),
+        )
 
     def _pause(self, info: RunInfo) -> PauseView | None:
         if info.paused is None:
@@ -263,7 +278,10 @@ class Viewer:
         """A job; none before the first."""
         if state is None:
             return None
-        return _as(JobView, state, error=self.maybe(state.problem))
+        return JobView(
+            state.id, state.kind, state.status, state.started_at, state.done, state.total, self.maybe(state.problem),
+            state.result,
+        )  # fmt: skip
 
     def status(self, info: RunInfo, counts: Counts, job: JobState | None) -> dict[str, Any]:
         """The fields of StatusView, to be completed by the answer that carries them."""
@@ -279,32 +297,30 @@ class Viewer:
         }
 
 
-def _as(view: type[V], source: msgspec.Struct, **added: Any) -> V:
-    """A view of ``source``: its fields of the same names, and what the view adds or says otherwise."""
-    names, values = _shared(view, type(source))
-    return view(**dict(zip(names, values(source), strict=True)) | added)
-
-
-@cache
-def _shared(
-    view: type[msgspec.Struct], source: type[msgspec.Struct]
-) -> tuple[list[str], Callable[[msgspec.Struct], tuple[Any, ...]]]:
-    names = [name for name in view.__struct_fields__ if hasattr(source, name)]
-    return names, operator.attrgetter(*names)  # of one name it gives the value itself; no view shares so little
-
-
 def result_view(result: Result, findings: Sequence[str] = ()) -> ResultView:
     """One result; its picture lies behind ``image_url``."""
     url = f"/api/tasks/{result.task_id}/results/{result.id}"
     made = _made_by(result)
-    return _as(
-        ResultView,
-        result,
+    return ResultView(
+        id=result.id,
+        selected=result.selected,
+        deleted=result.deleted,
+        width=result.width,
+        height=result.height,
+        source_type=result.source_type,
+        hash=result.hash,
         image_url=f"{url}/image",
         thumbnail_url=f"{url}/thumbnail",
+        size=result.size,
+        mime=result.mime,
+        saved=result.saved,
         findings=findings,
         prompt=made.user_prompt,
         model=made.model_name,
+        created_at=result.created_at,
+        judgement=result.judgement,
+        caption=result.caption,
+        caption_seen=result.caption_seen,
     )
 
 

@@ -76,6 +76,22 @@ class SourceFormat(StrEnum):
     WEBP = "webp"
 
 
+class Delivery(StrEnum):
+    """When results are to come: now, or by the provider's batches, within a day and for less."""
+
+    NOW = "now"
+    BATCH = "batch"
+
+
+class BatchProvider(StrEnum):
+    """Whose batches are meant; AUTO goes by address and mode."""
+
+    AUTO = "auto"
+    OPENAI = "openai"
+    GEMINI = "gemini"
+    XAI = "xai"
+
+
 def _field(group: str, *, ge: float | None = None, le: float | None = None, **extra: Any) -> Meta:
     # Ranges ride in `extra`: a stored value is clamped, so the decoder itself must let it pass.
     return Meta(extra={"group": group, "minimum": ge, "maximum": le, **extra})
@@ -90,6 +106,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     user_prompt: Annotated[str, _field("often", kind="text")] = ""
     concurrency_limit: Annotated[int, _field("often", ge=1, le=512)] = 3
     result_count: Annotated[int, _field("often", ge=1, le=10)] = 1
+    delivery: Annotated[Delivery, _field("often")] = Delivery.NOW
     system_prompt: Annotated[str, _field("request", kind="text")] = ""
     api_mode: Annotated[ApiMode, _field("request")] = ApiMode.AUTO
     stream: Annotated[StreamChoice, _field("request")] = StreamChoice.AUTO
@@ -104,6 +121,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     source_format: Annotated[SourceFormat, _field("request")] = SourceFormat.AUTO
     source_max_edge: Annotated[int, _field("request", ge=0, le=65_535, unit="px")] = 0
     recipe: Annotated[dict[str, Any], _field("request", kind="json")] = {}
+    batch_provider: Annotated[BatchProvider, _field("request")] = BatchProvider.AUTO
     timeout_seconds: Annotated[float, _field("network", ge=5, le=1800, unit="s")] = 120
     job_timeout_seconds: Annotated[float, _field("network", ge=60, le=172_800, unit="s")] = 3600
     max_retries: Annotated[int, _field("network", ge=0, le=10)] = 2
@@ -236,12 +254,12 @@ _FIRST_FIELDS = frozenset(
         "unlock_local_api_url", "unlock_local_download_url",
     }
 )  # fmt: skip
-_MEANT_FOR_ONE_ORIGIN = frozenset({"extra_body", "extra_headers", "recipe", "endpoints"})
+_MEANT_FOR_ONE_ORIGIN = frozenset({"extra_body", "extra_headers", "recipe", "endpoints", "delivery", "batch_provider"})
 
 
 def with_newer_fields(data: dict[str, Any], stored: ApiConfig) -> dict[str, Any]:
     """What was sent, and the stored value of each newer field that its sender left out, as one does that does not know
-    it; what may hold a secret goes along to the same origin only."""
+    it; what may hold a secret, or fits one service alone, goes along to the same origin only."""
     same = origin(stored.api_url) == origin(str(data.get("api_url") or stored.api_url))
     kept = {name: getattr(stored, name) for name in ApiConfig.__struct_fields__ if name not in _FIRST_FIELDS}
     return {name: value for name, value in kept.items() if same or name not in _MEANT_FOR_ONE_ORIGIN} | data

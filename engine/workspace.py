@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, may_lend_key
+from engine.config import ApiConfig, ApiMode, Delivery, may_lend_key
 from engine.data_folder import hold
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
@@ -27,16 +27,20 @@ from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
 from engine.tasks.arrivals import Arrivals
-from engine.tasks.attempt import LocalAttempts
+from engine.tasks.at_providers import AtProviders
+from engine.tasks.attempt import Delivered, LocalAttempts
 from engine.tasks.batch import Batch, RunningTask, TaskHook
+from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
 from engine.tasks.edit import Collected, EditTools, Submitted, collect_job, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
 from engine.tasks.planning import Plan, Planner
+from engine.tasks.provider_batches import ProviderBatches
 from engine.tasks.recovery import adopt, check_pictures, lost_rows, was_damaged
 from engine.tasks.remote import Remote
+from engine.tasks.remote_book import RemoteBook
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
 from engine.upstream.cancel import CancelToken
@@ -53,13 +57,15 @@ log = logging.getLogger(__name__)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a workspace may do. ``cache_ttl`` in seconds, ``cache_max_bytes`` for pictures that no task names."""
+    """What a workspace may do. ``cache_ttl`` in seconds, ``cache_max_bytes`` for pictures that no task names.
+    ``settle_seconds``: see `batch_orders.SETTLE_SECONDS`."""
 
     network: NetPolicy = NetPolicy()
     max_redirects: int = 3
     edit: EditLimits = EditLimits()
     cache_ttl: float = 168 * 3600.0
     cache_max_bytes: int = 2 * 1024**3
+    settle_seconds: float = SETTLE_SECONDS
 
 
 class Workspace:
@@ -130,28 +136,53 @@ class Workspace:
         """What calls are made with, and what waits for jobs at providers."""
         self.parameters = RefusedParameters(learned / "refused_parameters.json")
         self.forms = LearnedForms(learned / "forms.json")
-        self.remote = Remote(
-            self.folder / "remote.db",
-            self._collect,
-            self._keep_collected,
-            lambda ids: self.store.set_status(ids, TaskStatus.PROCESSING),
-            self._key_for,
-            cancel=self._give_up,
-            on_change=on_change,
-        )
+        self.remote = self._open_remote(on_change)
         opened.callback(self.remote.close)
         self.batch = Batch(
             self.store,
             self._edit,
             limits=self.limits.edit,
-            hooks=[_LedgerHook(self.note_paid)],
+            hooks=[_LedgerHook(self.note_paid), _BatchHook(self.remote.orders)],
             on_change=on_change,
             elsewhere=self.remote,
             learned=self.forms,
         )
         opened.callback(self.batch.close)
-        self.problems += self.remote.problems
-        self.remote.restore(self._has_arrived)
+        self.remote.jobs.restore(self._has_arrived)
+        self.remote.batches.restore()
+
+    def _open_remote(self, on_change: Callable[[], None]) -> AtProviders:
+        book = RemoteBook(self.folder / "remote.db", time.time())
+        self.problems += book.problems
+
+        def hold(ids: list[str]) -> None:
+            self.store.set_status(ids, TaskStatus.PROCESSING)
+
+        jobs = Remote(
+            book,
+            self._collect,
+            self._keep_collected,
+            hold,
+            self._key_for,
+            cancel=self._give_up,
+            on_change=on_change,
+        )
+        batches = ProviderBatches(
+            book,
+            self.transport,
+            self._collect,
+            self._keep_delivered,
+            hold,
+            self._key_for,
+            tell=lambda problem: self._on_problem([problem]),
+            on_change=on_change,
+            settle=self.limits.settle_seconds,
+        )
+        orders = BatchOrders(
+            self.folder / "batches", book, self.transport, batches, self._keep_delivered,
+            settle=self.limits.settle_seconds,
+        )  # fmt: skip
+        return AtProviders(book, jobs, batches, orders)
 
     def close(self) -> None:
         """Stop what runs, keep what arrived, let go of the folder."""
@@ -195,19 +226,31 @@ class Workspace:
     def _edit(self, job: EditJob, cancel: CancelToken, edit_log: EditLog, gate: CallGate) -> EditOutcome:
         if self.remote.resume(job.task_id):  # paid for already: it is collected
             return EditOutcome(job.task_id, TaskStatus.PROCESSING, [], 0)
+        if job.config.delivery is Delivery.BATCH:
+            return self.remote.orders.add(job, self._tools(gate), cancel, edit_log)
         return run_edit(job, self._tools(gate), cancel, edit_log)
 
     def _tools(self, gate: CallGate) -> EditTools:
         attempts = LocalAttempts(self.transport)
-        return EditTools(attempts, self.cache, gate, self.remote.submit, self.arrivals.note, self.parameters)
+        return EditTools(attempts, self.cache, gate, self.remote.jobs.submit, self.arrivals.note, self.parameters)
 
     # --- jobs at providers ---
 
-    def _collect(self, submitted: Submitted, cancel: CancelToken, edit_log: EditLog) -> Collected:
-        return collect_job(submitted, self.limits.edit, self._tools(CallGate(1, 1.0)), cancel, edit_log)
+    def _collect(
+        self, submitted: Submitted, cancel: CancelToken, edit_log: EditLog, delivered: Delivered | None = None
+    ) -> Collected:
+        return collect_job(submitted, self.limits.edit, self._tools(CallGate(1, 1.0)), cancel, edit_log, delivered)
 
     def _keep_collected(self, outcome: EditOutcome) -> None:
         self.batch.record(outcome)
+        self.note_paid(outcome)
+
+    def _keep_delivered(self, outcome: EditOutcome) -> None:
+        """What a batch brought, for a task that may have been deleted meanwhile: it is paid for all the same."""
+        try:
+            self.batch.record(outcome)
+        except NotFound:
+            log.info("task %s is there no more", outcome.task_id)
         self.note_paid(outcome)
 
     def _has_arrived(self, task_id: str) -> bool:
@@ -300,6 +343,23 @@ class Workspace:
         if expects_old_tasks:  # not taken over yet: their pictures are expected
             return []
         return lost_rows(self.folder / DATABASE, recovered, self.store, self.cache)
+
+
+class _BatchHook(TaskHook):
+    """What is gathered for a provider's batch goes when its run has no more, that of a single retry at once."""
+
+    def __init__(self, orders: BatchOrders) -> None:
+        self._orders = orders
+
+    def after(self, task: RunningTask, outcome: EditOutcome) -> None:
+        if task.single and outcome.status is TaskStatus.PROCESSING:
+            self._orders.flush(task.cancel)
+
+    def drained(self, cancel: CancelToken, *, stopped: bool) -> None:
+        if stopped:
+            self._orders.drop()
+        else:
+            self._orders.flush(cancel)
 
 
 class _LedgerHook(TaskHook):

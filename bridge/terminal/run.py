@@ -17,7 +17,15 @@ from bridge.open_app import make_folder, open_app
 from bridge.params import read_params
 from bridge.preferences import Preferences
 from bridge.terminal.run_judge import JudgeOrder, check_judge, judge_rest, set_up_judge
-from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED, JsonReport, Report, TextReport
+from bridge.terminal.run_reports import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_STOPPED,
+    EXIT_WAITING,
+    JsonReport,
+    Report,
+    TextReport,
+)
 from bridge.terminal.run_sets import SetOrder, check_sets, make_sets
 from bridge.terminal.serve import ending_signals
 from bridge.usecases.common import Context, Nothing, remove_files
@@ -31,15 +39,17 @@ from engine.errors import Code, InvalidInput, Problem, StorageFailed
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path
 from engine.presets import PresetBook
+from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
+from engine.tasks.remote_book import RemoteKind
 
 _LOOK_SECONDS = 0.25
 _ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the wish
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run is to do."""
+    """What one run is to do. ``collect``: only what providers' batches have made; ``wait``: until they have ended."""
 
     source: str | None
     output: str
@@ -52,6 +62,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     fresh: bool = False
     demo: bool
     resume: bool
+    collect: bool = False
+    wait: bool = False
+    batch_size: int = DEFAULT_SIZE
     json: bool
     language: str
     sets: SetOrder = SetOrder()
@@ -69,7 +82,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
     place = run_folder(folder, source, output, _wish(base, order))
     goes_on_with = None
-    if order.resume and not place.exists():
+    if (order.resume or order.collect) and not place.exists():
         place = goes_on_with = latest_run(place.parent, output)
     # Shared with the page: what one has paid for the other need not.
     ledger = folder / ("demo/answers" if order.demo else "answers")
@@ -137,7 +150,8 @@ class _Run:
             self._app.wait_idle(5)
             judged = self._given_up or self._judge_rest()
             report, _ = save_matching(self._app, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True)
-            made = self._stopped.is_set() or self._given_up or self._make_sets()
+            unfinished = self._stopped.is_set() or self._given_up or self._app.remote.waiting > 0
+            made = unfinished or self._make_sets()
             made &= self._is_on_disk() and judged
         code = self._exit_code(report, started)
         code = EXIT_FAILED if code == EXIT_DONE and not made else code
@@ -165,6 +179,8 @@ class _Run:
         config = msgspec.to_builtins(self._app.preferences.config) | self._order.fields
         if "api_key" not in self._order.fields and {"api_url", "proxy"} & self._order.fields.keys():
             config["api_key"] = ""  # the stored key goes along only where it may: see may_lend_key
+        if self._order.collect:
+            return None
         if not self._order.resume:
             asked = {
                 "input_path": self._source,
@@ -173,6 +189,7 @@ class _Run:
                 "variants": self._order.variants,
                 "references": self._order.references,
                 "fresh": self._order.fresh,
+                "batch_size": self._order.batch_size,
             }
             return start_batch(context, read_params(StartParams, asked))
         entered, problems = entered_config(self._app, config)
@@ -200,10 +217,20 @@ class _Run:
     def _watch(self) -> None:
         told: Problem | None = None
         with self._report.watching():
-            while not self._app.wait_idle(_LOOK_SECONDS):
+            while not self._is_idle():
                 self._report.look()
                 told = self._tell_pause(told)
             self._report.look()
+        self._report.batches([row for row in self._app.remote.rows() if row.kind is RemoteKind.BATCH])
+
+    def _is_idle(self) -> bool:
+        """Whether all has come that is waited for: what batches have made now, or all of it."""
+        if not self._app.wait_idle(_LOOK_SECONDS):
+            return False
+        batches = self._app.remote.batches
+        if self._stopped.is_set():
+            return True
+        return batches.wait_idle(_LOOK_SECONDS) if self._order.wait else batches.wait_looked(_LOOK_SECONDS)
 
     def _tell_pause(self, told: Problem | None) -> Problem | None:
         """Say once why nothing is asked; where waiting does not mend it and nobody is there to do so, end the run."""
@@ -224,6 +251,9 @@ class _Run:
         if self._stopped.is_set():
             return EXIT_STOPPED
         counts = self._app.store.counts()
-        whole = counts[TaskStatus.DONE] == sum(counts.values()) and not report.errors
+        away = self._app.remote.waiting
+        whole = counts[TaskStatus.DONE] + away == sum(counts.values()) and not report.errors
+        if away and whole and self._order.collect:
+            return EXIT_WAITING
         unreadable = started.unreadable_count if started is not None else 0
         return EXIT_DONE if whole and not unreadable else EXIT_FAILED

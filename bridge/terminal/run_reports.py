@@ -11,18 +11,21 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bridge.app import App
 from bridge.terminal.run_sets import Teller
 from bridge.terminal.writer import Screen, write_event
+from bridge.usecases.remote import remote_view
 from bridge.usecases.run import StartAnswer
 from bridge.views import ProblemView, Viewer, progress_view
 from engine.dataset.save import SaveReport
 from engine.errors import Code, Problem
 from engine.models import FINISHED, TaskMatch, TaskStatus
+from engine.tasks.remote_book import OPEN, RemoteRow
 
-EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_STOPPED = 0, 1, 2, 130
+EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_WAITING, EXIT_STOPPED = 0, 1, 2, 3, 130
 _LINE_SECONDS = 10.0
 _SHORT_WAIT_SECONDS = 5.0  # shorter ones are part of the pace and no news
 _ALL = 2**31
@@ -59,6 +62,9 @@ class Report:
 
     def resumed(self) -> None:
         """It goes on."""
+
+    def batches(self, rows: Sequence[RemoteRow]) -> None:
+        """What this run's batches at providers have come to."""
 
     def given_up(self, problem: Problem) -> None:
         """The run ends, since waiting does not mend it and nobody is there."""
@@ -123,6 +129,10 @@ class JsonReport(Report):
     def resumed(self) -> None:
         write_event("resume")
 
+    def batches(self, rows: Sequence[RemoteRow]) -> None:
+        for row in rows:
+            write_event("batch", **msgspec.to_builtins(remote_view(row)))
+
     def given_up(self, problem: Problem) -> None:
         write_event("given_up", error=self._pause(problem, None, "run.given_up"))
 
@@ -134,7 +144,7 @@ class JsonReport(Report):
         write_event(
             "end",
             exit_code=code,
-            progress=progress_view(self._app.store.counts()),
+            progress=progress_view(self._app.store.counts(), self._app.remote.waiting),
             saved_count=len(saved.saved),
             error_count=len(saved.errors),
             output_dir=str(output),
@@ -203,6 +213,13 @@ class TextReport(Report):
         if self._pause_said:
             self._say("run.resumed")
         self._pause_said = False
+
+    def batches(self, rows: Sequence[RemoteRow]) -> None:
+        for row in rows:
+            if row.state in OPEN:
+                since = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.submitted_at))
+                params = {"host": row.provider, "id": row.provider_id, "since": since}
+                self._say("run.batch", **params, done=row.done, failed=row.failed, total=len(row.tasks))
 
     def given_up(self, problem: Problem) -> None:
         self._screen.say(self._pause(problem, None, "run.given_up").message)

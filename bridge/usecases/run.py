@@ -15,15 +15,18 @@ from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_fil
 from bridge.usecases.config import entered_config
 from bridge.usecases.projects import ProposedProject, note_folder, proposed_project
 from bridge.views import ProblemView
-from engine.config import ApiConfig
+from engine.config import ApiConfig, Delivery
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
 from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import printable
+from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.plan import ReferenceMode
 from engine.tasks.planning import Plan
+from engine.upstream.batches.choice import batch_driver, needed_driver
 from engine.upstream.netguard import Purpose, check_host, check_url
 
+_BATCH_HOURS = 24
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
 _PROMPTS_SHOWN = 20
 _LONELY_SHOWN = 20
@@ -35,6 +38,7 @@ class StartParams(msgspec.Struct, frozen=True):
 
     ``prompt_table``: path of a CSV or JSONL file with a prompt for each picture. ``variants``: tasks for each picture
     and prompt. ``references``: off, suffix or folders. ``fresh``: ask anew for what is answered already.
+    ``batch_size``: tasks in one of the provider's batches, where results come by them.
     """
 
     input_path: str = ""
@@ -43,6 +47,7 @@ class StartParams(msgspec.Struct, frozen=True):
     variants: Annotated[int, Meta(ge=1, le=20)] = 1
     references: ReferenceMode = ReferenceMode.OFF
     fresh: bool = False
+    batch_size: Annotated[int, Meta(ge=1, le=50_000)] = DEFAULT_SIZE
 
 
 class UnreadableView(msgspec.Struct, frozen=True):
@@ -68,6 +73,8 @@ class InspectAnswer(msgspec.Struct, frozen=True):
 
     Of ``tasks`` tasks, ``reused`` are answered already and ``calls`` are asked. ``prompts``: the first of them.
     ``proposes_project``: where this folder is not that of the current project, the one to open or begin for it.
+    ``price_now`` and ``price_batch``: of all calls, by ``price_per_call``; the latter for results within
+    ``batch_hours`` by the batches of ``batch_provider``: null where there are none for this configuration.
     """
 
     path: str
@@ -87,6 +94,10 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     files_without_row_count: int
     warnings: list[ProblemView] = []
     proposes_project: ProposedProject | None = None
+    price_now: float = 0.0
+    price_batch: float | None = None
+    batch_hours: int | None = None
+    batch_provider: str | None = None
     ok: Literal[True] = True
 
 
@@ -159,6 +170,8 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
     context.app.inspected = [picture.name for picture in found.pictures[:_NAMES_KEPT]]
     unreadable = _unreadable(context, found)
     lonely_rows, lonely_files = _lonely(plan)
+    by_batch = batch_driver(config)
+    price = plan.calls * config.price_per_call
     return InspectAnswer(
         path=found.root,
         count=len(found.pictures),
@@ -177,6 +190,10 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
         files_without_row_count=len(lonely_files),
         warnings=[context.view.problem(warning) for warning in plan.warnings],
         proposes_project=proposed_project(context.app, found.root),
+        price_now=round(price, 6),
+        price_batch=round(price * by_batch[0].price, 6) if by_batch is not None else None,
+        batch_hours=_BATCH_HOURS if by_batch is not None else None,
+        batch_provider=by_batch[0].provider.value if by_batch is not None else None,
     )
 
 
@@ -186,7 +203,9 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
     with starting(app):
         config, warnings = entered_config(app, params.config)
         check_api_url(app, config)
+        check_delivery(config)
         plan = _plan(app, params, config)
+        app.remote.orders.size = params.batch_size
         app.preferences.set_config(config)
         if Path(plan.found.root).is_dir():
             app.preferences.note_source_folder(printable(plan.found.root))
@@ -265,6 +284,12 @@ def check_api_url(app: App, config: ApiConfig) -> None:
         raise InvalidInput(error.code, field="api_url", **error.params) from error
 
 
+def check_delivery(config: ApiConfig) -> None:
+    """Refuse results by batches where the provider has none for this configuration."""
+    if config.delivery is Delivery.BATCH:
+        needed_driver(config)
+
+
 def ask_again(app: App, ids: Sequence[str], *, clear: bool = False) -> int:
     """Call the API again for these tasks, in the batch that runs or in a new one; earlier results stay or go."""
 
@@ -305,6 +330,7 @@ def _single_retries(app: App) -> int:
 
 def _checked_config(app: App) -> ApiConfig:
     check_api_url(app, app.preferences.config)
+    check_delivery(app.preferences.config)
     return app.preferences.config
 
 

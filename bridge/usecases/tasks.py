@@ -25,7 +25,7 @@ from bridge.usecases.debug_text import debug_text, readable
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
-from engine.models import Facets, Marks, TaskSort
+from engine.models import Facets, Marks, TaskMatch, TaskSort
 from engine.tasks.batch import MAX_SINGLE_RETRIES
 
 MAX_PAGE = 500
@@ -224,9 +224,10 @@ def delete_task(context: Context, params: TaskId) -> TaskDeleted:
     app = context.app
     task = app.store.task(params.task_id)
     app.flusher.wait()  # until a saved copy is on disk, ours is the only one
-    if app.batch.running or app.batch.is_busy(task.id):
+    if app.batch.running or (app.batch.is_busy(task.id) and not app.remote.batches.holds(task.id)):
         raise Busy(Code.BATCH_RUNNING)
     cleanup = remove_files(app, app.store.remove([task.id]), "delete_task")
+    app.remote.let_go([task.id])
     return TaskDeleted(task.id, cleanup.removed, cleanup)
 
 
@@ -234,8 +235,9 @@ def clear_tasks(context: Context, _: Nothing) -> Cleared:
     """Delete every task with its results."""
     app = context.app
     app.flusher.wait()
-    if app.batch.running or app.batch.single_retries or app.remote.waiting:
+    if app.batch.running or app.batch.single_retries or app.remote.jobs.waiting:
         raise Busy(Code.BATCH_RUNNING)
+    app.remote.let_go(app.store.ids(TaskMatch()))
     cleanup = remove_files(app, app.store.clear(), "clear_tasks", everything=True)
     return Cleared(cleanup.removed, cleanup)
 

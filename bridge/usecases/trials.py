@@ -13,7 +13,7 @@ from bridge.usecases.common import Context, Nothing, Ok, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import check_api_url, starting
 from bridge.usecases.set_options import SetParams, pairs_of
-from engine.config import ApiConfig
+from engine.config import ApiConfig, Delivery
 from engine.dataset.measure import Measurer, can_register
 from engine.dataset.preflight import Wanted, inspect
 from engine.errors import Busy, Code, InvalidInput
@@ -265,6 +265,7 @@ def _column(app: App, params: ColumnParams, number: int) -> Column:
         config, _ = entered_config(app, {**base, **params.config})
     if params.user_prompt is not None:
         config = msgspec.structs.replace(config, user_prompt=params.user_prompt)
+    config = msgspec.structs.replace(config, delivery=Delivery.NOW)  # nobody tries for a day
     return Column(params.name.strip() or str(number), config)
 
 
@@ -291,7 +292,7 @@ def _fill(app: App, trial: Trial, pictures: Sequence[SourceImage]) -> list[str]:
 def _leading(columns: Sequence[Column]) -> ApiConfig:
     """What the run as a whole goes by: the first column's, as many calls at once as any column allows."""
     most = max(column.config.concurrency_limit for column in columns)
-    return msgspec.structs.replace(columns[0].config, concurrency_limit=most)
+    return msgspec.structs.replace(columns[0].config, concurrency_limit=most, delivery=Delivery.NOW)
 
 
 def _tasks_of(app: App, trial: Trial) -> dict[str, Task]:

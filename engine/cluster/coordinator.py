@@ -29,7 +29,8 @@ from engine.cluster.worker import FORGET, LEARN, STOP, DeskPlugin, Errand, Facts
 from engine.cluster.worker import waiting as waiting_answers
 from engine.config import ApiConfig
 from engine.errors import ClusterFailed, Code, Problem, Stopped
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Failure, Watch
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Watch
+from engine.tasks.failures import Failure
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, is_local_machine, parse_url
 

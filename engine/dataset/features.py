@@ -1,4 +1,4 @@
-"""What a picture, and a pair, look like in a few numbers that need only Pillow: contrast, perceptual hash, change."""
+"""What a picture, and a pair, look like in a few numbers that need only Pillow: contrast, fingerprint, change."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from engine.images.pixels import on_colour
 _CONTRAST_SIDE: Final = 32
 _CHANGE_SIDE: Final = 48
 _HASH_SIDE, _HASH_KEPT = 32, 8
-_SIGNATURE_SIDE: Final = 8
+_TINT_SIDE: Final = 8
 
 
-class ImageFeatures(msgspec.Struct, frozen=True):
+class Look(msgspec.Struct, frozen=True):
     """One picture. ``hash``: sha256 of its bytes; width and height upright; ``contrast`` 0..255: the widest range of a
-    colour channel over areas of a thirty-second; ``perceptual_hash``: 64 bits of a DCT; ``colour_signature``: 8 × 8
-    colours. ``misread``: mean difference (0..255) to what a reader sees that knows nothing of the ``cause``
-    (transparent, profile, depth)."""
+    colour channel over areas of a thirty-second; ``finger``: 64-bit DCT hash; ``tint``: 8 × 8 colours. ``misread``:
+    mean difference (0..255) to what a reader sees that knows nothing of the ``cause`` (transparent, profile, depth)."""
 
     hash: str
     size: int
@@ -30,8 +29,8 @@ class ImageFeatures(msgspec.Struct, frozen=True):
     width: int
     height: int
     contrast: float
-    perceptual_hash: int
-    colour_signature: bytes
+    finger: int
+    tint: bytes
     misread: float = 0.0
     cause: str = ""
 
@@ -82,14 +81,14 @@ class Comparison(msgspec.Struct, frozen=True):
     drift: Drift | None = None
 
 
-def measure_features(image: Image.Image) -> tuple[float, int, bytes]:
-    """Contrast, perceptual hash and colour signature of an upright picture."""
+def look_at(image: Image.Image) -> tuple[float, int, bytes]:
+    """Contrast, finger and tint of an upright picture."""
     flat = on_colour(image)
     small = flat.resize((_CONTRAST_SIDE, _CONTRAST_SIDE), Image.Resampling.BOX)
     contrast = float(max(high - low for low, high in _ranges(small)))
     grey = small.convert("L").resize((_HASH_SIDE, _HASH_SIDE))
-    colour_signature = small.resize((_SIGNATURE_SIDE, _SIGNATURE_SIDE), Image.Resampling.BOX).tobytes()
-    return contrast, _perceptual_hash(grey.tobytes()), colour_signature
+    tint = small.resize((_TINT_SIDE, _TINT_SIDE), Image.Resampling.BOX).tobytes()
+    return contrast, _finger(grey.tobytes()), tint
 
 
 def change_between(control: Image.Image, target: Image.Image) -> float:
@@ -104,17 +103,17 @@ def change_between(control: Image.Image, target: Image.Image) -> float:
     return float(max(high for _, high in _ranges(ImageChops.difference(small[0], small[1]))))
 
 
-def hash_distance(one: int, other: int) -> int:
+def finger_distance(one: int, other: int) -> int:
     """How many of 64 bits differ; unrelated pictures differ in about 32."""
     return (one ^ other).bit_count()
 
 
-def near_hashes(perceptual_hash: int, others: Sequence[int], most: float) -> list[int]:
+def near_fingers(finger: int, others: Sequence[int], most: float) -> list[int]:
     """Places of those that differ in at most ``most`` bits; this loop runs once for each pair of pictures."""
-    return [place for place, other in enumerate(others) if (perceptual_hash ^ other).bit_count() <= most]
+    return [place for place, other in enumerate(others) if (finger ^ other).bit_count() <= most]
 
 
-def colour_distance(one: bytes, other: bytes) -> float:
+def tint_distance(one: bytes, other: bytes) -> float:
     """Mean difference (0..255) of 8 × 8 colours."""
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / max(1, len(one))
 
@@ -132,7 +131,7 @@ def _waves() -> tuple[tuple[float, ...], ...]:
     )
 
 
-def _perceptual_hash(grey: bytes) -> int:
+def _finger(grey: bytes) -> int:
     """Which of the 8 × 8 coarsest waves of a 32 × 32 picture are stronger than the middle one."""
     waves = _waves()
     rows = [grey[at : at + _HASH_SIDE] for at in range(0, _HASH_SIDE * _HASH_SIDE, _HASH_SIDE)]

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.features import Drift, ImageFeatures, Overlay
+from engine.dataset.features import Drift, Look, Overlay
 from engine.dataset.measure import Measured
 from engine.errors import Problem
 
@@ -76,7 +76,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     ``hardly_changed``: largest local change of colour, 0..255, at or under which an edit did nothing. ``blank``: range
     of colours, 0..255, at or under which a target is empty. ``aspect``, ``size``, ``shifted``, ``zoomed``: percent from
     which on (of the ratio; of the edges; of the longest edge; of the scale). ``unrelated``: likeness, 0..1, under which
-    a target is another scene. ``split_twin``: of the 64 bits of perceptual hashes, so many may differ at most.
+    a target is another scene. ``split_twin``: of 64 fingerprint bits, how many may differ between twins.
     ``colour_drift`` (median level) and ``content_drift`` (percent of fine detail): how much may change outside the part
     that was edited. ``bucket_loss``: percent of a picture's area that the trainer may cut off.
     """
@@ -138,7 +138,7 @@ class Shape(msgspec.Struct, frozen=True):
     size: float
 
 
-def shape_between(control: ImageFeatures, target: ImageFeatures) -> Shape:
+def shape_between(control: Look, target: Look) -> Shape:
     """Compare width and height."""
     wide, tall = target.width / control.width, target.height / control.height
     aspect = (max(wide / tall, tall / wide) - 1) * 100
@@ -156,7 +156,7 @@ class Place(msgspec.Struct, frozen=True):
     box: tuple[float, float, float, float]
 
 
-def place_of(overlay: Overlay, control: ImageFeatures) -> Place:
+def place_of(overlay: Overlay, control: Look) -> Place:
     """Shift and zoom of a target as people would say them."""
     longest = max(control.width, control.height)
     across = (overlay.scale_x * 0.5 + overlay.offset_x - 0.5) * control.width
@@ -217,8 +217,8 @@ _NO_DRIFT: Final = frozenset(
 """What has one of these is not laid over its source well enough to tell."""
 
 
-def settled(limits: Thresholds, control: ImageFeatures, target: ImageFeatures, change: float) -> bool:
-    """Whether `judge` needs no more than the features of a pair and its change."""
+def settled(limits: Thresholds, control: Look, target: Look, change: float) -> bool:
+    """Whether `judge` needs no more than the looks of a pair and its change."""
     return (
         control.hash == target.hash
         or target.contrast <= limits.blank < control.contrast
@@ -241,12 +241,12 @@ def _drifted(pair_id: str, task_id: str, drift: Drift | None, limits: Thresholds
     ]
 
 
-def misread(pair_id: str, task_id: str, pictures: Sequence[ImageFeatures]) -> list[Finding]:
+def misread(pair_id: str, task_id: str, looks: Sequence[Look]) -> list[Finding]:
     """Pictures of a pair that a trainer would read as others than people see: the worst of each cause."""
     worst: dict[str, float] = {}
-    for picture in pictures:
-        if picture.cause and picture.misread >= _MISREAD:
-            worst[picture.cause] = max(picture.misread, worst.get(picture.cause, 0.0))
+    for look in looks:
+        if look.cause and look.misread >= _MISREAD:
+            worst[look.cause] = max(look.misread, worst.get(look.cause, 0.0))
     return [
         Finding(pair_id, task_id, FindingKind(cause), round(number, 4), _MISREAD) for cause, number in worst.items()
     ]

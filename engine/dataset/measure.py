@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from PIL import Image, ImageChops, ImageOps, ImageStat
 
-from engine.dataset.features import Comparison, ImageFeatures, change_between, measure_features
+from engine.dataset.features import Comparison, Look, change_between, look_at
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import opened, with_path
@@ -21,7 +21,7 @@ from engine.images.pixels import Alpha, mime_of, rendered, shape_of
 EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
 """What the extra ``dataset`` of this program brings."""
 
-Settled = Callable[[ImageFeatures, ImageFeatures, float], bool]
+Settled = Callable[[Look, Look, float], bool]
 """Control, target and change: whether they tell all that is to be known of the pair."""
 
 _WORK_EDGE: Final = 512
@@ -31,15 +31,15 @@ _MISREAD_SIZE: Final = (64, 64)
 class Measured(msgspec.Struct, frozen=True):
     """A pair's pictures and what lies between them."""
 
-    control: ImageFeatures
-    target: ImageFeatures
+    control: Look
+    target: Look
     comparison: Comparison
 
 
 class _Opened(msgspec.Struct, frozen=True):
-    """A picture decoded small, with its features."""
+    """A picture decoded small, with its look."""
 
-    features: ImageFeatures
+    look: Look
     image: Image.Image
 
 
@@ -78,31 +78,31 @@ class Measurer:
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
 
-    def features(self, path: str) -> ImageFeatures:
-        """The features of a picture. Raises like `measure`."""
-        known = self._cache.features(self._key(self.hash_of(path)))
-        return known if known is not None else self._open(path).features
+    def look(self, path: str) -> Look:
+        """What a picture looks like. Raises like `measure`."""
+        known = self._cache.look(self._key(self.hash_of(path)))
+        return known if known is not None else self._open(path).look
 
     def measure(
         self, control: str, target: str, settled: Settled = lambda *_: False, check: Callable[[], None] = lambda: None
     ) -> Measured:
-        """All about a pair of files. ``settled``: whether features and change alone decide, so that nothing need be
-        laid over anything; ``check`` is called often and may raise. Raises InvalidInput (SOURCE_MISSING) and
-        PictureRejected; both name the path."""
+        """All about a pair of files. ``settled``: whether looks and change alone decide, so that nothing need be laid
+        over anything; ``check`` is called often and may raise. Raises InvalidInput (SOURCE_MISSING), PictureRejected;
+        both name the path."""
         hashes = self._key(self.hash_of(control)), self._key(self.hash_of(target))
-        known = [self._cache.features(digest) for digest in hashes]
+        looks = [self._cache.look(digest) for digest in hashes]
         comparison = self._cache.comparison(*hashes)
-        if known[0] and known[1] and comparison:
+        if looks[0] and looks[1] and comparison:
             done = comparison.overlay is not None or not self._registers
-            if done or settled(known[0], known[1], comparison.change):
-                return Measured(known[0], known[1], comparison)
+            if done or settled(looks[0], looks[1], comparison.change):
+                return Measured(looks[0], looks[1], comparison)
         one, other = (self._open(path) for path in (control, target))
         change = change_between(one.image, other.image)
         comparison = Comparison(change, None)
-        if self._registers and not settled(one.features, other.features, change):
+        if self._registers and not settled(one.look, other.look, change):
             comparison = _compared(one.image, other.image, change, check)
-        self._cache.note_comparison(one.features.hash, other.features.hash, comparison)
-        return Measured(one.features, other.features, comparison)
+        self._cache.note_comparison(one.look.hash, other.look.hash, comparison)
+        return Measured(one.look, other.look, comparison)
 
     def _key(self, digest: str) -> str:
         """What measurements of a picture are kept under: its hash, with the colour that is not the usual one."""
@@ -113,7 +113,7 @@ class Measurer:
             data = Path(path).read_bytes()
             shape = shape_of(data)
             with rendered(data, longest=_WORK_EDGE, alpha=self._alpha) as image:
-                contrast, perceptual_hash, colour_signature = measure_features(image)
+                contrast, finger, tint = look_at(image)
             misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image)
         except FileNotFoundError as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
@@ -122,12 +122,9 @@ class Measurer:
         except PictureRejected as error:
             raise with_path(error, path) from error
         digest = self._key(hashlib.sha256(data).hexdigest())
-        features = ImageFeatures(
-            digest, len(data), shape.mime, shape.width, shape.height, contrast, perceptual_hash, colour_signature,
-            misread, cause,
-        )  # fmt: skip
-        self._cache.note_features(features)
-        return _Opened(features, image)
+        look = Look(digest, len(data), shape.mime, shape.width, shape.height, contrast, finger, tint, misread, cause)
+        self._cache.note_look(look)
+        return _Opened(look, image)
 
 
 def misreading(data: bytes, seen: Image.Image) -> tuple[float, str]:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from engine.database import Database, HashMemo, Schema
-from engine.dataset.features import Comparison, ImageFeatures
+from engine.dataset.features import Comparison, Look
 from engine.errors import StorageFailed
 
-VERSION: Final = 3
+VERSION: Final = 2
 """To be raised when any measure changes: older measurements are dropped then."""
 
 _SCHEMA: Final = Schema(
@@ -43,14 +43,14 @@ class MeasurementCache:
         """The sha256 of a file of this size (bytes) and time of change (nanoseconds), read if need be; OSError."""
         return self._files.hash_of(path, size, modified)
 
-    def features(self, digest: str) -> ImageFeatures | None:
-        """The features of the picture of this hash."""
+    def look(self, digest: str) -> Look | None:
+        """What the picture of this hash looks like."""
         row = self._one("SELECT data FROM look WHERE hash = ?", digest)
-        return msgspec.msgpack.decode(row[0], type=ImageFeatures) if row else None
+        return msgspec.msgpack.decode(row[0], type=Look) if row else None
 
-    def note_features(self, features: ImageFeatures) -> None:
-        """Note a picture's features."""
-        self._put("INSERT OR REPLACE INTO look VALUES (?, ?)", features.hash, msgspec.msgpack.encode(features))
+    def note_look(self, look: Look) -> None:
+        """Note what a picture looks like."""
+        self._put("INSERT OR REPLACE INTO look VALUES (?, ?)", look.hash, msgspec.msgpack.encode(look))
 
     def comparison(self, control: str, target: str) -> Comparison | None:
         """What was measured between two hashes."""

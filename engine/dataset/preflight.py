@@ -13,7 +13,7 @@ import msgspec
 
 from engine.dataset.buckets import RESOLUTION, Buckets
 from engine.dataset.captions import CaptionRule, caption_of
-from engine.dataset.features import ImageFeatures, colour_distance, hash_distance, near_hashes
+from engine.dataset.features import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.findings import (
     NOTES,
     Finding,
@@ -33,8 +33,7 @@ from engine.dataset.variants import Reverse, VariantRule, caption_for, turned
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.pixels import Alpha
 
-_NEAR_COLOUR: Final = 25.0
-"""Mean difference of colour signatures beyond which pictures with like hashes are no near-duplicates."""
+_TWIN_TINT: Final = 25.0  # mean difference of coarse colours beyond which pictures with like fingerprints are no twins
 _WORKERS: Final = 8
 
 
@@ -136,7 +135,7 @@ def inspect(
     seen = _all(pairs, measurer, wanted.thresholds, check, done, workers or min(_WORKERS, os.cpu_count() or 1))
     for finding in (
         *_same_targets(pairs),
-        *_near_duplicates_across(pairs, seen, wanted, check),
+        *_split_twins(pairs, seen, wanted, check),
         *_captions(pairs, wanted),
         *_controls(pairs, wanted),
     ):
@@ -202,7 +201,7 @@ def _look(pair: Pair, measurer: Measurer, limits: Thresholds, check: Callable[[]
             if control.sent_hash and measurer.hash_of(control.path) != control.sent_hash:
                 return _Seen(None, Finding(pair.id, pair.task_id, FindingKind.SOURCE_CHANGED))
         for control in pair.controls[1:]:
-            measurer.features(control.path)
+            measurer.look(control.path)
     except InvalidInput as error:
         return failed(FindingKind.SOURCE_MISSING, error)
     except PictureRejected as error:
@@ -249,33 +248,33 @@ def _same_targets(pairs: Sequence[Pair]) -> list[Finding]:
     return findings
 
 
-def _near_duplicates_across(
+def _split_twins(
     pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, check: Callable[[], None]
 ) -> list[Finding]:
     """Sources kept for validation that look like one that is trained on; the finding is the validation pair's."""
     sides = split(pairs, wanted.split)
     most = wanted.thresholds.split_twin
-    trained: dict[str, tuple[ImageFeatures, str]] = {}
+    trained: dict[str, tuple[Look, str]] = {}
     for pair, side, one in zip(pairs, sides, seen, strict=True):
         if side is Side.TRAIN and one.measured:
             trained.setdefault(one.measured.control.hash, (one.measured.control, pair.id))
-    candidates = list(trained.values())
-    hashes = [features.perceptual_hash for features, _ in candidates]
+    looks = list(trained.values())
+    fingers = [look.finger for look, _ in looks]
     nearest: dict[str, tuple[int, str] | None] = {}  # by hash: several results of one source need one search
     findings = []
     for pair, side, one in zip(pairs, sides, seen, strict=True):
         if side is not Side.VALIDATION or not one.measured:
             continue
         check()
-        features = one.measured.control
-        if features.hash not in nearest:
+        look = one.measured.control
+        if look.hash not in nearest:
             near = [
-                (hash_distance(features.perceptual_hash, candidates[place][0].perceptual_hash), candidates[place][1])
-                for place in near_hashes(features.perceptual_hash, hashes, most)
-                if colour_distance(features.colour_signature, candidates[place][0].colour_signature) <= _NEAR_COLOUR
+                (finger_distance(look.finger, looks[place][0].finger), looks[place][1])
+                for place in near_fingers(look.finger, fingers, most)
+                if tint_distance(look.tint, looks[place][0].tint) <= _TWIN_TINT
             ]
-            nearest[features.hash] = min(near, default=None)
-        if (found := nearest[features.hash]) is not None:
+            nearest[look.hash] = min(near, default=None)
+        if (found := nearest[look.hash]) is not None:
             distance, other_id = found
             findings.append(Finding(pair.id, pair.task_id, FindingKind.SPLIT_TWIN, distance, most, other=other_id))
     return findings

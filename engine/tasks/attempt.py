@@ -23,7 +23,6 @@ import msgspec
 
 from engine.config import ApiConfig, ApiMode, RequestForm
 from engine.errors import (
-    AddressRefused,
     AnswerUnusable,
     Code,
     ConsoleError,
@@ -33,7 +32,6 @@ from engine.errors import (
     PictureRejected,
     Problem,
     Stopped,
-    StorageFailed,
     UpstreamRefused,
 )
 from engine.images.discover import read_source
@@ -41,6 +39,7 @@ from engine.images.picture import check_picture
 from engine.images.sending import as_sent
 from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
 from engine.paths import printable
+from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader
 from engine.upstream.cancel import CancelToken
@@ -82,12 +81,23 @@ class Source(msgspec.Struct, frozen=True):
         return SourcePicture(data, self.mime, self.name, self.width, self.height)
 
 
+class Delivered(msgspec.Struct, frozen=True):
+    """An answer that came with others in a provider's batch: its JSON, and the status that a live call would have had.
+    ``url``: what links in it are relative to. ``complaint``: JSON of why there is no answer."""
+
+    url: str
+    status: int = 200
+    document: bytes = b""
+    complaint: bytes = b""
+    headers: dict[str, str] = {}
+
+
 class AttemptOrder(msgspec.Struct, frozen=True):
     """All that one call needs to know. ``config``: of the door that is asked, prompts filled in; it holds the key.
 
     ``task_id``: for whom an answer waits that nobody could take. ``number``: 1 for the first call of a task.
     ``form``: how pictures travel to images/edits. ``job``: nothing is asked for; this job is looked at, and its
-    pictures are collected where it is done.
+    pictures are collected where it is done. ``delivered``: nor here; this answer is read.
     """
 
     sources: tuple[Source, ...]
@@ -97,6 +107,7 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     form: RequestForm = RequestForm.JSON
     task_id: str = ""
     job: JobTicket | None = None
+    delivered: Delivered | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -107,44 +118,6 @@ class Picture(msgspec.Struct, frozen=True):
     source_type: SourceType
     number: int
     of: int
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """What ended an attempt: an error of the tree in `errors`, as data. ``kind``: the name of its type."""
-
-    kind: str
-    problem: Problem
-    retryable: bool = False
-    retry_after: float | None = None
-    http_status: int | None = None
-
-    @staticmethod
-    def of(error: ConsoleError) -> Failure:
-        """The error as data."""
-        if not isinstance(error, EditFailed):
-            return Failure(type(error).__name__, error.problem)
-        return Failure(type(error).__name__, error.problem, error.retryable, error.retry_after, error.http_status)
-
-    @property
-    def error(self) -> ConsoleError:
-        """The error again, to be raised."""
-        problem = self.problem
-        if self.kind == Stopped.__name__:
-            return Stopped()
-        if self.kind in _FAILED:
-            more = {"retryable": self.retryable, "retry_after": self.retry_after, "http_status": self.http_status}
-            error = _FAILED[self.kind](problem.code, **more)
-            error.params = problem.params  # may hold names that are attributes as well
-            return error
-        other = _OTHER.get(self.kind, ConsoleError)(problem.code, field=problem.field)
-        other.params = problem.params
-        return other
-
-
-_FAILED: dict[str, Callable[..., EditFailed]] = {
-    kind.__name__: kind for kind in (EditFailed, NetworkFailed, AddressRefused, UpstreamRefused, AnswerUnusable)
-}
-_OTHER = {kind.__name__: kind for kind in (InvalidInput, PictureRejected, StorageFailed)}
 
 
 class AttemptOutcome(msgspec.Struct, frozen=True):
@@ -223,6 +196,20 @@ def attempt_alone(order: AttemptOrder, attempts: Attempts, cancel: CancelToken) 
     return msgspec.structs.replace(outcome, pictures=basket.pictures, log=basket.log.entries)
 
 
+def sent_pictures(order: AttemptOrder, cancel: CancelToken) -> list[SourcePicture]:
+    """What APIs take of the sources; the ledger knows these by their own bytes all the same."""
+    config, pictures = order.config, []
+    for source in order.sources:
+        picture = source.read(order.limits.max_source_bytes)
+        data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, cancel)
+        width, height = picture.width, picture.height
+        if data is not picture.data:
+            info = check_picture(data, len(data), cancel)
+            width, height = info.width, info.height
+        pictures.append(SourcePicture(data, mime, picture.name, width, height))
+    return pictures
+
+
 class _Attempt:
     """The state of one attempt: request, answer, pictures, from top to bottom."""
 
@@ -246,7 +233,7 @@ class _Attempt:
     def run(self) -> AttemptOutcome:
         try:
             self._log.begin_attempt(self._order.number)
-            answer = self._look() if self._order.job is not None else self._ask()
+            answer = self._answer()
             if isinstance(answer, JobTicket):
                 return AttemptOutcome(self._http_status, job=answer)
             self._watch.answered()
@@ -254,6 +241,11 @@ class _Attempt:
         except ConsoleError as error:
             return AttemptOutcome(self._http_status, failure=Failure.of(error))
         return AttemptOutcome(self._http_status, warning=warning)
+
+    def _answer(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
+        if self._order.delivered is not None:
+            return self._read_delivered(self._order.delivered)
+        return self._look() if self._order.job is not None else self._ask()
 
     def _ask(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
         """The answer as far as it came, and what cut it short; or the job that it is."""
@@ -275,7 +267,7 @@ class _Attempt:
         return self._whole(answer, cut, response)
 
     def _whole(
-        self, answer: Answer, cut: ConsoleError | None, response: HttpResponse
+        self, answer: Answer, cut: ConsoleError | None, response: HttpResponse | Delivered
     ) -> tuple[Answer, ConsoleError | None]:
         if cut is None and not answer.refs:
             cut = answer.error
@@ -291,19 +283,9 @@ class _Attempt:
         )
         return answer, cut or answer.error
 
-    def _prepared(self, source: Source) -> SourcePicture:
-        """What APIs take of a source; the ledger knows it by its own bytes all the same."""
-        picture, config = source.read(self._order.limits.max_source_bytes), self._order.config
-        data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, self._watch.cancel)
-        width, height = picture.width, picture.height
-        if data is not picture.data:
-            info = check_picture(data, len(data), self._watch.cancel)
-            width, height = info.width, info.height
-        return SourcePicture(data, mime, picture.name, width, height)
-
     def _request(self) -> HttpRequest:
         order, config = self._order, self._order.config
-        sources = [self._prepared(source) for source in order.sources]
+        sources = sent_pictures(order, self._watch.cancel)
         if config.mode is not ApiMode.RECIPE:
             return build_request(config, sources, form=order.form)
         recipe = self._recipe = read_recipe(config.recipe)
@@ -362,7 +344,7 @@ class _Attempt:
         return found
 
     def _understand(
-        self, events: Sequence[ServerEvent], response: HttpResponse, *, job: bool = True
+        self, events: Sequence[ServerEvent], response: HttpResponse | Delivered, *, job: bool = True
     ) -> tuple[Answer, ConsoleError | None] | JobTicket:
         """What an answer means by the recipe's paths, and by the usual readers where it names none."""
         recipe, config = self._recipe, self._order.config
@@ -387,12 +369,26 @@ class _Attempt:
             raise AnswerUnusable(Code.RECIPE_FOUND_NOTHING, path="result.pictures", found=recipe.result.pictures[0])
         return self._whole(answer, None, response)
 
-    def _job_in(self, document: Any, response: HttpResponse) -> JobTicket | None:
+    def _job_in(self, document: Any, response: HttpResponse | Delivered) -> JobTicket | None:
         ticket = plain_job(_json(document) if isinstance(document, str) else document, response.status, response.url)
         if ticket is None or self._order.job is not None:
             return None
         wait = retry_after(response.headers, self._now(), limited=False)
         return msgspec.structs.replace(ticket, wait=wait)
+
+    def _read_delivered(self, delivered: Delivered) -> tuple[Answer, ConsoleError | None]:
+        """What a live call would have made of this answer."""
+        self._http_status = delivered.status
+        if self._order.config.mode is ApiMode.RECIPE:
+            self._recipe = read_recipe(self._order.config.recipe)
+        if delivered.status >= 400:
+            raise status_failure(delivered.status, {}, delivered.document, self._now())
+        if delivered.complaint:
+            raise event_failure(_json(delivered.complaint))
+        self._log.event("", delivered.document.decode("utf-8", "replace"))
+        answer = self._understand([ServerEvent("", delivered.document.decode())], delivered, job=False)
+        assert not isinstance(answer, JobTicket)
+        return answer
 
     def _look(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
         """Ask for a job once: its pictures where it is done, else the job again with how long to wait."""

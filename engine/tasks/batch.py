@@ -82,6 +82,9 @@ class TaskHook:
     def after(self, task: RunningTask, outcome: EditOutcome) -> None:
         """The task has come to something."""
 
+    def drained(self, cancel: CancelToken, *, stopped: bool) -> None:
+        """No task of the run is left; the run is over when this returns, unless more came meanwhile."""
+
 
 class _Run:
     """A batch under way: what it runs with. ``preparing``: its tasks are still being put into the list."""
@@ -426,6 +429,7 @@ class Batch:
 
     def _next(self) -> RunningTask | None:
         """The next task for this worker; None when it is to end."""
+        run = None
         with self._changed:
             while (task := self._take()) is None:
                 run = self._run
@@ -434,14 +438,26 @@ class Batch:
                     return None
                 if run.stopping or not self._queue:
                     run.ending = True
-                    self._workers -= 1
                     break
                 self._keeper = True
                 self._changed.wait(None if run.held is not None else run.breaker.wait(self._monotonic(), 0))
                 self._keeper = False
-            else:
+            if task is not None:
                 self._summon()
                 return task
+            assert run is not None
+        return self._drain(run)
+
+    def _drain(self, run: _Run) -> RunningTask | None:
+        """What is left to do when no task of a run is; then the next one, if one came meanwhile, or the end."""
+        self._call_hooks(lambda hook: hook.drained(self._cancel, stopped=run.stopping))
+        with self._changed:
+            if self._queue and not run.stopping:
+                run.ending = False
+            else:
+                self._workers -= 1
+        if not run.ending:
+            return self._next()
         self._wind_down()
         return None
 

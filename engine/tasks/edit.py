@@ -15,7 +15,7 @@ from engine.images.cache import Cache
 from engine.images.discover import read_source
 from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
 from engine.tasks.arrivals import Arrived, Begun
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Picture, Source
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER, Ticket
 from engine.tasks.log import EditLog
@@ -28,6 +28,15 @@ from engine.upstream.retry import call_with_retries
 _DISK_WAIT_SECONDS = 2.0
 _OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """One edit, ready to be handed to a provider's batch; provenance as its outcome will have it."""
+
+    order: AttemptOrder
+    source_hash: str
+    source_size: int
+    request_record: str
 
 
 class Submitted(msgspec.Struct, frozen=True):
@@ -71,13 +80,27 @@ def run_edit(job: EditJob, tools: EditTools, cancel: CancelToken, log: EditLog) 
     return _Edit(job, tools, cancel, log).run()
 
 
+def hand_over(
+    job: EditJob, tools: EditTools, cancel: CancelToken, log: EditLog, take: Callable[[Prepared], None]
+) -> EditOutcome:
+    """Make one edit ready and give it to ``take``, which puts it into a provider's batch. PROCESSING when it is in
+    there; else as `run_edit`."""
+    return _Edit(job, tools, cancel, log).hand_over(take)
+
+
 def collect_job(
-    submitted: Submitted, limits: EditLimits, tools: EditTools, cancel: CancelToken, log: EditLog
+    submitted: Submitted,
+    limits: EditLimits,
+    tools: EditTools,
+    cancel: CancelToken,
+    log: EditLog,
+    delivered: Delivered | None = None,
 ) -> Collected:
-    """Look once at a job that a provider has taken on, and collect its pictures where it is done. Nothing is asked for,
-    and nothing paid. Never raises for what an API, a network, a file or the person may do."""
+    """Look once at a job that a provider has taken on, or at its answer that a batch ``delivered``, and collect its
+    pictures where it is done. Nothing is asked for, and nothing paid. Never raises for what an API, a network, a file
+    or the person may do."""
     job = EditJob(submitted.task_id, "", submitted.config, limits)
-    return _Edit(job, tools, cancel, log).collect(submitted)
+    return _Edit(job, tools, cancel, log).collect(submitted, delivered)
 
 
 class _Edit:
@@ -124,12 +147,36 @@ class _Edit:
             return self._outcome(TaskStatus.PROCESSING, None)
         return self._outcome(TaskStatus.PARTIAL_SUCCESS if self._warning else TaskStatus.DONE, None)
 
-    def collect(self, submitted: Submitted) -> Collected:
+    def hand_over(self, take: Callable[[Prepared], None]) -> EditOutcome:
+        """As the function `hand_over`."""
+        try:
+            order = self._prepare()
+            record = msgspec.json.encode(self._request_record).decode()
+            prepared = Prepared(order, self._source_hash, self._source_size, record)
+            self._log.stage = "uploading"
+            call_with_retries(
+                lambda: take(prepared),
+                max_retries=self._config.max_retries,
+                interval=self._config.retry_interval,
+                wait=self._cancel.wait,
+                on_retry=self._note_retry,
+                random=self._tools.random,
+            )
+        except Stopped as stopped:
+            return self._outcome(TaskStatus.STOPPED, stopped.problem)
+        except ConsoleError as error:
+            self._log.add("error", code=error.code, params=error.params)
+            return self._outcome(TaskStatus.FAILED, error.problem)
+        return self._outcome(TaskStatus.PROCESSING, None)
+
+    def collect(self, submitted: Submitted, delivered: Delivered | None) -> Collected:
         """As `collect_job`."""
         self._source_hash, self._source_size = submitted.source_hash, submitted.source_size
         self._request_record = msgspec.json.decode(submitted.request_record, type=RequestRecord)
         self._attempts = submitted.attempts
-        order = AttemptOrder((), submitted.config, self._job.limits, number=self._attempts, job=submitted.ticket)
+        order = AttemptOrder(
+            (), submitted.config, self._job.limits, self._attempts, job=submitted.ticket, delivered=delivered
+        )
         begun = Begun(submitted.task_id, self._source_hash, self._source_size, submitted.request_record)
         watch = _Watch(self._cancel, self._log, lambda: None, lambda: self._tools.note(begun), self._keep)
         outcome = self._tools.attempts.make(order, watch)

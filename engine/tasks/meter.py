@@ -8,6 +8,8 @@ import msgspec
 
 from engine.errors import Problem
 
+AT_PROVIDER = "at_provider"
+"""The stage of a task whose answer is at a provider."""
 _WINDOW_SECONDS = 120.0
 
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
@@ -22,13 +21,11 @@ from engine.errors import Code, ConsoleError, EditFailed, NetworkFailed, NotFoun
 from engine.models import EditOutcome, TaskStatus
 from engine.tasks.edit import Collected, Submitted
 from engine.tasks.log import EditLog
-from engine.tasks.meter import Live
+from engine.tasks.meter import AT_PROVIDER, Live
 from engine.tasks.remote_book import OPEN, RemoteBook, RemoteKind, RemoteRow, RemoteState
 from engine.tasks.rows import new_id
 from engine.upstream.cancel import CancelToken
 
-AT_PROVIDER = "at_provider"
-"""The stage of a task whose answer is at a provider."""
 _THREADS = 8
 _LONGEST_PAUSE = 30.0
 _SLOWER = 1.25  # each question that finds a job open waits so much longer for the next
@@ -60,7 +57,7 @@ class Remote:
 
     def __init__(
         self,
-        path: Path,
+        book: RemoteBook,
         look: Look,
         finish: Callable[[EditOutcome], None],
         hold: Callable[[list[str]], object],
@@ -71,8 +68,7 @@ class Remote:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._book = RemoteBook(path, clock())
-        self.problems = self._book.problems
+        self._book = book
         self._look = look
         self._finish = finish
         self._hold = hold
@@ -90,7 +86,7 @@ class Remote:
         self._closing = False
         self._thread: threading.Thread | None = None
         self._pool: ThreadPoolExecutor | None = None
-        for row in self._book.rows(RemoteState.LEFT):
+        for row in self._book.rows(RemoteState.LEFT):  # jobs alone: a batch is waited for until it ends
             self._left.update(dict.fromkeys(row.tasks, row.id))
 
     def restore(self, finished: Callable[[str], bool]) -> None:
@@ -114,7 +110,6 @@ class Remote:
             self._thread.join(5)
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        self._book.close()
 
     # --- jobs come and go ---
 
@@ -185,10 +180,6 @@ class Remote:
             for job in jobs:
                 self._finish(_stopped(job.submitted, job.log))
         return len(jobs)
-
-    def rows(self) -> list[RemoteRow]:
-        """All jobs that are known, the newest first."""
-        return self._book.rows()
 
     # --- what is shown ---
 

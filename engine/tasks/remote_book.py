@@ -1,12 +1,15 @@
 """The jobs that providers have taken on, in a SQLite file of their own: on disk, power cut included, before anybody
 asks for one. No key is in it.
 
-A provider's batch is a row of its own ``kind`` with many tasks; a job has one.
+A provider's batch is a row of its own ``kind`` with many tasks; a job has one. What was uploaded for batches is noted
+too: it is named again for the same bytes, and deleted when no open batch needs it.
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -16,9 +19,19 @@ import msgspec
 
 from engine.database import Database, Schema
 
+_FOR_BATCHES: Final = """
+ALTER TABLE remote ADD COLUMN note BLOB NOT NULL DEFAULT '';
+CREATE TABLE upload (
+  place TEXT NOT NULL, hash TEXT NOT NULL, file TEXT NOT NULL, expires_at REAL NOT NULL, PRIMARY KEY (place, hash)
+) WITHOUT ROWID;
+CREATE TABLE upload_use (
+  remote_id TEXT NOT NULL REFERENCES remote (id) ON DELETE CASCADE, file TEXT NOT NULL, PRIMARY KEY (remote_id, file)
+) WITHOUT ROWID;
+CREATE INDEX use_of_upload ON upload_use (file);
+"""
 _SCHEMA: Final = Schema(
-    1,
-    """
+    2,
+    f"""
 CREATE TABLE remote (
   id TEXT PRIMARY KEY, kind TEXT NOT NULL, provider TEXT NOT NULL, provider_id TEXT NOT NULL, state TEXT NOT NULL,
   submitted_at REAL NOT NULL, expires_at REAL NOT NULL, body BLOB NOT NULL
@@ -29,7 +42,9 @@ CREATE TABLE remote_task (
 ) WITHOUT ROWID;
 CREATE INDEX remote_state ON remote (state);
 CREATE INDEX remote_of_task ON remote_task (remote_id);
+{_FOR_BATCHES}
 """,
+    {1: _FOR_BATCHES},
 )
 _KEPT_SECONDS = 7 * 86_400.0
 
@@ -42,8 +57,10 @@ class RemoteKind(StrEnum):
 
 
 class RemoteState(StrEnum):
-    """``waiting``: asked for from time to time; ``left``: nobody asks, it may be collected; the others are final."""
+    """``submitting``: a batch that is being made, or may have been; ``waiting``: asked for from time to time; ``left``:
+    nobody asks, it may be collected; the others are final."""
 
+    SUBMITTING = "submitting"
     WAITING = "waiting"
     LEFT = "left"
     DONE = "done"
@@ -51,11 +68,12 @@ class RemoteState(StrEnum):
     CANCELLED = "cancelled"
 
 
-OPEN = frozenset({RemoteState.WAITING, RemoteState.LEFT})
+OPEN = frozenset({RemoteState.SUBMITTING, RemoteState.WAITING, RemoteState.LEFT})
 
 
 class RemoteRow(msgspec.Struct, frozen=True):
-    """One job or batch. Times in Unix seconds; ``body``: what collecting it needs, as its kind has it."""
+    """One job or batch. Times in Unix seconds; ``body``: what collecting it needs, as its kind has it;
+    ``note``: how far a batch is made."""
 
     id: str
     kind: RemoteKind
@@ -68,6 +86,7 @@ class RemoteRow(msgspec.Struct, frozen=True):
     tasks: tuple[str, ...] = ()
     done: int = 0
     failed: int = 0
+    note: bytes = b""
 
 
 class RemoteBook:
@@ -75,10 +94,13 @@ class RemoteBook:
 
     def __init__(self, path: Path, now: float) -> None:
         self._db = Database(path, _SCHEMA)
+        self._needs = threading.Lock()
+        self._needed: Counter[str] = Counter()  # uploads that lines name whose batch is not noted yet
         self.problems = self._db.problems
         with self._db.write() as writer:
             writer.execute(
-                "DELETE FROM remote WHERE state NOT IN ('waiting', 'left') AND submitted_at < ?", (now - _KEPT_SECONDS,)
+                "DELETE FROM remote WHERE state IN ('done', 'failed', 'cancelled') AND submitted_at < ?",
+                (now - _KEPT_SECONDS,),
             )
 
     def close(self) -> None:
@@ -100,6 +122,98 @@ class RemoteBook:
                 "UPDATE remote_task SET state = ? WHERE remote_id = ?", [(state, remote_id) for remote_id in ids]
             )
 
+    # --- batches ---
+
+    def note(
+        self,
+        remote_id: str,
+        *,
+        note: bytes | None = None,
+        provider_id: str | None = None,
+        state: RemoteState | None = None,
+        expires_at: float | None = None,
+    ) -> None:
+        """How far a batch is; its tasks keep their states. On disk when this returns."""
+        with self._db.write(durable=True) as writer:
+            writer.execute(
+                "UPDATE remote SET note = coalesce(?, note), provider_id = coalesce(?, provider_id),"
+                " state = coalesce(?, state), expires_at = coalesce(?, expires_at) WHERE id = ?",
+                (note, provider_id, state, expires_at, remote_id),
+            )
+
+    def mark_task(self, remote_id: str, task_id: str, state: RemoteState) -> None:
+        """What became of one line of a batch."""
+        self._db.together(_mark_tasks, (state, remote_id, task_id), durable=False)
+
+    def release(self, remote_id: str, tasks: Sequence[str]) -> None:
+        """These tasks are not in the batch after all."""
+        with self._db.write(durable=True) as writer:
+            writer.executemany(
+                "DELETE FROM remote_task WHERE remote_id = ? AND task_id = ?", [(remote_id, one) for one in tasks]
+            )
+
+    def remove(self, remote_id: str) -> None:
+        """A batch that was never made."""
+        with self._db.write(durable=True) as writer:
+            writer.execute("DELETE FROM upload_use WHERE remote_id = ?", (remote_id,))
+            writer.execute("DELETE FROM remote_task WHERE remote_id = ?", (remote_id,))
+            writer.execute("DELETE FROM remote WHERE id = ?", (remote_id,))
+
+    def open_tasks(self, remote_id: str) -> set[str]:
+        """The tasks of a batch that nothing has come for."""
+        with self._db.read() as reader:
+            rows = reader.execute(
+                "SELECT task_id FROM remote_task WHERE remote_id = ? AND state IN ('submitting', 'waiting', 'left')",
+                (remote_id,),
+            )
+            return {row["task_id"] for row in rows}
+
+    # --- what was uploaded for them ---
+
+    def uploaded(self, place: str, digest: str, now: float) -> str | None:
+        """What a picture is called at a place, if it is kept there for an hour at least; it is needed from now on."""
+        with self._needs, self._db.read() as reader:
+            row = reader.execute(
+                "SELECT file FROM upload WHERE place = ? AND hash = ? AND expires_at > ?", (place, digest, now + 3600)
+            ).fetchone()
+            if row is None:
+                return None
+            self._needed[row["file"]] += 1
+            return str(row["file"])
+
+    def keep_upload(self, place: str, digest: str, file: str, expires_at: float) -> None:
+        """A picture is there now, and needed."""
+        with self._needs, self._db.write() as writer:
+            writer.execute("INSERT OR REPLACE INTO upload VALUES (?, ?, ?, ?)", (place, digest, file, expires_at))
+            self._needed[file] += 1
+
+    def use_uploads(self, remote_id: str, files: Sequence[str]) -> None:
+        """A batch needs these files until it has ended."""
+        with self._db.write() as writer:
+            writer.executemany("INSERT OR IGNORE INTO upload_use VALUES (?, ?)", [(remote_id, file) for file in files])
+
+    def need_no_more(self, files: Sequence[str]) -> None:
+        """Whoever asked for these uploads has noted their use, or gives them up."""
+        with self._needs:
+            self._needed.subtract(files)
+
+    def take_unused(self, remote_id: str) -> list[str]:
+        """Files of a batch that nobody else needs, forgotten here: they are to be deleted at the provider."""
+        with self._needs, self._db.write() as writer:
+            rows = writer.execute(
+                "SELECT file FROM upload_use mine WHERE remote_id = ? AND NOT EXISTS (SELECT 1 FROM upload_use other"
+                " JOIN remote ON remote.id = other.remote_id WHERE other.file = mine.file AND other.remote_id <> ?"
+                " AND remote.state IN ('submitting', 'waiting', 'left'))",
+                (remote_id, remote_id),
+            ).fetchall()
+            files = [row["file"] for row in rows if self._needed[row["file"]] <= 0]
+            for file in files:
+                writer.execute("DELETE FROM upload WHERE file = ?", (file,))
+                writer.execute("DELETE FROM upload_use WHERE file = ?", (file,))
+            return files
+
+    # --- reading ---
+
     def find(self, remote_id: str) -> RemoteRow | None:
         """The row of that id."""
         with self._db.read() as reader:
@@ -118,17 +232,25 @@ class RemoteBook:
 
 def _write_rows(writer: sqlite3.Connection, rows: Sequence[RemoteRow]) -> list[None]:
     writer.executemany(
-        "INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO remote VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
-            (row.id, row.kind, row.provider, row.provider_id, row.state, row.submitted_at, row.expires_at, row.body)
+            (
+                row.id, row.kind, row.provider, row.provider_id, row.state, row.submitted_at, row.expires_at, row.body,
+                row.note,
+            )
             for row in rows
         ],
-    )
+    )  # fmt: skip
     writer.executemany(
         "INSERT OR REPLACE INTO remote_task VALUES (?, ?, ?)",
         [(task_id, row.id, row.state) for row in rows for task_id in row.tasks],
     )
     return [None] * len(rows)
+
+
+def _mark_tasks(writer: sqlite3.Connection, marks: Sequence[tuple[RemoteState, str, str]]) -> list[None]:
+    writer.executemany("UPDATE remote_task SET state = ? WHERE remote_id = ? AND task_id = ?", marks)
+    return [None] * len(marks)
 
 
 def _row(connection: sqlite3.Connection, row: sqlite3.Row) -> RemoteRow:
@@ -137,5 +259,9 @@ def _row(connection: sqlite3.Connection, row: sqlite3.Row) -> RemoteRow:
     return RemoteRow(
         row["id"], RemoteKind(row["kind"]), row["provider"], row["provider_id"], RemoteState(row["state"]),
         row["submitted_at"], row["expires_at"], bytes(row["body"]), tuple(task["task_id"] for task in tasks),
-        states.count("done"), states.count("failed"),
+        states.count("done"), states.count("failed"), _bytes(row["note"]),
     )  # fmt: skip
+
+
+def _bytes(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)

@@ -31,6 +31,10 @@ class HttpResponse:
         self._limit = limit
         self._on_close = on_close
 
+    def allow(self, max_bytes: int | None) -> None:
+        """Another bound for the body than the transport's; None for that one."""
+        self._limit = self._limit if max_bytes is None else max_bytes
+
     def chunks(self) -> Iterator[bytes]:
         """The body without its content encoding, each piece as it arrives; may be read once.
 

@@ -151,10 +151,12 @@ class Transport:
         unlocked: bool,
         timeout: float,
         cancel: CancelToken,
+        max_bytes: int | None = None,
     ) -> Iterator[HttpResponse]:
         """GET what an API keeps elsewhere: a job, its result, a list of models. Redirects are followed;
         ``headers(url)`` gives the fields for each hop, the key among them only where it may go. Every hop keeps the
-        address rules of the API. Raises what ``send`` raises.
+        address rules of the API. ``max_bytes``: for what is read in pieces, and may be larger than an answer.
+        Raises what ``send`` raises.
         """
         trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
         target = self._checked(url, trip)
@@ -163,6 +165,7 @@ class Transport:
             with closing(self._exchange(target, message, trip)) as response:
                 location = response.headers.get("location")
                 if response.status not in REDIRECTS or location is None:
+                    response.allow(max_bytes)
                     yield response
                     return
             target = self._checked(_onward(target, location).url, trip)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from engine.dataset.buckets import Buckets, by_area
 from engine.dataset.captions import CaptionMode, CaptionRule
-from engine.dataset.features import ImageFeatures
+from engine.dataset.features import Look
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
@@ -174,8 +174,8 @@ def test_twins_on_both_sides_of_the_split(tmp_path: Path, cache: MeasurementCach
     pairs = [pair(tmp_path, number) for number in range(1, 7)]
     with Image.open(pairs[0].control.path) as image:
         image.resize((200, 150)).point(lambda value: value * 1.05 + 3).save(pairs[1].control.path, quality=80)
-    copy = ControlFile(pairs[1].control.path, sha256_of(Path(pairs[1].control.path)))
-    pairs[1] = msgspec.structs.replace(pairs[1], controls=(copy,))
+    twin = ControlFile(pairs[1].control.path, sha256_of(Path(pairs[1].control.path)))
+    pairs[1] = msgspec.structs.replace(pairs[1], controls=(twin,))
     found = []
     for seed in range(12):
         rule = SplitRule(validation=0.3, seed=seed)
@@ -227,9 +227,9 @@ def test_damaged_notes_are_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "notes.db"
     path.write_bytes(b"no database " * 500)
     notes = MeasurementCache(path)
-    kept = ImageFeatures("ab" * 32, 1, "image/png", 2, 3, 0.5, 7, b"tint")
-    notes.note_features(kept)
-    assert notes.features(kept.hash) == kept
+    kept = Look("ab" * 32, 1, "image/png", 2, 3, 0.5, 7, b"tint")
+    notes.note_look(kept)
+    assert notes.look(kept.hash) == kept
     notes.close()
 
 

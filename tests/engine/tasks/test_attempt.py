@@ -15,7 +15,8 @@ import pytest
 
 from engine.config import ApiConfig, ApiMode
 from engine.errors import AnswerUnusable, Code, InvalidInput, NetworkFailed, Stopped, UpstreamRefused
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Failure, LocalAttempts, Source, attempt_alone
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts, Source, attempt_alone
+from engine.tasks.failures import Failure
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 from engine.upstream.transport import Transport

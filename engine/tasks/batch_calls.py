@@ -1,0 +1,202 @@
+"""Talks with providers about their batches: makes the calls that a driver's steps ask for, hands on the notes between
+them, and reads results as they arrive. Knows no task and no store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.errors import Code, NetworkFailed, UpstreamRefused
+from engine.files import storage_failure
+from engine.upstream.batches.steps import Ask, Driver, LineResult, Note, Place, Reply, Steps
+from engine.upstream.cancel import CancelToken
+from engine.upstream.failure import status_failure
+from engine.upstream.response import HttpResponse
+from engine.upstream.retry import call_with_retries
+from engine.upstream.transport import Transport
+
+T = TypeVar("T")
+_READ_BYTES = 256 * 1024 * 1024  # an answer that is no file: a page of results may hold pictures
+_FILE_BYTES = 16 * 1024**3
+_ERROR_BYTES = 256 * 1024
+_LONG_SECONDS = 3600.0  # for what may be gigabytes; a stalled line is found out by the transport
+_PATIENT_TRIES = 3
+
+
+class Spool:
+    """The lines of a batch on disk while it is made; see `steps.Lines`. ``size`` in bytes. Not thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.size = 0
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = path.open("w+b")
+            path.chmod(0o600)
+        except OSError as error:
+            raise storage_failure(error, path) from error
+
+    def add(self, line: bytes) -> None:
+        """Another line. Raises StorageFailed; it is not in there then."""
+        try:
+            self._file.seek(self.size)
+            self._file.write(line + b"\n")
+            self._file.flush()
+        except OSError as error:
+            raise storage_failure(error, self._path) from error
+        self.size += len(line) + 1
+
+    def read(self, start: int, length: int) -> bytes:
+        """Some of its bytes."""
+        self._file.seek(start)
+        return self._file.read(max(0, min(length, self.size - start)))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Each line, without its end."""
+        self._file.seek(0)
+        left = self.size  # a line that the disk refused may stand behind
+        for line in self._file:
+            left -= len(line)
+            if left < 0:
+                return
+            yield line.rstrip(b"\n")
+
+    def close(self) -> None:
+        """It is needed no more."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+class BatchCalls:
+    """One talk at a time with one provider, ended by ``cancel``. ``clock_skew``: seconds by which the provider's clock
+    is ahead of ours, None before it was told."""
+
+    def __init__(self, transport: Transport, place: Place, cancel: CancelToken) -> None:
+        self._transport = transport
+        self._place = place
+        self._cancel = cancel
+        self.clock_skew: float | None = None
+
+    def talk(self, steps: Steps[T], note: Callable[[Note], None] = lambda _: None) -> T:
+        """The end of the steps. Raises what the transport raises, UpstreamRefused for an error status."""
+        reply = Reply()
+        try:
+            step = next(steps)
+            while True:
+                if isinstance(step, Note):
+                    note(step)
+                    step = steps.send(Reply())
+                    continue
+                try:
+                    reply = self._ask(step)
+                except UpstreamRefused as error:
+                    step = steps.throw(error)
+                    continue
+                step = steps.send(reply)
+        except StopIteration as end:
+            found: T = end.value
+            return found
+
+    def results(self, driver: Driver, provider_id: str, files: tuple[str, ...]) -> Iterator[LineResult]:
+        """Every result that is there, as it arrives; from files, or page by page."""
+        token = ""
+        while url := driver.results_url(self._place, provider_id, token):
+            page = self._ask(self._place.ask("GET", url)).document
+            found, token = driver.read_page(page)
+            yield from found
+            if not token:
+                return
+        for file in files:
+            for line in self._lines(file):
+                try:
+                    document = msgspec.json.decode(line)
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                    continue  # a line that nobody can read is missing, and told so
+                result = driver.read_line(document)
+                if result is not None:
+                    yield result
+
+    def _ask(self, ask: Ask) -> Reply:
+        """One call; again where that does no harm, and where a refusal for crowding says that nothing was done."""
+        config = self._place.config
+
+        def once() -> Reply:
+            try:
+                return self._once(ask)
+            except NetworkFailed as error:
+                error.retryable &= ask.again
+                raise
+            except UpstreamRefused as error:
+                error.retryable &= ask.again or error.http_status == 429
+                raise
+
+        return call_with_retries(
+            once,
+            max_retries=max(config.max_retries, _PATIENT_TRIES if ask.again else 0),
+            interval=config.retry_interval,
+            wait=self._cancel.wait,
+            on_retry=lambda *_: None,
+            random=random.random,
+        )
+
+    def _once(self, ask: Ask) -> Reply:
+        config = self._place.config
+        large = len(ask.request.body) > _ERROR_BYTES
+        with self._transport.send(
+            ask.request,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=max(config.timeout_seconds, _LONG_SECONDS) if large else config.timeout_seconds,
+            cancel=self._cancel,
+        ) as response:
+            self._heed(response, missing=ask.missing)
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            self._compare_clocks(headers.get("date", ""))
+            return Reply(response.status, headers, response.read(_READ_BYTES))
+
+    def _compare_clocks(self, date: str) -> None:
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
+            self.clock_skew = parsedate_to_datetime(date).timestamp() - time.time()
+
+    def _heed(self, response: HttpResponse, *, missing: bool = False) -> None:
+        if not (missing and response.status == 404) and response.status >= 400:
+            body = response.read(_ERROR_BYTES)
+            raise status_failure(response.status, response.headers, body, time.time())
+
+    def _lines(self, url: str) -> Iterator[bytes]:
+        """The lines of a file, however large."""
+        config, rest = self._place.config, b""
+        with self._transport.ask(
+            url,
+            self._place.headers,
+            proxy=config.proxy,
+            unlocked=config.unlock_local_api_url,
+            timeout=max(config.timeout_seconds, _LONG_SECONDS),
+            cancel=self._cancel,
+            max_bytes=_FILE_BYTES,
+        ) as response:
+            if response.status in (404, 410):
+                raise UpstreamRefused(
+                    Code.JOB_FORGOTTEN, http_status=response.status, id="", host=urlsplit(url).hostname or ""
+                )
+            self._heed(response)
+            pieces: list[bytes] = []
+            for chunk in response.chunks():
+                head, *more = chunk.split(b"\n")
+                pieces.append(head)
+                for part in more:
+                    yield b"".join(pieces)
+                    pieces = [part]
+            rest = b"".join(pieces)
+        if rest.strip():
+            yield rest
