@@ -53,10 +53,10 @@ class Messages:
         return self.text(language, key, **params)
 
 
-def pick_language(wish: str) -> str:
+def pick_language(accepted: str) -> str:
     """The language of ours that an Accept-Language header or a locale name wants most."""
     ranked: list[tuple[float, str]] = []
-    for part in wish.replace("_", "-").split(","):
+    for part in accepted.replace("_", "-").split(","):
         name, _, rest = part.strip().partition(";")
         quality = rest.strip().removeprefix("q=")
         try:

@@ -171,9 +171,9 @@ class Vision:
                     return
                 self._stirred = False
             try:
-                for task in self._landed():
+                for task in self._finished():
                     for pair in self.pairs([task], self._is_new):
-                        self.judging.landed(pair)
+                        self.judging.judge_new(pair)
             except Exception:  # the thread's edge: what was not judged along can be judged later
                 log.exception("results not judged along")
             with self._changed:
@@ -185,7 +185,7 @@ class Vision:
         self._submitted.add(result.id)
         return True
 
-    def _landed(self) -> Iterator[Task]:
+    def _finished(self) -> Iterator[Task]:
         """Tasks that have ended since the last look."""
         while self.judging.goes_along:
             changes = self._store.changes(self._seen, _PORTION)

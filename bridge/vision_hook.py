@@ -11,7 +11,7 @@ from pathlib import Path
 from engine.errors import Problem
 from engine.images.cache import Cache
 from engine.models import EditOutcome
-from engine.tasks.alarm import Alarm, LookedResult, PictureLook, Suspect, alarm_problem, look
+from engine.tasks.alarm import Alarm, CheckedResult, PictureFeatures, Suspect, alarm_problem, features_of
 from engine.tasks.batch import RunningTask, TaskHook
 from engine.vision.trial_book import TrialBook
 
@@ -32,7 +32,7 @@ class VisionHook(TaskHook):
         self._lock = threading.Lock()
         self._alarm = Alarm(0)
         self._begun: dict[str, float] = {}
-        self._sources: OrderedDict[str, PictureLook | None] = OrderedDict()
+        self._sources: OrderedDict[str, PictureFeatures | None] = OrderedDict()
         self.suspects: list[Suspect] = []
 
     def begin(self, limit: int) -> None:
@@ -67,8 +67,8 @@ class VisionHook(TaskHook):
             return
         source = self._source(outcome.source_hash, task.task.source_path)
         for image in outcome.images[:1]:
-            seen = look(self._cache.path(image.hash, image.info.extension).read_bytes())
-            looked = LookedResult(task.task_id, outcome.source_hash, image.hash, source, seen)
+            seen = features_of(self._cache.path(image.hash, image.info.extension).read_bytes())
+            looked = CheckedResult(task.task_id, outcome.source_hash, image.hash, source, seen)
             with self._lock:
                 self._sound(self._alarm.note(looked))
 
@@ -82,13 +82,13 @@ class VisionHook(TaskHook):
             self.suspects = suspects
             self._hold(alarm_problem(suspects))
 
-    def _source(self, digest: str, path: str) -> PictureLook | None:
+    def _source(self, digest: str, path: str) -> PictureFeatures | None:
         with self._lock:
             if digest in self._sources:
                 self._sources.move_to_end(digest)
                 return self._sources[digest]
         try:
-            seen = look(Path(path).read_bytes())
+            seen = features_of(Path(path).read_bytes())
         except OSError:
             seen = None
         with self._lock:

@@ -1,6 +1,6 @@
 """How files of ours come to be: written under a temporary name, synced, then named: over nothing, or in one step.
 
-The only place that links, renames or replaces; also the small JSON documents, and what damaged files are set aside as.
+The only place that links, renames or replaces; also the small JSON documents, and the quarantine of damaged files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from engine.errors import Code, Problem, StorageFailed
 from engine.paths import printable
 
 DAMAGED = "damaged"
-"""Part of the names of files that were set aside."""
+"""Part of the names of files in quarantine."""
 PRIVATE_FILE: Final = 0o600
 PRIVATE_FOLDER: Final = 0o700
 
@@ -282,7 +282,7 @@ def _restrict(path: Path, mode: int) -> bool:
 # --- damaged files ----------------------------------------------------------------------------------------------------
 
 
-def set_aside(path: Path) -> Path:
+def quarantine(path: Path) -> Path:
     """Rename a damaged file, so that it is never overwritten; returns its new name."""
     return path.rename(_name_aside(path))
 
@@ -297,9 +297,9 @@ def _name_aside(path: Path) -> Path:
 
 
 def damaged(path: Path) -> Problem:
-    """Set a damaged file or folder aside, and say so; StorageFailed if that cannot be done."""
+    """Put a damaged file or folder into quarantine, and say so; StorageFailed if that cannot be done."""
     try:
-        return Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(set_aside(path))})
+        return Problem(Code.FILE_DAMAGED, {"path": str(path), "kept_as": str(quarantine(path))})
     except OSError as error:
         raise storage_failure(error, path) from error
 
@@ -326,7 +326,7 @@ def keep_copy(path: Path) -> list[Problem]:
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], list[Problem]]:
-    """The object in the file; ``{}`` where there is none. A damaged file is set aside and named in the problems."""
+    """The object in the file; ``{}`` where there is none. A damaged file is quarantined and named in the problems."""
     problems = clear_way(path)
     try:
         data = msgspec.json.decode(without_mark(path.read_bytes()))

@@ -144,7 +144,7 @@ class Workspace:
             limits=self.limits.edit,
             hooks=[_LedgerHook(self.note_paid), _BatchHook(self.remote.orders)],
             on_change=on_change,
-            elsewhere=self.remote,
+            remote=self.remote,
             learned=self.forms,
         )
         opened.callback(self.batch.close)

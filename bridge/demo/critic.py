@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bridge.demo.orders import OrderRefused, read_inline
-from engine.tasks.alarm import PictureLook, is_unchanged, likeness, look
+from engine.tasks.alarm import PictureFeatures, features_of, is_unchanged, likeness
 
 JUDGE_MODEL = "demo-judge"
 NOTE = "演示评分（仅为简单测量，没有询问模型）· Demo score, measured only, no model asked"
@@ -33,7 +33,7 @@ class Question(msgspec.Struct, frozen=True):
 
     text: str
     labels: list[str]
-    pictures: list[PictureLook]
+    pictures: list[PictureFeatures]
     schema: dict[str, Any]
 
 
@@ -57,10 +57,10 @@ def read_question(body: bytes) -> Question | None:
         return None
     if not isinstance(properties, dict) or not pictures:
         return None
-    looks = [look(read_inline(picture)) for picture in pictures]
-    if None in looks:
+    features = [features_of(read_inline(picture)) for picture in pictures]
+    if None in features:
         raise OrderRefused(400, "A picture cannot be decoded", "messages")
-    return Question(words[0], labels, [one for one in looks if one is not None], schema)
+    return Question(words[0], labels, [one for one in features if one is not None], schema)
 
 
 def answer(question: Question) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def answer(question: Question) -> dict[str, Any]:
     return {name: _changes(*_source_and_results(question)[:2])}
 
 
-def _source_and_results(question: Question) -> list[PictureLook]:
+def _source_and_results(question: Question) -> list[PictureFeatures]:
     """The source first, whatever the order in which they were shown."""
     results = [one for label, one in zip(question.labels, question.pictures, strict=True) if "RESULT" in label]
     others = [one for one in question.pictures if one not in results]
@@ -95,7 +95,7 @@ def _judgement(question: Question, criteria: list[str]) -> dict[str, Any]:
     return {"scores": scores, "reason": f"{NOTE}: change {change:.0f}, likeness {likeness(source, result):.2f}"}
 
 
-def _measures(source: PictureLook, result: PictureLook) -> tuple[float, float, float]:
+def _measures(source: PictureFeatures, result: PictureFeatures) -> tuple[float, float, float]:
     """Whether something was made, whether the rest was kept, whether it is clean; 0..10 each."""
     made = 1.0 if is_unchanged(source, result) else min(10.0, 6 + _change(source, result) / 8)
     kept = min(10.0, max(0.0, 12 * likeness(source, result)))
@@ -110,16 +110,16 @@ def _better(question: Question) -> str:
     return "A" if marks[0] > marks[1] else "B"
 
 
-def _changes(source: PictureLook, result: PictureLook) -> str:
+def _changes(source: PictureFeatures, result: PictureFeatures) -> str:
     lighter = sum(result.small) / len(result.small) - sum(source.small) / len(source.small)
     tone = "brighter" if lighter > 4 else "darker" if lighter < -4 else "as bright as before"
     return f"Make the picture {tone} and mostly {_colour(result)} [demo]"
 
 
-def _change(source: PictureLook, result: PictureLook) -> float:
+def _change(source: PictureFeatures, result: PictureFeatures) -> float:
     return sum(abs(a - b) for a, b in zip(source.small, result.small, strict=True)) / len(source.small)
 
 
-def _colour(seen: PictureLook) -> str:
+def _colour(seen: PictureFeatures) -> str:
     mean = [sum(seen.colours[channel::3]) / (len(seen.colours) // 3) for channel in range(3)]
     return min(_COLOURS, key=lambda name: sum(abs(a - b) for a, b in zip(mean, _COLOURS[name], strict=True)))

@@ -99,8 +99,8 @@ class HttpApi:
         response.content_type = "application/json"
         return self._said(error.status_code, request.path, self._context().language)
 
-    def unreadable(self, status: int, path: str, headers: Mapping[str, str]) -> bytes:
-        """The body of an answer to a request that never came to be one; see ``unreadable.Words``."""
+    def server_error(self, status: int, path: str, headers: Mapping[str, str]) -> bytes:
+        """The body of an answer to a request that never came to be one; see ``server_errors.Words``."""
         return self._said(status, path, self._language(headers.get("ACCEPT_LANGUAGE", "")))
 
     def _said(self, status: int, path: str, language: str) -> bytes:

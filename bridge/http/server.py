@@ -75,7 +75,7 @@ class Server:
             max_request_header_size=64 * 1024,
             clear_untrusted_proxy_headers=False,  # `access.is_local` wants to see them; nothing trusts them
         )
-        self._server.channel_class = answered_by(api.unreadable)
+        self._server.channel_class = answered_by(api.server_error)
         self._host = environment.host
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="server", daemon=True)

@@ -45,7 +45,7 @@ from engine.tasks.plan import request_key, request_record
 from engine.tasks.remote_book import RemoteKind
 
 _LOOK_SECONDS = 0.25
-_ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the wish
+_ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the request key
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
     check_sets(order.sets, source, output)
     check_judge(order.judge)
     base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
-    place = run_folder(folder, source, output, _wish(base, order))
+    place = run_folder(folder, source, output, _order_key(base, order))
     goes_on_with = None
     if (order.resume or order.collect) and not place.exists():
         place = goes_on_with = latest_run(place.parent, output)
@@ -102,12 +102,12 @@ def stored_config(folder: Path, preset: str | None) -> ApiConfig:
     return Preferences(folder / "state.json").config
 
 
-def run_folder(folder: Path, source: str, output: Path, wish: str) -> Path:
-    """Where the tasks of one source, output and wish are kept, so that the same command finds them again."""
+def run_folder(folder: Path, source: str, output: Path, key: str) -> Path:
+    """Where the tasks of one source, output and order are kept, so that the same command finds them again."""
     name = hashlib.sha256(
         f"{Path(entered_path(source, 'input_path')).resolve()}\0{output.resolve()}".encode()
     ).hexdigest()[:16]
-    return folder / "runs" / name / wish[:16]
+    return folder / "runs" / name / key[:16]
 
 
 def latest_run(runs: Path, output: Path) -> Path:
@@ -118,7 +118,7 @@ def latest_run(runs: Path, output: Path) -> Path:
     return found[-1]
 
 
-def _wish(base: ApiConfig, order: Order) -> str:
+def _order_key(base: ApiConfig, order: Order) -> str:
     config, _ = parse_entered({**msgspec.to_builtins(base), **order.fields})
     return request_key(request_record(config, config.user_prompt, config.system_prompt, 0, demo=order.demo))
 

@@ -22,10 +22,10 @@ _LOOK_SECONDS = 0.25
 
 
 class SetOrder(msgspec.Struct, frozen=True):
-    """``wish``: the set as it is to be, its folder "" for that of the results; ``report``: the file, "" for none;
+    """``options``: the set as it is to be, its folder "" for that of the results; ``report``: the file, "" for none;
     ``export``: whether the set is to be written."""
 
-    wish: ExportParams = ExportParams()
+    options: ExportParams = ExportParams()
     report: str = ""
     export: bool = False
 
@@ -39,16 +39,16 @@ class Teller(msgspec.Struct, frozen=True):
 
 def check_sets(order: SetOrder, source: str, output: Path) -> None:
     """Refuse what can be refused before anything is paid for. Raises InvalidInput."""
-    wish = order.wish
+    options = order.options
     if order.export:
-        place = Path(entered_path(wish.output_dir, "export_to") or output).resolve()
+        place = Path(entered_path(options.output_dir, "export_to") or output).resolve()
         folder = Path(entered_path(source, "input_path")).resolve()
         folder = folder if folder.is_dir() else folder.parent
         if place.is_relative_to(folder):
             raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field="export_to", path=str(place), source=str(folder))
     if order.export or order.report:
-        plan_of(wish)
-        thresholds_of(wish.thresholds)
+        plan_of(options)
+        thresholds_of(options.thresholds)
     if order.report:
         check_report_path(order.report)
 
@@ -56,17 +56,17 @@ def check_sets(order: SetOrder, source: str, output: Path) -> None:
 def make_sets(app: App, order: SetOrder, output: str, language: str, tell: Teller) -> bool:
     """Write set and report; whether all that was ordered came about."""
     context = Context(app, language)
-    wishes: list[Callable[[], object]] = []
-    wish = order.wish
+    jobs: list[Callable[[], object]] = []
+    options = order.options
     if order.export:
-        place = msgspec.structs.replace(wish, output_dir=wish.output_dir or output)
-        wishes.append(lambda: export_set(context, place))
+        place = msgspec.structs.replace(options, output_dir=options.output_dir or output)
+        jobs.append(lambda: export_set(context, place))
     if order.report:
-        base: dict[str, Any] = {name: getattr(wish, name) for name in SetParams.__struct_fields__}
+        base: dict[str, Any] = {name: getattr(options, name) for name in SetParams.__struct_fields__}
         report = ReportParams(**base, path=order.report)
-        wishes.append(lambda: set_report(context, report))
+        jobs.append(lambda: set_report(context, report))
     view = Viewer(app.messages, language)
-    made = [_one(app, wish, view, tell) for wish in wishes]  # one that fails is no reason against the other
+    made = [_one(app, options, view, tell) for options in jobs]  # one that fails is no reason against the other
     return all(made)
 
 

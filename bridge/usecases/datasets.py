@@ -15,7 +15,7 @@ from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
 from bridge.usecases.common import ANY_FINDING, Context, Nothing
 from bridge.usecases.set_options import SetParams, pairs_of, plan_of, thresholds_of
-from bridge.usecases.set_report import ReportWish, check_report_path, write_report
+from bridge.usecases.set_report import ReportSpec, check_report_path, write_report
 from bridge.views import JobView, ProblemView
 from engine.dataset import export
 from engine.dataset.captions import CAPTION_VARIABLES, CaptionMode
@@ -207,7 +207,7 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
         allowed |= _MADE_GOOD_BY_CUTTING
 
     def work(job: Job) -> JobResult:
-        kept, report = _kept(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
+        kept, report = _select_pairs(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
         overlays = _overlays(app, kept, report) if plan.pictures.crop_align else {}
         job.expect(len(variants(kept, plan.variants)))
         done = export.export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
@@ -234,7 +234,7 @@ def set_report(context: Context, params: ReportParams) -> JobAnswer:
     def work(job: Job) -> JobResult:
         report = _look(app, pairs, wanted_for(plan, thresholds), job)
         app.found(report)
-        wish = ReportWish(
+        spec = ReportSpec(
             path=path,
             name=plan.name,
             captions=plan.captions,
@@ -242,7 +242,7 @@ def set_report(context: Context, params: ReportParams) -> JobAnswer:
             price=price,
             variants=plan.variants,
         )
-        write_report(app, wish, pairs, report, job)
+        write_report(app, spec, pairs, report, job)
         return JobResult(path=str(path), pairs=report.pairs, bad=len(report.bad))
 
     return _started(context, JobKind.REPORT, work)
@@ -273,12 +273,12 @@ def list_findings(context: Context, params: FindingsParams) -> FindingsPage:
         registered=report.registered,
         counts={str(one): count for one, count in report.counts.items()},
         total=len(matching),
-        findings=_shown(context, page, report),
-        tasks=_listed(context.app),
+        findings=_finding_views(context, page, report),
+        tasks=_count_by_task(context.app),
     )
 
 
-def _listed(app: App) -> dict[str, int]:
+def _count_by_task(app: App) -> dict[str, int]:
     """Tasks by kind, and those with any but notes; results that were dropped since do not count."""
     found = app.found_kinds
     tasks: dict[str, set[str]] = defaultdict(set)
@@ -322,7 +322,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
     )
 
 
-def _kept(
+def _select_pairs(
     app: App, pairs: list[Pair], wanted: Wanted, allowed: frozenset[FindingKind], leave_out: bool, job: Job
 ) -> tuple[list[Pair], Preflight]:
     """The pairs that pass. Leaving some out may move others across the split: the rest is looked at again."""
@@ -364,7 +364,7 @@ def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, O
     return found
 
 
-def _shown(context: Context, page: Sequence[Finding], report: Preflight) -> list[FindingView]:
+def _finding_views(context: Context, page: Sequence[Finding], report: Preflight) -> list[FindingView]:
     """Findings with names and addresses; pairs whose task is gone since are left out."""
     view = context.view
     places = report.tasks

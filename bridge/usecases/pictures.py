@@ -92,7 +92,7 @@ def result_image(context: Context, params: ResultId) -> Picture:
     picture = _file(context.app.cache.path(result.hash, result.extension), url, Code.RESULT_FILE_MISSING)
     try:
         context.app.cache.read(result.hash, result.extension)
-    except StorageFailed as error:  # bytes that rotted on the disk are set aside, not shown as the result
+    except StorageFailed as error:  # bytes that rotted on the disk are quarantined, not shown as the result
         raise NotFound(error.code, field=None, **error.params) from error
     return picture
 

@@ -32,7 +32,7 @@ _FAILURES = 12
 _REFUSED = frozenset({Code.CONTENT_REFUSED})
 
 
-class ReportWish(msgspec.Struct, frozen=True, kw_only=True):
+class ReportSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What report to write, and where; ``price`` of one call, 0 for unknown."""
 
     path: Path
@@ -59,24 +59,24 @@ def check_report_path(text: str) -> Path:
     return path
 
 
-def write_report(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> None:
+def write_report(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, job: Job) -> None:
     """Gather, render, and write a file that was not there before. Raises StorageFailed, Stopped."""
-    data = _data(app, wish, pairs, report, job)
-    page = render(data, lambda key: app.messages.text(wish.language, key), wish.language)
+    data = _data(app, spec, pairs, report, job)
+    page = render(data, lambda key: app.messages.text(spec.language, key), spec.language)
     try:
-        write_new(wish.path, page.encode("utf-8", "backslashreplace"))
+        write_new(spec.path, page.encode("utf-8", "backslashreplace"))
     except FileExistsError as error:
-        raise InvalidInput(Code.REPORT_NAME, field="path", path=str(wish.path)) from error
+        raise InvalidInput(Code.REPORT_NAME, field="path", path=str(spec.path)) from error
 
 
-def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
-    view = Viewer(app.messages, wish.language)
+def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, job: Job) -> ReportData:
+    view = Viewer(app.messages, spec.language)
     tasks = list(app.store.tasks(TaskMatch()))
     failed = [task for task in tasks if task.status is TaskStatus.FAILED]
     reasons = Counter(view.problem(task.error).message for task in failed if task.error is not None)
     times = sorted(result.created_at for task in tasks for result in task.results if result.created_at)
     return ReportData(
-        title=wish.name,
+        title=spec.name,
         made=time.strftime("%Y-%m-%d %H:%M", time.localtime()),
         tasks=len(tasks),
         results=sum(task.result_count for task in tasks),
@@ -86,21 +86,21 @@ def _data(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, 
         refused=sum(task.error is not None and task.error.code in _REFUSED for task in failed),
         failed=len(failed),
         seconds=float(times[-1] - times[0]) if times else 0.0,
-        price=wish.price,
+        price=spec.price,
         registered=report.registered,
         findings=report.counts,
         failures=reasons.most_common(_FAILURES),
         numbers=list(report.numbers.values()),
-        sheet=_sheet(app, wish, pairs, report, job),
-        directions=_directions(wish, pairs),
+        sheet=_sheet(app, spec, pairs, report, job),
+        directions=_directions(spec, pairs),
         scores=[pair.score for pair in pairs if pair.score is not None],
         costs=_costs(pairs, tasks),
     )
 
 
-def _directions(wish: ReportWish, pairs: Sequence[Pair]) -> list[tuple[str, int]]:
+def _directions(spec: ReportSpec, pairs: Sequence[Pair]) -> list[tuple[str, int]]:
     """How many pairs the set has each way; nothing to say where all go one way."""
-    counts = Counter(pair.direction.value for pair in variants(pairs, wish.variants))
+    counts = Counter(pair.direction.value for pair in variants(pairs, spec.variants))
     return list(counts.items()) if len(counts) > 1 else []
 
 
@@ -116,7 +116,7 @@ def _costs(pairs: Sequence[Pair], tasks: Sequence[Task]) -> list[ModelCost]:
     return [ModelCost(model, len(costs), sum(costs)) for model, costs in sorted(spent.items())]
 
 
-def _sheet(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:
+def _sheet(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:
     found: dict[str, list[Finding]] = defaultdict(list)
     for finding in report.findings:
         found[finding.pair_id].append(finding)
@@ -130,8 +130,8 @@ def _sheet(app: App, wish: ReportWish, pairs: Sequence[Pair], report: Preflight,
                 name=pair.name,
                 control=_small(pair.control.path),
                 target=_small(pair.target.path),
-                caption=_caption(wish.captions, pair, number),
-                findings=[_words(app, wish.language, finding) for finding in found[pair.id]],
+                caption=_caption(spec.captions, pair, number),
+                findings=[_words(app, spec.language, finding) for finding in found[pair.id]],
             )
         )
         job.progress(len(shown))

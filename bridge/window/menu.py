@@ -27,13 +27,13 @@ def make_menu(text: Text, send: Callable[[str], None], own: Mapping[str, Callabl
         if entry is None:
             return MenuSeparator()
         command, key = entry
-        title = text(f"window.menu.{command.replace('-', '_')}") + _shown(key)
+        title = text(f"window.menu.{command.replace('-', '_')}") + _show_key(key)
         return MenuAction(title, own.get(command, lambda: send(command)))
 
     return [Menu(text(f"window.menu.{name}"), [item(entry) for entry in entries]) for name, entries in _MENUS.items()]
 
 
-def _shown(key: str) -> str:
+def _show_key(key: str) -> str:
     # pywebview's menus know no keys; so they stand in the title. A bracket there would abort GTK.
     modifier = "⌘" if sys.platform == "darwin" else "Ctrl+"
     return f"    {modifier}{key}" if key else ""

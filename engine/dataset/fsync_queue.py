@@ -28,7 +28,7 @@ class Flusher:
 
     def __init__(self, on_failure: Callable[[StorageFailed, Sequence[str]], None]) -> None:
         self._on_failure = on_failure
-        self._thread = ThreadPoolExecutor(1, "flush")
+        self._thread = ThreadPoolExecutor(1, "fsync")
         self._lock = threading.Lock()
         self._begun: list[Future[None]] = []
         self._closing = threading.Event()

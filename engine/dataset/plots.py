@@ -34,7 +34,7 @@ def bars(title: str, rows: Sequence[tuple[str, float]]) -> str:
         parts.append(
             f'<text x="{_LABEL - 8}" y="{y + 16}" text-anchor="end">{escape(label)}</text>'
             f'<rect class="bar" x="{_LABEL}" y="{y + 4}" width="{max(1.0, long):.1f}" height="15" rx="2"/>'
-            f'<text x="{_LABEL + long + 8:.1f}" y="{y + 16}">{_shown(value)}</text>'
+            f'<text x="{_LABEL + long + 8:.1f}" y="{y + 16}">{_format_number(value)}</text>'
         )
     return _svg(title, _BARS, len(rows) * _ROW + 6, "".join(parts))
 
@@ -54,7 +54,7 @@ def histogram(title: str, values: Sequence[float], unit: str = "", count: int = 
     parts = [f'<text class="most" x="{at:.1f}" y="{_ABOVE - 4}" text-anchor="{anchor}">{most}</text>']
     for number, one in enumerate(bins):
         tall = (_HEIGHT - _ABOVE) * one.count / most
-        range_shown = f"{_shown(one.low)}–{_shown(one.high)}{escape(unit)}"
+        range_shown = f"{_format_number(one.low)}–{_format_number(one.high)}{escape(unit)}"
         parts.append(
             f'<rect class="bar" x="{first + number * wide + 1:.1f}" y="{_HEIGHT - tall:.1f}" width="{wide - 2:.1f}"'
             f' height="{tall:.1f}"><title>{range_shown}: {one.count}</title></rect>'
@@ -64,7 +64,9 @@ def histogram(title: str, values: Sequence[float], unit: str = "", count: int = 
     if len(bins) > 1:
         ends = ((0, "start", bins[0].low), (_WIDTH, "end", bins[-1].high))
     for at, anchor, value in ends:
-        parts.append(f'<text x="{at}" y="{_HEIGHT + 16}" text-anchor="{anchor}">{_shown(value)}{escape(unit)}</text>')
+        parts.append(
+            f'<text x="{at}" y="{_HEIGHT + 16}" text-anchor="{anchor}">{_format_number(value)}{escape(unit)}</text>'
+        )
     return _svg(title, _WIDTH, _HEIGHT + _AXIS, "".join(parts))
 
 
@@ -90,5 +92,5 @@ def _svg(title: str, width: int, height: float, inner: str) -> str:
     )
 
 
-def _shown(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"

@@ -117,12 +117,12 @@ def prepare(
     ``crop_align``. Raises PictureRejected."""
     works = [_work(data) for data in (target, *controls)]
     if overlay is not None and rule.crop_align:
-        works[:2] = _aligned(works[0], works[1], overlay)
-    works = _sized(works, rule, reader)
+        works[:2] = _align(works[0], works[1], overlay)
+    works = _size(works, rule, reader)
     extensions = [_extension(work, rule, reader.formats) for work in works]
     if reader.same_extension and len(set(extensions)) > 1:
         extensions = ["png"] * len(works)
-    written = [_written(work, extension, rule) for work, extension in zip(works, extensions, strict=True)]
+    written = [_encode(work, extension, rule) for work, extension in zip(works, extensions, strict=True)]
     return written[0], written[1:]
 
 
@@ -131,7 +131,7 @@ def sized_for(
 ) -> list[tuple[Box, tuple[int, int]]]:
     """For the sizes of a target and its controls: which part of each is taken, and to which size it is brought."""
     works = [_Work(b"", "png", True, False, size, (0.0, 0.0, float(size[0]), float(size[1])), size) for size in shapes]
-    return [(work.box, work.size) for work in _sized(works, rule, reader)]
+    return [(work.box, work.size) for work in _size(works, rule, reader)]
 
 
 def _work(data: bytes) -> _Work:
@@ -141,7 +141,7 @@ def _work(data: bytes) -> _Work:
     return _Work(data, extension_of(shape.mime), shape.plain and shape.still, shape.alpha, size, box, size)
 
 
-def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
+def _align(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
     """Both cut to what they share of the scene."""
     shares: list[tuple[float, float, float, float]] = []
     for scale, offset in ((overlay.scale_x, overlay.offset_x), (overlay.scale_y, overlay.offset_y)):
@@ -160,22 +160,22 @@ def _aligned(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:
     return cut
 
 
-def _sized(works: list[_Work], rule: PictureRule, reader: Reader) -> list[_Work]:
+def _size(works: list[_Work], rule: PictureRule, reader: Reader) -> list[_Work]:
     target, control = works[0], works[1]
     if rule.size is SizeRule.MATCH_CONTROL or (rule.size is SizeRule.TRAINER and reader.equal_sizes):
-        return [_fitted(target, control.size), *works[1:]]
+        return [_fit(target, control.size), *works[1:]]
     if rule.size is SizeRule.AS_IT_CAME or (rule.size is SizeRule.TRAINER and reader.buckets is None):
         sized = works
     elif _same_frame(target.size, control.size):
         # One size for both, or cutting would shift one against the other; trainers choose the bucket by the target.
         first = min(target.size, control.size, key=lambda edges: edges[0] * edges[1])
-        size = _ruled(target.size if rule.size is SizeRule.TRAINER else first, rule, reader)
-        sized = [_fitted(target, size), _fitted(control, size)]
-        sized += [_fitted(work, _ruled(work.size, rule, reader)) for work in works[2:]]
+        size = _apply_size_rule(target.size if rule.size is SizeRule.TRAINER else first, rule, reader)
+        sized = [_fit(target, size), _fit(control, size)]
+        sized += [_fit(work, _apply_size_rule(work.size, rule, reader)) for work in works[2:]]
     else:
-        sized = [_fitted(work, _ruled(work.size, rule, reader)) for work in works]
+        sized = [_fit(work, _apply_size_rule(work.size, rule, reader)) for work in works]
     if reader.equal_sizes and sized[0].size != sized[1].size:
-        sized = [_fitted(sized[0], sized[1].size), *sized[1:]]
+        sized = [_fit(sized[0], sized[1].size), *sized[1:]]
     return sized
 
 
@@ -184,7 +184,7 @@ def _same_frame(one: tuple[int, int], other: tuple[int, int]) -> bool:
     return 1 / _SAME_FRAME <= ratio <= _SAME_FRAME
 
 
-def _ruled(size: tuple[int, int], rule: PictureRule, reader: Reader) -> tuple[int, int]:
+def _apply_size_rule(size: tuple[int, int], rule: PictureRule, reader: Reader) -> tuple[int, int]:
     width, height = size
     if rule.size is SizeRule.TRAINER and reader.buckets is not None:
         return reader.buckets.size(size, max(rule.resolutions, default=RESOLUTION), rule.step)
@@ -195,7 +195,7 @@ def _ruled(size: tuple[int, int], rule: PictureRule, reader: Reader) -> tuple[in
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _fitted(work: _Work, size: tuple[int, int]) -> _Work:
+def _fit(work: _Work, size: tuple[int, int]) -> _Work:
     """Brought to a size without distortion: what does not fit is cut off at both sides alike."""
     left, top, right, bottom = work.box
     wide, tall = right - left, bottom - top
@@ -220,7 +220,7 @@ def _extension(work: _Work, rule: PictureRule, formats: frozenset[str]) -> str:
     return work.extension if work.extension in formats else "png"
 
 
-def _written(work: _Work, extension: str, rule: PictureRule) -> Written:
+def _encode(work: _Work, extension: str, rule: PictureRule) -> Written:
     keeps_alpha = rule.alpha is Alpha.KEEP or not work.alpha
     if work.untouched and keeps_alpha and extension == work.extension:
         return Written(work.data, extension, work.size)

@@ -42,7 +42,7 @@ class Cache:
     def __init__(self, folder: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         """Open the folder, made where it is missing; what an earlier run left half written is removed.
 
-        ``problems``: what stood in the way and was set aside.
+        ``problems``: what stood in the way and was quarantined.
         """
         self._folder = folder
         self._monotonic = monotonic
@@ -86,7 +86,7 @@ class Cache:
     def read(self, digest: str, extension: str) -> bytes:
         """The bytes of this hash, checked against it.
 
-        Raises StorageFailed: RESULT_FILE_MISSING, FILE_DAMAGED when they changed and were set aside, STORAGE_FAILED.
+        Raises StorageFailed: RESULT_FILE_MISSING, FILE_DAMAGED when they changed and were quarantined, STORAGE_FAILED.
         """
         target = self.path(digest, extension)
         try:
@@ -104,7 +104,7 @@ class Cache:
         return next(self._entries(), None) is None
 
     def check(self, digest: str, extension: str, size: int) -> list[Problem]:
-        """Whether a picture is there in its size; one that is not what it should be is set aside, and told."""
+        """Whether a picture is there in its size; one that is not what it should be is quarantined, and told."""
         target = self.path(digest, extension)
         try:
             status = target.lstat()
@@ -246,7 +246,7 @@ def _scan(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def _move(temporary: Path, target: Path) -> None:
-    """Give the finished file its name, durably; the folder is made at first use, what stands in the way set aside."""
+    """Give the finished file its name, durably; the folder is made at first use, what stands in the way quarantined."""
     try:
         replace_durably(temporary, target)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -49,7 +49,7 @@ class Suspicion(StrEnum):
     LOW_SCORE = "low_score"
 
 
-class PictureLook(msgspec.Struct, frozen=True):
+class PictureFeatures(msgspec.Struct, frozen=True):
     """A picture in a few numbers. ``edge``: the shorter one, pixels; ``spread``: widest range of a channel, 0..255.
 
     ``bits``: 64-bit difference hash; ``colours``: 8 × 8 RGB; ``small``: 32 × 32 RGB; ``edges``: strength of edges at
@@ -64,14 +64,14 @@ class PictureLook(msgspec.Struct, frozen=True):
     edges: tuple[float, ...]
 
 
-class LookedResult(msgspec.Struct, frozen=True):
+class CheckedResult(msgspec.Struct, frozen=True):
     """A result as the alarm sees it. ``result_hash``: sha256 of its bytes; ``source_hash`` that of its source."""
 
     task_id: str
     source_hash: str
     result_hash: str
-    source: PictureLook | None
-    result: PictureLook | None
+    source: PictureFeatures | None
+    result: PictureFeatures | None
 
 
 class Suspect(msgspec.Struct, frozen=True):
@@ -88,7 +88,7 @@ def alarm_problem(suspects: Sequence[Suspect]) -> Problem:
     return Problem(Code.RESULTS_LOOK_WRONG, {"bad": len(suspects), "of": WINDOW, "kinds": kinds})
 
 
-def look(data: bytes) -> PictureLook | None:
+def features_of(data: bytes) -> PictureFeatures | None:
     """The numbers of an encoded picture; None for what cannot be decoded."""
     try:
         shape = shape_of(data)
@@ -104,7 +104,9 @@ def look(data: bytes) -> PictureLook | None:
             bits = bits << 1 | (left > right)
     spread = max(high - low for low, high in small.getextrema())  # type: ignore[misc] # RGB gives pairs
     colours = small.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).tobytes()
-    return PictureLook(min(shape.width, shape.height), spread, bits, colours, small.tobytes(), _edges(grey.tobytes()))
+    return PictureFeatures(
+        min(shape.width, shape.height), spread, bits, colours, small.tobytes(), _edges(grey.tobytes())
+    )
 
 
 def _edges(grey: bytes) -> tuple[float, ...]:
@@ -112,18 +114,18 @@ def _edges(grey: bytes) -> tuple[float, ...]:
     return tuple(math.hypot(grey[at + 1] - grey[at], grey[at + _SIDE] - grey[at]) for at in inner)
 
 
-def is_near(one: PictureLook, other: PictureLook) -> bool:
+def is_near(one: PictureFeatures, other: PictureFeatures) -> bool:
     """Whether two pictures are the same but for encoding, size or a small retouch."""
     return (one.bits ^ other.bits).bit_count() <= _NEAR_BITS and _distance(one.colours, other.colours) <= _NEAR_COLOUR
 
 
-def is_unchanged(source: PictureLook, result: PictureLook) -> bool:
+def is_unchanged(source: PictureFeatures, result: PictureFeatures) -> bool:
     """Whether a result is its source encoded anew."""
     steps = sorted(abs(a - b) for a, b in zip(source.small, result.small, strict=True))
     return steps[-_FURTHER] <= _SAME_MOST and sum(steps) / len(steps) <= _SAME_MEAN
 
 
-def likeness(source: PictureLook, result: PictureLook) -> float:
+def likeness(source: PictureFeatures, result: PictureFeatures) -> float:
     """How far the edges of a result lie where those of its source are, -1..1; the better of it and its mirror
     images, since an edit may be a mirror's."""
     side = _SIDE - 1
@@ -140,7 +142,7 @@ def _correlation(one: Sequence[float], other: Sequence[float]) -> float:
         return 0.0
 
 
-def _tells(source: PictureLook) -> bool:
+def _tells(source: PictureFeatures) -> bool:
     """Whether anything can be told of a source: a speck on a flat ground is flat."""
     return any(max(channel) - min(channel) >= _FLAT for channel in (source.colours[at::3] for at in range(3)))
 
@@ -159,7 +161,7 @@ class Alarm:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._recent: deque[LookedResult] = deque(maxlen=2 * WINDOW)
+        self._recent: deque[CheckedResult] = deque(maxlen=2 * WINDOW)
         self._last: deque[Suspect | None] = deque(maxlen=WINDOW)
         self._scored: deque[Suspect | None] = deque(maxlen=WINDOW)
         self._likenesses: deque[float] = deque(maxlen=_KEPT)
@@ -170,7 +172,7 @@ class Alarm:
         """Whether it watches at all."""
         return self._limit > 0
 
-    def note(self, looked: LookedResult) -> list[Suspect]:
+    def note(self, looked: CheckedResult) -> list[Suspect]:
         """A result has come; the bad ones of the last where there are too many of them, else none."""
         suspicion = self._suspicion(looked) if self._limit else None
         suspect = Suspect(looked.task_id, looked.result_hash, suspicion) if suspicion else None
@@ -195,7 +197,7 @@ class Alarm:
         bad = [one for one in window if one is not None]
         return bad if self._limit and suspect is not None and len(bad) >= self._limit else []
 
-    def _suspicion(self, looked: LookedResult) -> Suspicion | None:
+    def _suspicion(self, looked: CheckedResult) -> Suspicion | None:
         source, result = looked.source, looked.result
         if source is None or result is None or not _tells(source) or min(source.edge, result.edge) < _TINY:
             return None
@@ -207,7 +209,7 @@ class Alarm:
             return Suspicion.SAME
         return Suspicion.UNRELATED if self._is_unrelated(likeness(source, result)) else None
 
-    def _is_same(self, looked: LookedResult, other: LookedResult) -> bool:
+    def _is_same(self, looked: CheckedResult, other: CheckedResult) -> bool:
         if looked.source_hash == other.source_hash or other.source is None or other.result is None:
             return False
         assert looked.source is not None

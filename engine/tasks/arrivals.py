@@ -51,7 +51,7 @@ class Arrivals:
         self._descriptor: int | None = None
         self._bytes = 0
         self.problems: list[Problem] = [*clear_way(path), *clear_way(self._before)]
-        """What was found damaged and was set aside."""
+        """What was found damaged and was quarantined."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -106,7 +106,7 @@ class Arrivals:
             descriptor, self._descriptor = self._descriptor, None
             os.close(descriptor)
 
-    def _set_aside(self, path: Path) -> None:
+    def _quarantine(self, path: Path) -> None:
         """Else it would be deleted when the journal begins anew; a disk that refuses this must not end the start."""
         try:
             self.problems.append(damaged(path))
@@ -121,7 +121,7 @@ class Arrivals:
             except FileNotFoundError:
                 continue
             except OSError:
-                self._set_aside(path)
+                self._quarantine(path)
                 continue
             for line in lines:
                 with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # cut off or damaged

@@ -35,7 +35,7 @@ Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
 
 
-class Elsewhere(Protocol):
+class RemoteTasks(Protocol):
     """Where tasks are that neither wait for their turn nor are in flight: their answers are at a provider."""
 
     @property
@@ -94,7 +94,7 @@ class _Run:
         self.meter = Meter(0, started_at, tick)
         self.breaker = Breaker(config.concurrency_limit)
         self.preparing = False
-        self.held: Problem | None = None
+        self.paused: Problem | None = None
         self.stopping = False
         self.ending = False
 
@@ -112,11 +112,11 @@ class Batch:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         on_change: Callable[[], None] = lambda: None,
-        elsewhere: Elsewhere | None = None,
+        remote: RemoteTasks | None = None,
         learned: LearnedForms | None = None,
     ) -> None:
         self._store = store
-        self._elsewhere = elsewhere
+        self._remote = remote
         self._learned = learned
         self._runner = runner
         self._limits = limits
@@ -189,7 +189,7 @@ class Batch:
 
         ``before`` gets those that will run, once that is sure.
         """
-        # The lock is held over the write, so that asking twice at the same moment pays once.
+        # The lock is paused over the write, so that asking twice at the same moment pays once.
         with self._changed:
             if self._run is not None and self._run.stopping:
                 raise Busy(Code.BATCH_RUNNING)
@@ -250,7 +250,7 @@ class Batch:
 
     def is_busy(self, task_id: str) -> bool:
         """Whether the task waits for its turn, is in flight, or its answer is at a provider."""
-        away = self._elsewhere is not None and self._elsewhere.holds(task_id)
+        away = self._remote is not None and self._remote.holds(task_id)
         return away or task_id in self._running or task_id in self._queued
 
     @property
@@ -262,28 +262,28 @@ class Batch:
         """Progress of the tasks in flight."""
         with self._changed:
             running = list(self._running.items())
-        away = self._elsewhere.live() if self._elsewhere is not None else {}
+        away = self._remote.live() if self._remote is not None else {}
         return away | {tid: Live(task.log.stage, task.log.percent, task.log.preview) for tid, task in running}
 
     def live_log(self, task_id: str) -> EditLog | None:
         """The log of a task in flight."""
         running = self._running.get(task_id)
-        if running is None and self._elsewhere is not None:
-            return self._elsewhere.live_log(task_id)
+        if running is None and self._remote is not None:
+            return self._remote.live_log(task_id)
         return running.log if running else None
 
-    def hold(self, problem: Problem) -> None:
+    def pause(self, problem: Problem) -> None:
         """Pause the batch until a person wants to go on; what is in flight goes on."""
         with self._changed:
             if self._run is not None and not self._run.stopping:
-                self._run.held = problem
+                self._run.paused = problem
         self._on_change()
 
     def go_on(self) -> int:
         """End a pause now, whatever it waits for; how many tasks still wait for their turn."""
         with self._changed:
             if self._run is not None:
-                self._run.held = None
+                self._run.paused = None
                 self._run.breaker.close()
             self._gate.open_up()
             self._summon()
@@ -318,7 +318,7 @@ class Batch:
                 stop_requested=self._stop_requested,
                 single_retries=self.single_retries,
                 in_flight=len(self._running),
-                at_provider=self._elsewhere.waiting if self._elsewhere is not None else 0,
+                at_provider=self._remote.waiting if self._remote is not None else 0,
                 limit=gate.limit,
                 concurrency_limit=(run.config if run else ApiConfig()).concurrency_limit,
                 calls=gate.calls,
@@ -339,8 +339,8 @@ class Batch:
             return self._paused, None
         if self._run is None:
             return None, None
-        if self._run.held is not None:
-            return self._run.held, None
+        if self._run.paused is not None:
+            return self._run.paused, None
         breaker = self._run.breaker
         if breaker.is_open:
             return Problem(Code.EVERY_TASK_FAILS, {"cause": breaker.reason}), breaker.wait(now, 0)
@@ -403,7 +403,7 @@ class Batch:
         return task
 
     def _has_room(self, run: _Run) -> bool:
-        if run.stopping or run.held is not None or self._in_run >= run.config.concurrency_limit:
+        if run.stopping or run.paused is not None or self._in_run >= run.config.concurrency_limit:
             return False
         return run.breaker.wait(self._monotonic(), self._in_run) == 0.0
 
@@ -440,7 +440,7 @@ class Batch:
                     run.ending = True
                     break
                 self._keeper = True
-                self._changed.wait(None if run.held is not None else run.breaker.wait(self._monotonic(), 0))
+                self._changed.wait(None if run.paused is not None else run.breaker.wait(self._monotonic(), 0))
                 self._keeper = False
             if task is not None:
                 self._summon()
@@ -550,7 +550,7 @@ class Batch:
             if self._running.get(running.task_id) is running:
                 self._leave(running)
                 if self._run is not None and not running.single:
-                    self._run.meter.landed(self._monotonic())
+                    self._run.meter.count_finished(self._monotonic())
             if not self._running:
                 self._changed.notify_all()
         self._on_change()

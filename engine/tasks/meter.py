@@ -59,7 +59,7 @@ class Meter:
         self._tick = tick
         self._recent: deque[float] = deque()
 
-    def landed(self, tick: float) -> None:
+    def count_finished(self, tick: float) -> None:
         """A task has ended."""
         self.finished += 1
         self._recent.append(tick)

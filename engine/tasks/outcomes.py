@@ -24,7 +24,7 @@ class Start(msgspec.Struct, frozen=True):
     now: int
 
 
-class Landing(msgspec.Struct, frozen=True):
+class PendingWrite(msgspec.Struct, frozen=True):
     """What a task came to ``now`` (Unix seconds); ids for its results by their hash, made where it names none."""
 
     outcome: EditOutcome
@@ -75,26 +75,26 @@ def write_starts(writer: sqlite3.Connection, starts: Sequence[Start]) -> list[li
     return found
 
 
-def write_landings(writer: sqlite3.Connection, landings: Sequence[Landing]) -> list[TaskStatus | None]:
+def write_outcomes(writer: sqlite3.Connection, writes: Sequence[PendingWrite]) -> list[TaskStatus | None]:
     """Keep outcomes, of one task each: new results (unique by hash), state, errors, debug log; the states before, None
     for a task that is not in the list.
 
     NotFound where a task is not there.
     """
-    ids = [landing.outcome.task_id for landing in landings]
+    ids = [write.outcome.task_id for write in writes]
     rows = rows_by_ids(writer, ids, "id, seq, status, trial")
     before = {row["id"]: None if row["trial"] else TaskStatus(row["status"]) for row in rows}
     for task_id in ids:
         if task_id not in before:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
-    results = [row for one in landings for row in result_rows(one.outcome, one.result_ids, one.now)]
+    results = [row for one in writes for row in result_rows(one.outcome, one.result_ids, one.now)]
     for part, marks in _parts(results):
         writer.execute(f"{INSERT_RESULTS}{marks}", part)
-    outcomes = [landing.outcome for landing in landings]
+    outcomes = [write.outcome for write in writes]
     logs = [(outcome.task_id, msgspec.msgpack.encode(outcome.log)) for outcome in outcomes if outcome.log]
     for part, marks in _parts(logs):
         writer.execute(f"INSERT INTO debug (task_id, entries) VALUES {marks}", part)
-    for part, marks in _parts([_task_row(landing) for landing in landings]):
+    for part, marks in _parts([_task_row(write) for write in writes]):
         writer.execute(
             f"WITH new (id, status, attempts, http_status, error, warning, logged, pictures, now) AS (VALUES {marks})"
             " UPDATE task SET status = new.status, attempts = task.attempts + new.attempts,"
@@ -124,11 +124,11 @@ def write_judgements(writer: sqlite3.Connection, judgements: Sequence[tuple[str,
     return [None] * len(judgements)
 
 
-def _task_row(landing: Landing) -> tuple[object, ...]:
-    outcome = landing.outcome
+def _task_row(write: PendingWrite) -> tuple[object, ...]:
+    outcome = write.outcome
     return (
         outcome.task_id, outcome.status, outcome.attempts, outcome.http_status, encode(outcome.error),
-        encode(outcome.warning), bool(outcome.log), bool(outcome.images), landing.now,
+        encode(outcome.warning), bool(outcome.log), bool(outcome.images), write.now,
     )  # fmt: skip
 
 

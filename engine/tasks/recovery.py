@@ -1,4 +1,4 @@
-"""What a start finds after a kill or damage: arrived pictures go to their tasks, damaged ones are set aside; told."""
+"""What a start finds after a kill or damage: arrived pictures go to their tasks, damaged ones are quarantined; told."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def lost_rows(database: Path, recovered: Recovered, store: Store, cache: Cache) 
 
 
 def was_damaged(database: Path) -> bool:
-    """Whether a copy of the database was set aside and is there still."""
+    """Whether a copy of the database was quarantined and is there still."""
     return any(database.parent.glob(f"{database.name}*.{DAMAGED}-*"))
 
 
 def check_pictures(store: Store, cache: Cache, check: Callable[[], None] = lambda: None) -> list[Problem]:
     """Look whether each result picture is there in its size. One problem for all that are missing, one for each that is
-    damaged and was set aside. ``check`` is called for each and may raise."""
+    damaged and was quarantined. ``check`` is called for each and may raise."""
     problems: list[Problem] = []
     missing: list[Problem] = []
     for digest, extension, size in store.files():

@@ -35,7 +35,7 @@ _DOUBTED = 3  # times that a job's pictures could not be had
 _KEY_CODES = frozenset({Code.KEY_REFUSED, Code.ACCESS_REFUSED, Code.QUOTA_EXHAUSTED})
 log = logging.getLogger(__name__)
 
-Look = Callable[[Submitted, CancelToken, EditLog], Collected]
+Poll = Callable[[Submitted, CancelToken, EditLog], Collected]
 
 
 class _Open(msgspec.Struct):
@@ -52,15 +52,15 @@ class _Open(msgspec.Struct):
 
 
 class Remote:
-    """Thread-safe. ``look`` asks once for a job; ``finish`` keeps what a task came to; ``hold`` marks tasks as
-    processing; ``key_for`` gives the key that may go where a configuration of before a restart sends it."""
+    """Thread-safe. ``poll`` asks once for a job; ``finish`` keeps what a task came to; ``mark_processing`` does so
+    with tasks; ``key_for`` gives the key that may go where a configuration of before a restart sends it."""
 
     def __init__(
         self,
         book: RemoteBook,
-        look: Look,
+        poll: Poll,
         finish: Callable[[EditOutcome], None],
-        hold: Callable[[list[str]], object],
+        mark_processing: Callable[[list[str]], object],
         key_for: Callable[[ApiConfig], str],
         *,
         cancel: Callable[[Submitted], None] = lambda _: None,
@@ -69,9 +69,9 @@ class Remote:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._book = book
-        self._look = look
+        self._poll = poll
         self._finish = finish
-        self._hold = hold
+        self._mark_processing = mark_processing
         self._key_for = key_for
         self._cancel_job = cancel
         self._on_change = on_change
@@ -96,7 +96,7 @@ class Remote:
         self._book.mark(done, RemoteState.DONE)
         rows = [row for row in waiting if row.id not in done]
         if rows:
-            self._hold([task_id for row in rows for task_id in row.tasks])
+            self._mark_processing([task_id for row in rows for task_id in row.tasks])
             for row in rows:
                 self._watch(row, _submitted(row))
 
@@ -153,7 +153,7 @@ class Remote:
         submitted = _submitted(row)
         expires = self._clock() + submitted.config.job_timeout_seconds
         self._book.mark([remote_id], RemoteState.WAITING, expires_at=expires)
-        self._hold(list(row.tasks))
+        self._mark_processing(list(row.tasks))
         self._watch(msgspec.structs.replace(row, state=RemoteState.WAITING, expires_at=expires), submitted, wait=0.0)
         return True
 
@@ -295,7 +295,7 @@ class Remote:
     def _ask(self, job: _Open, token: CancelToken) -> None:
         try:
             kept = len(job.log.entries)
-            found = self._look(job.submitted, token, job.log)
+            found = self._poll(job.submitted, token, job.log)
             if found.outcome is None and found.failure is None:
                 del job.log.entries[kept:]  # "not yet" is told once, by the stage
             self._take(job, found)

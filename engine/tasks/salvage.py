@@ -12,7 +12,7 @@ from engine.models import SourceType, TaskStatus
 _BLOCK: Final = 5000  # rows whose texts are decoded at once
 
 
-def _listed(kind: type[TaskStatus] | type[SourceType]) -> str:
+def _quote_values(kind: type[TaskStatus] | type[SourceType]) -> str:
     return ", ".join(f"'{member.value}'" for member in kind)
 
 
@@ -28,7 +28,7 @@ _TASK_NUMBERS: Final = (
 _RESULT_NUMBERS: Final = ("seq", "size", "width", "height", "selected", "deleted", "created_at", "caption_seen")
 # What can be mended in a row without losing it: column, what it must be, what it becomes.
 _MENDED: Final = (
-    ("task", "status", f"status IN ({_listed(TaskStatus)})", "'stopped'"),
+    ("task", "status", f"status IN ({_quote_values(TaskStatus)})", "'stopped'"),
     *(("task", name, f"({name} IS NULL OR json_valid({name}))", "NULL") for name in ("error", "warning")),
     ("task", "extra_sources", "(extra_sources IS NULL OR json_type(extra_sources) = 'array')", "NULL"),
     ("task", "http_status", "typeof(http_status) IN ('integer', 'null')", "NULL"),
@@ -38,7 +38,7 @@ _MENDED: Final = (
     ),
     *(("task", name, _all_of("text", name), "''") for name in ("name_key", "fingerprint")),
     *(("task", name, _all_of("integer", name), "0") for name in _TASK_NUMBERS[1:]),
-    ("result", "source_type", f"source_type IN ({_listed(SourceType)})", "'url'"),
+    ("result", "source_type", f"source_type IN ({_quote_values(SourceType)})", "'url'"),
     ("result", "saved", "typeof(saved) IN ('text', 'null')", "NULL"),
     *(("result", name, _all_of("text", name), "''") for name in ("asked", "source_hash")),
     *(("result", name, _all_of("integer", name), "0") for name in _RESULT_NUMBERS[1:]),

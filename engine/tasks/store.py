@@ -32,13 +32,13 @@ from engine.models import (
 )
 from engine.paths import KEY_MARK, natural_key
 from engine.tasks.outcomes import (
-    Landing,
+    PendingWrite,
     Start,
     in_chunks,
     next_revision,
     rows_by_ids,
     write_judgements,
-    write_landings,
+    write_outcomes,
     write_starts,
 )
 from engine.tasks.rows import (
@@ -347,8 +347,8 @@ class Store:
 
         ``result_ids``: ids for results by their hash; made for those that it does not name.
         """
-        landing = Landing(outcome, result_ids, int(self._clock()))
-        before = self._db.together(write_landings, landing, durable=bool(outcome.images))
+        write = PendingWrite(outcome, result_ids, int(self._clock()))
+        before = self._db.together(write_outcomes, write, durable=bool(outcome.images))
         if before is None:
             self._on_change()
         else:

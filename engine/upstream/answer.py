@@ -51,7 +51,7 @@ class AnswerReader:
 
     def __init__(self, mode: ApiMode, base_url: str, sent: Collection[str] = ()) -> None:
         self._mode = mode
-        self._gathered = AnswerState(base_url, sent)
+        self._state = AnswerState(base_url, sent)
         self._head = b""
         self._last: Any = None
         self._events = 0
@@ -95,45 +95,45 @@ class AnswerReader:
 
     def picture(self, body: bytes) -> None:
         """Take a body that is the picture itself, as its content type says."""
-        self._gathered.image(b64encode(body).decode("ascii"), "body")
-        self._gathered.end()
+        self._state.image(b64encode(body).decode("ascii"), "body")
+        self._state.end()
 
     def finish(self) -> Answer:
         """What the answer came to. To be called once, after the last event."""
-        gathered = self._gathered
-        refs, refused, text = gathered.result()
+        state = self._state
+        refs, refused, text = state.result()
         text = text or self._stray[:TEXT_CHARS]
-        job = None if refs or gathered.error else gathered.job
-        error = gathered.error or (None if refs else self._reason(refused, text))
-        if error is None and gathered.lacks(len(refs)):
-            error = content_failure(gathered.filtered)
-        return Answer(refs, refused, error, text, gathered.ended or bool(refs), job)
+        job = None if refs or state.error else state.job
+        error = state.error or (None if refs else self._reason(refused, text))
+        if error is None and state.lacks(len(refs)):
+            error = content_failure(state.filtered)
+        return Answer(refs, refused, error, text, state.ended or bool(refs), job)
 
     def _reason(self, refused: list[Refused], text: str) -> EditFailed:
         """Why the answer holds no picture."""
-        gathered = self._gathered
-        given = ", ".join(gathered.reasons)
-        if gathered.refusals or gathered.filtered:
-            return content_failure(": ".join(part for part in (given, text) if part) or gathered.filtered)
+        state = self._state
+        given = ", ".join(state.reasons)
+        if state.refusals or state.filtered:
+            return content_failure(": ".join(part for part in (given, text) if part) or state.filtered)
         if any(item.code is Code.UPSTREAM_ERROR for item in refused):
             return event_failure("error")
         if refused:
             return AnswerUnusable(
                 Code.CANDIDATES_REFUSED, refused=len(refused), named=len(refused), reason=refused[0].code
             )
-        if gathered.job is not None:
-            return AnswerUnusable(Code.ANSWER_JOB, job=gathered.job.id, status=gathered.job.status)
-        if gathered.complaint is not None and not text:
-            return event_failure(gathered.complaint)
+        if state.job is not None:
+            return AnswerUnusable(Code.ANSWER_JOB, job=state.job.id, status=state.job.status)
+        if state.complaint is not None and not text:
+            return event_failure(state.complaint)
         title = web_page_title(self._head)
         if title is not None:
-            return AnswerUnusable(Code.ANSWER_WEB_PAGE, address=_plain_address(gathered.base_url), title=title)
-        if not gathered.ended and self._events + self._broken:
+            return AnswerUnusable(Code.ANSWER_WEB_PAGE, address=_plain_address(state.base_url), title=title)
+        if not state.ended and self._events + self._broken:
             return AnswerUnusable(Code.STREAM_CUT, retryable=True, events=self._events)
         if not text and not self._events:
             return AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
         if not text:
-            given = given or ", ".join(_reasons_in(self._last)) or gathered.plain_end
+            given = given or ", ".join(_reasons_in(self._last)) or state.plain_end
         if given:
             return AnswerUnusable(Code.ANSWER_ENDED, reason=": ".join(part for part in (given, shorten(text)) if part))
         return AnswerUnusable(Code.ANSWER_NO_PICTURE, text=shorten(text or well_formed(self._first)))
@@ -144,7 +144,7 @@ class AnswerReader:
             self._events += 1
             if isinstance(item, dict):
                 self._last = item
-                progress = read_object(self._gathered, item, name, self._mode) or progress
+                progress = read_object(self._state, item, name, self._mode) or progress
             elif isinstance(item, str):
                 self._words(name, item)
         return progress
@@ -159,7 +159,7 @@ class AnswerReader:
                 values.append((parse_json(text), event.name))
             except ValueError:
                 if text == "[DONE]":
-                    self._gathered.end()
+                    self._state.end()
                 else:
                     self._broken += 1
         return values
@@ -167,10 +167,10 @@ class AnswerReader:
     def _words(self, name: str, data: str) -> None:
         """Data that is no JSON object: the end mark, an error in words, or a page."""
         if data == "[DONE]":
-            self._gathered.end()
+            self._state.end()
         elif name == "error":
             self._events += 1
-            self._gathered.fail(data)
+            self._state.fail(data)
         elif data:
             words = " ".join(well_formed(readable(data)).split())
             self._stray = f"{self._stray} {words}".strip()[:TEXT_CHARS]

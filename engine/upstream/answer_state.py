@@ -12,7 +12,7 @@ from engine.errors import Code, EditFailed
 from engine.models import ImageRef, SourceType
 from engine.upstream.failure import event_failure
 from engine.upstream.image_links import Found, Rank, counting, hidden_parts, read_words, visible_parts
-from engine.upstream.image_refs import Refused, is_finished, look, make_ref, pick_image, shorten
+from engine.upstream.image_refs import Refused, find_candidates, is_finished, make_ref, pick_image, shorten
 from engine.upstream.sse import well_formed
 
 TEXT_CHARS = 2000
@@ -267,11 +267,11 @@ class AnswerState:
         for text in self._texts.values():
             words += [part for version, _ in text.versions() for part in hidden_parts(version)]
         for part in self._thought_parts:
-            for spot in look(part, pictorial=True, hidden=True):
-                if spot.words:
-                    words.append(spot.text)
+            for candidate in find_candidates(part, pictorial=True, hidden=True):
+                if candidate.words:
+                    words.append(candidate.text)
                 else:
-                    candidates.append((spot.text, f"thought.{spot.where}"))
+                    candidates.append((candidate.text, f"thought.{candidate.where}"))
         for told in words:
             inline = (found.value for found in read_words(told).found if not found.value.startswith(("http", "/")))
             candidates += [(value, "thought") for value in inline]

@@ -10,7 +10,7 @@ import msgspec
 from engine.config import ApiMode
 from engine.models import ImageRef, SourceType
 from engine.upstream.answer_state import AnswerState, JobRef
-from engine.upstream.image_refs import HIDDEN_PARTS, THINKING_PARTS, clean_base64, look, make_ref
+from engine.upstream.image_refs import HIDDEN_PARTS, THINKING_PARTS, clean_base64, find_candidates, make_ref
 
 _INLINE_KEYS = ("b64_json", "base64", "b64", "image_base64", "inlineData", "inline_data", "result")
 _IMAGE_KEYS = (*_INLINE_KEYS, "url", "image_url", "image", "source")
@@ -297,11 +297,11 @@ def _read_rest(into: AnswerState, value: Json, kind: str, mode: ApiMode) -> None
 
 def _read_elsewhere(into: AnswerState, value: Json, *, words: bool, pictorial: bool) -> None:
     """What stands where no known shape has it."""
-    for spot in look(value, pictorial=pictorial):
-        if not spot.words:
-            into.spare_image(spot.text, spot.where)
+    for candidate in find_candidates(value, pictorial=pictorial):
+        if not candidate.words:
+            into.spare_image(candidate.text, candidate.where)
         elif words:
-            into.say(("elsewhere", spot.where), spot.where, spot.text, piece=True)
+            into.say(("elsewhere", candidate.where), candidate.where, candidate.text, piece=True)
 
 
 # --- jobs -------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.upstream.image_refs import URL_CHARS, clean_base64, has_signature, look, looks_like_image
+from engine.upstream.image_refs import URL_CHARS, clean_base64, find_candidates, has_signature, looks_like_image
 from engine.upstream.sse import parse_json
 
 _NEAR_CHARS = 1024
@@ -139,15 +139,15 @@ def _append(words: Words, more: Words, offset: int) -> None:
 
 def _in_json(value: Any, start: int) -> list[Found]:
     """Candidates in a JSON value among the words: at its pictures' places, and in the words that it holds."""
-    said = {spot.where for spot in look(value, pictorial=False)}
+    said = {candidate.where for candidate in find_candidates(value, pictorial=False)}
     candidates: list[Found] = []
-    for spot in look(value, pictorial=True):
-        if spot.words:
-            candidates += [msgspec.structs.replace(found, start=start) for found in _Scan(spot.text).run().found]
-        elif _is_inline(spot.text):
-            candidates.append(Found(start, spot.text))
+    for candidate in find_candidates(value, pictorial=True):
+        if candidate.words:
+            candidates += [msgspec.structs.replace(found, start=start) for found in _Scan(candidate.text).run().found]
+        elif _is_inline(candidate.text):
+            candidates.append(Found(start, candidate.text))
         else:
-            candidates.append(Found(start, spot.text, rank=Rank.FIELD if spot.where in said else Rank.NAMED))
+            candidates.append(Found(start, candidate.text, rank=Rank.FIELD if candidate.where in said else Rank.NAMED))
     return candidates or [Found(start, url, rank=Rank.NAMED) for url in _links_in(value)]
 
 

@@ -237,7 +237,7 @@ def is_finished(text: str) -> bool:
 # --- places in JSON ---------------------------------------------------------------------------------------------------
 
 
-class Spot(msgspec.Struct, frozen=True):
+class Candidate(msgspec.Struct, frozen=True):
     """A string and its place. ``words``: it is to be read as the model's words, not as one picture."""
 
     where: str
@@ -245,21 +245,21 @@ class Spot(msgspec.Struct, frozen=True):
     words: bool = False
 
 
-def look(value: Any, *, pictorial: bool, hidden: bool = False) -> list[Spot]:
+def find_candidates(value: Any, *, pictorial: bool, hidden: bool = False) -> list[Candidate]:
     """Strings in a JSON value that may name a picture or be the model's words, in order.
 
     ``pictorial``: a link need not look like that of a picture, since nothing else is expected there. ``hidden``: the
     value is thinking, and looked into.
     """
-    spots = []
-    for spot in _walk(value, "", pictorial=pictorial, hidden=hidden, depth=0):
-        spots.append(spot)
-        if len(spots) >= _MOST:
+    candidates = []
+    for candidate in _walk(value, "", pictorial=pictorial, hidden=hidden, depth=0):
+        candidates.append(candidate)
+        if len(candidates) >= _MOST:
             break
-    return spots
+    return candidates
 
 
-def _walk(value: Any, where: str, *, pictorial: bool, hidden: bool, depth: int) -> Iterator[Spot]:
+def _walk(value: Any, where: str, *, pictorial: bool, hidden: bool, depth: int) -> Iterator[Candidate]:
     if depth > _LOOK_DEPTH:
         return
     if isinstance(value, str):
@@ -294,12 +294,12 @@ def _is_hidden(kind: str) -> bool:
     return kind.startswith(HIDDEN_PARTS) or (kind.endswith("_call") and "image" not in kind)
 
 
-def _judge(text: str, where: str, *, pictorial: bool) -> Iterator[Spot]:
+def _judge(text: str, where: str, *, pictorial: bool) -> Iterator[Candidate]:
     key = where.rpartition(".")[2].partition("[")[0]
     if key in _WORDS or key in _THOUGHTS or (key in ("message", "delta") and "choices[" in where):
-        yield Spot(where, text, words=True)
+        yield Candidate(where, text, words=True)
     elif _names_picture(text, pictorial=pictorial):
-        yield Spot(where, text)
+        yield Candidate(where, text)
 
 
 def _names_picture(text: str, *, pictorial: bool) -> bool:

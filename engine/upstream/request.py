@@ -327,18 +327,18 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
     content_type = request.headers.get("Content-Type", "")
     body: Any = f"({len(request.body)} bytes)"
     if content_type == "application/json":
-        body = _shown(msgspec.json.decode(raw))
+        body = _shorten_values(msgspec.json.decode(raw))
     elif content_type.startswith("multipart/form-data"):
         body = _shown_form(raw, content_type.partition("boundary=")[2])
     shown: dict[str, Any] = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
     return {name: _without(value, secrets) for name, value in shown.items()}
 
 
-def _shown(value: Any, name: str = "") -> Any:
+def _shorten_values(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
-        return {key: _shown(item, key) for key, item in value.items()}
+        return {key: _shorten_values(item, key) for key, item in value.items()}
     if isinstance(value, list):
-        return [_shown(item, name) for item in value]
+        return [_shorten_values(item, name) for item in value]
     if isinstance(value, str):
         return PLACEHOLDER if value and is_secret_name(name) else _shown_text(value)
     return value
@@ -358,7 +358,7 @@ def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
             text = f"({len(value)} bytes)"
         else:
             name = head.partition(b'name="')[2].partition(b'"')[0].decode()
-            text = _shown(value.decode("utf-8", "replace"), name)
+            text = _shorten_values(value.decode("utf-8", "replace"), name)
         shown.append({"head": head.decode("utf-8", "replace").strip().replace("\r\n", "; "), "value": text})
     return shown
 

@@ -229,7 +229,7 @@ class Judging:
 
     @property
     def waiting(self) -> int:
-        """Pairs that landed and are not judged yet."""
+        """Pairs that have come and are not judged yet."""
         return self._waiting
 
     @property
@@ -238,14 +238,14 @@ class Judging:
         client, judge = self._client, self._along
         return client.calls * judge.config.price_per_call if client is not None and judge is not None else 0.0
 
-    def landed(self, pair: JudgedPair) -> None:
+    def judge_new(self, pair: JudgedPair) -> None:
         """A result has come: judge it when its turn is there. Returns at once."""
         with self._changed:
             judge, client, threads = self._along, self._client, self._threads
             if judge is None or client is None or threads is None or self._closed or not self.goes_along:
                 return
             self._waiting += 1
-            threads.submit(self._judge_landed, pair, judge, client, self._cancel)
+            threads.submit(self._judge_result, pair, judge, client, self._cancel)
 
     def stop(self) -> None:
         """End every call that judges along; what is not judged can be judged later."""
@@ -265,7 +265,7 @@ class Judging:
         if self._threads is not None:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _judge_landed(self, pair: JudgedPair, judge: Judge, client: VisionClient, cancel: CancelToken) -> None:
+    def _judge_result(self, pair: JudgedPair, judge: Judge, client: VisionClient, cancel: CancelToken) -> None:
         failure: ConsoleError | None = None
         try:
             cancel.check()

@@ -79,7 +79,7 @@ def test_flags_of_sets_are_the_fields(flags: list[str], name: str, value: Any) -
     """Each field of a set has a flag, read and checked as the operation's parameters are."""
     parser = make_parser(MESSAGES, "en", "0")
     order = chosen_sets(parser.parse_args(["run", "in", "-o", "out", *flags]))
-    assert getattr(order.wish, name) == value
+    assert getattr(order.options, name) == value
     assert order.export is ("--export" in flags)
 
 

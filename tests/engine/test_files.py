@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import Code, InvalidInput, StorageFailed
-from engine.files import read_json, set_aside, storage_failure, write_bytes, write_json
+from engine.files import quarantine, read_json, storage_failure, write_bytes, write_json
 from engine.reading import read_text
 
 
@@ -50,7 +50,7 @@ def test_too_many_damaged_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("engine.files.os.path.lexists", lambda _: True)
     (tmp_path / "a").write_text("x")
     with pytest.raises(StorageFailed):
-        set_aside(tmp_path / "a")
+        quarantine(tmp_path / "a")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ export function closeDataset() {
   store.datasetOpen.value = false;
 }
 
-/** A wish of the form; what was wrong with it is forgotten. */
+/** A value of the form; what was wrong with it is forgotten. */
 export function enterSet(name, value) {
   store.setForm.value = { ...store.setForm.peek(), [name]: value };
   const { [name]: _, ...others } = store.fieldErrors.peek();
@@ -47,7 +47,7 @@ export function enterAllowed(kind, allowed) {
 }
 
 /** The form as the operations take it. */
-function wishes() {
+function options() {
   const form = store.setForm.peek();
   return {
     ...form,
@@ -64,7 +64,7 @@ const begin = (operation, more = {}) =>
   deed(`dataset ${operation}`, async () => {
     try {
       const heard = store.heard.peek();
-      const { job } = await call(operation, { ...wishes(), ...more });
+      const { job } = await call(operation, { ...options(), ...more });
       if (heard === store.heard.peek()) store.job.value = job; // else the stream tells: the job may be over by now
     } catch (error) {
       error.field =

@@ -15,18 +15,18 @@ const SIDE_BY_SIDE = 4; // results whose pictures are loaded
 const { review } = store.memory;
 
 /** Tells a failure of what goes on by itself. */
-const told = (work) => work().catch(toastError);
+const withToast = (work) => work().catch(toastError);
 
 /** Opens the review view at a place of the list. */
 export const openReview = (index, resultId = null) =>
-  told(async () => {
+  withToast(async () => {
     const at = Math.max(0, index);
     if (await begin(at)) await show(at, resultId);
   });
 
 /** Opens it where there is something to decide: here, else further on, else further up; here again where nothing is. */
 export const openUndecided = () =>
-  told(async () => {
+  withToast(async () => {
     const task = await begin(store.focusIndex.peek());
     if (!task) return;
     await review.reading;
@@ -43,7 +43,7 @@ async function begin(index) {
   ids[index] = task.id;
   review.way = { ids, undecided: null };
   review.reading = read(task.id, index);
-  review.reading.catch(() => undefined); // told to whoever waits for it
+  review.reading.catch(() => undefined); // withToast to whoever waits for it
   return task;
 }
 
@@ -149,7 +149,7 @@ async function loadAhead(index, stands) {
 
 /** One pair on, or back. */
 export const step = (by) =>
-  told(async () => {
+  withToast(async () => {
     await review.reading;
     const now = store.review.peek();
     if (!now) return;
@@ -161,7 +161,7 @@ export const step = (by) =>
 
 /** On to the next pair with results that nobody has decided about. */
 export const nextUndecided = () =>
-  told(async () => {
+  withToast(async () => {
     await review.reading;
     const now = store.review.peek();
     if (!now) return;
@@ -215,7 +215,7 @@ export const redoInReview = async () => goTo((await redo())?.place);
 function goTo(id) {
   const index = store.review.peek() ? review.way.ids.indexOf(id) : -1;
   if (index < 0 || index === store.review.peek().index) return settle();
-  return told(() => show(index));
+  return withToast(() => show(index));
 }
 
 /** Changes zoom (1 = fitted) around a point of the picture, 0..1 each way. */

@@ -50,18 +50,18 @@ class ToolkitSearch:
 
     def __init__(
         self,
-        wish: str | None,
+        requested: str | None,
         environ: Mapping[str, str],
         *,
         platform: str = sys.platform,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._wish = wish
+        self._requested = requested
         self._clock = clock
         self._deadline = clock() + _SEARCH_SECONDS
         self._linux = platform.startswith("linux")
         self._display = has_display(environ, platform)
-        self._candidates = [Toolkit(wish)] if wish else [Toolkit.GTK, Toolkit.QT]
+        self._candidates = [Toolkit(requested)] if requested else [Toolkit.GTK, Toolkit.QT]
         self._child: subprocess.Popen[bytes] | None = None
         if self._linux and self._display:
             self._child = _start_probe(self._candidates[0])
@@ -76,7 +76,7 @@ class ToolkitSearch:
             self._child = self._child or _start_probe(toolkit)
             if self._works():
                 return Choice(toolkit)
-        return Choice(None, f"window.no_{self._wish}" if self._wish else "window.no_toolkit")
+        return Choice(None, f"window.no_{self._requested}" if self._requested else "window.no_toolkit")
 
     def close(self) -> None:
         """End a probe that still runs, with its helpers."""

@@ -394,8 +394,8 @@ def test_any_name_is_found_or_passed_over(tmp_path_factory: pytest.TempPathFacto
         if name not in {".", ".."}:
             (folder / name).write_bytes(PNG)
     present = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    litter = {"thumbs.db", "desktop.ini"}
+    system_files = {"thumbs.db", "desktop.ini"}
     (folder / "one.png").write_bytes(PNG)
     found = discover(str(folder), LIMIT)
-    assert {picture.name for picture in found.pictures} == {*(present - litter), "one.png"}
+    assert {picture.name for picture in found.pictures} == {*(present - system_files), "one.png"}
     msgspec.json.encode(found)

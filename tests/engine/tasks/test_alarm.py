@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from bridge.demo.painter import paint
-from engine.tasks.alarm import WINDOW, Alarm, LookedResult, PictureLook, Suspicion, look
+from engine.tasks.alarm import WINDOW, Alarm, CheckedResult, PictureFeatures, Suspicion, features_of
 
 SAMPLES = sorted((Path(__file__).parents[3] / "assets" / "samples").iterdir())
 EDITS = ("sketch", "ink wash", "night", "watercolor", "oil painting", "cartoon", "pixel", "sepia", "gray", "mirror",
@@ -44,19 +44,19 @@ def encode(image: Image.Image, quality: int = 90) -> bytes:
 
 
 @cache
-def looked(data: bytes) -> PictureLook | None:
+def looked(data: bytes) -> PictureFeatures | None:
     """What the alarm sees of a picture."""
-    return look(data)
+    return features_of(data)
 
 
-def pair(number: int, result: bytes) -> LookedResult:
+def pair(number: int, result: bytes) -> CheckedResult:
     """A result of the scene of that number."""
     source = scene(number)
     digests = [hashlib.sha256(data).hexdigest() for data in (source, result)]
-    return LookedResult(f"t{number}", digests[0], digests[1], looked(source), looked(result))
+    return CheckedResult(f"t{number}", digests[0], digests[1], looked(source), looked(result))
 
 
-def good(number: int) -> LookedResult:
+def good(number: int) -> CheckedResult:
     """An edit of the demo."""
     return pair(number, paint(scene(number), "night").data)
 
@@ -115,8 +115,8 @@ def test_what_is_no_fault() -> None:
     for flat in (encode(Image.new("RGB", (200, 200), "red")), encode(LANDSCAPE.resize((24, 24)))):
         alarm = Alarm(5)
         for number in range(WINDOW):
-            assert not alarm.note(LookedResult("t", str(number), "same", looked(flat), looked(edit)))
-    assert look(b"no picture") is None
+            assert not alarm.note(CheckedResult("t", str(number), "same", looked(flat), looked(edit)))
+    assert features_of(b"no picture") is None
 
 
 def test_no_false_alarm_over_the_demo_s_edits() -> None:

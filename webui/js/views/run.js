@@ -175,7 +175,7 @@ function Flying({ id }) {
 function Flights() {
   const ids = Object.keys(store.live.value).slice(0, IN_FLIGHT);
   if (!ids.length) return null;
-  return html`<ul class="flights" aria-label=${t('page.run.flights')}>
+  return html`<ul class="in-flight" aria-label=${t('page.run.inFlight')}>
     ${ids.map((id) => html`<${Flying} key=${id} id=${id} />`)}</ul>`;
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from engine.config import ApiMode
 from engine.errors import Code
-from engine.upstream.image_refs import look
+from engine.upstream.image_refs import find_candidates
 from tests.fakes.answers import HOST, PNG, read, read_values, values
 
 URL = f"{HOST}/one"
@@ -121,5 +121,5 @@ def test_the_look_is_bounded() -> None:
     deep: Any = URL
     for _ in range(50):
         deep = {"data": deep}
-    assert look(deep, pictorial=True) == []
-    assert len(look({"images": [{"data": [URL] * 100}] * 100}, pictorial=True)) == 64
+    assert find_candidates(deep, pictorial=True) == []
+    assert len(find_candidates({"images": [{"data": [URL] * 100}] * 100}, pictorial=True)) == 64
