@@ -66,7 +66,7 @@ class _Opened:
                 self.workspace.transport,
                 trials=folder / "trials",
                 edits=lambda: self.preferences.config,
-                hold=batch.hold,
+                hold=batch.pause,
                 on_change=app.changed,
             )
             opened.callback(self.vision.close)

@@ -46,7 +46,7 @@ def test_the_bare_mapping_of_old_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xff", b"", b"[" * 100_000])
-def test_a_damaged_file_is_set_aside(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_file_goes_into_quarantine(tmp_path: Path, content: bytes) -> None:
     """Nothing is lost: the damaged file stays under another name, which the problem tells."""
     file = tmp_path / "presets.json"
     file.write_bytes(content)

@@ -269,7 +269,7 @@ def works(app: App) -> None:
 
 
 @pytest.mark.parametrize("name", ["cache", "thumbnails", "answers", "cache/.incoming"])
-def test_a_file_in_place_of_a_folder_is_set_aside(base: Base, tmp_path: Path, name: str) -> None:
+def test_a_file_in_place_of_a_folder_goes_into_quarantine(base: Base, tmp_path: Path, name: str) -> None:
     """And the folder is made anew."""
     place = tmp_path / "data"
     shutil.copytree(base.folder, place)

@@ -164,7 +164,7 @@ def test_a_fault_costs_nothing(tmp_path: Path, ledger: Ledger, cache: Cache) -> 
     assert ledger.sweep(0.0, 0, 1e9) == 0
 
 
-def test_damaged_is_set_aside(tmp_path: Path, cache: Cache) -> None:
+def test_damaged_goes_into_quarantine(tmp_path: Path, cache: Cache) -> None:
     """A file that is no database is kept under another name and told; a new ledger works."""
     folder = tmp_path / "answers"
     folder.mkdir()

@@ -202,7 +202,7 @@ def test_unfinished_tasks_are_stopped_at_the_next_start(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database at all" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
-def test_a_damaged_database_is_set_aside(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_database_goes_into_quarantine(tmp_path: Path, content: bytes) -> None:
     """The program starts, the damaged file stays under another name, and the problem tells it."""
     (tmp_path / "tasks.db").write_bytes(content)
     store = Store(tmp_path / "tasks.db")
@@ -213,7 +213,7 @@ def test_a_damaged_database_is_set_aside(tmp_path: Path, content: bytes) -> None
     store.close()
 
 
-def test_a_database_of_another_version_is_set_aside(tmp_path: Path) -> None:
+def test_a_database_of_another_version_goes_into_quarantine(tmp_path: Path) -> None:
     """A file of a later version is not written to."""
     with sqlite3.connect(tmp_path / "tasks.db") as later:
         later.execute("PRAGMA user_version=99")
@@ -314,7 +314,7 @@ def test_what_a_person_decided_lasts_until_there_is_more_to_decide(store: Store)
     assert filtered(TaskFilter.DECIDED) == [said]
 
 
-def test_a_folder_in_the_way_is_set_aside(tmp_path: Path) -> None:
+def test_a_folder_in_the_way_goes_into_quarantine(tmp_path: Path) -> None:
     """What is in it stays, under another name."""
     (tmp_path / "tasks.db").mkdir()
     (tmp_path / "tasks.db" / "mine").write_text("kept")
