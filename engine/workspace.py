@@ -242,8 +242,7 @@ class Workspace:
         return collect_job(submitted, self.limits.edit, self._tools(CallGate(1, 1.0)), cancel, edit_log, delivered)
 
     def _keep_collected(self, outcome: EditOutcome) -> None:
-        self.batch.record(outcome)
-        self.note_paid(outcome)
+        self.batch.collected(outcome)
 
     def _keep_delivered(self, outcome: EditOutcome) -> None:
         """What a batch brought, for a task that may have been deleted meanwhile: it is paid for all the same."""
@@ -267,15 +266,16 @@ class Workspace:
     def _give_up(self, submitted: Submitted) -> None:
         config = submitted.config
         recipe = read_recipe(config.recipe) if config.mode is ApiMode.RECIPE else PLAIN
-        with self.transport.send(
-            cancel_request(submitted.ticket, recipe, config),
-            proxy=config.proxy,
-            unlocked=config.unlock_local_api_url,
-            timeout=config.timeout_seconds,
-            cancel=CancelToken(),
-        ) as response:
-            if response.status >= 400:
-                raise status_failure(response.status, response.headers, response.head(65536), time.time())
+        for ticket in (submitted.ticket, *submitted.ticket.others):
+            with self.transport.send(
+                cancel_request(ticket, recipe, config),
+                proxy=config.proxy,
+                unlocked=config.unlock_local_api_url,
+                timeout=config.timeout_seconds,
+                cancel=CancelToken(),
+            ) as response:
+                if response.status >= 400:
+                    raise status_failure(response.status, response.headers, response.head(65536), time.time())
 
     # --- saving ---
 

@@ -15,7 +15,7 @@ from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_fil
 from bridge.usecases.config import entered_config
 from bridge.usecases.projects import ProposedProject, note_folder, proposed_project
 from bridge.views import ProblemView
-from engine.config import ApiConfig, Delivery
+from engine.config import ApiConfig, ApiMode, Delivery
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
 from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
@@ -25,6 +25,7 @@ from engine.tasks.plan import ReferenceMode
 from engine.tasks.planning import Plan
 from engine.upstream.batches.choice import batch_driver, needed_driver
 from engine.upstream.netguard import Purpose, check_host, check_url
+from engine.upstream.recipe import read_recipe
 
 _BATCH_HOURS = 24
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
@@ -204,6 +205,8 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
         config, warnings = entered_config(app, params.config)
         check_api_url(app, config)
         check_delivery(config)
+        if config.mode is ApiMode.RECIPE:
+            read_recipe(config.recipe)  # an empty one may be saved, but describes no call
         plan = _plan(app, params, config)
         app.remote.orders.size = params.batch_size
         app.preferences.set_config(config)

@@ -41,7 +41,7 @@ from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceTyp
 from engine.paths import printable
 from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
-from engine.upstream.answer import Answer, AnswerReader
+from engine.upstream.answer import Answer, AnswerReader, joined
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import event_failure, status_failure, wait_as_told
 from engine.upstream.image_refs import addresses_in, decode_base64
@@ -391,11 +391,32 @@ class _Attempt:
         return answer
 
     def _look(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
-        """Ask for a job once: its pictures where it is done, else the job again with how long to wait."""
+        """Ask for a job once: its pictures where it is done, else the job again with how long to wait. Of several, the
+        pictures of all that came to something once none is under way."""
         ticket, config = self._order.job, self._order.config
         assert ticket is not None
         if config.mode is ApiMode.RECIPE:
             self._recipe = read_recipe(config.recipe)
+        found: list[tuple[Answer, ConsoleError | None]] = []
+        failures: list[EditFailed] = []
+        for one in (ticket, *ticket.others):
+            try:
+                answer = self._look_at(one)
+            except EditFailed as error:
+                if error.retryable or not ticket.others:
+                    raise
+                failures.append(error)
+                continue
+            if isinstance(answer, JobTicket):
+                return msgspec.structs.replace(ticket, wait=answer.wait)
+            found.append(answer)
+        if not found:
+            raise failures[0]
+        cut = next((cut for cut in (*failures, *(cut for _, cut in found)) if cut is not None), None)
+        return joined([answer for answer, _ in found]), cut
+
+    def _look_at(self, ticket: JobTicket) -> tuple[Answer, ConsoleError | None] | JobTicket:
+        config = self._order.config
         with self._get(ticket.url, ticket) as response:
             events = self._events(response)
         documents = [_json(event.data) for event in events]
@@ -414,9 +435,7 @@ class _Attempt:
         if poll.result_url and poll.result_url != ticket.url:
             with self._get(poll.result_url, ticket) as response:
                 events = self._events(response)
-        answer = self._understand(events, response, job=False)
-        assert not isinstance(answer, JobTicket)
-        return answer
+        return self._understand(events, response, job=False)
 
     @contextmanager
     def _get(self, url: str, ticket: JobTicket) -> Iterator[HttpResponse]:

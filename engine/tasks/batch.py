@@ -93,6 +93,7 @@ class _Run:
         self.config = config
         self.meter = Meter(0, started_at, tick)
         self.breaker = Breaker(config.concurrency_limit)
+        self.jobs = Breaker(config.concurrency_limit)  # of what is collected: being taken on is no success there
         self.preparing = False
         self.paused: Problem | None = None
         self.stopping = False
@@ -285,6 +286,7 @@ class Batch:
             if self._run is not None:
                 self._run.paused = None
                 self._run.breaker.close()
+                self._run.jobs = Breaker(self._run.config.concurrency_limit)
             self._gate.open_up()
             self._summon()
             return len(self._queue)
@@ -467,7 +469,7 @@ class Batch:
             task = self._begin(running)
             if task is not None:
                 outcome = self._edit(task, running)
-                if outcome.status is not TaskStatus.PROCESSING:  # else `remote` waits for its answer at a provider
+                if outcome.status is not TaskStatus.PROCESSING:  # else its answer is at a provider: see `collected`
                     self.record(outcome)
                 if running.again:
                     self._store.set_status([task.id], TaskStatus.PENDING)
@@ -500,9 +502,29 @@ class Batch:
         except Exception:  # the edge of one edit: its task fails alone
             log.exception("task %s ended by a fault", task.id)
             outcome = EditOutcome(task.id, TaskStatus.FAILED, [], 1, error=_FAULT, log=running.log.entries)
-        self._call_hooks(lambda hook: hook.after(running, outcome))
+        if outcome.status is not TaskStatus.PROCESSING:
+            self._call_hooks(lambda hook: hook.after(running, outcome))
         self._ask_breaker(running, outcome)
         return outcome
+
+    def collected(self, outcome: EditOutcome) -> None:
+        """What a task came to whose answer was at a provider. Where all of them fail, the run waits for a person: each
+        was paid for. NotFound."""
+        config = self._run.config if self._run is not None else ApiConfig()
+        running = RunningTask(outcome.task_id, config, CancelToken(), single=False)
+        running.task = self._store.task(outcome.task_id)
+        self._call_hooks(lambda hook: hook.after(running, outcome))
+        self.record(outcome)
+        if outcome.status is TaskStatus.STOPPED:
+            return
+        failure = outcome.error.code if outcome.error is not None else None
+        with self._changed:
+            run = self._run
+            if run is None or run.held is not None:
+                return
+            run.jobs.note(failure, self._monotonic())
+            if run.jobs.is_open and not run.stopping:
+                run.held = Problem(Code.EVERY_TASK_FAILS, {"cause": run.jobs.reason})
 
     def _call_hooks(self, call: Callable[[TaskHook], None]) -> None:
         for hook in self._hooks:

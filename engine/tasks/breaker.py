@@ -22,6 +22,7 @@ LASTING = frozenset(
         Code.ANSWER_WEB_PAGE,
         Code.PARAMETER_REFUSED,
         Code.QUOTA_EXHAUSTED,
+        Code.RECIPE_FOUND_NOTHING,
     }
 )
 """What waiting does not mend: somebody must change the key, the address or the account."""
@@ -35,10 +36,16 @@ _PASSING = frozenset(
         Code.HOST_UNRESOLVABLE,
         Code.RATE_LIMITED,
         Code.UPSTREAM_STATUS,
+        Code.UPSTREAM_ERROR,
         Code.ANSWER_EMPTY,
+        Code.UPLOAD_FAILED,
+        Code.JOB_FORGOTTEN,
+        Code.JOB_UNREADABLE,
+        Code.JOB_TIMED_OUT,
     }
 )
-_CERTAIN = 3  # tasks in a row that met a web page: no picture is to blame for that
+_CERTAIN = 3  # tasks in a row that met a web page, or a recipe that leads nowhere: no picture is to blame for that
+_SURE = frozenset({Code.ANSWER_WEB_PAGE, Code.RECIPE_FOUND_NOTHING})
 _COMMON = LASTING | _PASSING
 
 
@@ -80,7 +87,7 @@ class Breaker:
             self.reason = None
             return False
         self._in_a_row += 1
-        if self._in_a_row < (_CERTAIN if failure is Code.ANSWER_WEB_PAGE else self._threshold):
+        if self._in_a_row < (_CERTAIN if failure in _SURE else self._threshold):
             return False
         self.reason = failure
         self.open_until = now + self._interval

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine import secrets
-from engine.config import ApiConfig, ApiMode
+from engine.config import ApiConfig, ApiMode, SourceFormat
 from engine.models import SourceImage
 from engine.paths import folded
 from engine.tasks.prompts import PromptRow, fill
@@ -45,6 +45,8 @@ class RequestRecord(msgspec.Struct, frozen=True):
     variant: int = 0
     seed: int | msgspec.UnsetType = msgspec.UNSET
     recipe: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
+    source_format: str | msgspec.UnsetType = msgspec.UNSET
+    source_max_edge: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class TaskSpec(msgspec.Struct, frozen=True):
@@ -107,6 +109,8 @@ def request_record(
         variant=variant,
         seed=msgspec.UNSET if config.seed is None else config.seed,
         recipe=secrets.without(config.recipe) if config.mode is ApiMode.RECIPE else msgspec.UNSET,
+        source_format=msgspec.UNSET if config.source_format is SourceFormat.AUTO else config.source_format.value,
+        source_max_edge=config.source_max_edge or msgspec.UNSET,
     )
 
 

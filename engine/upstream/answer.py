@@ -42,6 +42,18 @@ class Answer(msgspec.Struct, frozen=True):
     job: JobRef | None = None
 
 
+def joined(answers: list[Answer]) -> Answer:
+    """Several answers as one."""
+    refs: dict[str, ImageRef] = {}
+    for answer in answers:
+        for ref in answer.refs:
+            refs.setdefault(ref.value, ref)
+    refused = [refused for answer in answers for refused in answer.refused]
+    error = next((answer.error for answer in answers if answer.error is not None), None)
+    text = "\n".join(answer.text for answer in answers if answer.text)[:TEXT_CHARS]
+    return Answer(list(refs.values()), refused, error, text, all(answer.complete for answer in answers))
+
+
 class AnswerReader:
     """Takes the events of one answer in order; ``finish`` tells what they came to. No input makes it fail.
 

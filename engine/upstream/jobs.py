@@ -14,10 +14,11 @@ import msgspec
 
 from engine.config import ApiConfig
 from engine.upstream.recipe import Recipe, RequestPart, key_headers
-from engine.upstream.recipe_call import Values, fill_headers, first_text, job_address, search
+from engine.upstream.recipe_call import Values, all_texts, fill_headers, first_text, job_address, search
 from engine.upstream.request import HttpRequest
 
 _DEFAULT_INTERVAL = 3.0
+_MOST_JOBS = 10  # of one request, as many as it may ask for pictures
 _ID_KEYS = ("task_id", "id", "request_id", "job_id")
 _URL_KEYS = ("poll_url", "polling_url", "status_url")
 _STATUS_KEYS = ("status", "task_status", "state")
@@ -37,7 +38,8 @@ PLAIN = Recipe(request=RequestPart())
 
 class JobTicket(msgspec.Struct, frozen=True):
     """A job that a provider has taken on; addresses absolute, no key in it. ``wait``: seconds before the first
-    question where the provider named some, ``interval`` between the others."""
+    question where the provider named some, ``interval`` between the others. ``others``: further jobs that the same
+    request made, one a picture."""
 
     provider_id: str
     url: str
@@ -47,6 +49,7 @@ class JobTicket(msgspec.Struct, frozen=True):
     headers: dict[str, str] = {}
     interval: float = _DEFAULT_INTERVAL
     wait: float | None = None
+    others: tuple[JobTicket, ...] = ()
 
 
 class JobState(StrEnum):
@@ -68,23 +71,25 @@ class Poll(msgspec.Struct, frozen=True):
 
 
 def recipe_job(recipe: Recipe, config: ApiConfig, document: Any) -> JobTicket | None:
-    """The job that the first answer names; None where it is the result already."""
+    """The job, or the jobs, that the first answer names; None where it is the result already."""
     part = recipe.job
-    provider_id = first_text(part.id, document) if part is not None else ""
-    if part is None or not provider_id:
+    ids = list(dict.fromkeys(all_texts(part.id, document))) if part is not None else []
+    if part is None:
         return None
-    url = job_address(part.url, config, document, provider_id)
-    if not url:
-        return None
-    return JobTicket(
-        provider_id,
-        url,
-        job_address(part.result_url, config, document, provider_id),
-        job_address(part.cancel.url, config, document, provider_id),
-        part.cancel.method.upper(),
-        fill_headers(part.headers, Values(config).with_job(provider_id)),
-        part.interval,
-    )
+
+    def ticket(place: int, provider_id: str) -> JobTicket:
+        return JobTicket(
+            provider_id,
+            job_address(part.url, config, document, provider_id, place),
+            job_address(part.result_url, config, document, provider_id, place),
+            job_address(part.cancel.url, config, document, provider_id, place),
+            part.cancel.method.upper(),
+            fill_headers(part.headers, Values(config).with_job(provider_id)),
+            part.interval,
+        )
+
+    tickets = [ticket for ticket in (ticket(place, name) for place, name in enumerate(ids)) if ticket.url]
+    return msgspec.structs.replace(tickets[0], others=tuple(tickets[1:_MOST_JOBS])) if tickets else None
 
 
 def plain_job(document: Any, http_status: int | None, base_url: str) -> JobTicket | None:

@@ -221,19 +221,21 @@ def search(expression: str, document: Any) -> Any:
 
 def first_text(expression: str, document: Any) -> str:
     """The first string or number that a path finds, as text; "" for none."""
-    found = search(expression, document)
-    while isinstance(found, list):
-        found = next((item for item in found if item not in (None, "", [])), None)
-    if isinstance(found, bool) or not isinstance(found, str | int | float):
-        return ""
-    return str(found)
+    return next(iter(all_texts(expression, document)), "")
 
 
-def job_address(address: str | Path, config: ApiConfig, first_answer: Any, job_id: str) -> str:
-    """An absolute URL of a job: written in the recipe, or named by the first answer. "" for none."""
+def all_texts(expression: str, document: Any) -> list[str]:
+    """Every string and number that a path finds, as text."""
+    found = _flat(search(expression, document))
+    return [str(item) for item in found if isinstance(item, str | int | float) and not isinstance(item, bool)]
+
+
+def job_address(address: str | Path, config: ApiConfig, first_answer: Any, job_id: str, place: int = 0) -> str:
+    """An absolute URL of a job: written in the recipe, or named by the first answer, which may name several; the one
+    at ``place``. "" for none."""
     if isinstance(address, Path):
-        named = first_text(address.path, first_answer)
-        return urljoin(config.api_url, named) if named else ""
+        named = all_texts(address.path, first_answer)
+        return urljoin(config.api_url, named[place if place < len(named) else 0]) if named else ""
     return fill_url(address, Values(config).with_job(job_id), config.api_url) if address else ""
 
 
