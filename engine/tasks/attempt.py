@@ -51,7 +51,7 @@ from engine.upstream.recipe_call import first_text, path_answer, recipe_request,
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, retry_after
-from engine.upstream.sse import EventReader, ServerEvent
+from engine.upstream.sse import EventReader, ServerEvent, json_or_none
 from engine.upstream.transport import Transport
 
 _END = "[DONE]"  # the last event of a stream in two of the three modes
@@ -298,7 +298,7 @@ class _Attempt:
         self._log.stage = "uploading"
         self._log.add("request", **describe_request(request))
         with self._send(request) as response:
-            document = _json(response.read(_ERROR_BODY_BYTES))
+            document = json_or_none(response.read(_ERROR_BODY_BYTES))
         assert recipe.upload is not None
         name = first_text(recipe.upload.result, document)
         if not name:
@@ -348,7 +348,7 @@ class _Attempt:
     ) -> tuple[Answer, ConsoleError | None] | JobTicket:
         """What an answer means by the recipe's paths, and by the usual readers where it names none."""
         recipe, config = self._recipe, self._order.config
-        documents = [_json(event.data) for event in events]
+        documents = [json_or_none(event.data) for event in events]
         if job:
             for document in documents:
                 found = recipe_job(recipe, config, document) if recipe is not None else None
@@ -370,7 +370,8 @@ class _Attempt:
         return self._whole(answer, None, response)
 
     def _job_in(self, document: Any, response: HttpResponse | Delivered) -> JobTicket | None:
-        ticket = plain_job(_json(document) if isinstance(document, str) else document, response.status, response.url)
+        document = json_or_none(document) if isinstance(document, str) else document
+        ticket = plain_job(document, response.status, response.url)
         if ticket is None or self._order.job is not None:
             return None
         wait = retry_after(response.headers, self._now(), limited=False)
@@ -384,7 +385,7 @@ class _Attempt:
         if delivered.status >= 400:
             raise status_failure(delivered.status, {}, delivered.document, self._now())
         if delivered.complaint:
-            raise event_failure(_json(delivered.complaint))
+            raise event_failure(json_or_none(delivered.complaint))
         self._log.event("", delivered.document.decode("utf-8", "replace"))
         answer = self._understand([ServerEvent("", delivered.document.decode())], delivered, job=False)
         assert not isinstance(answer, JobTicket)
@@ -419,7 +420,7 @@ class _Attempt:
         config = self._order.config
         with self._get(ticket.url, ticket) as response:
             events = self._events(response)
-        documents = [_json(event.data) for event in events]
+        documents = [json_or_none(event.data) for event in events]
         document = documents[-1] if documents else None
         if not isinstance(document, dict):
             raise AnswerUnusable(Code.JOB_UNREADABLE, retryable=True, host=_host(ticket.url))
@@ -586,14 +587,6 @@ class _Attempt:
             if error.code not in (Code.PICTURE_BROKEN, Code.PICTURE_NOT_IMAGE):
                 raise
             raise AnswerUnusable(error.code, retryable=ref.thumbnail is None) from None
-
-
-def _json(text: str | bytes) -> Any:
-    """The JSON value in a text; None for anything else."""
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _host(url: str) -> str:

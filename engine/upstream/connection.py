@@ -21,6 +21,7 @@ from engine.upstream.jobs import PLAIN
 from engine.upstream.recipe import Recipe, key_headers, placeholders, read_recipe
 from engine.upstream.recipe_call import Values, fill_url
 from engine.upstream.request import RESERVED_HEADERS, takes_references
+from engine.upstream.sse import json_or_none
 from engine.upstream.transport import Transport
 
 MOST_MODELS = 2000
@@ -101,7 +102,7 @@ class _Check:
         said = self._ask(place)
         if said.status in (401, 403):
             raise self._refused(said)
-        document = _json(said.body) if said.status < 300 else None
+        document = json_or_none(said.body) if said.status < 300 else None
         refusal = _refusal(document)
         if refusal is not None:
             raise refusal
@@ -123,7 +124,7 @@ class _Check:
         wrong = said.status in (401, 403) or (said.status >= 500 and said.status != 501)
         if wrong or (said.status in (404, 410) and recipe is None):
             return self._refused(said)
-        return _refusal(_json(said.body))
+        return _refusal(json_or_none(said.body))
 
     def _is_listed(self, models: list[str]) -> bool:
         """Whether the chosen model may be among them; not every recipe names it."""
@@ -219,13 +220,6 @@ def _refusal(document: Any) -> UpstreamRefused | None:
 def _page(said: _Said) -> str | None:
     """The title of a web page that came with success; None for any other answer."""
     return web_page_title(said.body) if said.status < 300 else None
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _plain(url: str) -> str:

@@ -317,6 +317,14 @@ def parse_json(text: str) -> Any:
         raise ValueError("nested too deep") from error
 
 
+def json_or_none(text: str | bytes) -> Any:
+    """The JSON value in a text; None for anything else."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def well_formed(text: str) -> str:
     """The text with surrogate halves joined or replaced, so that it can be encoded."""
     return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

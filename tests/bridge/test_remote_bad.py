@@ -199,7 +199,7 @@ def test_a_job_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     with playing(tmp_path, provide) as (fake, door):
         door.start(source_folder(tmp_path / "in", 1), config_of(fake, RECIPE, job_timeout_seconds=60))
         until(lambda: len(provide.seen) > 3)
-        monkeypatch.setattr(door.app.remote, "_clock", lambda: time.time() + 61)
+        monkeypatch.setattr(door.app.remote.jobs, "_clock", lambda: time.time() + 61)
         door.wait_idle()
         (task,) = door.tasks()
         assert (task["status"], error_of(task)) == ("failed", "job_timed_out")
