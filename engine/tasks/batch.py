@@ -520,11 +520,11 @@ class Batch:
         failure = outcome.error.code if outcome.error is not None else None
         with self._changed:
             run = self._run
-            if run is None or run.held is not None:
+            if run is None or run.paused is not None:
                 return
             run.jobs.note(failure, self._monotonic())
             if run.jobs.is_open and not run.stopping:
-                run.held = Problem(Code.EVERY_TASK_FAILS, {"cause": run.jobs.reason})
+                run.paused = Problem(Code.EVERY_TASK_FAILS, {"cause": run.jobs.reason})
 
     def _call_hooks(self, call: Callable[[TaskHook], None]) -> None:
         for hook in self._hooks:
