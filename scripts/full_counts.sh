@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill damage hard stop upstream decoding pictures targets saves states projects sets guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream decoding pictures targets saves states projects sets guided}
 failed=
 
 is_wanted() {
@@ -42,6 +42,7 @@ run door -- tests/security/test_door.py tests/security/test_token.py tests/secur
     tests/security/test_malformed_requests.py
 run openapi -- tests/security/test_openapi.py
 run kill KILLS=1000 TASKS=500 -- tests/faults/test_kill.py
+run batches KILLS=200 TASKS=12 PICTURES=1000 -- tests/faults/test_batch_kills.py
 run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py

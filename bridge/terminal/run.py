@@ -179,9 +179,7 @@ class _Run:
         config = msgspec.to_builtins(self._app.preferences.config) | self._order.fields
         if "api_key" not in self._order.fields and {"api_url", "proxy"} & self._order.fields.keys():
             config["api_key"] = ""  # the stored key goes along only where it may: see may_lend_key
-        if self._order.collect:
-            return None
-        if not self._order.resume:
+        if not (self._order.resume or self._order.collect):
             asked = {
                 "input_path": self._source,
                 "config": config,
@@ -191,11 +189,15 @@ class _Run:
                 "fresh": self._order.fresh,
                 "batch_size": self._order.batch_size,
             }
-            return start_batch(context, read_params(StartParams, asked))
+            started = start_batch(context, read_params(StartParams, asked))
+            self._app.remote.batches.look_anew()  # with the key that came with this command
+            return started
         entered, problems = entered_config(self._app, config)
         self._report.problems(problems)
         self._app.preferences.set_config(entered)
-        resume_tasks(context, Nothing())
+        self._app.remote.batches.look_anew()
+        if self._order.resume:
+            resume_tasks(context, Nothing())
         return None
 
     def _forget_others(self) -> None:

@@ -50,12 +50,13 @@ class BatchLine(msgspec.Struct, frozen=True):
 
 
 class BatchOrder(msgspec.Struct, frozen=True):
-    """What collecting a batch needs; in the book without the key."""
+    """What collecting a batch needs; in the book without the key. ``keyed``: it was made with one."""
 
     provider: BatchProvider
     name: str
     config: ApiConfig
     lines: list[BatchLine]
+    keyed: bool = True
 
 
 class BatchNote(msgspec.Struct, frozen=True):
@@ -272,7 +273,8 @@ class _Making:
         self._book = book
         self._clock = clock
         self.group = group
-        self.order = BatchOrder(group.driver.provider, group.name, config, group.lines)
+        keyed = bool(group.place.config.api_key)
+        self.order = BatchOrder(group.driver.provider, group.name, config, group.lines, keyed)
         self.note = BatchNote()
         self.refused: dict[str, str] = {}
         self.row = RemoteRow(

@@ -16,7 +16,17 @@ from itertools import islice
 import msgspec
 
 from engine.config import ApiConfig
-from engine.errors import Code, ConsoleError, EditFailed, Param, Problem, Stopped, StorageFailed, UpstreamRefused
+from engine.errors import (
+    Code,
+    ConsoleError,
+    EditFailed,
+    InvalidInput,
+    Param,
+    Problem,
+    Stopped,
+    StorageFailed,
+    UpstreamRefused,
+)
 from engine.models import EditOutcome, TaskStatus
 from engine.tasks.attempt import Delivered
 from engine.tasks.batch_calls import BatchCalls
@@ -55,6 +65,7 @@ class _Watched:
         self.lines = {line.task_id: line for line in order.lines if line.task_id in row.tasks}
         self.left = set(self.lines)
         self.looks = 0
+        self.anew = False
         self.pause = _FIRST_PAUSE
         self.misses = 0
         self.forgotten = 0
@@ -142,6 +153,13 @@ class ProviderBatches:
                 self._changed.notify_all()
             return watched is not None
 
+    def look_anew(self) -> None:
+        """Ask for every batch now: whoever waits with ``wait_looked`` waits for that."""
+        with self._changed:
+            for watched in self._watched.values():
+                watched.looks, watched.due, watched.anew = 0, self._monotonic(), True
+            self._changed.notify_all()
+
     def cancel(self, remote_id: str) -> tuple[bool, int]:
         """Give a batch up at its provider: whether it was told, and how many lines are lost by that, which bring
         nothing. What is done by then is collected. Raises EditFailed, NetworkFailed."""
@@ -216,7 +234,7 @@ class ProviderBatches:
 
     def _keep_looking(self) -> None:
         while (watched := self._next()) is not None:
-            wait = _LONGEST_PAUSE
+            wait, watched.anew = _LONGEST_PAUSE, False
             try:
                 wait = self._look(watched)
             except Stopped:
@@ -226,8 +244,9 @@ class ProviderBatches:
             except Exception:  # the thread's outermost edge: other batches go on
                 log.exception("batch %s not collected", watched.row.id)
             with self._changed:
-                watched.due = self._monotonic() + wait
-                watched.looks += 1
+                if not watched.anew:
+                    watched.due = self._monotonic() + wait
+                    watched.looks += 1
                 self._changed.notify_all()
             self._on_change()
 
@@ -270,6 +289,8 @@ class ProviderBatches:
         """How its provider is spoken with, with the key as it is now."""
         config = watched.order.config
         config = msgspec.structs.replace(config, api_key=self._key_for(config))
+        if watched.order.keyed and not config.api_key:
+            raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")
         driver = driver_of(watched.order.provider)
         place = driver.place(config)
         assert place is not None  # it had one when the batch was made

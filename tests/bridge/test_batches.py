@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -245,6 +246,23 @@ def test_results_of_deleted_tasks_are_kept(tmp_path: Path) -> None:
         begin(door, source, config)
         assert [task["status"] for task in door.tasks()] == ["done"] * 3
         assert (sum(desk.asked.values()), desk.wrong) == (3, [])
+
+
+def test_two_programs_collect_one_batch(tmp_path: Path) -> None:
+    """A data folder that was copied while its pictures were at a provider: both get them, nothing is paid again."""
+    source = source_folder(tmp_path / "in", 3)
+    with FakeUpstream() as fake:
+        desk = desk_of("openai", fake)
+        desk.rate = 0
+        with open_door(tmp_path / "data") as door:
+            begin(door, source, batch_config("openai", fake))
+        shutil.copytree(tmp_path / "data", tmp_path / "copy")
+        desk.rate = 2
+        with open_door(tmp_path / "data") as door, open_door(tmp_path / "copy") as other:
+            for one in (door, other):
+                assert {task["status"] for task in finish(one).values()} == {"done"}
+                assert [job["state"] for job in one.get("/api/remote")["jobs"]] == ["done"]
+        assert (desk.wrong, desk.paid_twice(), len(desk.batches)) == ([], [], 1)
 
 
 def test_links_that_die_come_alive_or_fail_alone(tmp_path: Path) -> None:
