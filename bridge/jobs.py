@@ -27,6 +27,8 @@ class JobKind(StrEnum):
     PROMPTS = "prompts"
     ROUNDS = "rounds"
     COMPARE = "compare"
+    PROJECT_EXPORT = "project_export"
+    PROJECT_IMPORT = "project_import"
 
 
 class JobStatus(StrEnum):
@@ -42,7 +44,8 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a job, as far as its kind has it: where it wrote, counts of pairs and files, bytes.
 
     Of questions to a vision model: ``calls`` that were answered and paid, answers that were ``reused``, pairs that
-    ``failed`` and the ``problem`` of the first.
+    ``failed`` and the ``problem`` of the first. ``project``: the id of
+    the one that was written or made.
     """
 
     path: str | None = None
@@ -56,6 +59,7 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
     reused: int = 0
     failed: int = 0
     problem: Problem | None = None
+    project: str | None = None
 
 
 class JobState(msgspec.Struct, frozen=True):

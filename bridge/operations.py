@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from bridge.usecases import (
+    carrying,
     config,
     datasets,
     judge,
@@ -76,6 +77,12 @@ class Operation(msgspec.Struct, frozen=True, dict=True):
     def summary(self) -> str:
         """The handler's docstring."""
         return (self.handler.__doc__ or "").strip()
+
+
+def upload_limit(operation: Operation, usual: int) -> int:
+    """How many bytes a file may have that is sent to this operation."""
+    most: int | None = getattr(operation.params, "most", None)
+    return usual if most is None else most
 
 
 _TASK = "/api/tasks/{task_id}"
@@ -158,6 +165,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/api/projects", projects.list_projects),
     Operation("POST", "/api/projects", projects.create_project),
     Operation("POST", "/api/projects/open", projects.open_project),
+    Operation("POST", "/api/projects/relocate", carrying.relocate),
+    Operation("POST", "/api/projects/export", carrying.export_project),
+    Operation("POST", "/api/projects/import", carrying.import_project),
     Operation("POST", "/api/projects/{id}/rename", projects.rename_project),
     Operation("DELETE", "/api/projects/{id}", projects.delete_project),
     Operation("GET", "/api/files", pictures.browse_folder),

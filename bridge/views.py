@@ -14,8 +14,8 @@ from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
 from engine.errors import Param, Problem
 from engine.models import Judgement, Result, Task, TaskStatus
+from engine.tasks.lookups import Counts
 from engine.tasks.meter import Live, RunInfo
-from engine.tasks.store import Counts
 
 
 class ProblemView(msgspec.Struct, frozen=True):

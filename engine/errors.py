@@ -146,6 +146,10 @@ class Code(StrEnum):
     PROJECT_FIRST = "project_first"
     PROJECT_IN_USE = "project_in_use"
     PROJECT_BUSY = "project_busy"
+    PROJECT_FILE_INVALID = "project_file_invalid"
+    PROJECT_FILE_NEWER = "project_file_newer"
+    PROJECT_FILE_UNSAFE = "project_file_unsafe"
+    PROJECT_FILE_PARTLY = "project_file_partly"
     # training sets
     SET_EMPTY = "set_empty"
     SET_HAS_FINDINGS = "set_has_findings"

@@ -17,6 +17,7 @@ TOKEN_HEADER = "X-Access-Token"  # noqa: S105 - a name, not a secret
 MAX_BODY_BYTES = 8 * 1024 * 1024
 FORM_OVERHEAD_BYTES = 64 * 1024
 UPLOAD_PATH_END = "/import"
+PRESETS_PATH = "/api/presets/import"
 _API = "/api/"
 _PAGES = frozenset({"/", "/index.html"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "cf-connecting-ip")
@@ -134,7 +135,9 @@ class Access:
     def _check_length(self, request: Request) -> None:
         limit, room = MAX_BODY_BYTES, 0
         if request.path.endswith(UPLOAD_PATH_END):
-            limit, room = self._max_upload, FORM_OVERHEAD_BYTES
+            room = FORM_OVERHEAD_BYTES
+        if request.path == PRESETS_PATH:
+            limit = self._max_upload
         if request.body_bytes > limit + room:
             raise TooLarge(Code.BODY_TOO_LARGE, limit=limit)
 

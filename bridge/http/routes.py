@@ -13,13 +13,13 @@ from bottle import Bottle, HTTPError, HTTPResponse, request, response, static_fi
 
 from bridge.app import App
 from bridge.dispatch import Failure, attempt, call, failure
-from bridge.http.access import MAX_BODY_BYTES, UPLOAD_PATH_END, Access, Request, is_local
+from bridge.http.access import MAX_BODY_BYTES, PRESETS_PATH, Access, Request, is_local
 from bridge.http.events import Hub
 from bridge.http.instance import SHOW_PATH, ShowAnswer, answer_to
 from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
 from bridge.http.page import make_page, page_policy
 from bridge.messages import pick_language
-from bridge.operations import OPERATIONS, Kind, Operation
+from bridge.operations import OPERATIONS, Kind, Operation, upload_limit
 from bridge.paths import program_folder
 from bridge.usecases.common import TASK_ID_PATTERN, Attachment, Context
 from bridge.usecases.pictures import Picture, open_to_show
@@ -108,7 +108,7 @@ class HttpApi:
         params: dict[str, Param] = {"name": path[:200]}
         if code is Code.BODY_TOO_LARGE:
             environment = self._app.environment
-            params = {"limit": environment.max_preset_import if path.endswith(UPLOAD_PATH_END) else MAX_BODY_BYTES}
+            params = {"limit": environment.max_preset_import if path == PRESETS_PATH else MAX_BODY_BYTES}
         problem = Problem(code, params)
         view = ProblemView(code, self._app.messages.problem(language, problem), problem.params)
         return self._encoder.encode(_error_body(view))
@@ -145,7 +145,7 @@ class HttpApi:
         if operation.method in ("GET", "DELETE"):
             return _query()
         if operation.kind is Kind.UPLOAD:
-            return {"file": self._upload()}
+            return {"file": self._upload(upload_limit(operation, self._app.environment.max_preset_import))}
         body = without_mark(_read_body(MAX_BODY_BYTES))
         try:
             data = msgspec.json.decode(body) if body.strip() else None
@@ -157,8 +157,7 @@ class HttpApi:
             raise InvalidInput(Code.NOT_JSON)
         return data
 
-    def _upload(self) -> bytes:
-        limit = self._app.environment.max_preset_import
+    def _upload(self, limit: int) -> bytes:
         if not (request.content_type or "").startswith("multipart/"):
             return _read_body(limit)
         try:

@@ -57,6 +57,7 @@ class Upload(msgspec.Struct, frozen=True):
     """
 
     json: ClassVar[type[msgspec.Struct] | None] = None
+    most: ClassVar[int | None] = None  # bytes, where it is not that of presets
     file: bytes
 
 

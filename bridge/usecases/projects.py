@@ -166,6 +166,17 @@ def _folder_of(root: str) -> Path:
     return path if path.is_dir() else path.parent
 
 
+def shown_name(context: Context, project: Project) -> str:
+    """A name in any case: that of its folder, or words."""
+    words = context.app.messages.text(context.language, "project.first")
+    return project.name or Path(project.input_path).name or words
+
+
+def checked_folder(root: str) -> str:
+    """The folder of what was found at a path."""
+    return str(_folder_of(root))
+
+
 def _entered_folder(entered: str) -> str:
     path = Path(entered_path(entered, "input_path"))
     if not path.exists():
@@ -174,7 +185,5 @@ def _entered_folder(entered: str) -> str:
 
 
 def _view(context: Context, project: Project) -> ProjectView:
-    """With a name in any case: that of its folder, or words."""
-    words = context.app.messages.text(context.language, "project.first")
-    name = project.name or Path(project.input_path).name or words
+    name = shown_name(context, project)
     return ProjectView(project.id, name, project.input_path, project.task_count, project.decided, project.last_used)

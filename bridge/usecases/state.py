@@ -10,7 +10,8 @@ import msgspec
 from bridge.usecases.common import Context
 from bridge.views import ChangeView, SavePlanView, StateView, live_view
 from engine.models import Task, TaskMatch, TaskSort, TaskStatus
-from engine.tasks.store import Changes, Counts
+from engine.tasks.lookups import Counts
+from engine.tasks.store import Changes
 
 _ALL = 2**31
 

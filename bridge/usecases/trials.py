@@ -251,7 +251,7 @@ def choose_column(context: Context, params: ChooseParams) -> Chosen:
     """Make the configuration of a column the current one: what is started then asks for the rest."""
     app = context.app
     trial = app.vision.trials.get(params.id)
-    config = trial.columns[_place(trial, params.column)].config
+    config = keep_key(trial.columns[_place(trial, params.column)].config, app.preferences.config)  # of an import: none
     app.preferences.set_config(config)
     app.settings_changed()
     return Chosen(config.masked())

@@ -11,7 +11,7 @@ import msgspec
 from bridge.app import App
 from bridge.dispatch import Failure, attempt, call
 from bridge.messages import DEFAULT_LANGUAGE, pick_language
-from bridge.operations import OPERATIONS, Kind, Operation
+from bridge.operations import OPERATIONS, Kind, Operation, upload_limit
 from bridge.usecases.common import Context
 from bridge.usecases.pictures import Picture
 from engine.errors import Code, InvalidInput, TooLarge
@@ -56,7 +56,7 @@ def _method(name: str, work: _Work, context: Callable[[], Context]) -> Callable[
 
 def _parameters(app: App, operation: Operation, params: Any) -> dict[str, Any]:
     if operation.kind is Kind.UPLOAD:
-        return {"file": _upload(params, app.environment.max_preset_import)}
+        return {"file": _upload(params, upload_limit(operation, app.environment.max_preset_import))}
     return _object(params)
 
 

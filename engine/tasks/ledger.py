@@ -53,6 +53,23 @@ class PaidAnswer(msgspec.Struct, frozen=True):
     at: float
 
 
+class AnswerRow(msgspec.Struct, frozen=True):
+    """A result in the ledger, as it stands there."""
+
+    wish: str
+    source_size: int
+    sources: str
+    hash: str
+    seq: int
+    size: int
+    mime: str
+    extension: str
+    width: int
+    height: int
+    source_type: SourceType
+    at: float
+
+
 class Ledger:
     """Opened on a folder of its own. A fault of the ledger never costs an answer: it is logged and done without."""
 
@@ -130,6 +147,20 @@ class Ledger:
         for image in images:
             second_name(self._path(image.hash, image.info.extension), cache.path(image.hash, image.info.extension))
 
+    def rows_of(self, hashes: Sequence[str]) -> list[AnswerRow]:
+        """What the ledger holds of these results."""
+        wanted = msgspec.json.encode(list(hashes)).decode()
+        try:
+            with self._db.read() as reader:
+                found = reader.execute(
+                    "SELECT * FROM answer WHERE hash IN (SELECT value FROM json_each(?)) ORDER BY wish, sources, seq",
+                    (wanted,),
+                ).fetchall()
+            return [msgspec.convert(dict(row), AnswerRow) for row in found]
+        except (StorageFailed, msgspec.ValidationError):
+            log.exception("ledger not read")
+            return []
+
     def recall(self, key: str) -> str | None:
         """What a vision model answered to a question, by `memory_key`; None for none."""
         try:
@@ -150,6 +181,15 @@ class Ledger:
     def source_hash(self, picture: SourceImage) -> str:
         """sha256 of a picture's bytes; OSError."""
         return self._sources.hash_of(picture.path, picture.size, picture.modified)
+
+    def last_hash(self, path: str) -> str:
+        """The sha256 that the file at this path had when it was last looked at, "" where it never was."""
+        try:
+            with self._db.read() as reader:
+                row = reader.execute("SELECT hash FROM source WHERE path = ?", (path,)).fetchone()
+        except (StorageFailed, UnicodeEncodeError):
+            return ""
+        return "" if row is None else str(row[0])
 
     def sweep(self, max_age: float, max_bytes: int, now: float) -> int:
         """Forget answers older than ``max_age`` seconds, then the oldest beyond ``max_bytes``; how many files went."""

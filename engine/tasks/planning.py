@@ -149,6 +149,14 @@ class Planner:
         key = ledger_key(told, demo=self._demo)
         return PlannedTask(spec, key, fingerprint(spec, key), own.user_prompt, told)
 
+    def print_of(self, told: str, spec: TaskSpec, config: ApiConfig) -> str:
+        """The fingerprint of a task that asks with the pictures of ``spec``. ``told``: the record of its request; where
+        there is none, the configuration tells it."""
+        try:
+            return fingerprint(spec, ledger_key(told, demo=self._demo))
+        except msgspec.DecodeError:  # nothing, or of another version
+            return self.plan_one(spec, config).fingerprint
+
     def _known(self, items: Sequence[PlannedTask]) -> tuple[dict[int, Task], frozenset[int]]:
         tasks = self._store.find_prints([item.fingerprint for item in items])
         known = {number: tasks[item.fingerprint] for number, item in enumerate(items) if item.fingerprint in tasks}

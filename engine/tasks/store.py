@@ -31,6 +31,16 @@ from engine.models import (
     TaskStatus,
 )
 from engine.paths import KEY_MARK, natural_key
+from engine.tasks.carried import insert_tasks, move_tasks
+from engine.tasks.lookups import (
+    Counts,
+    count_by_status,
+    exists,
+    find_result,
+    meta_number,
+    uses_hash,
+    with_results,
+)
 from engine.tasks.outcomes import (
     PendingWrite,
     Start,
@@ -41,6 +51,7 @@ from engine.tasks.outcomes import (
     write_outcomes,
     write_starts,
 )
+from engine.tasks.relocate import Move
 from engine.tasks.rows import (
     AMONG,
     COUNTED,
@@ -56,10 +67,8 @@ from engine.tasks.rows import (
     new_id,
     order_by,
     result_of,
-    task_of,
 )
 
-Counts = dict[TaskStatus, int]
 _PORTION: Final = 500  # tasks held in memory while all are walked through; ids in one statement
 _ROWS: Final = 100  # a statement, far below what SQLite takes
 
@@ -121,7 +130,7 @@ class Store:
         self.found_unfinished = self._stop_unfinished()
         self.checkpoint()
         with self._db.read() as reader:
-            self._counts = _count(reader)
+            self._counts = count_by_status(reader)
 
     def _renew_name_keys(self) -> None:
         """Make the keys of an older rule anew; the index tells at once whether there are any."""
@@ -153,7 +162,7 @@ class Store:
     def revision(self) -> int:
         """Grows with every change."""
         with self._db.read() as reader:
-            return _meta(reader, "revision")
+            return meta_number(reader, "revision")
 
     def count_decided(self) -> int:
         """Tasks that the person has decided about."""
@@ -164,7 +173,7 @@ class Store:
     def task(self, task_id: str) -> Task:
         """One task with its results; NotFound."""
         with self._db.read() as reader:
-            found = _with_results(reader, rows_by_ids(reader, [task_id]))
+            found = with_results(reader, rows_by_ids(reader, [task_id]))
         if not found:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
         return found[0]
@@ -172,7 +181,7 @@ class Store:
     def result(self, task_id: str, result_id: str) -> Result:
         """One result of one task; NotFound."""
         with self._db.read() as reader:
-            return _find_result(reader, task_id, result_id)
+            return find_result(reader, task_id, result_id)
 
     def page(self, match: TaskMatch, sort: TaskSort, descending: bool, offset: int, limit: int) -> Page:
         """``limit`` tasks from ``offset`` of the filtered, sorted list. Tasks without a score come last by score."""
@@ -183,7 +192,7 @@ class Store:
                 f"SELECT * FROM task{where} ORDER BY {order_by(sort, descending)} LIMIT ? OFFSET ?",
                 [*params, limit, offset],
             )
-            return Page(total, _with_results(reader, rows.fetchall()))
+            return Page(total, with_results(reader, rows.fetchall()))
 
     def outline(self, match: TaskMatch, sort: TaskSort, descending: bool) -> Outline:
         """The whole filtered, sorted list as ids."""
@@ -214,7 +223,16 @@ class Store:
         ids = self.ids(match)
         for start in range(0, len(ids), _PORTION):
             with self._db.read() as reader:
-                portion = _with_results(reader, rows_by_ids(reader, ids[start : start + _PORTION]))
+                portion = with_results(reader, rows_by_ids(reader, ids[start : start + _PORTION]))
+            yield from portion
+
+    def every_task(self) -> Iterator[Task]:
+        """Every task in order, those of trials included, read in portions."""
+        with self._db.read() as reader:
+            ids = [row["id"] for row in reader.execute("SELECT id FROM task ORDER BY seq")]
+        for start in range(0, len(ids), _PORTION):
+            with self._db.read() as reader:
+                portion = with_results(reader, rows_by_ids(reader, ids[start : start + _PORTION]))
             yield from portion
 
     def tasks_of_results(self, results: Iterable[str]) -> dict[str, str]:
@@ -226,8 +244,8 @@ class Store:
     def changes(self, since: int, limit: int) -> Changes:
         """Tasks changed and removed after revision ``since``; at most ``limit`` tasks, oldest change first."""
         with self._db.read() as reader:
-            revision = _meta(reader, "revision")
-            reset = since < _meta(reader, "reset_revision") or since > revision
+            revision = meta_number(reader, "revision")
+            reset = since < meta_number(reader, "reset_revision") or since > revision
             known = since if 0 <= since <= revision else 0
             rows = reader.execute(
                 f"SELECT * FROM task WHERE revision > ? AND {LISTED} ORDER BY revision, seq LIMIT ?",
@@ -239,7 +257,7 @@ class Store:
                 (known,),
             )
             removed = [row["id"] for row in gone]
-            tasks = _with_results(reader, rows[:limit])
+            tasks = with_results(reader, rows[:limit])
         return Changes(revision, tasks, removed, reset, truncated=len(rows) > limit)
 
     def find_prints(self, prints: Sequence[str]) -> dict[str, Task]:
@@ -248,7 +266,7 @@ class Store:
         with self._db.read() as reader:
             rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, f" AND {LISTED} ORDER BY seq")
             newest = {row["fingerprint"]: row for row in rows}
-            return {task.fingerprint: task for task in _with_results(reader, list(newest.values()))}
+            return {task.fingerprint: task for task in with_results(reader, list(newest.values()))}
 
     def debug_log(self, task_id: str) -> list[DebugEntry]:
         """The stored debug log, oldest first."""
@@ -259,7 +277,7 @@ class Store:
     def knows_file(self, path: str) -> bool:
         """Whether a path is the source of a task, or where a result was saved."""
         with self._db.read() as reader:
-            return _exists(reader, "SELECT 1 FROM task WHERE source_path = ? LIMIT 1", path) or _exists(
+            return exists(reader, "SELECT 1 FROM task WHERE source_path = ? LIMIT 1", path) or exists(
                 reader, "SELECT 1 FROM result WHERE saved = ? LIMIT 1", path
             )
 
@@ -271,7 +289,7 @@ class Store:
     def uses_hash(self, digest: str) -> bool:
         """Whether any result, dropped or not, is this file."""
         with self._db.read() as reader:
-            return _uses_hash(reader, digest)
+            return uses_hash(reader, digest)
 
     def global_index(self, result_id: str) -> int:
         """1-based place of a result among all that are not dropped, in task order."""
@@ -359,7 +377,7 @@ class Store:
     ) -> Result:
         """Tick, untick, drop or restore one result; ``selected=None`` and ``deleted=None`` toggles the tick."""
         with self._db.write() as writer:
-            result = _find_result(writer, task_id, result_id)
+            result = find_result(writer, task_id, result_id)
             if selected is None and deleted is None:
                 selected = not result.selected
             result.selected = result.selected if selected is None else selected
@@ -431,7 +449,7 @@ class Store:
     def set_caption(self, task_id: str, result_id: str, text: str | None, *, seen: bool = True) -> None:
         """Keep the caption of a result. ``seen``: a person wrote or read it; a model's own waits for that. NotFound."""
         with self._db.write() as writer:
-            _find_result(writer, task_id, result_id)
+            find_result(writer, task_id, result_id)
             writer.execute(
                 "UPDATE result SET caption = ?, caption_seen = ? WHERE id = ?",
                 (text, seen and text is not None, result_id),
@@ -469,14 +487,29 @@ class Store:
             results = [result_of(row) for row in writer.execute("SELECT * FROM result WHERE task_id = ?", (task_id,))]
             writer.execute("DELETE FROM result WHERE task_id = ?", (task_id,))
             self._touch(writer, [task_id])
-            orphans = [result for result in results if not _uses_hash(writer, result.hash)]
+            orphans = [result for result in results if not uses_hash(writer, result.hash)]
         self._on_change()
         return orphans
+
+    def restore(self, tasks: Sequence[Task], logs: Mapping[str, Sequence[DebugEntry]]) -> None:
+        """Append whole tasks as another store had them."""
+        with self._db.write(durable=True) as writer:
+            insert_tasks(writer, tasks, logs)
+            counts = count_by_status(writer)
+        with self._counts_lock:
+            self._counts = counts
+        self._on_change()
+
+    def move_sources(self, moves: Sequence[Move]) -> None:
+        """Let tasks point to where their sources lie now, all at once."""
+        with self._db.write(durable=True) as writer:
+            move_tasks(writer, moves)
+        self._on_change()
 
     def follow(self, revision: int) -> None:
         """Number changes on from another store's revision, so that who listened to that one reads everything anew."""
         with self._db.write() as writer:
-            first = max(_meta(writer, "revision"), revision) + 1
+            first = max(meta_number(writer, "revision"), revision) + 1
             writer.execute("UPDATE meta SET value = ? WHERE key IN ('revision', 'reset_revision')", (first,))
 
     def remove(self, ids: Sequence[str]) -> list[Result]:
@@ -495,7 +528,7 @@ class Store:
                 results += [result_of(found) for found in rows]
                 writer.execute("DELETE FROM task WHERE id = ?", (task_id,))
                 writer.execute("INSERT INTO removed VALUES (?, ?)", (revision, task_id))
-            orphans = [result for result in results if not _uses_hash(writer, result.hash)]
+            orphans = [result for result in results if not uses_hash(writer, result.hash)]
         for status, count in gone.items():
             self._moved(status, None, count)
         return orphans
@@ -512,7 +545,7 @@ class Store:
             for table in ("debug", "result"):
                 writer.execute(f"DELETE FROM {table} WHERE task_id IN ({listed})")
             writer.execute(f"DELETE FROM task WHERE {LISTED}")
-            orphans = [result_of(row) for row in rows if not _uses_hash(writer, row["hash"])]
+            orphans = [result_of(row) for row in rows if not uses_hash(writer, row["hash"])]
             writer.execute("UPDATE meta SET value = ? WHERE key = 'reset_revision'", (revision,))
         with self._counts_lock:
             self._counts = dict.fromkeys(TaskStatus, 0)
@@ -549,41 +582,3 @@ class Store:
             if after is not None:
                 self._counts[after] += count
         self._on_change()
-
-
-def _count(reader: sqlite3.Connection) -> Counts:
-    counts = dict.fromkeys(TaskStatus, 0)
-    for status, count in reader.execute(f"SELECT status, count(*) FROM task WHERE {LISTED} GROUP BY status"):
-        counts[TaskStatus(status)] = count
-    return counts
-
-
-def _find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:
-    row = reader.execute("SELECT * FROM result WHERE id = ? AND task_id = ?", (result_id, task_id)).fetchone()
-    if row is None:
-        if reader.execute("SELECT 1 FROM task WHERE id = ?", (task_id,)).fetchone() is None:
-            raise NotFound(Code.TASK_UNKNOWN, id=task_id)
-        raise NotFound(Code.RESULT_UNKNOWN, id=result_id)
-    return result_of(row)
-
-
-def _uses_hash(reader: sqlite3.Connection, digest: str) -> bool:
-    return _exists(reader, "SELECT 1 FROM result WHERE hash = ? LIMIT 1", digest)
-
-
-def _exists(reader: sqlite3.Connection, statement: str, value: str) -> bool:
-    return reader.execute(statement, (value,)).fetchone() is not None
-
-
-def _meta(reader: sqlite3.Connection, key: str) -> int:
-    """A number kept beside the tasks."""
-    return int(reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0])
-
-
-def _with_results(reader: sqlite3.Connection, rows: Sequence[sqlite3.Row]) -> list[Task]:
-    """Task rows as Structs, each with its results in order of arrival."""
-    tasks = [task_of(row) for row in rows]
-    by_id = {task.id: task for task in tasks}
-    for row in in_chunks(reader, "SELECT * FROM result WHERE task_id IN", list(by_id), " ORDER BY seq"):
-        by_id[row["task_id"]].results.append(result_of(row))
-    return tasks

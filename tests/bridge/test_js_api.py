@@ -200,7 +200,8 @@ def when_settled(answer: Any) -> Any:
 
 
 def _is_new_project(answer: dict[str, Any], key: str) -> bool:
-    return key == "id" and answer.keys() == {"ok", "id"}
+    of_a_job = key == "project" and "pairs" in answer
+    return of_a_job or (key == "id" and answer.keys() in ({"ok", "id"}, {"ok", "id", "job"}))
 
 
 def label(case: Case) -> str:

@@ -54,7 +54,10 @@ ON_SETS = (
     *("preflight", "list_findings", "export_set", "set_report", "get_job", "stop_job", "list_trainers"),
     *("inspect_path", "browse_folder"),
 )
-ON_PROJECTS = ("list_projects", "create_project", "open_project", "rename_project", "delete_project")
+ON_PROJECTS = (
+    *("list_projects", "create_project", "open_project", "rename_project", "delete_project"),
+    *("relocate", "export_project", "import_project"),
+)
 BULK = ("tick", "untick", "drop", "restore", "retry", "retry_clear", "delete")
 
 
@@ -89,6 +92,9 @@ class OperationStates(RuleBasedStateMachine):
             "save_ui": {"settings": {"theme": "dark"}},
             "get_messages": {"language": "en"},
             "browse_folder": {"path": str(self.folder)},
+            "relocate": {"input_path": str(self.source)},
+            "export_project": {"path": str(self.folder / "carried.ibcp")},
+            "import_project": {"file": msgspec.json.encode({"path": str(self.folder / "carried.ibcp")})},
             "set_report": {"path": str(self.folder / "report.html")},
         }
         self.pool = ThreadPoolExecutor(2)

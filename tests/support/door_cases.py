@@ -196,6 +196,13 @@ CASES = (
     Case("delete_project", {"id": "{other}", "dry_run": True}),
     Case("delete_project", {"id": "{other}"}),
     Case("delete_project", {"id": "default"}, Code.PROJECT_FIRST),
+    Case("relocate", {"input_path": "{sources}", "dry_run": True}),
+    Case("relocate", {"input_path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
+    Case("export_project", {"path": "{out}/night", "sources": True}),
+    Case("export_project", {"path": ""}, Code.FIELD_REQUIRED),
+    Case("export_project", {"path": "{sources}"}, Code.EXPORT_INSIDE_SOURCE),
+    Case("import_project", {"path": "{out}/night.ibcp"}, None, (("export_project", {"path": "{out}/night"}),)),
+    Case("import_project", {"path": "{out}/nothing.ibcp"}, Code.PATH_NOT_FOUND),
     Case("browse_folder", {"path": "{sources}"}),
     Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
 )
