@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import random
 import shutil
@@ -57,6 +58,12 @@ ON_SETS = (
 ON_PROJECTS = (
     *("list_projects", "create_project", "open_project", "rename_project", "delete_project"),
     *("relocate", "export_project", "import_project"),
+)
+ON_MODELS = (
+    *("cancel_remote", "choose_column", "collect_remote", "compare_results", "delete_rubric", "delete_trial"),
+    *("get_judge", "get_trial", "judge_report", "judge_results", "list_remote", "list_rubrics", "list_suspects"),
+    *("list_trials", "measure_row", "retry_below", "save_judge", "save_rubric", "set_caption", "start_trial"),
+    *("untick_below", "vote_trial", "write_captions", "write_prompts"),
 )
 BULK = ("tick", "untick", "drop", "restore", "retry", "retry_clear", "delete")
 
@@ -156,6 +163,11 @@ class OperationStates(RuleBasedStateMachine):
         """What is made of the results."""
         self.twice(name)
 
+    @rule(name=st.sampled_from(ON_MODELS))
+    def on_models(self, name: str) -> None:
+        """What judges, trials and providers are asked; without a model mostly refused, never a fault."""
+        self.twice(name)
+
     @rule(name=st.sampled_from(ON_PROJECTS), place=st.integers(0, 3))
     def on_projects(self, name: str, place: int) -> None:
         """What is done to projects, among them going to another one in the middle of everything."""
@@ -221,16 +233,8 @@ class OperationStates(RuleBasedStateMachine):
 
 def test_every_operation_is_among_them() -> None:
     """Also one that is new today."""
-    assert {
-        *ON_A_TASK,
-        *ON_A_RESULT,
-        *ON_ALL,
-        *ON_SETTINGS,
-        *ON_SETS,
-        *ON_PROJECTS,
-        "start_batch",
-        "bulk_tasks",
-    } == BY_NAME.keys()
+    groups = (ON_A_TASK, ON_A_RESULT, ON_ALL, ON_SETTINGS, ON_SETS, ON_PROJECTS, ON_MODELS)
+    assert {*itertools.chain(*groups), "start_batch", "bulk_tasks"} == BY_NAME.keys()
 
 
 OperationStates.TestCase.settings = settings(
