@@ -46,7 +46,8 @@ run batches KILLS=200 TASKS=12 PICTURES=1000 -- tests/faults/test_batch_kills.py
 run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
-run providers -- tests/bridge/test_remote.py
+run providers FULL=1 JOBS=2000 -- tests/bridge/test_remote.py tests/bridge/test_remote_bad.py
+run jobs KILLS=200 -- tests/faults/test_kill_jobs.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
 run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
 samples=

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.fakes.providers import BY_ID, KEY, MODEL, PROMPT, PROVIDERS, Provide, Provider
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.providers import BUILT_IN, BY_ID, KEY, MODEL, PROMPT, PROVIDERS, Provide, Provider
+from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import open_door, until
 from tests.support.pictures import picture, source_folder
 
@@ -19,33 +20,112 @@ TEMPLATES = json.loads((Path(__file__).parents[2] / "assets" / "presets.json").r
 PICTURES = 20 if os.environ.get("FULL") else 2
 
 
-def config_of(provider: Provider, fake: FakeUpstream, **changes: Any) -> dict[str, Any]:
-    """The template's configuration, its host replaced by the fake's, and jobs asked for quickly."""
+def config_of(provider: Provider, fake: FakeUpstream, *, proxied: bool = False, **changes: Any) -> dict[str, Any]:
+    """The template's configuration with jobs asked for quickly. The fake stands in the place of its host, or is the
+    proxy on the way there."""
     template = next(template for template in TEMPLATES if template["id"] == provider.id)
     config = json.loads(json.dumps(template["config"]))
     parts = urlsplit(config["api_url"])
-    config["api_url"] = fake.url(parts.path)
+    config["api_url"] = f"http://{parts.netloc}{parts.path}" if proxied else fake.url(parts.path)
     if "job" in config.get("recipe", {}):
         config["recipe"]["job"]["interval"] = 0.05
     return {
         **config, "api_key": KEY, "model_name": MODEL, "user_prompt": PROMPT, "unlock_local_api_url": True,
-        "unlock_local_download_url": True, "max_retries": 0, **changes,
+        "unlock_local_download_url": True, "max_retries": 0, "proxy": fake.url("") if proxied else "direct", **changes,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.id)
-def test_each_template_edits_at_its_provider(provider: Provider, tmp_path: Path) -> None:
-    """What a template sends is exactly what its provider documents, and what comes back is the edited picture."""
+WAYS = [(provider, False) for provider in PROVIDERS if provider.id not in ("openrouter-images", "gemini")]
+WAYS += [(BY_ID[name], True) for name in ("openrouter-images", "gemini", "dashscope-async", "fal", "replicate")]
+WAYS += [(provider, True) for provider in BUILT_IN]
+
+
+@pytest.mark.parametrize(("provider", "proxied"), WAYS, ids=lambda value: getattr(value, "id", str(value)))
+def test_each_template_edits_at_its_provider(provider: Provider, proxied: bool, tmp_path: Path) -> None:
+    """What a template sends is exactly what its provider documents, also through a proxy, and what comes back is the
+    edited picture."""
     with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
-        provide = Provide(provider, fake.url(""), lambda data: picture(data[-20] + 300))
-        fake.answer_with(provide)
-        tasks = door.run(source_folder(tmp_path / "in", PICTURES), config_of(provider, fake))
+        config = config_of(provider, fake, proxied=proxied)
+        base = f"http://{urlsplit(config['api_url']).netloc}"
+        provide = Provide(provider, base, lambda data: picture(data[-20] + 300))
+
+        def answer(request: Received) -> Script:
+            sent = base if urlsplit(base).port else f"{base}:80"  # a proxy is told the port
+            if proxied and not request.path.startswith(f"{sent}/"):
+                provide.wrong.append(f"{request.path} came to the proxy")
+            return provide(replace(request, path=request.path.removeprefix(sent)))
+
+        fake.answer_with(answer)
+        tasks = door.run(source_folder(tmp_path / "in", PICTURES), config)
         assert provide.wrong == []
         assert [(task["status"], task["result_count"], task["error"]) for task in tasks] == [
             ("done", 1, None)
         ] * PICTURES
         assert provide.edits == PICTURES
         assert {job["state"] for job in door.get("/api/remote")["jobs"]} == ({"done"} if provider.poll else set())
+
+
+class Comfy:
+    """A ComfyUI server: pictures are uploaded by form, a workflow is queued, its history is empty until it is done."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.inputs: dict[str, bytes] = {}
+        self.queued: dict[str, str] = {}
+        self.asked: dict[str, int] = {}
+
+    def __call__(self, request: Received) -> Script:
+        """The answer to one request."""
+        parts = urlsplit(request.path)
+        if (request.method, parts.path) == ("POST", "/upload/image"):
+            fields = {part.name: part for part in request.form}
+            if fields.keys() != {"image", "type", "overwrite"} or fields["type"].data != b"input":
+                self.wrong.append(f"upload of {sorted(fields)}")
+            name = f"{len(self.inputs)} up.png"
+            self.inputs[name] = fields["image"].data
+            return Script.json({"name": name, "subfolder": "", "type": "input"})
+        if (request.method, parts.path) == ("POST", "/prompt"):
+            body = request.json
+            loads = [node["inputs"]["image"] for node in body["prompt"].values() if node["class_type"] == "LoadImage"]
+            if body.keys() != {"prompt"} or len(loads) != 1 or loads[0] not in self.inputs:
+                return Script.json({"error": {"type": "prompt_outputs_failed_validation"}}, status=400)
+            number = f"p{len(self.queued)}"
+            self.queued[number] = loads[0]
+            return Script.json({"prompt_id": number, "number": 1, "node_errors": {}})
+        if request.method == "GET" and parts.path.startswith("/history/"):
+            return Script.json(self._history(parts.path.removeprefix("/history/")))
+        if request.method == "GET" and parts.path == "/view":
+            asked = dict(parse_qsl(parts.query, keep_blank_values=True))
+            if asked.keys() != {"filename", "subfolder", "type"} or asked["type"] != "output":
+                self.wrong.append(request.path)
+            source = self.inputs[self.queued[asked["filename"].removeprefix("edit ").removesuffix(".png")]]
+            return Script(body=picture(source[-20] + 300), content_type="image/png")
+        self.wrong.append(f"{request.method} {request.path}")
+        return Script.error(404, "no such path")
+
+    def _history(self, number: str) -> Any:
+        self.asked[number] = self.asked.get(number, 0) + 1
+        if self.asked[number] == 1:
+            return {}
+        if number == "p0":
+            messages = [["execution_start", {}], ["execution_error", {"exception_message": "out of memory"}]]
+            return {number: {"status": {"status_str": "error", "completed": False, "messages": messages}}}
+        images = [{"filename": f"edit {number}.png", "subfolder": "", "type": "output"}]
+        return {number: {"outputs": {"8": {"images": images}}, "status": {"status_str": "success"}}}
+
+
+def test_comfyui_from_upload_to_view(tmp_path: Path) -> None:
+    """Upload, workflow, history, picture; a workflow that failed says why."""
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        comfy = Comfy()
+        fake.answer_with(comfy)
+        template = next(template for template in TEMPLATES if template["id"] == "comfyui")["config"]
+        recipe = {**template["recipe"], "job": {**template["recipe"]["job"], "interval": 0.05}}
+        config = {**template, "api_url": fake.url(""), "user_prompt": PROMPT, "recipe": recipe, "concurrency_limit": 1}
+        tasks = door.run(source_folder(tmp_path / "in", PICTURES + 1), {**config, "max_retries": 0})
+        assert comfy.wrong == []
+        assert [task["status"] for task in tasks] == ["failed"] + ["done"] * PICTURES
+        assert "out of memory" in tasks[0]["last_error"]
 
 
 def test_a_job_outlives_stop_and_restart(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ Build = Callable[[str, str, str], Json]  # (link, base64 of the result, base add
 @dataclass(frozen=True)
 class Provider:
     """One provider. ``body``: what the JSON must be, with `PICTURE`, `BASE64` and `PROMPT` where these stand; ``poll``:
-    path of the job; ``pending`` and ``done``: answers; ``second``: path of the result where it stands elsewhere."""
+    path of the job; ``pending`` and ``done``: answers; ``second``: path of the result where it stands elsewhere;
+    ``form``: the body is a form, with `FILE` for the picture."""
 
     id: str
     path: str
@@ -33,6 +34,7 @@ class Provider:
     poll_headers: dict[str, str] = field(default_factory=dict)
     second: str = ""
     finished: Json = None
+    form: bool = False
 
 
 class Provide:
@@ -77,7 +79,7 @@ class Provide:
             if request.headers.get(name) != value:
                 self.wrong.append(f"{name} is {request.headers.get(name)}")
         found: list[str] = []
-        self._compare(provider.body, json.loads(request.body), "", found)
+        self._compare(provider.body, _fields(request) if provider.form else json.loads(request.body), "", found)
         if len(found) != 1:
             self.wrong.append(f"{len(found)} pictures")
             return Script.error(400, "no picture")
@@ -106,7 +108,7 @@ class Provide:
     def _compare(self, wanted: Json, given: Json, where: str, found: list[str]) -> None:
         if wanted == "PICTURE" and isinstance(given, str) and given.startswith("data:image/png;base64,"):
             found.append(given.partition(",")[2])
-        elif wanted == "BASE64" and isinstance(given, str) and not given.startswith("data:"):
+        elif wanted in ("BASE64", "FILE") and isinstance(given, str) and not given.startswith("data:"):
             found.append(given)
         elif isinstance(wanted, dict) and isinstance(given, dict):
             if wanted.keys() != given.keys():
@@ -118,6 +120,16 @@ class Provide:
                 self._compare(one, other, f"{where}[{number}]", found)
         elif wanted != given or type(wanted) is not type(given):
             self.wrong.append(f"{where} is {str(given)[:80]}")
+
+
+def _fields(request: Received) -> Json:
+    """A form as an object; the picture as base64, if it is called what it is."""
+    return {
+        part.name: b64encode(part.data).decode()
+        if part.content_type == "image/png" and part.filename
+        else part.data.decode()
+        for part in request.form
+    }
 
 
 def _script(answer: Json) -> Script:
@@ -257,4 +269,40 @@ PROVIDERS = (
         pending={"code": 200, "data": {"state": "generating"}},
     ),
 )  # fmt: skip
-BY_ID = {provider.id: provider for provider in PROVIDERS}
+_CHAT = {
+    "model": MODEL,
+    "messages": [
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": PROMPT}, {"type": "image_url", "image_url": {"url": "PICTURE"}}],
+        }
+    ],
+    "temperature": 0.7, "stream": True, "max_tokens": 65535,
+}  # fmt: skip
+_EDITS = {**_PROMPTED, "n": 1, "image": {"url": "PICTURE"}, "response_format": "b64_json"}
+
+
+def _message(**fields: Json) -> Json:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", **fields}, "finish_reason": "stop"}]}
+
+
+BUILT_IN = (
+    Provider("xai", "/v1/images/edits", _EDITS, lambda link, *_: {"data": [{"url": link, "mime_type": "image/png"}]}),
+    Provider("grok2api", "/v1/images/edits", _EDITS, lambda _, made, __: {"created": 1, "data": [{"b64_json": made}]}),
+    Provider(
+        "grok2api-1x", "/v1/chat/completions", _CHAT,
+        lambda _, made, __: _message(content=f"![image](data:image/png;base64,{made})"),
+    ),
+    Provider(
+        "openrouter", "/api/v1/chat/completions", {**_CHAT, "modalities": ["image", "text"]},
+        lambda _, made, __: _message(
+            content="", images=[{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{made}"}}]
+        ),
+    ),
+    Provider(
+        "openai", "/v1/images/edits", {**_PROMPTED, "n": "1", "image[]": "FILE"},
+        lambda _, made, __: {"created": 1, "data": [{"b64_json": made}]}, form=True,
+    ),
+)  # fmt: skip
+"""Those that the built-in modes speak with; some of them only by their own names, as behind a proxy."""
+BY_ID = {provider.id: provider for provider in (*PROVIDERS, *BUILT_IN)}
