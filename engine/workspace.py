@@ -155,8 +155,9 @@ class Workspace:
         book = RemoteBook(self.folder / "remote.db", time.time())
         self.problems += book.problems
 
-        def hold(ids: list[str]) -> None:
+        def hold(ids: list[str]) -> list[str]:
             self.store.set_status(ids, TaskStatus.PROCESSING)
+            return self.store.ids(TaskMatch(ids=tuple(ids)))
 
         jobs = Remote(
             book,

@@ -60,14 +60,15 @@ class BatchOrder(msgspec.Struct, frozen=True):
 
 
 class BatchNote(msgspec.Struct, frozen=True):
-    """How far a batch is made: see `steps.Note`. ``creating_at``: when the last call was made that may have left
+    """How far a batch is: see `steps.Note`. ``creating_at``: when the last call was made that may have left
     something at the provider, Unix seconds, 0 for none. ``warned``: it was told that it expires soon; ``cancelled``:
-    the person gave it up."""
+    the person gave it up. ``adopted``: by key of a line, the task that its answer is for now."""
 
     file: str = ""
     creating_at: float = 0.0
     warned: bool = False
     cancelled: bool = False
+    adopted: dict[str, str] = {}
 
 
 class Made(Protocol):
@@ -75,6 +76,9 @@ class Made(Protocol):
 
     def watch(self, row: RemoteRow, order: BatchOrder, note: BatchNote) -> None:
         """This batch is at the provider, or may be."""
+
+    def adopt(self, task_id: str, source_hash: str, request_record: str) -> bool:
+        """Whether the answer for this task is at a provider already."""
 
 
 class _Group:
@@ -149,6 +153,8 @@ class BatchOrders:
     def _take(self, prepared: Prepared, cancel: CancelToken, edit_log: EditLog) -> list[_Group]:
         """Check the line, take its pictures there, gather it; the groups that are full now."""
         order = prepared.order
+        if self._made.adopt(order.task_id, prepared.source_hash, prepared.request_record):
+            return []
         driver, place = needed_driver(order.config)
         pictures = sent_pictures(order, cancel)
         line = _encode(driver, place, order.task_id, pictures, [""] * len(pictures))

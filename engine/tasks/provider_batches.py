@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -30,7 +30,7 @@ from engine.errors import (
 from engine.models import EditOutcome, TaskStatus
 from engine.tasks.attempt import Delivered
 from engine.tasks.batch_calls import BatchCalls
-from engine.tasks.batch_orders import SETTLE_SECONDS, BatchNote, BatchOrder, failed_line, known_of
+from engine.tasks.batch_orders import SETTLE_SECONDS, BatchLine, BatchNote, BatchOrder, failed_line, known_of
 from engine.tasks.edit import Collected, Submitted
 from engine.tasks.log import EditLog
 from engine.tasks.meter import AT_PROVIDER, Live
@@ -77,8 +77,8 @@ class _Watched:
 
 class ProviderBatches:
     """Thread-safe. ``collect`` reads a delivered answer; ``finish`` keeps what a task came to, also of a task that is
-    deleted; ``hold`` marks tasks as processing; ``key_for`` gives the key that may go where a configuration sends it;
-    ``tell``: what the person should know."""
+    deleted; ``hold`` marks tasks as processing and gives those that are there; ``key_for`` gives the key that may go
+    where a configuration sends it; ``tell``: what the person should know."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class ProviderBatches:
         transport: Transport,
         collect: Collect,
         finish: Callable[[EditOutcome], None],
-        hold: Callable[[list[str]], object],
+        hold: Callable[[list[str]], Collection[str]],
         key_for: Callable[[ApiConfig], str],
         *,
         tell: Callable[[Problem], None] = lambda _: None,
@@ -108,7 +108,8 @@ class ProviderBatches:
         self._monotonic = monotonic
         self._changed = threading.Condition()
         self._watched: dict[str, _Watched] = {}
-        self._by_task: dict[str, str] = {}
+        self._by_task: dict[str, tuple[str, str]] = {}  # row and key of the line
+        self._orphans: dict[tuple[str, str], tuple[str, str]] = {}  # the same, by what was asked of what
         self._cancel = CancelToken()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -124,8 +125,10 @@ class ProviderBatches:
                 self._book.remove(row.id)
                 continue
             left = self._book.open_tasks(row.id)
-            self._hold(sorted(left))
+            tasks = [note.adopted.get(key, key) for key in sorted(left)]
+            there = set(self._hold(tasks))  # before anything can come for them
             self._watch(row, order, note, left, 0.0)
+            self.let_go([task_id for task_id in tasks if task_id not in there])
 
     def watch(self, row: RemoteRow, order: BatchOrder, note: BatchNote) -> None:
         """See `batch_orders.Made`."""
@@ -193,7 +196,22 @@ class ProviderBatches:
         """Tasks that are deleted count no longer; what comes for them is kept all the same."""
         with self._changed:
             for task_id in tasks:
-                self._by_task.pop(task_id, None)
+                row_id, key = self._by_task.pop(task_id, ("", ""))
+                if row_id in self._watched:
+                    self._orphans[_asked(self._watched[row_id].lines[key])] = row_id, key
+
+    def adopt(self, task_id: str, source_hash: str, request_record: str) -> bool:
+        """Whether the same was asked of the same picture by a task that was deleted while its answer is at a provider:
+        the answer is this task's then, and is not paid for again. On disk when this returns."""
+        with self._changed:
+            row_id, key = self._orphans.pop((source_hash, request_record), ("", ""))
+            watched = self._watched.get(row_id)
+            if watched is None or key not in watched.left:
+                return False
+            self._by_task[task_id] = row_id, key
+            adopted = watched.note.adopted | {key: task_id}
+        self._renote(watched, msgspec.structs.replace(watched.note, adopted=adopted))
+        return True
 
     @property
     def waiting(self) -> int:
@@ -224,7 +242,7 @@ class ProviderBatches:
             watched.settled = self._monotonic() + max(0.0, self._settle_seconds - age)
         with self._changed:
             self._watched[row.id] = watched
-            self._by_task.update(dict.fromkeys(watched.left, row.id))
+            self._by_task.update({note.adopted.get(key, key): (row.id, key) for key in watched.left})
             if self._thread is None and not self._closing:
                 self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="collect")
                 self._thread = threading.Thread(target=self._keep_looking, name="batches", daemon=True)
@@ -401,7 +419,9 @@ class ProviderBatches:
         self._settle_line(watched, failed_line(watched.lines[task_id], status, problem))
 
     def _settle_line(self, watched: _Watched, outcome: EditOutcome) -> None:
-        self._finish(outcome)
+        """``outcome`` of the task that the line was made for; it may be another's by now."""
+        task_id = watched.note.adopted.get(outcome.task_id, outcome.task_id)
+        self._finish(msgspec.structs.replace(outcome, task_id=task_id))
         states = {TaskStatus.STOPPED: RemoteState.CANCELLED}
         state = RemoteState.DONE if outcome.status in _DONE else states.get(outcome.status, RemoteState.FAILED)
         try:
@@ -410,8 +430,9 @@ class ProviderBatches:
             log.exception("line of batch %s not noted", watched.row.id)
         with self._changed:
             watched.left.discard(outcome.task_id)
-            if self._by_task.get(outcome.task_id) == watched.row.id:
-                del self._by_task[outcome.task_id]
+            if self._by_task.get(task_id) == (watched.row.id, outcome.task_id):
+                del self._by_task[task_id]
+            self._orphans.pop(_asked(watched.lines[outcome.task_id]), None)
 
     # --- its end ---
 
@@ -450,6 +471,10 @@ class ProviderBatches:
                 calls.talk(driver.remove(place, file))
             except EditFailed as error:
                 log.warning("an upload of batch %s stays at the provider: %s", watched.row.id, error)
+
+
+def _asked(line: BatchLine) -> tuple[str, str]:
+    return line.source_hash, line.request_record
 
 
 def _note_of(row: RemoteRow) -> BatchNote:

@@ -232,19 +232,27 @@ def test_pictures_are_uploaded_once_and_removed_when_nobody_needs_them(tmp_path:
 
 
 def test_results_of_deleted_tasks_are_kept(tmp_path: Path) -> None:
-    """The list is cleared while its pictures are at a provider: what comes is in the ledger, and not asked again."""
+    """The list is cleared while its pictures are at a provider: what comes is in the ledger, or goes to the task that
+    asks for the same meanwhile, also after a restart; nothing is asked again."""
     source = source_folder(tmp_path / "in", 3)
-    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+    with FakeUpstream() as fake:
         desk, config = desk_of("xai", fake), batch_config("xai", fake)
         desk.rate = 0
-        begin(door, source, config)
-        door.delete(f"/api/tasks/{door.tasks()[0]['id']}")
-        door.post("/api/tasks/clear")
-        assert door.state()["progress"]["at_provider"] == 0
-        desk.rate = 10
-        assert finish(door) == {}
-        begin(door, source, config)
-        assert [task["status"] for task in door.tasks()] == ["done"] * 3
+        with open_door(tmp_path / "data") as door:
+            begin(door, source, config)
+            door.delete(f"/api/tasks/{door.tasks()[0]['id']}")
+            door.post("/api/tasks/clear")
+            assert door.state()["progress"]["at_provider"] == 0
+            begin(door, source / "002_start.png", config)
+            assert (door.state()["progress"]["at_provider"], len(desk.batches)) == (1, 1)
+        with open_door(tmp_path / "data") as door:
+            assert door.state()["progress"]["at_provider"] == 1
+            begin(door, source / "003_start.png", config)
+            assert (door.state()["progress"]["at_provider"], len(desk.batches)) == (2, 1)
+            desk.rate = 10
+            assert [task["status"] for task in finish(door).values()] == ["done"] * 2
+            begin(door, source, config)
+            assert [task["status"] for task in door.tasks()] == ["done"] * 3
         assert (sum(desk.asked.values()), desk.wrong) == (3, [])
 
 
