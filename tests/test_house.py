@@ -8,11 +8,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
+STATEMENTS = 40
 INDEX_HOSTS = (
     "pypi" + ".org",
     "pythonhosted" + ".org",
@@ -115,18 +119,22 @@ NAMING_ELSEWHERE = {
 }
 
 
+def names_files(tree: ast.AST) -> bool:
+    """Whether code links, renames or replaces a file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            owner, called = node.func.value, node.func.attr
+            of_os = isinstance(owner, ast.Name) and owner.id in ("os", "shutil")
+            if called in ("rename", "hardlink_to", "renames", "move") or (of_os and called in ("link", "replace")):
+                return True
+            if called == "replace" and not of_os and len(node.args) == 1 and not node.keywords:
+                return True  # Path.replace; that of texts takes two
+    return False
+
+
 def test_one_writer_names_files() -> None:
     """Links, renames and replacements stand in engine/files.py alone: what is never overwritten is decided there."""
-    found = set()
-    for file, tree in trees().items():
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                owner, name = node.func.value, node.func.attr
-                of_os = isinstance(owner, ast.Name) and owner.id in ("os", "shutil")
-                if name in ("rename", "hardlink_to", "renames", "move") or (of_os and name in ("link", "replace")):
-                    found.add(file)
-                if name == "replace" and not of_os and len(node.args) == 1 and not node.keywords:
-                    found.add(file)  # Path.replace; that of texts takes two
+    found = {file for file, tree in trees().items() if names_files(tree)}
     assert found - {"engine/files.py"} == set(NAMING_ELSEWHERE)
 
 
@@ -164,15 +172,18 @@ def test_every_exception_to_a_check_has_a_reason() -> None:
                 assert re.search(r"#\s*type: ignore\[[a-z-]+", line), f"{name(file)}:{number}"
 
 
+def opens_sqlite(tree: ast.AST) -> bool:
+    """Whether code opens a database."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr == "connect" and ast.unparse(node.value) == "sqlite3")
+        or (isinstance(node, ast.ImportFrom) and node.module == "sqlite3" and "connect" in {a.name for a in node.names})
+        for node in ast.walk(tree)
+    )  # fmt: skip
+
+
 def test_one_module_opens_sqlite() -> None:
     """Every database is opened, examined and put into quarantine by engine/database.py."""
-    opening = [
-        file
-        for file, tree in trees().items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and node.attr == "connect" and ast.unparse(node.value) == "sqlite3"
-    ]
-    assert set(opening) == {"engine/database.py"}
+    assert {file for file, tree in trees().items() if opens_sqlite(tree)} == {"engine/database.py"}
 
 
 def test_importing_does_nothing() -> None:
@@ -285,7 +296,59 @@ def test_no_route_is_written_in_the_page() -> None:
     """The page knows operations by name; their methods and paths come from the program's table."""
     scripts = [file for file in OURS if file.suffix in (".js", ".html") and name(file).startswith("webui/")]
     assert len(scripts) > 40
-    assert [name(file) for file in scripts if "/api/" in file.read_text(encoding="utf-8")] == []
+    assert [name(file) for file in scripts if writes_route(file.read_text(encoding="utf-8"))] == []
+
+
+def writes_route(text: str) -> bool:
+    """Whether a script of the page knows a path of the program."""
+    return "/api/" in text
+
+
+@pytest.mark.parametrize(
+    ("check", "guilty", "innocent"),
+    [
+        (
+            names_files,
+            ["os.replace(a, b)", "path.rename(b)", "Path(a).replace(b)", "os.link(a, b)"],
+            ["t.replace('a', 'b')"],
+        ),
+        (opens_sqlite, ["sqlite3.connect(a)", "from sqlite3 import connect"], ["self.connect()", "sqlite3.Row"]),
+    ],
+)
+def test_the_checks_can_fail(check: Callable[[ast.AST], bool], guilty: list[str], innocent: list[str]) -> None:
+    """Each finds what it is there for, and nothing else."""
+    assert all(check(ast.parse(code)) for code in guilty)
+    assert not any(check(ast.parse(code)) for code in innocent)
+
+
+def test_limits_are_those_of_the_checkers() -> None:
+    """At most 40 statements a function and 600 lines a file in both languages, and nothing of the program is let off."""
+    lint = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["ruff"]["lint"]
+    assert lint["pylint"]["max-statements"] == STATEMENTS
+    assert any("PLR0915".startswith(rule) for rule in lint["select"])
+    let_off = {where for where, rules in lint["per-file-ignores"].items() if "PLR0915" in rules}
+    assert let_off == {"tests/**", "assets/drawing/**"}
+    assert not any("PLR0915" in file.read_text(encoding="utf-8") for file in PROGRAM)
+    page = (ROOT / "scripts/page_checks/eslint.config.js").read_text(encoding="utf-8")
+    assert f"'max-statements': ['error', {STATEMENTS}]" in page
+    assert f"'max-lines': ['error', {{ max: {LONGEST_FILE} }}]" in page
+    scripts = [file for file in OURS if file.suffix == ".js" and name(file).startswith("webui/")]
+    assert not any("eslint-disable" in file.read_text(encoding="utf-8") for file in scripts)
+
+
+def test_architecture_names_what_is_there() -> None:
+    """Each path that ARCHITECTURE.md names exists, and each folder with code of ours has its line in it."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    files = [name(file) for file in FILES]
+    tops = {file.split("/")[0] for file in files if "/" in file}
+    named = {one.removeprefix("./") for one in re.findall(r"`([\w./-]+)`", text) if not one.startswith(("/", ".venv/"))}
+    paths = {one for one in named if one.split("/")[0] in tops and "/" in one}
+    bare = {one for one in named if one.endswith((".py", ".js", ".sh", ".cmd", ".md", ".toml"))} - paths
+    assert len(paths) > 50
+    assert sorted(one for one in paths if not (ROOT / one).exists()) == []
+    assert sorted(one for one in bare if not any(f"/{file}".endswith(f"/{one}") for file in files)) == []
+    folders = {f"{name(file.parent)}/" for file in PROGRAM if file.parent != ROOT}
+    assert sorted(folder for folder in folders if f"| `{folder}` |" not in text) == []
 
 
 def test_one_writer_for_terminals() -> None:
