@@ -329,7 +329,7 @@ def test_output_folder_that_is_full(done: Door, tmp_path: Path) -> None:
             (place / "filler").write_bytes(b"x" * 70_000)
         answer = done.ask("POST", "/api/tasks/save_all", {"output_dir": str(place)})
         told = answer.json()
-        codes = {told["code"]} if answer.status_code == 400 else {error["code"] for error in told["errors"]}
+        codes = {told["code"]} if answer.status_code == 400 else {error["code"] for error in told["error_details"]}
         assert codes == {"disk_full"}
         assert sorted(path.name for path in place.iterdir()) == ["filler"]
     finally:

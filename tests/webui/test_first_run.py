@@ -50,7 +50,7 @@ def test_the_way_begins_at_connect(site: Site, page: Page) -> None:
     """A fresh program begins with the services, says what the five places are for, and guesses no model."""
     open_page(page, site)
     assert page.locator(".steps li").count() == 5
-    page.locator(".services >> text=OpenRouter").click()
+    page.get_by_role("button", name="OpenRouter", exact=True).click()
     assert "openrouter" in to_field(page, "api_url").input_value()
     page.click(".toast >> text=Undo")
     until(lambda: to_field(page, "api_url").input_value() == to_field(page, "model_name").input_value() == "")
@@ -148,14 +148,14 @@ def test_language_and_theme_are_remembered(site: Site, page: Page) -> None:
     open_page(page, site)
     more = page.get_by_role("button", name="More", exact=True)
     choose_menu(page, more, "中文")
-    page.wait_for_selector("h1 >> text=图片批处理调度台")
+    page.wait_for_selector("nav >> text=连接")
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.locator("label[for=field-api_url]").inner_text() == "API 地址"
     choose_menu(page, page.get_by_role("button", name="更多", exact=True), "深色")
     until(lambda: page.get_attribute("html", "data-theme") == "dark")
     until(lambda: site.app.preferences.ui.get("theme") == "dark")
     page.reload()
-    page.wait_for_selector("h1 >> text=图片批处理调度台")
+    page.wait_for_selector("nav >> text=连接")
     assert page.get_attribute("html", "data-theme") == "dark"
     choose_menu(page, page.get_by_role("button", name="更多", exact=True), "跟随系统")
     page.emulate_media(color_scheme="light")

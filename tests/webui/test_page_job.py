@@ -263,7 +263,7 @@ def test_template_fills_the_form(site: Site, page: Page) -> None:
     """A starting point fills the form and can be taken back."""
     open_page(page, site)
     before = to_field(page, "api_url").input_value()
-    page.locator(".services >> text=OpenRouter").click()
+    page.get_by_role("button", name="OpenRouter", exact=True).click()
     until(lambda: "openrouter.ai" in to_field(page, "api_url").input_value())
     page.click(".toast >> text=Undo")
     until(lambda: to_field(page, "api_url").input_value() == before)
