@@ -111,7 +111,12 @@ def in_review(page: Page) -> list[tuple[str, Callable[[], object]]]:
         ("side", each(page.locator("#card-2").focus, lambda: press("Enter"))),
         ("slider", lambda: press("b")),
         ("difference", each(lambda: press("d"), lambda: page.wait_for_selector(".stage canvas"))),
-        ("prompt", each(lambda: press("v"), lambda: press("p"))),
+        (
+            "prompt",
+            each(
+                lambda: press("v"), lambda: press("e"), page.locator("#caption:focus").wait_for, lambda: press("Escape")
+            ),
+        ),
         ("log", lambda: open_drawer(page)),
     ]
 

@@ -41,7 +41,6 @@ def test_decisions_in_review(site: Site, page: Page) -> None:
     open_page(page, site)
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
-    page.keyboard.press("p")
     assert "from the table" in shown(page.locator(".prompt-box"))
     page.keyboard.press("x")
     until(lambda: shown(page.locator(".review h2")) == "p1.png" and undecided(site) == 3)

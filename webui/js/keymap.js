@@ -69,7 +69,8 @@ export const COMMANDS = [
   { where: 'review', id: 'zoomOut', keys: ['-'], shown: ['−'], repeats: true },
   { where: 'review', id: 'fit', keys: ['0'] },
   { where: 'review', id: 'original', keys: ['o'] },
-  { where: 'review', id: 'prompt', keys: ['p'], photo: ['i'] },
+  { where: 'review', id: 'panel', keys: ['i', 'p'], photo: ['i'] },
+  { where: 'review', id: 'caption', keys: ['e'] },
   { where: 'review', id: 'log', keys: ['l'] },
   { where: 'review', id: 'keys', keys: ['?'] },
   { where: 'review', id: 'close', keys: ['escape'] },
@@ -78,6 +79,8 @@ export const COMMANDS = [
   { where: 'trial', id: 'none', keys: ['0'] },
   { where: 'trial', id: 'down', keys: ['arrowdown'], repeats: true },
   { where: 'trial', id: 'up', keys: ['arrowup'], repeats: true },
+  { where: 'trial', id: 'large', keys: ['enter'] },
+  { where: 'trial', id: 'small', keys: ['escape'] },
 ];
 
 /** Parts of the page that have keys, as the list of keys shows them. */

@@ -29,6 +29,7 @@ const REMEMBERED = {
   allow: store.allow,
   columns: store.columns,
   library: store.library,
+  panel: store.panelOpen,
   guard: store.forms.guard,
   trial: store.forms.trial,
 };

@@ -228,7 +228,7 @@ export function zoomBy(factor, point = null) {
 export function setZoom(zoom, point = null) {
   const view = store.reviewView.peek();
   const before = view.scale ?? 1;
-  if (Math.abs(zoom - 1) < 0.01) {
+  if (Math.abs(zoom - 1) < 0.002) {
     store.reviewView.value = { scale: null, x: 0.5, y: 0.5 };
     return;
   }

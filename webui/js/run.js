@@ -31,7 +31,7 @@ function settingsForRun() {
 }
 
 /** What is sent is what the form shows: entries that are not stored yet are stored first. */
-async function storeSettings() {
+export async function storeSettings() {
   const config = settingsForRun();
   if (!config) return null;
   if (isDirty()) {

@@ -5,6 +5,7 @@ import { deed } from './deed.js';
 import { untickResults } from './decide.js';
 import { readForm } from './form.js';
 import { problemText, t } from './i18n.js';
+import { JUDGE_JOBS, judgeJobEnded } from './judging.js';
 import { catchUp, match, setFilter } from './list.js';
 import { toast, toastError } from './notices.js';
 import * as store from './store.js';
@@ -144,6 +145,10 @@ export function startJobs() {
 function finished(job) {
   catchUp(true); // the list shows what was found
   loadFindings().catch(toastError);
+  if (JUDGE_JOBS.includes(job.kind) && job.status === 'done') {
+    judgeJobEnded(job);
+    return;
+  }
   if (store.place.peek() === 'set') return; // where it is told how the job ended
   if (job.status === 'failed') toastError({ ...job.error, message: problemText(job.error) });
   else if (job.status === 'done' && job.kind === 'preflight') toast(t('dataset.checked', job.result));

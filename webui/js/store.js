@@ -39,12 +39,22 @@ export const projects = signal(null); // {current, projects}; null where the pro
 export const tasks = new Map();
 export const pages = signal(new Map());
 export const total = signal(null); // null until the first answer
-export const NO_FILTER = { status: [], only: [], finding: [], failure: [], prompt: '', folder: '', q: '' };
+export const NO_FILTER = {
+  status: [],
+  only: [],
+  finding: [],
+  failure: [],
+  prompt: '',
+  folder: '',
+  score_min: '',
+  score_max: '',
+  q: '',
+};
 export const filter = signal({ ...NO_FILTER, sort: 'order', desc: false });
 export const facets = signal(null); // counts for the filter: {only, failures, prompts, folders}
 export const listError = signal(null);
 export const shift = signal({ by: 0, at: 0 }); // rows moved under the reader: the list scrolls along
-export const thumbSize = signal(144);
+export const thumbSize = signal(128);
 export const slots = signal(1); // results shown in a card
 export const hurried = signal(false); // scrolled faster than one can look: pictures wait
 export const focusIndex = signal(0);
@@ -91,9 +101,16 @@ export const busy = signal(new Set()); // names of deeds under way
 /* the trial */
 export const columns = signal([{ name: '1', user_prompt: '' }]);
 export const library = signal([]); // prompts of one's own: {text, starred}
-export const trial = signal(null); // {id, columns, rows, votes}
+export const trial = signal(null); // as get_trial tells of it
+export const trials = signal([]); // earlier ones, the latest first
+export const trialNumbers = signal({}); // task id → what was measured of its picture, null where nothing could be
+export const trialLarge = signal(false); // whether the current row is shown large
 export const trialRow = signal(0);
 export const scoresShown = signal(false);
+
+/* the judge */
+export const judge = signal(null); // its settings; null until they are read
+export const judgeReport = signal(null); // how its scores lie, and how far it agrees with the person
 
 /* training sets */
 export const job = signal(null); // the job that runs, or the last one
@@ -109,7 +126,7 @@ export const review = signal(null); // {index, of, left, id, result}: place in t
 export const reviewMode = signal('side'); // side, slider, difference, result
 export const reviewView = signal({ scale: null, x: 0, y: 0 }); // scale null: fitted
 export const flicker = signal(false);
-export const promptOpen = signal(false);
+export const panelOpen = signal(true); // what is known of the pair, beside its pictures
 export const debugTask = signal(null);
 export const dialog = signal(null);
 export const menu = signal(null);
@@ -135,6 +152,7 @@ export const asked = {
   list: makeGuard(),
   names: makeGuard(),
   path: makeGuard(),
+  report: makeGuard(),
   review: makeGuard(),
   status: makeGuard(), // an event is an answer too
   trial: makeGuard(),

@@ -9,12 +9,17 @@ const keptAs = () => `steps ${store.memory.stream.project}`; // steps of one pro
 const MOST_KEPT = 2_000_000; // characters of a browser's storage
 
 /** Does a step {label, before, after} and remembers it, at once: who presses undo before the answer is there waits. */
-export async function perform({ label, before, after }) {
+export async function perform(change) {
+  return tried(noteStep(change), change.after, store.undoStack);
+}
+
+/** Remembers a step {label, before, after} that the program has done already. */
+export function noteStep({ label, before, after }) {
   const step = { label, before, after, place: store.review.peek()?.id ?? null };
   store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), step];
   store.redoStack.value = [];
   keep();
-  return tried(step, after, store.undoStack);
+  return step;
 }
 
 async function tried(step, marks, stack) {

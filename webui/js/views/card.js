@@ -11,6 +11,7 @@ import { reveal, saveResult } from '../saving.js';
 import { isSelected, selectTo, toggleSelected } from '../select.js';
 import * as store from '../store.js';
 import { openMenu } from './menu.js';
+import { bestJudgement, ScoreTag } from './scores.js';
 
 /** Height of a card beyond its pictures, in pixels; css/pairs.css says the same. */
 export const CARD_CHROME = 86;
@@ -213,6 +214,7 @@ function Head({ task, index, current, selected }) {
   return html`<header><input type="checkbox" tabindex=${tab} aria-label=${t('page.select', { name: task.source_name })}
       checked=${selected} onChange=${() => toggleSelected(index, task.id)} />
     <bdi class="name" title=${task.source_path}>${task.source_name}</bdi>
+    <${ScoreTag} judged=${bestJudgement(task.results)} />
     ${task.decided && html`<span class="judged" title=${t('page.judged')}><${Icon} name="check" size=${13} /></span>`}
     <span class=${`status ${task.status}`} title=${state}>
       <${Icon} name=${STATUS_ICON[task.status]} size=${14} class=${turning} /></span>

@@ -7,6 +7,8 @@ import { createProject, deleteProject, openProject, renameProject } from '../pro
 import { costOf } from '../run.js';
 import * as store from '../store.js';
 import { FolderPicker } from './folders.js';
+import { Calibration, Captions, Compare, Rounds, Score, Untick } from './judging.js';
+import { ColumnEntry, Library } from './prompts.js';
 
 function Deeds({ done, cancel, children }) {
   return html`<div class="dialog-deeds"><button type="button" class="button" onClick=${() => done(cancel)}>
@@ -145,6 +147,9 @@ function Projects({ done }) {
       <${Icon} name="plus" />${t('page.project.new')}</button></div>`;
 }
 
+/** The title of what a menu opened: its words without the dots. */
+const titled = (key) => () => t(key).replace(/…$/, '');
+
 const KINDS = {
   confirm: [(dialog) => dialog.title, Confirm],
   text: [(dialog) => dialog.title, TextEntry],
@@ -152,6 +157,14 @@ const KINDS = {
   output: [() => t('page.save.choose'), Output],
   folders: [(dialog) => t(dialog.files ? 'page.plan.chooseTable' : 'page.folders.title'), FolderPicker],
   projects: [() => t('page.projects'), Projects],
+  library: [() => t('page.trial.library'), Library],
+  column: [({ column }) => t('page.trial.editColumn', { n: column.name }), ColumnEntry],
+  score: [titled('page.judge.score'), Score],
+  untick: [titled('page.judge.untick'), Untick],
+  rounds: [titled('page.judge.askAgain'), Rounds],
+  captions: [titled('page.caption.write'), Captions],
+  compare: [titled('page.judge.compare'), Compare],
+  calibration: [titled('page.judge.calibration'), Calibration],
   keys: [() => t('page.keys'), Keys],
   saveErrors: [
     (dialog) => t('page.save.errors', { count: dialog.answer.error_count }),

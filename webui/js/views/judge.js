@@ -1,12 +1,16 @@
 // Owns the place Judge: the filter with its counts beside the list of pairs.
+import { useSignalEffect } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
 import { html, Icon } from '../html.js';
 import { failureKind, number, t } from '../i18n.js';
+import { canJudge, loadJudge, loadReport, openCalibration, openScores } from '../judging.js';
 import { setFilter } from '../list.js';
 import { foundKinds, openAndCheck } from '../sets.js';
 import * as store from '../store.js';
 import { Fold } from './form.js';
 import { Pairs } from './pairs.js';
-import { Toolbar } from './toolbar.js';
+import { Histogram, scoreText } from './scores.js';
+import { JudgeLine, Toolbar } from './toolbar.js';
 
 const DECISIONS = ['undecided', 'decided', 'dropped'];
 const MARKS = ['ticked', 'unticked', 'warning'];
@@ -52,6 +56,58 @@ function Findings() {
     </button><//>`;
 }
 
+const SOON = 400; // ms after the last key
+const LATER = 2500; // ms between two looks at the scores while decisions fall
+
+/** Keeps the plot of scores in step with the judge and with decisions. */
+function useReport() {
+  useEffect(() => {
+    loadJudge().catch(() => undefined); // the list stands without a judge
+    loadReport().catch(() => undefined);
+  }, []);
+  useSignalEffect(() => {
+    void [store.job.value?.status, store.job.value?.done, store.undoStack.value];
+    const timer = setTimeout(() => loadReport().catch(() => undefined), LATER);
+    return () => clearTimeout(timer);
+  });
+}
+
+function Bound({ part, label }) {
+  const timer = useRef(0);
+  const typed = (event) => {
+    const text = event.currentTarget.value;
+    clearTimeout(timer.current);
+    if (text === '' || (Number(text) >= 0 && Number(text) <= 10)) {
+      timer.current = setTimeout(() => setFilter({ [part]: text }), SOON);
+    }
+  };
+  return html`<label><span>${label}</span> <input type="number" min="0" max="10" step="0.5" inputmode="decimal"
+    id=${part} value=${store.filter.value[part]} onInput=${typed} /></label>`;
+}
+
+function Scores() {
+  const report = store.judgeReport.value;
+  const filter = store.filter.value;
+  useReport();
+  if (!report?.judged && filter.score_min === '' && filter.score_max === '') {
+    return canJudge() && store.taskCount.value > 0
+      ? html`<div class="facets"><button type="button" class="link" onClick=${openScores}>${t('page.judge.first')}
+          </button></div>`
+      : null;
+  }
+  const pass = report?.pass_score ?? 7;
+  const lines = [{ at: pass, label: `${t('page.judge.pass')} ${scoreText(pass)}` }];
+  const share = report?.agreement ?? null;
+  return html`<fieldset class="facets scores"><legend>${t('page.judge.scores')}</legend>
+    ${report && html`<${Histogram} all=${report.histogram} lines=${lines} />`}
+    <p class="bounds"><${Bound} part="score_min" label=${t('page.judge.from')} />
+      <${Bound} part="score_max" label=${t('page.judge.to')} /></p>
+    <p class="small"><span class="muted">${lines[0].label}${
+      share !== null && ` · ${t('page.judge.agrees', { share: Math.round(share * 100) })}`
+    }</span> <button type="button" class="link" onClick=${openCalibration}>${t('page.judge.calibrate')}</button></p>
+      </fieldset>`;
+}
+
 /** Prompts, folders: shown where there is more than one to choose from. */
 function Folded({ part, title, counts }) {
   const rows = Object.entries(counts ?? {});
@@ -76,7 +132,7 @@ function Rail() {
     <${Group} part="only" title=${t('page.filter.decision')} rows=${named(DECISIONS)} />
     <${Group} part="status" title=${t('page.filter.status')}
       rows=${states.map((one) => [one, t(`page.status.${one}`), progress[one]])} />
-    <${Findings} />
+    <${Scores} /><${Findings} />
     ${
       failures.length > 0 &&
       html`<${Group} part="failure" title=${t('page.filter.failures')}
@@ -104,5 +160,6 @@ export function Judge() {
   };
   return html`<div class=${`judge-columns ${open ? 'rail-open' : ''}`}><${Rail} />
     <div class="work"><${Toolbar}><button type="button" class="button small rail-button" aria-expanded=${open}
-      onClick=${toggle}><${Icon} name="filter" size=${14} />${t('page.filter')}</button><//><${Pairs} /></div></div>`;
+      onClick=${toggle}><${Icon} name="filter" size=${14} />${t('page.filter')}</button><//><${JudgeLine} />
+      <${Pairs} /></div></div>`;
 }

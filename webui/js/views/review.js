@@ -25,6 +25,7 @@ import { saveResult } from '../saving.js';
 import * as store from '../store.js';
 import { Banner } from './banner.js';
 import { findingsOf, STATUS_ICON } from './card.js';
+import { Panel, toCaption } from './panel.js';
 import { originalZoom, Stage } from './stage.js';
 
 const MODES = [
@@ -41,8 +42,8 @@ const setMode = (mode) => () => {
 const flick = (held) => () => {
   store.flicker.value = held;
 };
-const flipPrompt = () => {
-  store.promptOpen.value = !store.promptOpen.peek();
+const flipPanel = () => {
+  store.panelOpen.value = !store.panelOpen.peek();
 };
 const original = () => {
   const pane =
@@ -91,7 +92,8 @@ function handlersOf(task, at) {
     zoomOut: () => zoomBy(1 / CLOSER),
     fit: () => setZoom(1),
     original,
-    prompt: flipPrompt,
+    panel: flipPanel,
+    caption: () => result && toCaption(),
     log: () => {
       store.debugTask.value = store.debugTask.peek() ? null : task.id;
     },
@@ -166,8 +168,8 @@ function Head({ task, index, of, left }) {
       html`<span class="judged"><${Icon} name="check" size=${14} /><span>${t('page.judged')}</span></span>`
     }
     <span class="spring"></span><${Modes} /><${Zoom} />
-    <${IconButton} icon="file-text" size=${18} label=${withKey(t('page.key.prompt'), 'prompt')}
-      aria-pressed=${store.promptOpen.value} onClick=${flipPrompt} />
+    <${IconButton} icon="info" size=${18} label=${withKey(t('page.key.panel'), 'panel')}
+      aria-pressed=${store.panelOpen.value} onClick=${flipPanel} />
     <${IconButton} icon="keyboard" size=${18} label=${withKey(t('page.keys'), 'keys')} onClick=${showKeys} /></div>`;
 }
 
@@ -245,22 +247,6 @@ function Deeds({ task, result }) {
     <${Deed} icon="check" command="accept" text=${t('page.accept')} primary onClick=${() => accept(task)} /></div>`;
 }
 
-/** The prompt that made the result, from its own provenance; before there is one, what the task asks with. */
-function Prompt({ task, result }) {
-  const made = result?.prompt;
-  const text = made || task.own_prompt || store.config.value.user_prompt || t('page.prompt.none');
-  const again = () => retryTaskWithPrompt(task);
-  const show = () => {
-    store.debugTask.value = task.id;
-  };
-  return html`<section class="prompt-box" aria-label=${t('config.user_prompt.label')}>
-    <header><b>${t(made ? 'page.prompt.made' : 'page.prompt.used')}</b>
-      <button type="button" class="link" onClick=${again}>${t('page.retry.withPrompt')}</button>
-      ${task.has_debug_log && html`<button type="button" class="link" onClick=${show}>${t('page.log')}</button>`}
-        </header>
-    <p dir="auto">${text}</p><p class="muted">${result?.model || store.config.value.model_name}</p></section>`;
-}
-
 export function Review() {
   const { index, of, left, id, result: at } = store.review.value;
   const task = store.taskSignal(id)?.value;
@@ -276,13 +262,13 @@ export function Review() {
   return html`<div class="review" role="dialog" aria-modal="true" aria-label=${t('page.review')} ref=${box}
     tabindex="-1">
     <${Head} task=${task} index=${index} of=${of} left=${left} /><${Banner} />
-    <${Stage} task=${task} current=${place} />
+    <div class="review-middle"><${Stage} task=${task} current=${place} />
+      ${store.panelOpen.value && html`<${Panel} task=${task} result=${result} n=${place + 1} />`}</div>
     ${
       problem &&
       html`<p class=${`review-problem ${bad ? 'bad' : 'warn'}`} dir="auto">
         <${Icon} name=${bad ? 'circle-x' : 'triangle-alert'} />${problemText(problem)}</p>`
     }
-    ${store.promptOpen.value && html`<${Prompt} task=${task} result=${result} />`}
     <div class="review-foot"><${Strip} task=${task} at=${place} /><${Facts} task=${task} result=${result} />
       <${Deeds} task=${task} result=${result} /></div></div>`;
 }

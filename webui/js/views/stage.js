@@ -8,11 +8,12 @@ import { oneDigit, t } from '../i18n.js';
 import { shown } from '../preload.js';
 import { panBy, setZoom, zoomBy } from '../reviewing.js';
 import * as store from '../store.js';
+import { ScoreTag } from './scores.js';
 
 /** Where a picture of w×h lies in a pane of W×H under the present zoom and centre; scale: CSS pixels a pixel. */
 export function placement(view, width, height, paneWidth, paneHeight) {
   const fitted = Math.min(paneWidth / width, paneHeight / height);
-  const scale = fitted * (view.scale ?? 1);
+  const scale = Math.round(fitted * (view.scale ?? 1) * 1e9) / 1e9; // so that 1 : 1 is exactly that
   const place = (centre, length, pane) =>
     length * scale <= pane
       ? (pane - length * scale) / 2
@@ -20,10 +21,17 @@ export function placement(view, width, height, paneWidth, paneHeight) {
   return { fitted, scale, x: place(view.x, width, paneWidth), y: place(view.y, height, paneHeight) };
 }
 
+/** Size of a pane in whole pixels: panes that are as wide get the same, wherever their edges fall. */
+function sizeOf(pane) {
+  const { width, height } = pane.getBoundingClientRect();
+  return [Math.floor(width), Math.floor(height)];
+}
+
 /** Zoom at which one picture pixel is one screen pixel. */
 export function originalZoom(pane) {
   const { width, height } = pane.dataset;
-  return 1 / (devicePixelRatio * Math.min(pane.clientWidth / width, pane.clientHeight / height));
+  const [paneWidth, paneHeight] = sizeOf(pane);
+  return 1 / (devicePixelRatio * Math.min(paneWidth / width, paneHeight / height));
 }
 
 const natural = (node) =>
@@ -36,7 +44,7 @@ function lay(pane, nominal) {
   const node = pane.querySelector('.layer')?.firstChild;
   if (!node || !pane.clientWidth) return;
   const [width, height] = nominal ?? natural(node);
-  const { x, y, scale } = placement(store.reviewView.value, width, height, pane.clientWidth, pane.clientHeight);
+  const { x, y, scale } = placement(store.reviewView.value, width, height, ...sizeOf(pane));
   pane.dataset.width = width;
   pane.dataset.height = height;
   const layer = node.parentNode;
@@ -115,7 +123,8 @@ const hands = {
     pane.setPointerCapture(event.pointerId);
     pane.classList.add('dragging');
     const { width, height } = pane.dataset;
-    const fitted = Math.min(pane.clientWidth / width, pane.clientHeight / height);
+    const [paneWidth, paneHeight] = sizeOf(pane);
+    const fitted = Math.min(paneWidth / width, paneHeight / height);
     const move = (moved) => {
       const scale = fitted * (store.reviewView.peek().scale ?? 1);
       panBy(-moved.movementX / (width * scale), -moved.movementY / (height * scale));
@@ -220,10 +229,11 @@ function tag(result) {
 function ResultPane({ task, at, current, many }) {
   const result = task.results[at];
   const swapped = store.flicker.value;
+  const badge = swapped ? null : html`<${ScoreTag} judged=${result.judgement} />${tag(result)}`;
   const label = swapped ? t('page.source') : t('page.result.name', { n: at + 1 });
   return html`<${Pane} class=${`${current && many ? 'current' : ''} ${result.deleted ? 'dropped' : ''}`}
     url=${swapped ? task.source_image_url : result.image_url} nominal=${swapped ? [result.width, result.height] : null}
-    alt=${label} label=${label} badge=${swapped ? null : tag(result)} />`;
+    alt=${label} label=${label} badge=${badge} />`;
 }
 
 /** All pictures of one pair, in the present mode. */

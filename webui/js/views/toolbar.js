@@ -4,6 +4,17 @@ import { bulkDecide, bulkDelete } from '../decide.js';
 import { deed } from '../deed.js';
 import { html, Icon, IconButton } from '../html.js';
 import { number, t } from '../i18n.js';
+import {
+  JUDGE_JOBS,
+  jobText,
+  openCalibration,
+  openCaptions,
+  openCompare,
+  openRounds,
+  openScores,
+  openUntick,
+  stopJudging,
+} from '../judging.js';
 import { setFilter } from '../list.js';
 import { openUndecided } from '../reviewing.js';
 import { bulkRetry, bulkRetryWithPrompt } from '../run.js';
@@ -12,7 +23,7 @@ import { selectAll } from '../select.js';
 import * as store from '../store.js';
 import { openMenu } from './menu.js';
 
-const SORTS = ['order', 'name', 'updated', 'status'];
+const SORTS = ['order', 'name', 'updated', 'status', 'score'];
 const TYPED = 250; // ms after the last key
 
 function Search() {
@@ -36,6 +47,8 @@ function more(event) {
     { icon: 'rotate-ccw', label: t('page.bulk.restore'), run: decide('restore') },
     { icon: 'eraser', label: t('page.bulk.retryClear'), run: () => bulkRetry(true) },
     null,
+    ...judgeDeeds(),
+    null,
     {
       icon: 'trash-2',
       label: t('page.bulk.delete'),
@@ -43,6 +56,24 @@ function more(event) {
       disabled: store.running.value,
       run: () => deed('bulk delete', bulkDelete),
     },
+  ]);
+}
+
+/** What the judge can be asked to do, as items of a menu. */
+const judgeDeeds = () => [
+  { icon: 'scale', label: t('page.judge.score'), run: openScores },
+  { icon: 'file-text', label: t('page.caption.write'), run: openCaptions },
+  { icon: 'columns-2', label: t('page.judge.compare'), run: openCompare },
+];
+
+function judgeMenu(event) {
+  openMenu(event.currentTarget, t('page.judge'), [
+    ...judgeDeeds(),
+    null,
+    { icon: 'square', label: t('page.judge.untick'), run: openUntick },
+    { icon: 'repeat-2', label: t('page.judge.askAgain'), run: openRounds },
+    null,
+    { icon: 'list-checks', label: t('page.judge.calibration'), run: openCalibration },
   ]);
 }
 
@@ -111,6 +142,19 @@ export function Toolbar({ children }) {
     <label class="size" title=${t('page.size')}><${Icon} name="image" size=${14} />
       <input type="range" min="80" max="320"
       step="16" aria-label=${t('page.size')} value=${store.thumbSize.value} onInput=${resize} /></label>
+    <button type="button" class="button small" aria-haspopup="menu" onClick=${judgeMenu}>
+      <${Icon} name="scale" size=${14} /><span>${t('page.judge')}</span>
+      <${Icon} name="chevron-down" size=${14} /></button>
     <button type="button" class="button small primary" onClick=${openUndecided} disabled=${!store.total.value}>
       <${Icon} name="eye" size=${14} />${t('page.review')}</button></div>`;
+}
+
+/** The judge at work: how far it is, and its end. */
+export function JudgeLine() {
+  const job = store.job.value;
+  if (job?.status !== 'running' || !JUDGE_JOBS.includes(job.kind)) return null;
+  const share = { width: `${job.total ? (100 * job.done) / job.total : 0}%` };
+  return html`<div class="judge-line" role="status"><${Icon} name="loader" size=${14} class="turning" />
+    <span>${jobText(job)}</span><i class="mini-bar"><i style=${share}></i></i>
+    <button type="button" class="button small" onClick=${stopJudging}>${t('dataset.stop')}</button></div>`;
 }
