@@ -163,5 +163,7 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         choose_menu(page, earlier, "Delete this trial…")
         page.locator("dialog .danger").click()
         until(lambda: len(site.app.vision.trials.all()) == 1)
+        page.wait_for_selector(".cell.chosen .cell-picture")
+        assert [prompt(page, at).input_value() for at in (0, 1)] == [PROMPTS[0], PROMPTS[1]]
         cells(page, 2)
     assert len(vision.seen) == 2

@@ -171,14 +171,17 @@ export const showTrial = (id) =>
     takeColumns(store.trial.peek());
   });
 
-function takeColumns(trial) {
+/** Writes the columns as a trial has them; `others` stay behind them. */
+function takeColumns(trial, others = []) {
   const model = store.forms.config.peek().model_name;
   const known = store.columns.peek();
-  store.columns.value = trial.columns.map((one) => {
+  const own = trial.columns.map((one) => {
     const same = known.find((other) => other.name === one.name && other.user_prompt === one.user_prompt);
     const config = one.model_name === model ? undefined : { model_name: one.model_name };
     return same ?? { name: one.name, user_prompt: one.user_prompt, config };
   });
+  const texts = own.map((one) => one.user_prompt);
+  store.columns.value = [...own, ...others.filter((one) => !texts.includes(one.user_prompt))].slice(0, MOST);
 }
 
 /** Shows a trial as it is now, and its tasks; again while it runs. */
@@ -189,7 +192,8 @@ export async function loadTrial(id) {
   await Promise.all(cells.filter(isOpen).map(readTask));
   if (!stands()) return;
   store.trial.value = found;
-  if (!store.columns.peek().some((one) => one.user_prompt)) takeColumns(found);
+  const written = store.columns.peek().filter((one) => one.user_prompt.trim());
+  if (!written.some((one) => placeIn(found, one) >= 0)) takeColumns(found, written);
   measure(found, stands).catch(() => undefined); // the pictures stand without numbers too
   if (cells.some(isOpen) || !found.done) {
     setTimeout(() => stands() && loadTrial(id).catch(toastError), LOOK_AGAIN);
