@@ -8,7 +8,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
 . scripts/find_python.sh
 
-packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei nodejs npm xvfb xauth xdotool openbox'
+packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei nodejs npm xvfb xauth xdotool openbox dbus-daemon dbus-bin gnome-keyring'
 missing=
 if command -v dpkg-query >/dev/null 2>&1; then
     for package in $packages; do

@@ -23,6 +23,7 @@ from engine.dataset.findings import FindingKind
 from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.files import storage_failure
+from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
 from engine.upstream.cancel import CancelToken
@@ -48,7 +49,7 @@ class _Opened:
                     connections_folder=app.folder,
                     held=self.is_first,
                     demo=app.demo,
-                    read_old_state=lambda: self._read_state(app.folder, folder, first_config),
+                    read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
                     on_change=app.changed,
                     on_looking=app.looking,
@@ -67,6 +68,7 @@ class _Opened:
                 trials=folder / "trials",
                 edits=lambda: self.preferences.config,
                 hold=batch.pause,
+                keys=app.keys,
                 on_change=app.changed,
             )
             opened.callback(self.vision.close)
@@ -77,10 +79,10 @@ class _Opened:
             opened.callback(batch.close)  # before what its hooks speak to
             self.close = opened.pop_all().close
 
-    def _read_state(self, root: Path, folder: Path, first_config: ApiConfig | None) -> dict[str, Any]:
+    def _read_state(self, root: Path, folder: Path, first_config: ApiConfig | None, keys: KeyStore) -> dict[str, Any]:
         shared = root / "state.json"
         is_new = not shared.exists()
-        self.preferences = Preferences(shared, None if self.is_first else folder / "state.json")
+        self.preferences = Preferences(shared, None if self.is_first else folder / "state.json", keys)
         if first_config is not None and is_new:
             self.preferences.set_config(first_config)
         return self.preferences.stored if self.is_first else {}
@@ -120,7 +122,8 @@ class App:
         self._index: Projects | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
-            self.presets = PresetBook(folder / "presets.json")
+            self.keys = self._open_keys()
+            self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
             if single:
                 self._take(_Opened(self, None, first_config))
@@ -132,8 +135,20 @@ class App:
             opened.callback(self._leave)
             if self.workspace.took_over:
                 self._keep_old_state()
+            for holder in (self.preferences, self.presets, self.vision.settings):
+                holder.move_keys()
             close_to_others(self.folder)  # what was made just now as well
             self._opened = opened.pop_all()
+
+    def _open_keys(self) -> KeyStore:
+        """Entries bear the id of the person's data folder, where the paid answers are noted as well."""
+        home = self.ledger_folder.parent
+        keys = open_key_store(home, self.environment.key_store and not self.demo, self.notify)
+        return keys if home == self.folder else keys.for_runs()
+
+    def secrets(self) -> list[str]:
+        """All that are stored, wherever."""
+        return [*self.preferences.config.secrets(), *self.presets.secrets(), *self.vision.settings.secrets()]
 
     def _take(self, project: _Opened) -> None:
         """From now on this is the project that use cases speak of."""

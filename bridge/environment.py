@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from engine.errors import AddressRefused, Code, InvalidInput
+from engine.keystore import may_have_store
 from engine.models import EditLimits
 from engine.upstream.netguard import NetPolicy, normalise_host
 
@@ -44,6 +45,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     cache_ttl: float
     cache_max_bytes: int
     status_ui: StatusUi
+    key_store: bool
+    """Whether secrets go into the system's key store where there is one."""
 
     @property
     def loopback(self) -> bool:
@@ -86,6 +89,7 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
         cache_ttl=3600 * env.get("CACHE_TTL_HOURS", 168.0, _number),
         cache_max_bytes=env.get("CACHE_MAX_BYTES", 2 * 1024 * _MIB, _whole(0, 2**60)),
         status_ui=_status_ui(env),
+        key_store=env.get("KEY_STORE", "system", _key_store) == "system" and may_have_store(environ),
     )
 
 
@@ -114,6 +118,12 @@ def _ui(text: str) -> StatusUi:
     if text.lower() not in set(StatusUi):
         raise ValueError("cli / none")
     return StatusUi(text.lower())
+
+
+def _key_store(text: str) -> str:
+    if text.lower() not in ("system", "file"):
+        raise ValueError("system / file")
+    return text.lower()
 
 
 def _switch(text: str) -> bool:

@@ -1,17 +1,39 @@
-"""What is looked after while the program runs: cached pictures, beside whatever else goes on."""
+"""What is looked after beside all else while the program runs: cached pictures, and secrets in old files."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bridge.app import App
-from engine.errors import ConsoleError, Stopped
+from bridge.preferences import Preferences
+from engine.data_folder import hold
+from engine.errors import Busy, ConsoleError, Stopped
+from engine.keystore import wipe_copies
+from engine.vision.settings import JudgeFile
 
 _AFTER_SECONDS = 3.0  # the first page is shown before
 log = logging.getLogger(__name__)
+
+
+def _move_keys_of_runs(app: App, check: Callable[[], None]) -> None:
+    """What earlier versions left in the folders of runs, and in copies, goes into the key store or is overwritten."""
+    if app.demo or app.keys.kind != "system":
+        return
+    keys = app.keys.for_runs()
+    wipe_copies(app.folder, app.secrets())
+    for state in app.folder.glob("runs/*/*/state.json"):
+        check()
+        with contextlib.suppress(Busy):  # a run that goes on moves its own
+            lock = hold(state.parent)
+            try:
+                Preferences(state, keys=keys).move_keys()
+                JudgeFile(state.parent / "judge.json", keys).move_keys()
+                wipe_copies(state.parent, app.secrets())
+            finally:
+                lock.release()
 
 
 @contextlib.contextmanager
@@ -28,6 +50,7 @@ def looked_after(app: App, after: float = _AFTER_SECONDS) -> Iterator[None]:
             if not ending.wait(after):
                 app.sweep(check)
                 app.changed()
+                _move_keys_of_runs(app, check)
         except Stopped:
             log.debug("sweep given up")
         except ConsoleError as error:

@@ -11,7 +11,10 @@ import msgspec
 from engine.config import ApiConfig, loses, parse_stored
 from engine.dataset.naming import SaveRule
 from engine.files import keep_copy, read_json, write_json
+from engine.keystore import FileKeyStore, KeyStore, is_moved, wipe
+from engine.secrets import find
 
+_CURRENT = "current"
 _FOLDERS = "source_folders"
 _FOLDERS_KEPT = 200
 OF_A_PROJECT = frozenset(
@@ -33,10 +36,11 @@ class Preferences:
     With ``project``, a second file of the same form, prompt, save rule and `OF_A_PROJECT` are kept in that one.
     """
 
-    def __init__(self, path: Path, project: Path | None = None) -> None:
+    def __init__(self, path: Path, project: Path | None = None, keys: KeyStore | None = None) -> None:
+        keys = keys or FileKeyStore()
         self._lock = threading.Lock()
-        self._shared = _StateFile(path)
-        self._own = self._shared if project is None else _StateFile(project)
+        self._shared = _StateFile(path, keys)
+        self._own = self._shared if project is None else _StateFile(project, keys.for_runs())
         self.stored = self._shared.stored
         self.problems = [*self._shared.problems, *(self._own.problems if project is not None else [])]
 
@@ -97,6 +101,12 @@ class Preferences:
         kept = [folder, *(one for one in self.source_folders if one != folder)]
         self.merge_ui({_FOLDERS: kept[:_FOLDERS_KEPT]})
 
+    def move_keys(self) -> None:
+        """What an older version wrote into the files goes into the key store."""
+        with self._lock:
+            for file in {self._shared, self._own}:
+                file.move_keys()
+
     def rewrite(self) -> None:
         """Write the file anew with nothing but what this program keeps."""
         with self._lock:
@@ -106,12 +116,13 @@ class Preferences:
 class _StateFile:
     """One such file."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: KeyStore) -> None:
         self._path = path
+        self._keys = keys
         self.stored, self.problems = read_json(path)
         parts = {name: self.stored.get(name) for name in ("current_config", "save", "ui")}
         parts = {name: {} if part is None else part for name, part in parts.items()}
-        self.config, warnings = parse_stored(_object(parts["current_config"]))
+        self.config, warnings = parse_stored(keys.complete(_CURRENT, _object(parts["current_config"])))
         self.problems = [*self.problems, *warnings]
         plan = _read_plan(_object(parts["save"]))
         self.plan = plan or SavePlan()  # a rule is quickly chosen again; better than not starting
@@ -132,8 +143,16 @@ class _StateFile:
         plan = self.plan if plan is None else plan
         ui = self.ui if ui is None else ui
         if anew or (config, plan, ui) != (self.config, self.plan, self.ui):
-            write_json(self._path, {"current_config": config, "save": plan, "ui": ui})
+            written = self._keys.put_away(_CURRENT, msgspec.to_builtins(config))
+            write_json(self._path, {"current_config": written, "save": plan, "ui": ui})
             self.config, self.plan, self.ui = config, plan, ui
+
+    def move_keys(self) -> None:
+        """See `Preferences.move_keys`."""
+        raw = _object(self.stored.get("current_config"))
+        if is_moved(self._keys, _CURRENT, raw):
+            wipe(self._path, find(raw))
+            self.write(anew=True)
 
 
 def begin_project(path: Path, like: Preferences, input_path: str) -> None:

@@ -15,6 +15,7 @@ from bridge.vision_hook import VisionHook
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput, NotFound, Problem
 from engine.images.cache import Cache
+from engine.keystore import KeyStore
 from engine.models import FINISHED, Judgement, Result, Task, TaskMatch
 from engine.tasks.ledger import Ledger
 from engine.tasks.store import Store
@@ -45,10 +46,11 @@ class Vision:
         trials: Path,
         edits: Callable[[], ApiConfig],
         hold: Callable[[Problem], None],
+        keys: KeyStore,
         on_change: Callable[[], None],
     ) -> None:
         self.rubrics = RubricBook(read_built_in(program_folder("assets") / "rubrics"), folder / "rubrics.json")
-        self.settings = JudgeFile(folder / "judge.json")
+        self.settings = JudgeFile(folder / "judge.json", keys)
         self.trials = TrialBook(trials)
         self.alarm = VisionHook(self.trials, cache, hold)
         self.judging = Judging(transport, ledger, self._keep, on_change=on_change)

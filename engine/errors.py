@@ -132,6 +132,7 @@ class Code(StrEnum):
     OUTPUT_NOT_WRITABLE = "output_not_writable"
     DISK_FULL = "disk_full"
     STORAGE_FAILED = "storage_failed"
+    KEY_STORE_UNUSABLE = "key_store_unusable"
     NO_HOME = "no_home"
     DATA_FOLDER_IN_USE = "data_folder_in_use"
     OLD_STATE_TAKEN_OVER = "old_state_taken_over"

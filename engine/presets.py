@@ -12,6 +12,8 @@ import msgspec
 from engine.config import ApiConfig, borrow_secrets, describe, loses, parse_stored, without_placeholders
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import keep_copy, read_json, without_mark, write_json
+from engine.keystore import FileKeyStore, KeyStore, is_moved, wipe
+from engine.secrets import find
 
 MAX_NAME = 128
 _JOINERS = "\u200c\u200d"  # within emoji and the words of some languages
@@ -20,19 +22,22 @@ _JOINERS = "\u200c\u200d"  # within emoji and the words of some languages
 class PresetBook:
     """The presets of one data folder; each change is on disk before the call returns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: KeyStore = FileKeyStore()) -> None:  # noqa: B008 - it holds nothing
         self._path = path
+        self._keys = keys
         self._lock = threading.Lock()
         stored, self.problems = read_json(path)
         entries = stored.get("presets", stored)  # the old tool's file was the bare mapping
         self._presets: dict[str, ApiConfig] = {}
+        self._stored: dict[str, dict[str, Any]] = {}
         whole = isinstance(entries, dict)
         for name, raw in entries.items() if isinstance(entries, dict) else ():
             if not isinstance(raw, dict):
                 whole = False
                 continue
-            self._presets[name], warnings = parse_stored(raw)
+            self._presets[name], warnings = parse_stored(keys.complete(_entry(name), raw))
             self.problems += warnings
+            self._stored[name] = raw
         if not whole or loses(self.problems):
             self.problems = [*self.problems, *keep_copy(path)]
 
@@ -57,6 +62,7 @@ class PresetBook:
         with self._lock:
             known = self._known(name)
             self._write({key: value for key, value in self._presets.items() if key != known})
+            self._keys.forget(_entry(known))
 
     def merge(self, imported: dict[str, ApiConfig], *others: ApiConfig) -> list[str]:
         """Take imported presets in; a masked or empty key is filled in from a stored configuration of the same origin.
@@ -77,6 +83,19 @@ class PresetBook:
             self._write(merged)
         return left
 
+    def move_keys(self) -> None:
+        """What an older version wrote into the file goes into the key store."""
+        with self._lock:
+            moved = [raw for name, raw in self._stored.items() if is_moved(self._keys, _entry(name), raw)]
+            if moved:
+                wipe(self._path, find(moved))
+                self._write(self._presets)
+            self._stored = {}
+
+    def secrets(self) -> list[str]:
+        """All that are in use."""
+        return [secret for config in self.all().values() for secret in config.secrets()]
+
     def _known(self, name: str) -> str:
         """The name as it is kept: without the blanks around it that `put` takes off; NotFound if there is none."""
         for kept in (name, name.strip()):
@@ -85,8 +104,13 @@ class PresetBook:
         raise NotFound(Code.PRESET_UNKNOWN, name=name)
 
     def _write(self, presets: dict[str, ApiConfig]) -> None:
-        write_json(self._path, {"presets": presets})
+        written = {name: self._keys.put_away(_entry(name), msgspec.to_builtins(one)) for name, one in presets.items()}
+        write_json(self._path, {"presets": written})
         self._presets = presets
+
+
+def _entry(name: str) -> str:
+    return f"preset/{name}"
 
 
 def check_name(name: str) -> str:

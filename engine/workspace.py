@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, Delivery, may_lend_key
+from engine.config import ApiConfig, ApiMode, Delivery, borrow_secrets, without_placeholders
 from engine.data_folder import hold
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
@@ -164,7 +164,7 @@ class Workspace:
             self._collect,
             self._keep_collected,
             hold,
-            self._key_for,
+            self._with_secrets,
             cancel=self._give_up,
             on_change=on_change,
         )
@@ -174,7 +174,7 @@ class Workspace:
             self._collect,
             self._keep_delivered,
             hold,
-            self._key_for,
+            self._with_secrets,
             tell=lambda problem: self._on_problem([problem]),
             on_change=on_change,
             settle=self.limits.settle_seconds,
@@ -259,10 +259,10 @@ class Workspace:
         except NotFound:
             return True
 
-    def _key_for(self, config: ApiConfig) -> str:
-        """The key that may go where a job of an earlier program is asked for; "" for none."""
-        known = (self._lent, *self._key_holders())
-        return next((holder.api_key for holder in known if holder.api_key and may_lend_key(holder, config)), "")
+    def _with_secrets(self, config: ApiConfig) -> ApiConfig:
+        """What a job of an earlier program is asked for with: the secrets that may go there, none of which is kept with
+        the job."""
+        return without_placeholders(borrow_secrets(config, (self._lent, *self._key_holders())))
 
     def _give_up(self, submitted: Submitted) -> None:
         config = submitted.config

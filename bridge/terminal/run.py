@@ -36,6 +36,7 @@ from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
 from engine.errors import Code, InvalidInput, Problem, StorageFailed
+from engine.keystore import open_key_store
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path
 from engine.presets import PresetBook
@@ -79,7 +80,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
     output = check_output(order.output).absolute()
     check_sets(order.sets, source, output)
     check_judge(order.judge)
-    base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset)
+    base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset, environment)
     place = run_folder(folder, source, output, _order_key(base, order))
     goes_on_with = None
     if (order.resume or order.collect) and not place.exists():
@@ -95,11 +96,12 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
         return _Run(app, order, source, output).run()
 
 
-def stored_config(folder: Path, preset: str | None) -> ApiConfig:
+def stored_config(folder: Path, preset: str | None, environment: Environment) -> ApiConfig:
     """The named preset, or the current configuration of the page."""
+    keys = open_key_store(folder, environment.key_store, lambda _: None)  # told again when the run is opened
     if preset is not None:
-        return PresetBook(folder / "presets.json").get(preset)
-    return Preferences(folder / "state.json").config
+        return PresetBook(folder / "presets.json", keys).get(preset)
+    return Preferences(folder / "state.json", keys=keys).config
 
 
 def run_folder(folder: Path, source: str, output: Path, key: str) -> Path:

@@ -53,7 +53,7 @@ def run_trial(order: TrialOrder, folder: Path, environment: Environment, message
         columns = msgspec.convert(order.columns, list[ColumnParams])
     except msgspec.ValidationError as error:
         raise InvalidInput(Code.FIELD_TYPE, field="columns", name="columns", type="list") from error
-    base = None if order.demo else stored_config(folder, order.preset)
+    base = None if order.demo else stored_config(folder, order.preset, environment)
     name = hashlib.sha256(entered_path(source, "input_path").encode("utf-8", "surrogateescape")).hexdigest()[:16]
     ledger = folder / ("demo/answers" if order.demo else "answers")
     place = make_folder(folder / "runs" / name / "trial")

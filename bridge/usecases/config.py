@@ -106,9 +106,10 @@ class ImportAnswer(msgspec.Struct, frozen=True):
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """Every field in form order."""
+    """Every field in form order. ``key_store``: where the key is kept, ``system`` or ``file``."""
 
     fields: list[FieldSpec]
+    key_store: str
 
 
 class TestAnswer(msgspec.Struct, frozen=True):
@@ -185,8 +186,13 @@ def _completed(entered: dict[str, Any] | None, config: ApiConfig) -> str:
 
 
 def describe_config(context: Context, _: Nothing) -> Schema:
-    """Fields with type, default, range, choices and label keys."""
-    return Schema(describe())
+    """Fields with type, default, range, choices and label keys, and where the key is kept."""
+    kind = context.app.keys.kind
+    fields = [
+        msgspec.structs.replace(spec, help=f"{spec.help}.{kind}") if spec.name == "api_key" else spec
+        for spec in describe()
+    ]
+    return Schema(fields, kind)
 
 
 def test_config(context: Context, params: OptionalConfig) -> TestAnswer:

@@ -274,7 +274,7 @@ class _Making:
     """A batch from its first note to its being at the provider."""
 
     def __init__(self, book: RemoteBook, group: _Group, clock: Callable[[], float]) -> None:
-        config = msgspec.structs.replace(group.place.config, api_key="")
+        config = msgspec.structs.replace(group.place.config.masked(), api_key="")
         now = clock()
         self._book = book
         self._clock = clock

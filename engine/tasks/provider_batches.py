@@ -77,8 +77,8 @@ class _Watched:
 
 class ProviderBatches:
     """Thread-safe. ``collect`` reads a delivered answer; ``finish`` keeps what a task came to, also of a task that is
-    deleted; ``hold`` marks tasks as processing and gives those that are there; ``key_for`` gives the key that may go
-    where a configuration sends it; ``tell``: what the person should know."""
+    deleted; ``hold`` marks tasks as processing and gives those that are there; ``with_secrets`` gives a
+    configuration with what may go where it sends it; ``tell``: what the person should know."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class ProviderBatches:
         collect: Collect,
         finish: Callable[[EditOutcome], None],
         hold: Callable[[list[str]], Collection[str]],
-        key_for: Callable[[ApiConfig], str],
+        with_secrets: Callable[[ApiConfig], ApiConfig],
         *,
         tell: Callable[[Problem], None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
@@ -100,7 +100,7 @@ class ProviderBatches:
         self._collect = collect
         self._finish = finish
         self._hold = hold
-        self._key_for = key_for
+        self._with_secrets = with_secrets
         self._tell = tell
         self._on_change = on_change
         self._settle_seconds = settle
@@ -305,8 +305,7 @@ class ProviderBatches:
 
     def _talks_of(self, watched: _Watched) -> tuple[Driver, Place]:
         """How its provider is spoken with, with the key as it is now."""
-        config = watched.order.config
-        config = msgspec.structs.replace(config, api_key=self._key_for(config))
+        config = self._with_secrets(watched.order.config)
         if watched.order.keyed and not config.api_key:
             raise InvalidInput(Code.API_KEY_REQUIRED, field="api_key")
         driver = driver_of(watched.order.provider)

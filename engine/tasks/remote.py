@@ -53,7 +53,7 @@ class _Open(msgspec.Struct):
 
 class Remote:
     """Thread-safe. ``poll`` asks once for a job; ``finish`` keeps what a task came to; ``mark_processing`` does so
-    with tasks; ``key_for`` gives the key that may go where a configuration of before a restart sends it."""
+    with tasks; ``with_secrets`` gives a configuration of before a restart with what may go where it sends it."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Remote:
         poll: Poll,
         finish: Callable[[EditOutcome], None],
         mark_processing: Callable[[list[str]], object],
-        key_for: Callable[[ApiConfig], str],
+        with_secrets: Callable[[ApiConfig], ApiConfig],
         *,
         cancel: Callable[[Submitted], None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
@@ -72,7 +72,7 @@ class Remote:
         self._poll = poll
         self._finish = finish
         self._mark_processing = mark_processing
-        self._key_for = key_for
+        self._with_secrets = with_secrets
         self._cancel_job = cancel
         self._on_change = on_change
         self._clock = clock
@@ -119,7 +119,7 @@ class Remote:
         now = self._clock()
         ticket, config = submitted.ticket, submitted.config
         body = msgspec.json.encode(
-            msgspec.structs.replace(submitted, config=msgspec.structs.replace(config, api_key=""))
+            msgspec.structs.replace(submitted, config=msgspec.structs.replace(config.masked(), api_key=""))
         )
         provider = urlsplit(ticket.url).hostname or ""
         expires = now + config.job_timeout_seconds
@@ -218,8 +218,7 @@ class Remote:
     def _with_key(self, submitted: Submitted) -> Submitted:
         if submitted.config.api_key:
             return submitted
-        key = self._key_for(submitted.config)
-        return msgspec.structs.replace(submitted, config=msgspec.structs.replace(submitted.config, api_key=key))
+        return msgspec.structs.replace(submitted, config=self._with_secrets(submitted.config))
 
     def _watch(
         self, row: RemoteRow, submitted: Submitted, wait: float | None = None, unless: CancelToken | None = None

@@ -21,11 +21,16 @@ from engine.config import (
 )
 from engine.errors import Code, InvalidInput, Problem
 from engine.files import read_json, write_json
+from engine.keystore import FileKeyStore, KeyStore, is_moved, wipe
+from engine.secrets import find
 
 _SHARED = (
     "api_url", "api_key", "model_name", "concurrency_limit", "timeout_seconds", "max_retries", "retry_interval",
     "price_per_call", "proxy", "unlock_local_api_url", "extra_body", "extra_headers",
 )  # fmt: skip
+
+
+_ENTRY = "judge"
 
 
 class JudgeConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,11 +118,12 @@ def with_own_key(sent: JudgeConfig, stored: JudgeConfig, others: Iterable[ApiCon
 class JudgeFile:
     """The judge's settings on disk; each change is written before the call returns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, keys: KeyStore = FileKeyStore()) -> None:  # noqa: B008 - it holds nothing
         self._path = path
+        self._keys = keys
         self._lock = threading.Lock()
-        stored, problems = read_json(path)
-        self._config, warnings = parse_judge(stored, stored=True)
+        self._stored, problems = read_json(path)
+        self._config, warnings = parse_judge(keys.complete(_ENTRY, self._stored), stored=True)
         self.problems: list[Problem] = [*problems, *warnings]
 
     @property
@@ -128,5 +134,15 @@ class JudgeFile:
     def set_config(self, config: JudgeConfig) -> None:
         """Make these the settings."""
         with self._lock:
-            write_json(self._path, config)
+            write_json(self._path, self._keys.put_away(_ENTRY, msgspec.to_builtins(config)))
             self._config = config
+
+    def secrets(self) -> list[str]:
+        """All that are in use."""
+        return self._config.connection.secrets()
+
+    def move_keys(self) -> None:
+        """What an older version wrote into the file goes into the key store."""
+        if is_moved(self._keys, _ENTRY, self._stored):
+            wipe(self._path, find(self._stored))
+            self.set_config(self._config)
