@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream decoding pictures targets saves states projects sets guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream answers decoding pictures targets saves states projects sets guided}
 failed=
 
 is_wanted() {
@@ -28,7 +28,7 @@ run() {
     echo "== $name"
     # shellcheck disable=SC2086 - several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
-        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|projects:|made up|searched|peak of|passed' "$logs/$name.log" | tail -70
+        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|projects:|made up|searched|peak of|peak_mb|passed' "$logs/$name.log" | tail -70
     else
         failed="$failed $name"
         tail -40 "$logs/$name.log"
@@ -49,6 +49,7 @@ run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.p
 run providers FULL=1 JOBS=2000 -- tests/bridge/test_remote.py tests/bridge/test_remote_bad.py
 run jobs KILLS=200 -- tests/faults/test_kill_jobs.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
+run answers -- tests/engine/upstream/test_answer_room.py
 run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
 samples=
 # Pillow's own test pictures come with its source; they are no part of this project.

@@ -42,6 +42,7 @@ from engine.paths import printable
 from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader, joined
+from engine.upstream.answer_room import ANSWERS, Held
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import event_failure, status_failure, wait_as_told
 from engine.upstream.image_refs import addresses_in, decode_base64
@@ -58,6 +59,9 @@ _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
+_MOST_OF_SEVERAL = 320 * 2**20  # bytes of one event with all results in it
+_PICTURE_CHARS = 64 * 2**10
+_FORMS = 3  # of a picture's bytes at once: as they came, as text, decoded
 _KEPT_BEYOND = 4  # times the limit of a result: it is paid for, and kept with a warning
 _JOB_CHARS = 64 * 1024  # what names a job and no picture is short
 
@@ -228,9 +232,21 @@ class _Attempt:
         """The answer, where it is one short event: it may be a job."""
         self._largest = 0
         self._kept_up_to = order.limits.max_candidate_bytes * _KEPT_BEYOND
-        self._event_bytes = self._kept_up_to * order.config.result_count + 2**22
+        several = min(self._kept_up_to * order.config.result_count, max(_MOST_OF_SEVERAL, self._kept_up_to))
+        self._event_bytes = several + 2**22
+        self._held: Held
+        self._gathered = 0
+        """Bytes of pictures that the answer brought so far, as text and decoded."""
 
     def run(self) -> AttemptOutcome:
+        with ANSWERS.reading(self._watch.cancel) as self._held:
+            return self._run()
+
+    def _hold(self, size: int, seconds: float) -> None:
+        """So much of what is being read is held beside what is there."""
+        self._held.want(self._gathered + size, seconds)
+
+    def _run(self) -> AttemptOutcome:
         try:
             self._log.begin_attempt(self._order.number)
             answer = self._answer()
@@ -239,6 +255,7 @@ class _Attempt:
             self._watch.answered()
             warning = self._collect(*answer)
         except ConsoleError as error:
+            error.__traceback__ = None  # its frames hold the answer, and would until the next collection of garbage
             return AttemptOutcome(self._http_status, failure=Failure.of(error))
         return AttemptOutcome(self._http_status, warning=warning)
 
@@ -331,13 +348,16 @@ class _Attempt:
         """All of an answer that is understood as a whole; a body that is a picture comes as its data URL."""
         kind = response.headers.get("content-type", "").lower()
         if kind.startswith("image/"):
-            data = response.read(self._kept_up_to)
+            data = self._body(response)
             return [ServerEvent("", f'{{"image":"data:{kind.split(";")[0]};base64,{b64encode(data).decode()}"}}')]
         events = EventReader(self._event_bytes)
         found: list[ServerEvent] = []
         for chunk in response.chunks():
-            found += events.feed(chunk)
-        found += events.close()
+            with self._held.taking_apart(events.pending):
+                found += self._counted(events.feed(chunk))
+            self._hold(events.pending, response.seconds_left())
+        with self._held.taking_apart(events.pending):
+            found += self._counted(events.close())
         for event in found:
             self._log.event(event.name, event.data)
         self._log.end_events()
@@ -469,20 +489,36 @@ class _Attempt:
         events = EventReader(self._event_bytes)
         try:
             if response.headers.get("content-type", "").lower().startswith("image/"):
-                reader.picture(response.read(self._kept_up_to))
+                data = self._body(response)
+                with self._held.taking_apart(len(data)):
+                    reader.picture(data)
                 return None
             for chunk in response.chunks():
                 reader.glance(chunk)
-                self._take(reader, events.feed(chunk))
+                with self._held.taking_apart(events.pending):
+                    self._take(reader, self._counted(events.feed(chunk)))
+                self._hold(events.pending, response.seconds_left())
                 if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
                     response.end_within(_AFTER_END_SECONDS)
-            self._take(reader, events.close())
+            with self._held.taking_apart(events.pending):
+                self._take(reader, self._counted(events.close()))
         except (EditFailed, Stopped) as error:
             # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.
-            return None if self._ended and isinstance(error, EditFailed) else error
+            return None if self._ended and isinstance(error, EditFailed) else error.with_traceback(None)
         finally:
             self._log.end_events()
         return None
+
+    def _body(self, response: HttpResponse) -> bytes:
+        """A body that is the picture itself; soon it is there as text and decoded as well."""
+        data = response.read(self._kept_up_to, lambda size, seconds: self._hold(_FORMS * size, seconds))
+        self._gathered += _FORMS * len(data)
+        return data
+
+    def _counted(self, events: list[ServerEvent]) -> list[ServerEvent]:
+        """The events, whose pictures stay until the attempt ends."""
+        self._gathered += sum(2 * len(event.data) for event in events if len(event.data) > _PICTURE_CHARS)
+        return events
 
     def _take(self, reader: AnswerReader, events: Iterable[ServerEvent]) -> None:
         for event in events:
@@ -577,6 +613,7 @@ class _Attempt:
                 timeout=config.timeout_seconds,
                 cancel=self._watch.cancel,
                 max_bytes=limit,
+                hold=self._hold,
             )
         except NetworkFailed as error:
             error.retryable &= ref.thumbnail is None or (error.http_status or 500) >= 500

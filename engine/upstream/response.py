@@ -17,6 +17,10 @@ MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 """Most bytes of a whole answer: ten results of 20 MiB as base64, named up to four times in one stream."""
 
 
+Hold = Callable[[int, float], None]
+"""Told how many bytes are held now; may wait, so many seconds at most, until there is room for them."""
+
+
 class HttpResponse:
     """The head of an answer, and its body once. ``headers``: case-insensitive. ``url``: after redirects."""
 
@@ -58,24 +62,30 @@ class HttpResponse:
             except ContentBroken:
                 raise self._broken("content_encoding") from None
 
-    def read(self, max_bytes: int) -> bytes:
-        """The whole body; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond ``max_bytes``, and what ``chunks`` raises."""
+    def seconds_left(self) -> float:
+        """Until the call's deadline; raises Stopped or NetworkFailed(TIMED_OUT)."""
+        return self._call.remaining()
+
+    def read(self, max_bytes: int, hold: Hold = lambda _size, _seconds: None) -> bytes:
+        """The whole body, of which ``hold`` is told how much there is; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond
+        ``max_bytes``, and what ``chunks`` raises."""
         encoded = self.headers.get("content-encoding", "identity") != "identity"
         announced = self.headers.get("content-length", "")
         if not encoded and announced.isdigit() and int(announced) > max_bytes:
             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
-        data = self.head(max_bytes + 1)
+        data = self.head(max_bytes + 1, hold)
         if len(data) > max_bytes:
             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
         return data
 
-    def head(self, max_bytes: int) -> bytes:
+    def head(self, max_bytes: int, hold: Hold = lambda _size, _seconds: None) -> bytes:
         """The first bytes of the body, for an error's text; the rest is left unread."""
         pieces: list[bytes] = []
         missing = max_bytes
         for piece in self.chunks():
             pieces.append(piece[:missing])
             missing -= len(pieces[-1])
+            hold(max_bytes - missing, self._call.remaining())
             if missing == 0:
                 break
         return b"".join(pieces)

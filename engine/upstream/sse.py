@@ -54,6 +54,11 @@ class EventReader:
         self._spoken = False
         self._too_large = False
 
+    @property
+    def pending(self) -> int:
+        """Bytes that are held for an event that is not whole yet."""
+        return self._line.size + self._value.size + self._data_bytes
+
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """Events that became whole with this piece."""
         if self._head is not None:

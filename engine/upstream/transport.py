@@ -26,7 +26,7 @@ from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
 from engine.upstream.proxies import ProxyServer, choose_proxy
 from engine.upstream.request import Headers, HttpRequest, download_headers, request_headers
-from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, failures, proxy_failed
+from engine.upstream.response import MAX_ANSWER_BYTES, Hold, HttpResponse, failures, proxy_failed
 from engine.upstream.retry import retry_after
 
 MAX_IDLE_CONNECTIONS = 128
@@ -172,9 +172,17 @@ class Transport:
         raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
 
     def fetch(
-        self, url: str, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken, max_bytes: int
+        self,
+        url: str,
+        *,
+        proxy: str,
+        unlocked: bool,
+        timeout: float,
+        cancel: CancelToken,
+        max_bytes: int,
+        hold: Hold = lambda _size, _seconds: None,
     ) -> bytes:
-        """Download a result: no key, no cookie; each redirect is checked like the first URL.
+        """Download a result: no key, no cookie; each redirect is checked like the first URL. ``hold``: see `Hold`.
 
         Raises Stopped, InvalidInput(PROXY_INVALID), AddressRefused, NetworkFailed (with DOWNLOAD_STATUS for an error
         status), AnswerUnusable(ANSWER_TOO_LARGE).
@@ -185,7 +193,7 @@ class Transport:
         with closing(self._follow(target, message, trip, self._anywhere)) as response:
             if not 200 <= response.status < 300:
                 raise _download_refused(response, target)
-            return response.read(max_bytes)
+            return response.read(max_bytes, hold)
 
     def _trip(self, purpose: Purpose, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> _Trip:
         return _Trip(purpose, proxy, unlocked, timeout, self._clock() + timeout, cancel)
