@@ -203,6 +203,8 @@ class SystemKeyStore:
             try:
                 self._backend = self._backend or self._open()
                 answers.put((what(self._backend), None))
+            except ImportError:  # a build without the library
+                answers.put((None, ""))
             except Exception as error:  # noqa: BLE001 - edge: every system's store fails with errors of its own
                 answers.put((None, f"{type(error).__name__}: {error}"))
 
@@ -216,7 +218,8 @@ class SystemKeyStore:
                 answer, reason = None, "no answer"
             if reason is not None:
                 self._gone = True
-                self._tell([Problem(Code.KEY_STORE_UNUSABLE, {"reason": reason[:300]})])
+                if reason:
+                    self._tell([Problem(Code.KEY_STORE_UNUSABLE, {"reason": reason[:300]})])
             return answer
 
 
