@@ -13,7 +13,7 @@ from typing import Final
 
 from engine.upstream.cancel import CancelToken
 
-AT_ONCE_BYTES: Final = 352 * 1024 * 1024
+AT_ONCE_BYTES: Final = 288 * 1024 * 1024
 """Of all answers at once; with the largest single one, and what becomes of it, they stay within a gigabyte."""
 LARGE_BYTES: Final = 2 * 1024 * 1024
 """Answers beyond that are taken apart one after the other: it takes several times their size for a moment."""

@@ -193,3 +193,19 @@ def test_log_file_where_none_can_be_written(tmp_path: Path) -> None:
         assert "gone" not in (tmp_path / "log.txt").read_text()
     finally:
         logging.getLogger().setLevel(level)
+
+
+def test_a_console_that_knows_chinese_only(tmp_path: Path) -> None:
+    """cp936, as Windows has it: a whole run with a name that it cannot write; words are Chinese, nothing breaks."""
+    source = source_folder(tmp_path / "in", 1)
+    (source / "🌲 كتاب.png").write_bytes(b"no picture")
+    told = subprocess.run(
+        command("run", str(source), "--demo", "-o", str(tmp_path / "out")),
+        env=environment(tmp_path / "data", PYTHONIOENCODING="gbk", LC_ALL="zh_CN.UTF-8", LANGUAGE="zh_CN"),
+        capture_output=True, timeout=60, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    said = told.stderr.decode("gbk")
+    assert "完成" in said
+    assert r"\U0001f332" in said
+    assert "Traceback" not in said
+    assert [path.suffix for path in (tmp_path / "out").iterdir() if path.stem.startswith("001")]

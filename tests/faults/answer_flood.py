@@ -15,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge.allocator import keep_freed_memory
-from engine.config import ApiConfig
 from tests.fakes.peers import Peer
 from tests.support.doors import open_door
 from tests.support.pictures import source_folder
@@ -55,7 +54,6 @@ def main() -> None:
             "api_url": f"http://127.0.0.1:{peer.port}/v1/chat/completions", "api_key": "sk-0", "max_retries": 0,
             "unlock_local_api_url": True, "concurrency_limit": number, "timeout_seconds": 300,
         }  # fmt: skip
-        assert ApiConfig(**config)
         with open_door(folder / "data", ALLOW_PRIVATE_API_URL="1") as door:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             begun = time.monotonic()
