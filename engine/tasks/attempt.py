@@ -16,6 +16,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -60,8 +61,6 @@ _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
 _MOST_OF_SEVERAL = 320 * 2**20  # bytes of one event with all results in it
-_PICTURE_CHARS = 64 * 2**10
-_FORMS = 3  # of a picture's bytes at once: as they came, as text, decoded
 _KEPT_BEYOND = 4  # times the limit of a result: it is paid for, and kept with a warning
 _JOB_CHARS = 64 * 1024  # what names a job and no picture is short
 
@@ -235,16 +234,10 @@ class _Attempt:
         several = min(self._kept_up_to * order.config.result_count, max(_MOST_OF_SEVERAL, self._kept_up_to))
         self._event_bytes = several + 2**22
         self._held: Held
-        self._gathered = 0
-        """Bytes of pictures that the answer brought so far, as text and decoded."""
 
     def run(self) -> AttemptOutcome:
         with ANSWERS.reading(self._watch.cancel) as self._held:
             return self._run()
-
-    def _hold(self, size: int, seconds: float) -> None:
-        """So much of what is being read is held beside what is there."""
-        self._held.want(self._gathered + size, seconds)
 
     def _run(self) -> AttemptOutcome:
         try:
@@ -348,16 +341,10 @@ class _Attempt:
         """All of an answer that is understood as a whole; a body that is a picture comes as its data URL."""
         kind = response.headers.get("content-type", "").lower()
         if kind.startswith("image/"):
-            data = self._body(response)
+            data = self._held.body(partial(response.read, self._kept_up_to))
             return [ServerEvent("", f'{{"image":"data:{kind.split(";")[0]};base64,{b64encode(data).decode()}"}}')]
-        events = EventReader(self._event_bytes)
-        found: list[ServerEvent] = []
-        for chunk in response.chunks():
-            with self._held.taking_apart(events.pending):
-                found += self._counted(events.feed(chunk))
-            self._hold(events.pending, response.seconds_left())
-        with self._held.taking_apart(events.pending):
-            found += self._counted(events.close())
+        pieces = self._held.events(EventReader(self._event_bytes), response.chunks(), response.seconds_left)
+        found = [event for some in pieces for event in some]
         for event in found:
             self._log.event(event.name, event.data)
         self._log.end_events()
@@ -486,39 +473,21 @@ class _Attempt:
     # --- reading and collecting ---
 
     def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
-        events = EventReader(self._event_bytes)
+        chunks = reader.glanced(response.chunks())
         try:
             if response.headers.get("content-type", "").lower().startswith("image/"):
-                data = self._body(response)
-                with self._held.taking_apart(len(data)):
-                    reader.picture(data)
+                reader.picture(self._held.body(partial(response.read, self._kept_up_to)))
                 return None
-            for chunk in response.chunks():
-                reader.glance(chunk)
-                with self._held.taking_apart(events.pending):
-                    self._take(reader, self._counted(events.feed(chunk)))
-                self._hold(events.pending, response.seconds_left())
+            for events in self._held.events(EventReader(self._event_bytes), chunks, response.seconds_left):
+                self._take(reader, events)
                 if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
                     response.end_within(_AFTER_END_SECONDS)
-            with self._held.taking_apart(events.pending):
-                self._take(reader, self._counted(events.close()))
         except (EditFailed, Stopped) as error:
             # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.
             return None if self._ended and isinstance(error, EditFailed) else error.with_traceback(None)
         finally:
             self._log.end_events()
         return None
-
-    def _body(self, response: HttpResponse) -> bytes:
-        """A body that is the picture itself; soon it is there as text and decoded as well."""
-        data = response.read(self._kept_up_to, lambda size, seconds: self._hold(_FORMS * size, seconds))
-        self._gathered += _FORMS * len(data)
-        return data
-
-    def _counted(self, events: list[ServerEvent]) -> list[ServerEvent]:
-        """The events, whose pictures stay until the attempt ends."""
-        self._gathered += sum(2 * len(event.data) for event in events if len(event.data) > _PICTURE_CHARS)
-        return events
 
     def _take(self, reader: AnswerReader, events: Iterable[ServerEvent]) -> None:
         for event in events:
@@ -613,7 +582,7 @@ class _Attempt:
                 timeout=config.timeout_seconds,
                 cancel=self._watch.cancel,
                 max_bytes=limit,
-                hold=self._hold,
+                hold=self._held.hold,
             )
         except NetworkFailed as error:
             error.retryable &= ref.thumbnail is None or (error.http_status or 500) >= 500

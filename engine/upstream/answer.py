@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,6 +75,12 @@ class AnswerReader:
         """Take a piece of the body as it came, before it is cut into events: it may be a web page."""
         if len(self._head) < _HEAD_BYTES:
             self._head += piece[:_HEAD_BYTES]
+
+    def glanced(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """The same pieces, each after a glance at it."""
+        for piece in pieces:
+            self.glance(piece)
+            yield piece
 
     def feed(self, event: ServerEvent) -> Progress | None:
         """Take one event; gives what it says of progress. Previews are progress, never results."""

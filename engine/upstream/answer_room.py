@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from engine.upstream.cancel import CancelToken
+from engine.upstream.sse import EventReader, ServerEvent
 
 AT_ONCE_BYTES: Final = 288 * 1024 * 1024
 """Of all answers at once; with the largest single one, and what becomes of it, they stay within a gigabyte."""
 LARGE_BYTES: Final = 2 * 1024 * 1024
 """Answers beyond that are taken apart one after the other: it takes several times their size for a moment."""
+
+_PICTURE_CHARS: Final = 64 * 1024
+_FORMS: Final = 3  # of a picture's bytes at once: as they came, as text, decoded
 
 
 class AnswerRoom:
@@ -77,10 +81,11 @@ class AnswerRoom:
 
 
 class Held:
-    """What one call holds of its answer. ``size`` in bytes."""
+    """What one call holds of its answer: what is being read, and the pictures that came so far. ``size`` in bytes."""
 
     def __init__(self, room: AnswerRoom, cancel: CancelToken) -> None:
         self.size = 0
+        self._gathered = 0
         self.cancel = cancel
         self._room = room
 
@@ -89,9 +94,31 @@ class Held:
         if size != self.size:
             self._room._want(self, size, seconds)
 
-    def taking_apart(self, size: int) -> contextlib.AbstractContextManager[object]:
-        """To be held while ``size`` bytes become events and pictures."""
-        return self._room.taking_apart if size > LARGE_BYTES else contextlib.nullcontext()
+    def hold(self, size: int, seconds: float) -> None:
+        """So much is being read, beside what was gathered."""
+        self.want(self._gathered + size, seconds)
+
+    def body(self, read: Callable[[Callable[[int, float], None]], bytes]) -> bytes:
+        """A body that is the picture itself; soon it is there as text and decoded as well."""
+        data = read(lambda size, seconds: self.hold(_FORMS * size, seconds))
+        self._gathered += _FORMS * len(data)
+        return data
+
+    def events(
+        self, reader: EventReader, chunks: Iterable[bytes], seconds_left: Callable[[], float]
+    ) -> Iterator[list[ServerEvent]]:
+        """What the pieces of a body bring, each as it comes, and at last what its end makes whole."""
+        for chunk in chunks:
+            yield self._taken(reader.pending, lambda: reader.feed(chunk))  # noqa: B023 - called before the next piece
+            self.hold(reader.pending, seconds_left())
+        yield self._taken(reader.pending, reader.close)
+
+    def _taken(self, size: int, take: Callable[[], list[ServerEvent]]) -> list[ServerEvent]:
+        """Events, whose pictures stay until the call ends, as text and decoded."""
+        with self._room.taking_apart if size > LARGE_BYTES else contextlib.nullcontext():
+            events = take()
+        self._gathered += sum(2 * len(event.data) for event in events if len(event.data) > _PICTURE_CHARS)
+        return events
 
 
 ANSWERS: Final = AnswerRoom(AT_ONCE_BYTES)
