@@ -13,10 +13,10 @@ from engine.files import PRIVATE_FILE, clear_way, keep_private, remove, storage_
 
 # What a program of any version of ours makes; whatever else lies in a folder that a person chose keeps its rights.
 _OURS: Final = (
-    ".lock", ".saving-", "answers", "arrivals.log", "batches", "cache", "demo", "forms.json", "instance.json", "judge.json",
-    "key_store.json", "log.txt", "measures.db", "presets.json", "project", "prompt-tables", "refused_parameters.json",
-    "remote.db", "rubrics.json", "runs",
-    "state.json", "tasks.db", "thumbnails", "trials", "webview",
+    ".lock", ".saving-", "answers", "arrivals.log", "batches", "cache", "demo", "forms.json", "instance.json",
+    "judge.json", "key_store.json", "log.txt", "measures.db", "presets.json", "project", "prompt-tables",
+    "refused_parameters.json", "remote.db", "rubrics.json", "runs", "state.json", "tasks.db", "thumbnails", "trials",
+    "webview",
 )  # fmt: skip
 _LOCKS: Final = Path("/proc/locks")
 
