@@ -99,6 +99,8 @@ def _run(
 def _trial(
     arguments: argparse.Namespace, folder: Path, environment: Environment, messages: Messages, language: str
 ) -> int:
+    if arguments.columns is None:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="columns", name="--columns FILE")
     order = TrialOrder(
         source=arguments.input,
         columns=chosen_columns(arguments.columns),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from bridge.messages import Messages
 from bridge.terminal.run_judge import JudgeOrder
 from bridge.terminal.set_flags import add_set_flags
+from bridge.terminal.writer import say
 from engine.config import FieldSpec, describe, parse_entered, parse_stored
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
@@ -20,27 +21,82 @@ from engine.tasks.plan import ReferenceMode
 from engine.vision.rounds import MOST_ROUNDS
 
 ENV_PREFIX = "IBC_"
+_WRONG_USE = 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """Help and errors in the person's language: an example first, and one line for what cannot be understood."""
+
+    def __init__(self, prog: str, *, text: Callable[..., str], example: str, description: str) -> None:
+        super().__init__(prog, description=description, allow_abbrev=False, add_help=False)
+        self._text, self._example = text, example
+        self._positionals.title, self._optionals.title = text("cli.positionals"), text("cli.options")
+        self.add_argument("-h", "--help", action="help", help=text("cli.help"))
+
+    def format_help(self) -> str:
+        heading, example = self._text("cli.example_title"), self._text(self._example).replace("%%", "%")
+        _, _, rest = super().format_help().partition("\n\n")  # in place of a list of eighty flags as usage
+        return f"{heading}:\n  {example}\n\n{rest}"
+
+    def error(self, message: str) -> NoReturn:
+        say(f"{self.prog}: {message}")
+        raise SystemExit(_WRONG_USE)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.error(self._text("cli.error.unknown", value=" ".join(rest)).replace("%%", "%"))
+        return known
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            self._fail("cli.error.choice", action, value=value, choices=", ".join(map(str, action.choices)))
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError:
+            self._fail("cli.error.value", action, value=arg_string)
+
+    def _match_argument(self, action: argparse.Action, arg_strings_pattern: str) -> int:
+        try:
+            return super()._match_argument(action, arg_strings_pattern)
+        except argparse.ArgumentError:
+            self._fail("cli.error.no_value", action)
+
+    def _fail(self, key: str, action: argparse.Action, **params: str) -> NoReturn:
+        name = "/".join(action.option_strings) or action.metavar or self._text("cli.command")
+        raise argparse.ArgumentError(None, self._text(key, name=str(name), **params).replace("%%", "%"))
+
+
+def _command(commands: Any, name: str, text: Callable[..., str]) -> argparse.ArgumentParser:
+    words = text(f"cli.{name}")
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=words, description=words, text=text, example=f"cli.{name}.example"
+    )
+    return parser
 
 
 def make_parser(messages: Messages, language: str, version: str) -> argparse.ArgumentParser:
     """The parser; every help text comes from the catalogues."""
 
-    def text(key: str) -> str:
-        return messages.text(language, key).replace("%", "%%")
+    def text(key: str, **params: str) -> str:
+        return messages.text(language, key, **params).replace("%", "%%")
 
-    parser = argparse.ArgumentParser("image-batch-console", description=text("cli.description"), allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"image-batch-console {version}")
+    parser = _Parser("image-batch-console", text=text, example="cli.example", description=text("cli.description"))
+    shown = f"image-batch-console {version}"
+    parser.add_argument("--version", action="version", version=shown, help=text("cli.version"))
     parser.set_defaults(command="open")
     _add_open(parser, text)
     commands = parser.add_subparsers(title=text("cli.commands"), metavar="")
-    serve = commands.add_parser("serve", help=text("cli.serve"), description=text("cli.serve"), allow_abbrev=False)
+    serve = _command(commands, "serve", text)
     serve.set_defaults(command="serve")
     serve.add_argument("--demo", action="store_true", help=text("cli.demo"))
     serve.add_argument("--open", action="store_true", help=text("cli.serve.open"))
-    run = commands.add_parser("run", help=text("cli.run"), description=text("cli.run"), allow_abbrev=False)
+    run = _command(commands, "run", text)
     run.set_defaults(command="run")
     _add_run(run, text, messages, language)
-    trial = commands.add_parser("trial", help=text("cli.trial"), description=text("cli.trial"), allow_abbrev=False)
+    trial = _command(commands, "trial", text)
     trial.set_defaults(command="trial")
     _add_trial(trial, text)
     return parser
@@ -48,7 +104,7 @@ def make_parser(messages: Messages, language: str, version: str) -> argparse.Arg
 
 def _add_trial(trial: argparse.ArgumentParser, text: Any) -> None:
     trial.add_argument("input", nargs="?", metavar="INPUT", help=text("cli.run.input"))
-    trial.add_argument("--columns", metavar="FILE", type=Path, required=True, help=text("cli.trial.columns"))
+    trial.add_argument("--columns", metavar="FILE", type=Path, help=text("cli.trial.columns"))
     trial.add_argument("--sample", metavar="N", type=int, default=20, help=text("cli.trial.sample"))
     trial.add_argument("--seed", metavar="N", type=int, default=0, help=text("cli.trial.seed"))
     trial.add_argument("--judge", metavar="FILE", type=Path, help=text("cli.run.judge"))

@@ -107,3 +107,38 @@ def test_a_set_never_takes_the_flag_of_a_setting() -> None:
     assert (given.set_seed, given.set_quality, given.set_trigger) == ("4", "90", "wc")
     with pytest.raises(SystemExit):
         parser.parse_args(["--seed", "4"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "in", "--concurency-limit", "3"], "image-batch-console: 不认识的参数：--concurency-limit 3"),
+        (["run", "in", "--references", "all"], "--references 不能是“all”，可选：off, suffix, folders"),
+        (["run", "in", "--variants", "two"], "--variants 的值“two”无效"),
+        (["run", "in", "-o"], "-o/--output 后面缺少值"),
+        (["fly"], "命令 不能是“fly”，可选：serve, run, trial"),
+    ],
+)
+def test_wrong_use_is_one_line_in_the_persons_language(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be understood is named, without a page of flags before it."""
+    with pytest.raises(SystemExit) as caught:
+        make_parser(MESSAGES, "zh-CN", "0").parse_args(words)
+    heard = capsys.readouterr()
+    assert (caught.value.code, heard.out, heard.err.count("\n")) == (2, "", 1)
+    assert said in heard.err
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["run"], ["trial"]])
+def test_help_begins_with_an_example_and_speaks_one_language(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Headings too; nothing of argparse's own English is left in the Chinese help."""
+    with pytest.raises(SystemExit):
+        make_parser(MESSAGES, "zh-CN", "0").parse_args([*command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "示例:"
+    assert lines[1].strip().startswith(" ".join(["image-batch-console", *command]))
+    for english in ("usage:", "options:", "positional arguments", "show this help", "show program"):
+        assert english not in "\n".join(lines)
