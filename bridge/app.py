@@ -14,6 +14,7 @@ from typing import Any
 from bridge.environment import Environment
 from bridge.jobs import Jobs, JobStatus
 from bridge.messages import Messages
+from bridge.paths import program_folder
 from bridge.preferences import Preferences
 from bridge.switching import Switching
 from bridge.vision import Vision
@@ -26,6 +27,7 @@ from engine.files import storage_failure
 from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
+from engine.tasks.costs import read_built_in
 from engine.upstream.cancel import CancelToken
 from engine.workspace import Limits, Workspace, made
 
@@ -49,6 +51,7 @@ class _Opened:
                     connections_folder=app.folder,
                     held=self.is_first,
                     demo=app.demo,
+                    prices=read_built_in((program_folder("assets") / "prices.json").read_bytes()),
                     read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
                     on_change=app.changed,
@@ -65,6 +68,7 @@ class _Opened:
                 self.workspace.cache,
                 self.workspace.ledger,
                 self.workspace.transport,
+                costs=self.workspace.costs,
                 trials=folder / "trials",
                 edits=lambda: self.preferences.config,
                 hold=batch.pause,
@@ -158,6 +162,7 @@ class App:
         workspace = project.workspace
         self.cache, self.ledger, self.thumbnails = workspace.cache, workspace.ledger, workspace.thumbnails
         self.store, self.batch, self.transport = workspace.store, workspace.batch, workspace.transport
+        self.costs = workspace.costs
         self.flusher, self.measurement_cache = workspace.flusher, workspace.measurement_cache
         self.remote, self.wait_idle = workspace.remote, workspace.wait_idle
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names

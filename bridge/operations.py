@@ -13,6 +13,7 @@ import msgspec
 from bridge.usecases import (
     carrying,
     config,
+    costs,
     datasets,
     judge,
     pictures,
@@ -161,6 +162,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/api/templates", config.list_templates),
     Operation("GET", "/api/ui", config.get_ui),
     Operation("POST", "/api/ui", config.save_ui),
+    Operation("GET", "/api/costs", costs.get_costs),
+    Operation("GET", "/api/prices", costs.get_prices),
+    Operation("POST", "/api/prices", costs.save_prices),
     Operation("GET", "/api/messages/{language}", config.get_messages),
     Operation("GET", "/api/projects", projects.list_projects),
     Operation("POST", "/api/projects", projects.create_project),

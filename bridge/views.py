@@ -121,7 +121,7 @@ class ProgressView(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """The run as a whole."""
+    """The run as a whole. ``cost`` so far and ``budget`` in USD; ``wasted``: calls paid for that brought no picture."""
 
     in_flight: int
     limit: int
@@ -134,6 +134,9 @@ class RunView(msgspec.Struct, frozen=True):
     finished_in_run: int
     total_in_run: int
     paused: PauseView | None
+    cost: float = 0.0
+    budget: float = 0.0
+    wasted: int = 0
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -266,6 +269,9 @@ class Viewer:
             finished_in_run=info.finished_in_run,
             total_in_run=info.total_in_run,
             paused=self._pause(info),
+            cost=info.cost,
+            budget=info.budget,
+            wasted=info.wasted,
         )
 
     def _pause(self, info: RunInfo) -> PauseView | None:

@@ -17,6 +17,7 @@ from engine.errors import Code, ConsoleError, InvalidInput, NotFound, Problem
 from engine.images.cache import Cache
 from engine.keystore import KeyStore
 from engine.models import FINISHED, Judgement, Result, Task, TaskMatch
+from engine.tasks.costs import Costs
 from engine.tasks.ledger import Ledger
 from engine.tasks.store import Store
 from engine.upstream.transport import Transport
@@ -44,6 +45,7 @@ class Vision:
         transport: Transport,
         *,
         trials: Path,
+        costs: Costs,
         edits: Callable[[], ApiConfig],
         hold: Callable[[Problem], None],
         keys: KeyStore,
@@ -53,7 +55,7 @@ class Vision:
         self.settings = JudgeFile(folder / "judge.json", keys)
         self.trials = TrialBook(trials)
         self.alarm = VisionHook(self.trials, cache, hold)
-        self.judging = Judging(transport, ledger, self._keep, on_change=on_change)
+        self.judging = Judging(transport, ledger, self._keep, costs=costs, on_change=on_change)
         self.problems: list[Problem] = [*self.rubrics.problems, *self.settings.problems, *self.trials.problems]
         self._store = store
         self._cache = cache

@@ -12,7 +12,7 @@ from engine.errors import Problem
 from engine.images.cache import Cache
 from engine.models import EditOutcome
 from engine.tasks.alarm import Alarm, CheckedResult, PictureFeatures, Suspect, alarm_problem, features_of
-from engine.tasks.batch import RunningTask, TaskHook
+from engine.tasks.hooks import RunningTask, TaskHook
 from engine.vision.trial_book import TrialBook
 
 _SOURCES_KEPT = 64

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from engine import secrets
 from engine.errors import Code, InvalidInput, Problem
+from engine.money import with_point
 from engine.secrets import PLACEHOLDER
 
 _MOST_EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps
@@ -129,7 +130,9 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     proxy: Annotated[str, _field("network")] = ""
     unlock_local_api_url: Annotated[bool, _field("network")] = False
     unlock_local_download_url: Annotated[bool, _field("network")] = False
-    price_per_call: Annotated[float, _field("network", ge=0, step=0.001)] = 0
+    price_per_call: Annotated[float, _field("network", ge=0, le=10_000, step=0.001, unit="USD")] = 0
+    budget: Annotated[float, _field("network", ge=0, le=1_000_000, step=0.01, unit="USD")] = 0
+    budget_day: Annotated[float, _field("network", ge=0, le=1_000_000, step=0.01, unit="USD")] = 0
     alarm_limit: Annotated[int, _field("network", ge=0, le=20)] = 5
 
     def __repr__(self) -> str:
@@ -304,7 +307,7 @@ def _parse(data: dict[str, Any], *, clamp: bool) -> tuple[ApiConfig, list[Proble
 
 def _read_field(spec: FieldSpec, hint: Any, raw: Any, *, clamp: bool) -> Any:
     try:
-        value = msgspec.convert(raw, hint, strict=False)
+        value = msgspec.convert(with_point(raw) if hint is float and isinstance(raw, str) else raw, hint, strict=False)
     except msgspec.ValidationError as error:
         if spec.choices is not None:
             raise InvalidInput(

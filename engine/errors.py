@@ -116,6 +116,7 @@ class Code(StrEnum):
     NOTHING_TO_RESUME = "nothing_to_resume"
     FOUND_UNFINISHED = "found_unfinished"
     EVERY_TASK_FAILS = "every_task_fails"
+    BUDGET_REACHED = "budget_reached"
     RATE_PAUSE = "rate_pause"
     BATCH_RUNNING = "batch_running"
     NO_PREVIEW = "no_preview"

@@ -65,12 +65,14 @@ class ImageRef(msgspec.Struct, frozen=True):
 
 
 class StoredImage(msgspec.Struct, frozen=True):
-    """A result picture that is on disk in the cache. ``hash``: sha256 hex of the bytes; ``size`` in bytes."""
+    """A result picture that is on disk in the cache. ``hash``: sha256 hex of the bytes; ``size`` in bytes; ``cost``:
+    its share of what its call cost, USD, None for unknown."""
 
     hash: str
     size: int
     info: ImageInfo
     source_type: SourceType
+    cost: float | None = None
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -96,7 +98,7 @@ class Result(msgspec.Struct):
 
     Its provenance: ``created_at`` in Unix seconds, ``source_hash`` (sha256 of each source picture, space between), and
     ``request_record``: JSON of the request without secrets. ``caption_seen``: a person has read or written it. ``cost``
-    in the currency of the configured price, None where it is not known.
+    in USD, None where it is not known or the answer was paid for earlier.
     """
 
     id: str

@@ -29,10 +29,12 @@ from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMa
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
 from engine.tasks.attempt import Delivered, LocalAttempts
-from engine.tasks.batch import Batch, RunningTask, TaskHook
+from engine.tasks.batch import Batch
 from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
+from engine.tasks.costs import Costs, Prices
 from engine.tasks.edit import Collected, EditTools, Submitted, collect_job, run_edit
 from engine.tasks.gate import CallGate
+from engine.tasks.hooks import RunningTask, TaskHook
 from engine.tasks.ledger import Ledger
 from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
@@ -43,6 +45,7 @@ from engine.tasks.remote import Remote
 from engine.tasks.remote_book import RemoteBook
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
+from engine.upstream.bills import Price
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import status_failure
 from engine.upstream.forms import LearnedForms
@@ -80,6 +83,7 @@ class Workspace:
         connections_folder: Path | None = None,
         held: bool = False,
         demo: bool = False,
+        prices: Sequence[Price] = (),
         read_old_state: Callable[[], Mapping[str, Any]] = dict,
         key_holders: Callable[[], Iterable[ApiConfig]] = tuple,
         on_change: Callable[[], None] = lambda: None,
@@ -89,7 +93,8 @@ class Workspace:
         """``ledger_folder``: where paid answers are noted, ``connections_folder``: where what was learned of APIs, if
         not in the folder. ``held``: the caller has its lock. ``read_old_state`` is called once the
         folder is ours and gives a state.json in which the tool before may have left tasks; ``took_over`` says if.
-        ``key_holders``: configurations whose key may go where a job of an earlier program is asked for."""
+        ``prices``: the table that comes with the program. ``key_holders``: configurations whose key may go where a job
+        of an earlier program is asked for."""
         self.folder = folder
         self.limits = limits
         self._demo = demo
@@ -101,8 +106,7 @@ class Workspace:
                 opened.callback(hold(made(folder)).release)
             old_state = dict(read_old_state())
             self.cache = Cache(folder / "cache")
-            self.ledger = Ledger(ledger_folder or folder / "answers")
-            opened.callback(self.ledger.close)
+            self._open_books(opened, ledger_folder or folder / "answers", prices)
             self.thumbnails = Thumbnails(folder / "thumbnails", limits.cache_max_bytes // 4)
             self.store = Store(folder / DATABASE, on_change=on_change)
             opened.callback(self.store.close)
@@ -115,7 +119,7 @@ class Workspace:
             self.took_over = bool(taken_over)
             self.problems: list[Problem] = [
                 *self.store.problems, *self.arrivals.problems, *lost, *self.cache.problems, *self.ledger.problems,
-                *taken_over,
+                *self.costs.problems, *taken_over,
             ]  # fmt: skip
             self.planner = Planner(
                 self.store,
@@ -126,14 +130,21 @@ class Workspace:
                 progress=on_looking,
             )
             self._open_calls(opened, connections_folder or folder, on_change)
-            self.flusher = Flusher(self._not_on_disk)
-            opened.callback(self.flusher.close)
             self.measurement_cache = MeasurementCache(folder / "measures.db")
             opened.callback(self.measurement_cache.close)
             self._opened = opened.pop_all()
 
+    def _open_books(self, opened: contextlib.ExitStack, folder: Path, prices: Sequence[Price]) -> None:
+        """What was paid: the answers, and how much; both are shared by all projects."""
+        self.ledger = Ledger(folder)
+        opened.callback(self.ledger.close)
+        self.costs = Costs(folder / "costs.db", str(self.folder), Prices(folder / "prices.json", prices))
+        opened.callback(self.costs.close)
+
     def _open_calls(self, opened: contextlib.ExitStack, learned: Path, on_change: Callable[[], None]) -> None:
-        """What calls are made with, and what waits for jobs at providers."""
+        """What calls are made with, and what waits for jobs at providers, or for the disk."""
+        self.flusher = Flusher(self._not_on_disk)
+        opened.callback(self.flusher.close)
         self.parameters = RefusedParameters(learned / "refused_parameters.json")
         self.forms = LearnedForms(learned / "forms.json")
         self.remote = self._open_remote(on_change)
@@ -146,6 +157,7 @@ class Workspace:
             on_change=on_change,
             remote=self.remote,
             learned=self.forms,
+            costs=self.costs,
         )
         opened.callback(self.batch.close)
         self.remote.jobs.restore(self._has_arrived)
@@ -233,7 +245,8 @@ class Workspace:
 
     def _tools(self, gate: CallGate) -> EditTools:
         attempts = LocalAttempts(self.transport)
-        return EditTools(attempts, self.cache, gate, self.remote.jobs.submit, self.arrivals.note, self.parameters)
+        keep = (self.remote.jobs.submit, self.arrivals.note, self.parameters, self.costs)
+        return EditTools(attempts, self.cache, gate, *keep)
 
     # --- jobs at providers ---
 

@@ -246,7 +246,8 @@ class _Run:
             self._report.paused(paused, info.paused_until)
             held = info.paused_until is None and paused.code is Code.EVERY_TASK_FAILS  # until a person goes on
             lasting = held or paused.params.get("cause") in LASTING or paused.code is Code.RESULTS_LOOK_WRONG
-            if lasting and not self._report.attended and not self._stopped.is_set():
+            lasting = (lasting and not self._report.attended) or paused.code is Code.BUDGET_REACHED  # no Continue here
+            if lasting and not self._stopped.is_set():
                 self._given_up = True
                 self._report.given_up(paused)
                 self._app.batch.stop()

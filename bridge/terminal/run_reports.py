@@ -22,7 +22,8 @@ from bridge.usecases.run import StartAnswer
 from bridge.views import ProblemView, Viewer, progress_view
 from engine.dataset.save import SaveReport
 from engine.errors import Code, Problem
-from engine.models import FINISHED, TaskMatch, TaskStatus
+from engine.models import FINISHED, Task, TaskMatch, TaskStatus
+from engine.money import plain
 from engine.tasks.remote_book import OPEN, RemoteRow
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_WAITING, EXIT_STOPPED = 0, 1, 2, 3, 130
@@ -30,6 +31,7 @@ _LINE_SECONDS = 10.0
 _SHORT_WAIT_SECONDS = 5.0  # shorter ones are part of the pace and no news
 _ALL = 2**31
 _PAUSE_TEXTS = {Code.EVERY_TASK_FAILS: "run.paused", Code.RATE_PAUSE: "run.waits"}
+_GIVEN_UP = {Code.BUDGET_REACHED: "run.over_budget"}
 
 
 class Report:
@@ -120,6 +122,7 @@ class JsonReport(Report):
                     results=task.result_count,
                     attempts=task.attempts,
                     error=self._view.maybe(task.error or task.warning),
+                    cost=_cost(task),
                 )
 
     def paused(self, problem: Problem, until: float | None) -> None:
@@ -134,7 +137,7 @@ class JsonReport(Report):
             write_event("batch", **msgspec.to_builtins(remote_view(row)))
 
     def given_up(self, problem: Problem) -> None:
-        write_event("given_up", error=self._pause(problem, None, "run.given_up"))
+        write_event("given_up", error=self._pause(problem, None, _GIVEN_UP.get(problem.code, "run.given_up")))
 
     def ended(self, saved: SaveReport, output: Path, code: int) -> None:
         for result_id, files in saved.saved:
@@ -145,6 +148,7 @@ class JsonReport(Report):
             "end",
             exit_code=code,
             progress=progress_view(self._app.store.counts(), self._app.remote.waiting),
+            **_spent(self._app),
             saved_count=len(saved.saved),
             error_count=len(saved.errors),
             output_dir=str(output),
@@ -222,7 +226,7 @@ class TextReport(Report):
                 self._say("run.batch", **params, done=row.done, failed=row.failed, total=len(row.tasks))
 
     def given_up(self, problem: Problem) -> None:
-        self._screen.say(self._pause(problem, None, "run.given_up").message)
+        self._screen.say(self._pause(problem, None, _GIVEN_UP.get(problem.code, "run.given_up")).message)
 
     def ended(self, saved: SaveReport, output: Path, code: int) -> None:
         for task in self._app.store.tasks(TaskMatch(status=frozenset({TaskStatus.FAILED}))):
@@ -231,6 +235,8 @@ class TextReport(Report):
         for failed in saved.errors:
             self._say("run.task_failed", name=failed.source_name, message=self._view.problem(failed.problem).message)
         self._say("run.ended", **self._numbers(), saved=len(saved.saved), path=str(output))
+        if self._app.costs.run.calls:
+            self._say("run.cost", **_spent(self._app))
         if code == EXIT_STOPPED:
             self._say("run.stopped")
 
@@ -248,3 +254,15 @@ class TextReport(Report):
 
     def _say(self, key: str, **params: Any) -> None:
         self._screen.say(self._app.messages.text(self._language, key, **params))
+
+
+def _cost(task: Task) -> float | None:
+    """What the results of a task have cost in USD, None where that is not known."""
+    known = [result.cost for result in task.results if result.cost is not None]
+    return round(sum(known), 10) if known else None
+
+
+def _spent(app: App) -> dict[str, Any]:
+    """Costs of the run in USD, and of its calls those refused, and those wasted: paid for without a picture."""
+    run = app.costs.run
+    return {"cost": plain(run.amount), "calls": run.calls, "refused": run.refused, "wasted": run.wasted}

@@ -229,7 +229,9 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
 def apply_preset(context: Context, params: PresetName) -> PresetApplied:
     """Make a preset the current configuration."""
     app = context.app
-    config = keep_key(app.presets.get(params.name), app.preferences.config)
+    before = app.preferences.config
+    config = keep_key(app.presets.get(params.name), before)
+    config = msgspec.structs.replace(config, budget_day=before.budget_day)  # a day has one budget, whatever is used
     app.preferences.set_config(config)
     app.settings_changed()
     return PresetApplied(config.masked())

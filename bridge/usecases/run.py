@@ -237,6 +237,7 @@ def resume_tasks(context: Context, _: Nothing) -> ResumeAnswer:
     app = context.app
     if app.batch.is_paused:
         app.vision.alarm.forget()
+        app.costs.set_budgets(app.preferences.config)  # what the person has raised counts, and nothing else does
         return ResumeAnswer(app.batch.go_on())
     with starting(app):
         ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))

@@ -24,6 +24,7 @@ from engine.errors import Code, InvalidInput, PictureRejected
 from engine.files import write_new
 from engine.images.thumbnails import make_thumbnail
 from engine.models import Task, TaskMatch, TaskStatus
+from engine.money import plain
 from engine.paths import entered_path, printable
 
 _SHEET = 60  # pairs shown; those with findings first, the rest spread over the set
@@ -73,6 +74,7 @@ def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, 
     view = Viewer(app.messages, spec.language)
     tasks = list(app.store.tasks(TaskMatch()))
     failed = [task for task in tasks if task.status is TaskStatus.FAILED]
+    spent = app.costs.sums(project=app.costs.project)
     reasons = Counter(view.problem(task.error).message for task in failed if task.error is not None)
     times = sorted(result.created_at for task in tasks for result in task.results if result.created_at)
     return ReportData(
@@ -85,6 +87,8 @@ def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, 
         calls=sum(task.attempts for task in tasks),
         refused=sum(task.error is not None and task.error.code in _REFUSED for task in failed),
         failed=len(failed),
+        wasted=spent.wasted,
+        spent=plain(spent.amount) if spent.amount and not spec.price else None,
         seconds=float(times[-1] - times[0]) if times else 0.0,
         price=spec.price,
         registered=report.registered,

@@ -56,7 +56,7 @@ class ShownPair(msgspec.Struct, frozen=True):
 
 
 class ModelCost(msgspec.Struct, frozen=True):
-    """What a model was paid for. ``cost`` in the currency of the configured price, as far as it is known."""
+    """What a model was paid for. ``cost`` in USD, as far as it is known."""
 
     model: str
     results: int
@@ -65,6 +65,7 @@ class ModelCost(msgspec.Struct, frozen=True):
 
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """All that the page shows. ``seconds``: from the first result to the last; ``price``: of one call, 0 for unknown;
+    ``spent``: what all calls have cost in USD, None for unknown; ``wasted``: those paid for that brought no picture;
     ``failures``: how many tasks failed for which reason, in words. ``findings`` counts pairs;
     ``directions``: how many pairs of the set go which way, by the key of its words; ``scores`` 0..10, where judged."""
 
@@ -77,6 +78,8 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     refused: int
     failed: int
+    wasted: int = 0
+    spent: float | None = None
     seconds: float
     price: float
     registered: bool
@@ -116,6 +119,7 @@ def render(data: ReportData, words: Words, language: str) -> str:
 def _figures(data: ReportData, say: Words) -> str:
     per_minute = data.results / data.seconds * 60 if data.seconds > 0 else None
     per_pair = data.calls / data.accepted if data.accepted and data.calls else None
+    cost = data.spent if data.spent is not None else data.calls * data.price
     rows: list[tuple[str, str | None]] = [
         ("tasks", str(data.tasks)),
         ("results", str(data.results)),
@@ -127,8 +131,9 @@ def _figures(data: ReportData, say: Words) -> str:
         ("time", _duration(data.seconds) if data.seconds > 0 else None),
         ("rate", f"{per_minute:.1f}" if per_minute else None),
         ("calls_per_pair", f"{per_pair:.2f}" if per_pair else None),
-        ("cost", f"{data.calls * data.price:.2f}" if data.price else None),
-        ("cost_per_pair", f"{per_pair * data.price:.3f}" if data.price and per_pair else None),
+        ("wasted", str(data.wasted) if data.wasted else None),
+        ("cost", f"{cost:.2f}" if cost else None),
+        ("cost_per_pair", f"{cost / data.accepted:.3f}" if cost and data.accepted else None),
     ]
     rows += [(f"direction.{direction}", str(count)) for direction, count in data.directions]
     shown = [f"<div><dt>{escape(say(key))}</dt><dd>{value}</dd></div>" for key, value in rows if value is not None]

@@ -44,6 +44,7 @@ from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader, joined
 from engine.upstream.answer_room import ANSWERS, Held
+from engine.upstream.bills import Bill, bill_of
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import event_failure, status_failure, wait_as_told
 from engine.upstream.image_refs import addresses_in, decode_base64
@@ -126,7 +127,7 @@ class Picture(msgspec.Struct, frozen=True):
 class AttemptOutcome(msgspec.Struct, frozen=True):
     """What an attempt came to. ``failure``: why it brought nothing, or was stopped; ``warning``: why it brought less
     than was asked for. ``pictures`` and ``log`` are empty where a `Watch` was given them as they came. ``job``: the
-    provider has taken the order on and will answer later; after a look at a job, that it is not done.
+    provider has taken the order on and will answer later; after a look, that it is not done. ``bill``: its cost.
     """
 
     http_status: int | None = None
@@ -135,6 +136,7 @@ class AttemptOutcome(msgspec.Struct, frozen=True):
     job: JobTicket | None = None
     pictures: list[Picture] = []
     log: list[DebugEntry] = []
+    bill: Bill | None = None
 
 
 class Watch(Protocol):
@@ -227,8 +229,8 @@ class _Attempt:
         self._ended = False
         self._recipe: Recipe | None = None
         self._sent: frozenset[str] = frozenset()
-        self._small = ""
-        """The answer, where it is one short event: it may be a job."""
+        self._bill = Bill()
+        self._small = ""  # the answer, where it is one short event: it may be a job
         self._largest = 0
         self._kept_up_to = order.limits.max_candidate_bytes * _KEPT_BEYOND
         several = min(self._kept_up_to * order.config.result_count, max(_MOST_OF_SEVERAL, self._kept_up_to))
@@ -244,13 +246,16 @@ class _Attempt:
             self._log.begin_attempt(self._order.number)
             answer = self._answer()
             if isinstance(answer, JobTicket):
-                return AttemptOutcome(self._http_status, job=answer)
+                return self._outcome(job=answer)
             self._watch.answered()
             warning = self._collect(*answer)
         except ConsoleError as error:
             error.__traceback__ = None  # its frames hold the answer, and would until the next collection of garbage
-            return AttemptOutcome(self._http_status, failure=Failure.of(error))
-        return AttemptOutcome(self._http_status, warning=warning)
+            return self._outcome(failure=Failure.of(error))
+        return self._outcome(warning=warning)
+
+    def _outcome(self, **came: Any) -> AttemptOutcome:
+        return AttemptOutcome(self._http_status, bill=self._bill if self._bill != Bill() else None, **came)
 
     def _answer(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
         if self._order.delivered is not None:
@@ -271,6 +276,7 @@ class _Attempt:
                 return self._understand(self._events(response), response)
             reader = AnswerReader(config.mode, response.url, self._sent)
             cut = self._read(response, reader)
+        self._bill = reader.bill
         answer = reader.finish()
         if not answer.refs and (job := self._job_in(self._small, response)) is not None:
             return job
@@ -356,6 +362,7 @@ class _Attempt:
         """What an answer means by the recipe's paths, and by the usual readers where it names none."""
         recipe, config = self._recipe, self._order.config
         documents = [json_or_none(event.data) for event in events]
+        self._bill = bill_of(documents)
         if job:
             for document in documents:
                 found = recipe_job(recipe, config, document) if recipe is not None else None

@@ -12,13 +12,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, Task, TaskStatus
+from engine.money import plain
 from engine.tasks.breaker import Breaker
+from engine.tasks.costs import Costs
 from engine.tasks.gate import CallGate
+from engine.tasks.hooks import RemoteTasks, RunningTask, TaskHook
 from engine.tasks.log import EditLog
 from engine.tasks.meter import Live, Meter, RunInfo
 from engine.tasks.store import Store
@@ -33,57 +36,6 @@ _FAULT = Problem(Code.INTERNAL)
 T = TypeVar("T")
 Runner = Callable[[EditJob, CancelToken, EditLog, CallGate], EditOutcome]
 log = logging.getLogger(__name__)
-
-
-class RemoteTasks(Protocol):
-    """Where tasks are that neither wait for their turn nor are in flight: their answers are at a provider."""
-
-    @property
-    def waiting(self) -> int:
-        """How many."""
-
-    def holds(self, task_id: str) -> bool:
-        """Whether this one is there."""
-
-    def live(self) -> dict[str, Live]:
-        """How far each is."""
-
-    def live_log(self, task_id: str) -> EditLog | None:
-        """Its log."""
-
-
-class RunningTask:
-    """One task from its turn in the queue to its release. ``again``: not the task but the run is at fault, so it waits
-    for its turn once more. ``task``: as it was read when its turn had come."""
-
-    def __init__(self, task_id: str, config: ApiConfig, cancel: CancelToken, *, single: bool) -> None:
-        self.task_id = task_id
-        self.config = config
-        self.cancel = cancel
-        self.single = single
-        self.task: Task | None = None
-        self.log = EditLog(*config.secrets())
-        self.again = False
-
-    def ask_with(self, config: ApiConfig) -> None:
-        """Ask with another configuration than the run's; what was secret in it is blanked out of the log."""
-        self.config, self.log = config, EditLog(*config.secrets())
-
-
-class TaskHook:
-    """What is done around a task, in its worker's thread: before it is asked for, and before its outcome is recorded.
-
-    A hook that raises is logged and spoils no task.
-    """
-
-    def before(self, task: RunningTask) -> None:
-        """The task begins; it may still be asked with another configuration."""
-
-    def after(self, task: RunningTask, outcome: EditOutcome) -> None:
-        """The task has come to something."""
-
-    def drained(self, cancel: CancelToken, *, stopped: bool) -> None:
-        """No task of the run is left; the run is over when this returns, unless more came meanwhile."""
 
 
 class _Run:
@@ -115,8 +67,10 @@ class Batch:
         on_change: Callable[[], None] = lambda: None,
         remote: RemoteTasks | None = None,
         learned: LearnedForms | None = None,
+        costs: Costs | None = None,
     ) -> None:
         self._store = store
+        self._costs = costs or Costs()
         self._remote = remote
         self._learned = learned
         self._runner = runner
@@ -179,6 +133,7 @@ class Batch:
                     self._spawn()  # one at least: it winds down a run that was stopped meanwhile
                 else:
                     self._run = None
+                    self._costs.end_run()
                     self._changed.notify_all()
             self._on_change()
         return len(ids)
@@ -308,7 +263,7 @@ class Batch:
 
     def info(self) -> RunInfo:
         """The run as a whole."""
-        gate = self._gate.info()
+        gate, spent = self._gate.info(), self._costs.run
         with self._changed:
             run, now = self._run or self._last, self._monotonic()
             running, meter = self._run is not None, run.meter if run else None
@@ -333,6 +288,9 @@ class Batch:
                 seconds_left=round(left / rate * 60) if running and rate else None,
                 paused=paused,
                 paused_until=round(self._clock() + seconds, 1) if seconds is not None else None,
+                cost=plain(spent.amount),
+                budget=plain(self._costs.budget),
+                wasted=spent.wasted,
             )
 
     def _pause(self, now: float, gate_seconds: float) -> tuple[Problem | None, float | None]:
@@ -368,6 +326,7 @@ class Batch:
 
     def _begin_run(self, config: ApiConfig) -> _Run:
         self._run = _Run(config, int(self._clock()), self._monotonic())
+        self._costs.begin_run(config)
         self._gate = CallGate(config.concurrency_limit, config.retry_interval, learned=self._learned)
         self._starts += 1
         self._renew_cancel()
@@ -539,7 +498,9 @@ class Batch:
         failure = outcome.error.code if outcome.error is not None else None
         with self._changed:
             run = self._run
-            if run is not None:
+            if run is not None and failure is Code.BUDGET_REACHED:
+                running.again, run.paused = not run.stopping, outcome.error
+            elif run is not None:
                 running.again = run.breaker.note(failure, self._monotonic()) and not run.stopping
 
     def record(self, outcome: EditOutcome) -> None:
@@ -594,5 +555,6 @@ class Batch:
         with self._changed:
             self._queued.difference_update(left)
             self._run = None
+            self._costs.end_run()
             self._changed.notify_all()
         self._on_change()

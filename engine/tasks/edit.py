@@ -9,23 +9,27 @@ from collections.abc import Callable
 
 import msgspec
 
-from engine.config import ApiConfig
+from engine.config import ApiConfig, BatchProvider
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped, StorageFailed, UpstreamRefused
 from engine.images.cache import Cache
 from engine.images.discover import read_source
 from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
+from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
+from engine.tasks.costs import Came, Costs
 from engine.tasks.gate import CallGate
 from engine.tasks.limiter import RATE_RETRY_AFTER, Ticket
 from engine.tasks.log import EditLog
 from engine.tasks.plan import RequestRecord, own_config, request_record
+from engine.upstream.batches.choice import batch_driver
 from engine.upstream.cancel import CancelToken
 from engine.upstream.jobs import JobTicket
 from engine.upstream.parameters import RefusedParameters
 from engine.upstream.retry import call_with_retries
 
 _DISK_WAIT_SECONDS = 2.0
+_NOT_BILLED = frozenset({Code.ANSWER_WEB_PAGE, Code.UPLOAD_FAILED})  # no API took these on
 _OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
@@ -72,6 +76,7 @@ class EditTools(msgspec.Struct, frozen=True):
     submit: Callable[[Submitted, CancelToken], bool] = lambda *_: False
     note: Callable[[Begun | Arrived], None] = lambda _: None
     parameters: RefusedParameters = msgspec.field(default_factory=RefusedParameters)
+    costs: Costs = msgspec.field(default_factory=Costs)
     random: Callable[[], float] = random.random
 
 
@@ -154,6 +159,7 @@ class _Edit:
             record = msgspec.json.encode(self._request_record).decode()
             prepared = Prepared(order, self._source_hash, self._source_size, record)
             self._log.stage = "uploading"
+            self._tools.costs.hold(self._job.task_id, order.config, batch_share(order.config))
             call_with_retries(
                 lambda: take(prepared),
                 max_retries=self._config.max_retries,
@@ -163,8 +169,10 @@ class _Edit:
                 random=self._tools.random,
             )
         except Stopped as stopped:
+            self._tools.costs.let_go(self._job.task_id)
             return self._outcome(TaskStatus.STOPPED, stopped.problem)
         except ConsoleError as error:
+            self._tools.costs.let_go(self._job.task_id)
             self._log.add("error", code=error.code, params=error.params)
             return self._outcome(TaskStatus.FAILED, error.problem)
         return self._outcome(TaskStatus.PROCESSING, None)
@@ -183,6 +191,13 @@ class _Edit:
         self._http_status = outcome.http_status
         if outcome.job is not None:
             return Collected(wait=outcome.job.wait)
+        name = job_name(submitted.task_id, submitted.ticket)
+        self._tools.costs.let_go(submitted.task_id)
+        came, share = what_came(outcome, len(self._images)), 1 if delivered is None else batch_share(submitted.config)
+        amount = self._tools.costs.collected(
+            name, submitted.config, came, outcome.bill, pictures=len(self._images), share=share
+        )
+        self._share(amount, list(self._images))
         failure = outcome.failure.error if outcome.failure is not None else None
         if failure is not None and not self._images:
             return Collected(failure=failure)
@@ -285,12 +300,34 @@ class _Edit:
         order = msgspec.structs.replace(order, number=self._attempts)
         forms = self._tools.gate.forms
         watch = _Watch(self._cancel, self._log, lambda: forms.began(order.config, order.form), turn.end, self._keep)
-        outcome = self._tools.attempts.make(order, watch)
+        outcome = self._pay(order, watch)
         self._http_status = outcome.http_status
         failure = outcome.failure
         if failure is not None and failure.problem.code is Code.RATE_LIMITED:
             turn.end(taken=False, retry_after=failure.retry_after)
         return outcome
+
+    def _pay(self, order: AttemptOrder, watch: _Watch) -> AttemptOutcome:
+        """Make the call, where the budget allows it, and note what it cost."""
+        costs, outcome, before = self._tools.costs, None, set(self._images)
+        admission = costs.admit(order.config)
+        try:
+            outcome = self._tools.attempts.make(order, watch)
+        finally:
+            if outcome is None:
+                costs.give_back(admission)
+        brought = [digest for digest in self._images if digest not in before]
+        job = job_name(self._job.task_id, outcome.job) if outcome.job is not None else ""
+        amount = costs.settle(admission, what_came(outcome, len(brought)), outcome.bill, pictures=len(brought), job=job)
+        self._share(amount, brought)
+        return outcome
+
+    def _share(self, amount: int | None, brought: list[str]) -> None:
+        """Note with each picture of a call its share of what that cost; the first has what does not divide."""
+        for number, digest in enumerate(brought if amount is not None else []):
+            assert amount is not None
+            share = amount // len(brought) + (amount % len(brought) if number == 0 else 0)
+            self._images[digest] = msgspec.structs.replace(self._images[digest], cost=plain(share))
 
     def _keep(self, picture: Picture) -> str:
         """A picture into the cache; its sha256."""
@@ -360,6 +397,30 @@ class _Watch(msgspec.Struct):
     began: Callable[[], None]
     answered: Callable[[], None]
     keep: Callable[[Picture], str]
+
+
+def job_name(task_id: str, ticket: JobTicket) -> str:
+    """Under which the cost of a job at a provider is noted."""
+    return f"{task_id}:{ticket.provider_id}"
+
+
+def batch_share(config: ApiConfig) -> int:
+    """By what the price is divided in the batches of this configuration's provider."""
+    found = batch_driver(config)
+    return 1 if found is None or found[0].provider is BatchProvider.XAI else 2
+
+
+def what_came(outcome: AttemptOutcome, brought: int) -> Came:
+    """What a call came to, for the book: without a picture it is wasted where the API had taken it on and bills it."""
+    failure = outcome.failure
+    if brought or outcome.job is not None or failure is None:
+        return Came.ANSWER
+    begun = outcome.http_status is not None and outcome.http_status < 400
+    if not begun or failure.problem.code in _NOT_BILLED:
+        return Came.REFUSED
+    refused = failure.kind == UpstreamRefused.__name__ and failure.problem.code is not Code.CONTENT_REFUSED
+    billed = outcome.bill is not None and bool(outcome.bill.amount)
+    return Came.REFUSED if refused and not billed else Came.WASTED
 
 
 def _source(path: str, max_bytes: int) -> Source:

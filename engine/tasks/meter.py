@@ -27,7 +27,8 @@ class RunInfo(msgspec.Struct, frozen=True):
 
     ``at_provider``: tasks whose answer is waited for there. ``limit``: calls at once that are allowed now;
     ``concurrency_limit``: what the person allows. ``stop_requested``: from a stop to the next start. ``paused_until``:
-    when a pause is expected to end, None if that is not known.
+    when a pause is expected to end, None if that is not known. ``cost`` so far and ``budget`` in USD; of ``wasted``
+    calls the API took on each and no picture came.
     """
 
     running: bool
@@ -47,6 +48,9 @@ class RunInfo(msgspec.Struct, frozen=True):
     seconds_left: int | None
     paused: Problem | None
     paused_until: float | None
+    cost: float = 0.0
+    budget: float = 0.0
+    wasted: int = 0
 
 
 class Meter:

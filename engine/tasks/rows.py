@@ -243,7 +243,7 @@ def result_rows(outcome: EditOutcome, result_ids: Mapping[str, str], now: int) -
         (
             result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
             image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-            outcome.at or now, outcome.source_hash, outcome.request_record,
+            outcome.at or now, outcome.source_hash, outcome.request_record, image.cost,
         )
         for image in outcome.images
     ]  # fmt: skip
@@ -251,7 +251,7 @@ def result_rows(outcome: EditOutcome, result_ids: Mapping[str, str], now: int) -
 
 INSERT_RESULTS: Final = (
     "INSERT OR IGNORE INTO result (id, task_id, hash, size, mime, extension, width, height, source_type,"
-    " created_at, source_hash, asked) VALUES "
+    " created_at, source_hash, asked, cost) VALUES "
 )
 
 

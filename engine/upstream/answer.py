@@ -13,6 +13,7 @@ from engine.config import ApiMode
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import ImageRef
 from engine.upstream.answer_state import ORDINARY, TEXT_CHARS, AnswerState, JobRef
+from engine.upstream.bills import Bill, read_bill
 from engine.upstream.dialects import Progress, read_object
 from engine.upstream.failure import content_failure, event_failure, readable, web_page_title
 from engine.upstream.image_refs import SAMPLE_CHARS, Refused, shorten
@@ -70,6 +71,8 @@ class AnswerReader:
         self._broken = 0
         self._stray = ""
         self._first = ""
+        self.bill = Bill()
+        """What the answer has said of its cost so far."""
 
     def glance(self, piece: bytes) -> None:
         """Take a piece of the body as it came, before it is cut into events: it may be a web page."""
@@ -162,6 +165,7 @@ class AnswerReader:
             self._events += 1
             if isinstance(item, dict):
                 self._last = item
+                self.bill = self.bill.then(read_bill(item))
                 progress = read_object(self._state, item, name, self._mode) or progress
             elif isinstance(item, str):
                 self._words(name, item)

@@ -3,6 +3,7 @@ whatever the model wrote around it. Stands on the transport, the retries and the
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
@@ -18,7 +19,9 @@ from engine.config import ApiConfig
 from engine.errors import AnswerUnusable, Code, EditFailed, UpstreamRefused
 from engine.images.picture import HEAD_BYTES, sniff
 from engine.images.thumbnails import make_thumbnail
+from engine.tasks.costs import Admission, CallKind, Came, Costs
 from engine.tasks.gate import CallGate
+from engine.upstream.bills import Bill, read_bill
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import content_failure, event_failure, status_failure
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, merge
@@ -51,6 +54,13 @@ class Question(msgspec.Struct, frozen=True):
     schema: dict[str, Any]
 
 
+class Reply(msgspec.Struct, frozen=True):
+    """A model's words, and what they cost in units of `engine.money`, None for unknown."""
+
+    text: str
+    cost: int | None
+
+
 def picture_at(path: str, max_edge: int, label: str) -> Labelled:
     """The picture of a file, no larger than ``max_edge``; PictureRejected if it cannot be read whole."""
     data = make_thumbnail(Path(path), max_edge)
@@ -59,29 +69,32 @@ def picture_at(path: str, max_edge: int, label: str) -> Labelled:
 
 class VisionClient:
     """One connection to a vision model, used by many threads at once. ``calls``: answers that came so far, which is
-    what was paid for."""
+    what was paid for; ``paid``: what they cost, in units of `engine.money`, as far as that is known."""
 
     def __init__(
         self,
         transport: Transport,
         config: ApiConfig,
         *,
+        costs: Costs | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._transport = transport
         self._config = config
         self._gate = CallGate(config.concurrency_limit, config.retry_interval)
+        self._costs = costs or Costs()
         self._now = now
         self._random = chance
         self._plain = False  # this server refuses response_format
         self._lock = threading.Lock()
         self.calls = 0
+        self.paid = 0
 
-    def ask(self, question: Question, cancel: CancelToken) -> str:
+    def ask(self, question: Question, cancel: CancelToken) -> Reply:
         """The model's words. Raises Stopped, EditFailed and InvalidInput as the transport does."""
 
-        def attempt() -> str:
+        def attempt() -> Reply:
             plain = self._plain
             try:
                 return self._once(self._request(question, plain=plain), cancel)
@@ -119,11 +132,11 @@ class VisionClient:
         body = msgspec.json.encode(merge(fields, self._config.extra_body))
         return HttpRequest(base.method, base.url, base.headers, body)
 
-    def _once(self, request: HttpRequest, cancel: CancelToken) -> str:
+    def _once(self, request: HttpRequest, cancel: CancelToken) -> Reply:
         ticket = self._gate.enter(cancel)
         taken, wait = True, None
         try:
-            return self._send(request, cancel)
+            return self._pay(request, cancel)
         except EditFailed as error:
             if error.code is Code.RATE_LIMITED:
                 taken, wait = False, error.retry_after
@@ -131,7 +144,29 @@ class VisionClient:
         finally:
             self._gate.leave(ticket, taken=taken, retry_after=wait)
 
-    def _send(self, request: HttpRequest, cancel: CancelToken) -> str:
+    def _pay(self, request: HttpRequest, cancel: CancelToken) -> Reply:
+        """The words, where the budget allows them; what they cost is noted, whatever they say."""
+        admission = self._costs.admit(self._config, CallKind.VISION)
+        try:
+            body = self._send(request, cancel)
+        except BaseException:
+            self._costs.settle(admission, Came.REFUSED)
+            raise
+        bill = bill_in(body)
+        try:
+            text = answer_text(body)
+        except EditFailed:
+            self._settle(admission, Came.WASTED, bill)
+            raise
+        return Reply(text, self._settle(admission, Came.ANSWER, bill))
+
+    def _settle(self, admission: Admission, came: Came, bill: Bill | None) -> int | None:
+        cost = self._costs.settle(admission, came, bill)
+        with self._lock:
+            self.paid += cost or 0
+        return cost
+
+    def _send(self, request: HttpRequest, cancel: CancelToken) -> bytes:
         config = self._config
         with self._transport.send(
             request,
@@ -145,7 +180,7 @@ class VisionClient:
             body = response.read(_ANSWER_BYTES)
         with self._lock:
             self.calls += 1
-        return answer_text(body)
+        return body
 
 
 # --- reading: pure ----------------------------------------------------------------------------------------------------
@@ -174,6 +209,16 @@ def answer_text(body: bytes) -> str:
     if not text:
         raise AnswerUnusable(Code.ANSWER_EMPTY, retryable=True)
     return text[:_TEXT_CHARS]
+
+
+def bill_in(body: bytes) -> Bill | None:
+    """What an answer says of its cost, as a document or a stream."""
+    found = Bill()
+    reader = EventReader(len(body) + 1)
+    for event in [*reader.feed(body), *reader.close()]:
+        with contextlib.suppress(ValueError):
+            found = found.then(read_bill(parse_json(event.data)))
+    return found if found != Bill() else None
 
 
 def _gather(value: dict[str, Any], spoken: list[str], thought: list[str]) -> bool:

@@ -151,7 +151,7 @@ def _ask_text(
     question = Question(system, text, pictures, name, _text_schema(field))
     answer = ""
     for _ in range(2):
-        answer = asker.client.ask(question, asker.cancel)
+        answer = asker.client.ask(question, asker.cancel).text
         found = read_text_field(answer, field)
         if found is not None:
             return found

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import Judgement
+from engine.money import plain
 from engine.upstream.cancel import CancelToken
 from engine.vision.ask import Question, VisionClient, objects_in, picture_at
 from engine.vision.rubric import MAX_SCORE, Rubric, said
@@ -98,14 +99,13 @@ def judge_pair(
     """
     reused = calls = 0
     orders: list[list[Answered]] = []
-    price = asker.config.price_per_call
     for swapped in (False, True) if swap else (False,):
         answers: list[Answered] = []
         for key in _keys(pair, asker.config, rubric, swapped=swapped):
             known = None if again else _recall(asker.memory, key)
             if known is None:
                 known, asked = _ask(question_for(pair, asker.config, rubric, language, swapped=swapped), rubric, asker)
-                known = msgspec.structs.replace(known, at=now, cost=round(asked * price, 6))
+                known = msgspec.structs.replace(known, at=now)
                 asker.memory.remember(key, msgspec.json.encode(known).decode())
                 calls += asked
             else:
@@ -205,12 +205,13 @@ def _number(value: object) -> float | None:
 
 def _ask(question: Question, rubric: Rubric, asker: Asker) -> tuple[Answered, int]:
     """An answer that can be read, asked for twice at most; and how often it was."""
-    text = ""
+    text, paid = "", 0
     for calls in (1, 2):
-        text = asker.client.ask(question, asker.cancel)
+        reply = asker.client.ask(question, asker.cancel)
+        text, paid = reply.text, paid + (reply.cost or 0)
         answered = read_answer(text, rubric)
         if answered is not None:
-            return answered, calls
+            return msgspec.structs.replace(answered, cost=plain(paid)), calls
         question = msgspec.structs.replace(question, text=question.text + _AGAIN)
     raise AnswerUnusable(Code.JUDGE_UNREADABLE, text=" ".join(text.split())[:200])
 
@@ -237,7 +238,7 @@ def _judgement(rounds: Sequence[Sequence[Answered]], config: JudgeConfig, rubric
         model=config.model_name,
         rubric=rubric.name,
         at=max(answer.at for answer in answers),
-        cost=round(sum(answer.cost for answer in answers), 6),
+        cost=round(sum(answer.cost for answer in answers), 10),
         disagreement=round(abs(parts[0] - parts[1]), 2) if len(parts) > 1 else None,
     )
 

@@ -16,6 +16,8 @@ import msgspec
 
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped
 from engine.models import Judgement
+from engine.money import plain
+from engine.tasks.costs import Costs, out_of_budget
 from engine.upstream.cancel import CancelToken
 from engine.upstream.transport import Transport
 from engine.vision.ask import VisionClient
@@ -105,6 +107,8 @@ def run_each(
                 for future in done:
                     item = open_ones.pop(future)
                     problem = _problem_of(future)
+                    if problem is not None and problem.code is Code.BUDGET_REACHED:
+                        raise out_of_budget(problem)  # nor would the next be asked
                     if problem is not None:
                         failed.append((item, problem))
                     finished += 1
@@ -133,10 +137,12 @@ class Judging:
         memory: Memory,
         keep: Callable[[JudgedPair, Judgement], None],
         *,
+        costs: Costs | None = None,
         clock: Callable[[], float] = time.time,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
         """``keep`` is called from several threads."""
+        self._costs = costs or Costs()
         self._transport = transport
         self._memory = memory
         self._keep = keep
@@ -172,7 +178,7 @@ class Judging:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Tally:
         """Judge them all; returns when done. Raises what ``check`` raises, and EditFailed where everything fails."""
-        client = VisionClient(self._transport, judge.config.connection)
+        client = VisionClient(self._transport, judge.config.connection, costs=self._costs)
         lock, reused = threading.Lock(), [0]
         fresh = 0
         items: list[tuple[JudgedPair, bool]] = []
@@ -213,7 +219,7 @@ class Judging:
             self._along, self.trouble, self._fresh = judge, None, 0
             self._cancel = CancelToken()
             if judge is not None:
-                self._client = VisionClient(self._transport, judge.config.connection)
+                self._client = VisionClient(self._transport, judge.config.connection, costs=self._costs)
                 self._streak = Streak(judge.config.concurrency_limit)
                 threads, self._threads = (
                     self._threads,
@@ -235,8 +241,7 @@ class Judging:
     @property
     def paid(self) -> float:
         """What judging along has cost since it began."""
-        client, judge = self._client, self._along
-        return client.calls * judge.config.price_per_call if client is not None and judge is not None else 0.0
+        return plain(self._client.paid) if self._client is not None else 0.0
 
     def judge_new(self, pair: JudgedPair) -> None:
         """A result has come: judge it when its turn is there. Returns at once."""

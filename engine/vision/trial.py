@@ -125,11 +125,17 @@ def tally(trial: Trial, tasks: Mapping[str, Task]) -> list[ColumnTally]:
                 wins=sum(row.vote == number for row in trial.rows),
                 mean_score=round(sum(best) / len(best), 2) if best else None,
                 calls=calls,
-                cost=round(calls * column.config.price_per_call, 6),
+                cost=_cost(own, calls * column.config.price_per_call),
                 seconds=round(sum(spans) / len(spans), 2) if spans else None,
             )
         )
     return told
+
+
+def _cost(tasks: Sequence[Task], estimate: float) -> float:
+    """What the results are known to have cost; the estimate where nothing is known."""
+    known = [result.cost for task in tasks for result in task.results if result.cost is not None]
+    return round(sum(known) if known else estimate, 10)
 
 
 def is_over(trial: Trial, tasks: Mapping[str, Task]) -> bool:

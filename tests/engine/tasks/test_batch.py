@@ -24,8 +24,9 @@ from engine.models import (
     TaskStatus,
 )
 from engine.tasks import batch as batch_module
-from engine.tasks.batch import Batch, RunningTask, TaskHook
+from engine.tasks.batch import Batch
 from engine.tasks.gate import CallGate
+from engine.tasks.hooks import RunningTask, TaskHook
 from engine.tasks.log import EditLog
 from engine.tasks.store import NewTask, Store
 from engine.upstream.cancel import CancelToken

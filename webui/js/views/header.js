@@ -87,12 +87,11 @@ function Count({ status, icon }) {
 }
 
 function Cost() {
-  const price = Number(store.config.value.price_per_call) || 0;
-  const calls = store.run.value?.calls ?? 0;
-  if (!price || !calls) return null;
+  const cost = store.run.value?.cost ?? 0;
+  if (!cost) return null;
   const budget = Number(store.config.value.budget) || 0;
-  const share = { width: `${Math.min(100, (100 * price * calls) / (budget || 1))}%` };
-  return html`<span class="cost"><b>${money(price * calls)}</b>
+  const share = { width: `${Math.min(100, (100 * cost) / (budget || 1))}%` };
+  return html`<span class="cost"><b>${money(cost)}</b>
     ${budget > 0 && html`<span class="muted"> / ${money(budget)}</span><i class="gauge"><i style=${share}></i></i>`}
       </span>`;
 }

@@ -1,0 +1,420 @@
+"""What calls cost: the book of all programs of a person, the table of prices, and the purse that every paid call asks.
+
+The book stands beside the ledger and is shared as that is: sums by project, run, day, model and door, whole numbers of
+1e-10 USD. A fault of the book costs no answer: it is logged, and the sums of this program are kept in memory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from engine.config import ApiConfig, origin
+from engine.database import Database, Schema
+from engine.errors import Code, EditFailed, InvalidInput, Problem, StorageFailed
+from engine.files import read_json, write_json
+from engine.money import exact, plain
+from engine.tasks.budget import Budget, Reservation
+from engine.upstream.bills import Bill, Price, amount_of, price_for
+
+_SCHEMA: Final = Schema(
+    1,
+    """
+CREATE TABLE spent (
+  project TEXT NOT NULL, run TEXT NOT NULL, day TEXT NOT NULL, model TEXT NOT NULL, door TEXT NOT NULL,
+  kind TEXT NOT NULL, calls INTEGER NOT NULL, refused INTEGER NOT NULL, wasted INTEGER NOT NULL,
+  unknown INTEGER NOT NULL, amount INTEGER NOT NULL,
+  PRIMARY KEY (project, run, day, model, door, kind)
+) WITHOUT ROWID;
+CREATE INDEX spent_day ON spent (day, amount);
+CREATE TABLE job (id TEXT PRIMARY KEY, amount INTEGER) WITHOUT ROWID;
+""",
+)
+_NOTE: Final = (
+    "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls"
+    " + excluded.calls, refused = refused + excluded.refused, wasted = wasted + excluded.wasted,"
+    " unknown = unknown + excluded.unknown, amount = amount + excluded.amount"
+)
+_SUMS: Final = "total(calls), total(refused), total(wasted), total(unknown), coalesce(sum(amount), 0)"
+_OTHERS_SECONDS: Final = 1.0  # so often what other programs spend today is looked up
+_NEVER: Final = msgspec.UNSET
+log = logging.getLogger(__name__)
+
+
+class CallKind(StrEnum):
+    """What a call was for."""
+
+    EDIT = "edit"
+    VISION = "vision"
+
+
+class Came(StrEnum):
+    """What a call brought: pictures or words; a refusal, which is not billed unless it says so; nothing, though the
+    API had taken it on and bills it."""
+
+    ANSWER = "answer"
+    REFUSED = "refused"
+    WASTED = "wasted"
+
+
+class Sums(msgspec.Struct, frozen=True):
+    """``amount`` in units of `engine.money`. ``refused`` and ``wasted`` of ``calls`` brought nothing; of ``unknown``
+    nobody knows the price."""
+
+    calls: int = 0
+    refused: int = 0
+    wasted: int = 0
+    unknown: int = 0
+    amount: int = 0
+
+
+class Admission(msgspec.Struct, frozen=True):
+    """A call that may be made, until it is settled."""
+
+    reservation: Reservation
+    run: str
+    config: ApiConfig
+    kind: CallKind
+
+
+class Prices:
+    """The table of prices: those that came with the program, and a person's own, which go first; kept in a file."""
+
+    def __init__(self, path: Path | None = None, built_in: Sequence[Price] = ()) -> None:
+        self._path = path
+        self.built_in = list(built_in)
+        self.problems: list[Problem] = []
+        self._own: list[Price] = []
+        if path is not None:
+            stored, self.problems = read_json(path)
+            for entry in stored.get("prices") or []:
+                try:
+                    self._own.append(read_price(entry))
+                except InvalidInput as error:
+                    self.problems = [*self.problems, error.problem]
+
+    @property
+    def own(self) -> list[Price]:
+        """A person's own entries."""
+        return list(self._own)
+
+    def set_own(self, prices: Sequence[Price]) -> None:
+        """Make these the person's own. StorageFailed."""
+        if self._path is not None:
+            write_json(self._path, {"prices": list(prices)})
+        self._own = list(prices)
+
+    def of(self, config: ApiConfig) -> Price | None:
+        """The entry for a configuration's model and host."""
+        host, model = urlsplit(config.api_url).hostname or "", config.model_name
+        return price_for(self._own, host, model) or price_for(self.built_in, host, model)
+
+    def before(self, config: ApiConfig) -> int | None:
+        """What a call of this configuration costs, as far as that is known before it is made."""
+        price = self.of(config)
+        flat = price.flat(config.result_count) if price is not None else None
+        return exact(config.price_per_call) or flat
+
+
+def read_price(entry: Any) -> Price:
+    """An entry as a person or a file gives it: InvalidInput naming what is no price."""
+    if not isinstance(entry, dict):
+        raise InvalidInput(Code.FIELD_TYPE, field="prices", name="prices", type="object")
+    values: dict[str, Any] = {}
+    for name, value in entry.items():
+        if name not in Price.__struct_fields__:
+            choices = ", ".join(Price.__struct_fields__)
+            raise InvalidInput(Code.FIELD_CHOICE, field="prices", name=str(name)[:100], choices=choices)
+        if name in ("host", "model"):
+            if not isinstance(value, str) or len(value) > 253:
+                raise InvalidInput(Code.FIELD_TYPE, field="prices", name=name, type="string")
+            values[name] = value.strip() or ("*" if name == "model" else "")
+        elif value not in (None, ""):
+            amount = exact(value)
+            if amount is None:
+                raise InvalidInput(Code.FIELD_TYPE, field="prices", name=name, type="number")
+            values[name] = plain(amount)
+    return Price(**values)
+
+
+class Costs:
+    """Thread-safe. Every paid call passes: ``admit`` before it, ``settle`` after it."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        project: str = "",
+        prices: Prices | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Without a path in memory only. ``project``: under which name this workspace's calls are kept."""
+        self.prices = prices or Prices()
+        self.project = project
+        self._db = Database(path, _SCHEMA) if path is not None else None
+        self.problems: list[Problem] = [*self.prices.problems, *(self._db.problems if self._db is not None else ())]
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._budget = Budget()
+        self._day = ""
+        self._looked = -_OTHERS_SECONDS
+        self._run = _new_run()
+        self._sums = Sums()
+        self._by_door: dict[str, int] = {}
+        self._held: dict[str, Admission] = {}
+
+    def close(self) -> None:
+        """Let go of the book."""
+        if self._db is not None:
+            self._db.close()
+
+    # --- a run ---
+
+    def begin_run(self, config: ApiConfig) -> None:
+        """A run begins under the budgets of its configuration."""
+        with self._lock:
+            self._run, self._sums, self._by_door = _new_run(), Sums(), {}
+            self._budget.begin_run(exact(config.budget) or 0, exact(config.budget_day) or 0)
+
+    def end_run(self) -> None:
+        """The run is over; its sums stay until the next."""
+        with self._lock:
+            self._budget.in_run = False
+
+    def set_budgets(self, config: ApiConfig) -> None:
+        """The person goes on with the budgets that the configuration has now."""
+        with self._lock:
+            self._budget.run_limit = exact(config.budget) or 0
+            self._budget.day_limit = exact(config.budget_day) or 0
+
+    @property
+    def run(self) -> Sums:
+        """What the run that goes, or went last, has cost so far."""
+        return self._sums
+
+    @property
+    def budget(self) -> int:
+        """What this run may cost, in units; 0 for no limit."""
+        return self._budget.run_limit
+
+    def of_door(self, url: str) -> int:
+        """What calls to an address have cost in this run."""
+        return self._by_door.get(_door(url), 0)
+
+    # --- a call ---
+
+    def admit(self, config: ApiConfig, kind: CallKind = CallKind.EDIT) -> Admission:
+        """Before a call is made; EditFailed (BUDGET_REACHED) where it would exceed a budget."""
+        known = self.prices.before(config)
+        with self._lock:
+            self._renew_day()
+            key = (kind, origin(config.api_url), config.model_name, config.result_count)
+            admitted = self._budget.admit(key, known)
+            run = self._run
+        if isinstance(admitted, Problem):
+            raise out_of_budget(admitted)
+        return Admission(admitted, run, config, kind)
+
+    def settle(
+        self, admission: Admission, came: Came, bill: Bill | None = None, *, pictures: int = 0, job: str = ""
+    ) -> int | None:
+        """The call is over: what it cost, None for unknown. ``job``: what it brought is collected later, under this
+        name; then `collected` corrects the amount where the answer tells another one."""
+        config = admission.config
+        told = bill.amount if bill is not None and bill.told else None
+        if came is Came.REFUSED:
+            amount: int | None = told or 0
+        else:
+            known = exact(config.price_per_call)
+            amount = amount_of(bill, self.prices.of(config), known, pictures, config.result_count)
+        with self._lock:
+            self._renew_day()
+            self._budget.settle(admission.reservation, amount)
+        sums = Sums(1, came is Came.REFUSED, came is Came.WASTED, amount is None, amount or 0)
+        self._note(admission.run, config, admission.kind, sums, job)
+        return amount
+
+    def hold(self, task_id: str, config: ApiConfig, share: int = 1) -> None:
+        """Set aside what a task in a provider's batch will cost, until it is let go; EditFailed (BUDGET_REACHED)."""
+        self.let_go(task_id)
+        if share > 1:
+            config = msgspec.structs.replace(config, price_per_call=config.price_per_call / share)
+        admission = self.admit(config)
+        with self._lock:
+            self._held[task_id] = admission
+
+    def let_go(self, task_id: str) -> None:
+        """What was set aside for a task is free: it was collected, or never went."""
+        with self._lock:
+            admission = self._held.pop(task_id, None)
+        if admission is not None:
+            self.give_back(admission)
+
+    def give_back(self, admission: Admission) -> None:
+        """The call was not made after all."""
+        with self._lock:
+            self._budget.settle(admission.reservation, 0)
+
+    def collected(
+        self, job: str, config: ApiConfig, came: Came, bill: Bill | None = None, *, pictures: int = 0, share: int = 1
+    ) -> int | None:
+        """A job was collected: what it has cost, in the whole. Its submission may have been noted, then this corrects
+        it; the same job collected twice is paid for once. ``share`` 2: half the table's and the person's price, as
+        batches have it."""
+        told = bill.amount if bill is not None else None
+        if came is Came.REFUSED:
+            amount: int | None = told or 0
+        else:
+            known = exact(config.price_per_call)
+            amount = amount_of(bill, self.prices.of(config), known, pictures, config.result_count)
+        if amount is not None and told is None:
+            amount = -(-amount // share)
+        before = self._job(job)
+        is_new = before is _NEVER
+        more = (amount or 0) - (before or 0 if isinstance(before, int) else 0)
+        with self._lock:
+            self._renew_day()
+            self._budget.settle(Reservation(None, 0), more)
+        refused, wasted = came is Came.REFUSED, came is Came.WASTED
+        if is_new:
+            sums = Sums(1, refused, wasted, amount is None, more)
+        else:
+            sums = Sums(0, 0, 0, -(before is None and amount is not None), more if amount is not None else 0)
+        if is_new or (amount is not None and amount != before):
+            self._note(self._run, config, CallKind.EDIT, sums, job, total=amount)
+        return amount
+
+    def _note(
+        self, run: str, config: ApiConfig, kind: CallKind, sums: Sums, job: str = "", total: int | None = None
+    ) -> None:
+        door = _door(config.api_url)
+        with self._lock:
+            if run == self._run:
+                self._sums = _added(self._sums, sums)
+                self._by_door[door] = self._by_door.get(door, 0) + sums.amount
+            day = self._day
+        if self._db is None:
+            return
+        row = (self.project, run, day, config.model_name, door, kind.value, *map(int, msgspec.structs.astuple(sums)))
+        amount = total if not sums.calls else None if sums.unknown else sums.amount
+        try:
+            self._db.together(_write_notes, _Note(row, job, amount), durable=False)
+        except StorageFailed:
+            log.exception("cost of a call not noted")
+
+    def _job(self, job: str) -> int | msgspec.UnsetType | None:
+        """What a job is noted with: an amount, None for unknown; UNSET where it never was."""
+        if self._db is None:
+            return _NEVER
+        try:
+            with self._db.read() as reader:
+                row = reader.execute("SELECT amount FROM job WHERE id = ?", (job,)).fetchone()
+        except StorageFailed:
+            log.exception("cost of a job not read")
+            return _NEVER
+        return _NEVER if row is None else row[0]
+
+    def _renew_day(self) -> None:
+        """What counts against the day: all that programs of this person spend, looked up now and then."""
+        day, now = self.today, self._monotonic()
+        other = day != self._day
+        if other:
+            self._day, self._budget.day_spent = day, 0
+        if self._db is None or not (other or (self._budget.day_limit and now - self._looked >= _OTHERS_SECONDS)):
+            return
+        self._looked = now
+        try:
+            with self._db.read() as reader:
+                found = reader.execute("SELECT coalesce(sum(amount), 0) FROM spent WHERE day = ?", (day,)).fetchone()
+        except StorageFailed:
+            log.exception("costs not read")
+            return
+        self._budget.day_spent = max(self._budget.day_spent, int(found[0]))
+
+    # --- the book ---
+
+    @property
+    def today(self) -> str:
+        """The day by the person's clock: 2026-11-29."""
+        return datetime.datetime.fromtimestamp(self._clock()).astimezone().strftime("%Y-%m-%d")
+
+    def sums(self, *, project: str | None = None, day: str | None = None) -> Sums:
+        """Of all calls in the book, or of those of one project or day."""
+        rows = self.sums_by("''", project=project, day=day)
+        return rows[0][1] if rows else Sums()
+
+    def sums_by(self, column: str, *, project: str | None = None, day: str | None = None) -> list[tuple[str, Sums]]:
+        """Sums by ``model``, ``day``, ``project``, ``door`` or ``kind``, in that column's order."""
+        if self._db is None:
+            return [("", self._sums)]
+        wanted = [(name, value) for name, value in (("project", project), ("day", day)) if value is not None]
+        where = "".join(f"{' AND' if number else ' WHERE'} {name} = ?" for number, (name, _) in enumerate(wanted))
+        with self._db.read() as reader:
+            rows = reader.execute(
+                f"SELECT {column}, {_SUMS} FROM spent{where} GROUP BY 1 ORDER BY 1",  # noqa: S608 - names of ours
+                [value for _, value in wanted],
+            ).fetchall()
+        return [(str(row[0]), Sums(*map(int, tuple(row)[1:]))) for row in rows]
+
+
+def out_of_budget(problem: Problem) -> EditFailed:
+    """The error that keeps a call from being made."""
+    error = EditFailed(problem.code)
+    error.params, error.field = problem.params, problem.field
+    return error
+
+
+def read_built_in(data: bytes) -> list[Price]:
+    """The table that comes with the program, assets/prices.json."""
+    return [read_price(entry) for entry in msgspec.json.decode(data)["prices"]]
+
+
+def _new_run() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _door(url: str) -> str:
+    """An address without what may be secret in it."""
+    parts = urlsplit(url)
+    return f"{origin(url)}{parts.path}"
+
+
+def _added(one: Sums, other: Sums) -> Sums:
+    pairs = zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
+    return Sums(*(int(a) + int(b) for a, b in pairs))
+
+
+class _Note(msgspec.Struct, frozen=True):
+    """A row to be added; ``job``: what it is about, where that is collected later, with its amount in the whole."""
+
+    row: tuple[Any, ...]
+    job: str
+    amount: int | None
+
+
+def _write_notes(writer: sqlite3.Connection, notes: Sequence[_Note]) -> list[None]:
+    for note in notes:
+        row = note.row
+        if note.job:
+            known = writer.execute("SELECT amount FROM job WHERE id = ?", (note.job,)).fetchone()
+            if known is not None and row[6]:
+                continue  # another program has collected it meanwhile
+            if known is not None:
+                row = (*row[:-1], (note.amount or 0) - (known[0] or 0))
+        writer.execute(_NOTE, row)
+        if note.job:
+            writer.execute("INSERT OR REPLACE INTO job VALUES (?, ?)", (note.job, note.amount))
+    return [None] * len(notes)
