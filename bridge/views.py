@@ -14,6 +14,7 @@ from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
 from engine.errors import Param, Problem
 from engine.models import Judgement, Result, Task, TaskStatus
+from engine.tasks.gate import DoorInfo
 from engine.tasks.lookups import Counts
 from engine.tasks.meter import Live, RunInfo
 
@@ -137,6 +138,7 @@ class RunView(msgspec.Struct, frozen=True):
     cost: float = 0.0
     budget: float = 0.0
     wasted: int = 0
+    doors: list[DoorInfo] = []
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -272,6 +274,7 @@ class Viewer:
             cost=info.cost,
             budget=info.budget,
             wasted=info.wasted,
+            doors=info.doors,
         )
 
     def _pause(self, info: RunInfo) -> PauseView | None:

@@ -17,6 +17,7 @@ from engine.errors import Code, InvalidInput, Problem
 from engine.money import with_point
 from engine.secrets import PLACEHOLDER
 
+_MOST_ENDPOINTS = 64
 _MOST_EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps
 
 
@@ -98,6 +99,18 @@ def _field(group: str, *, ge: float | None = None, le: float | None = None, **ex
     return Meta(extra={"group": group, "minimum": ge, "maximum": le, **extra})
 
 
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A further door: another address, or another key. ``api_key`` belongs to the origin of ``api_url``; empty there,
+    where that is the origin of the configuration, means the configuration's. ``model_name`` "" and
+    ``concurrency_limit`` 0: the configuration's. ``weight``: its share of the calls where all have room."""
+
+    api_url: str
+    api_key: str = ""
+    model_name: str = ""
+    weight: Annotated[float, Meta(gt=0, le=100)] = 1
+    concurrency_limit: Annotated[int, Meta(ge=0, le=512)] = 0
+
+
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How the API is called. ``api_key`` belongs to the origin of ``api_url`` and to no other."""
 
@@ -128,9 +141,10 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
     max_retries: Annotated[int, _field("network", ge=0, le=10)] = 2
     retry_interval: Annotated[float, _field("network", ge=0.1, le=60, unit="s", step=0.1)] = 1.5
     proxy: Annotated[str, _field("network")] = ""
+    endpoints: Annotated[list[dict[str, Any]], _field("network", kind="json")] = []
     unlock_local_api_url: Annotated[bool, _field("network")] = False
     unlock_local_download_url: Annotated[bool, _field("network")] = False
-    price_per_call: Annotated[float, _field("network", ge=0, le=10_000, step=0.001, unit="USD")] = 0
+    price_per_call: Annotated[float, _field("network", ge=0, step=0.001, unit="USD")] = 0
     budget: Annotated[float, _field("network", ge=0, le=1_000_000, step=0.01, unit="USD")] = 0
     budget_day: Annotated[float, _field("network", ge=0, le=1_000_000, step=0.01, unit="USD")] = 0
     alarm_limit: Annotated[int, _field("network", ge=0, le=20)] = 5
@@ -211,6 +225,7 @@ _TYPE_NAMES: dict[type, str] = {
     msgspec.inspect.BoolType: "boolean",
     msgspec.inspect.EnumType: "choice",
     msgspec.inspect.DictType: "object",
+    msgspec.inspect.ListType: "array",
 }
 
 
@@ -231,7 +246,8 @@ def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
         meta = next(part for part in meta.types if not isinstance(part, msgspec.inspect.NoneType))
     default = field.default
     if default is msgspec.NODEFAULT:
-        default = {} if field.default_factory is dict else None
+        factories: dict[Any, Any] = {dict: {}, list: []}
+        default = factories.get(field.default_factory)
     enum = meta.cls if isinstance(meta, msgspec.inspect.EnumType) else None
     return FieldSpec(
         name=field.name,
@@ -322,7 +338,35 @@ def _read_field(spec: FieldSpec, hint: Any, raw: Any, *, clamp: bool) -> Any:
         return _in_range(spec, value, clamp=clamp)
     if isinstance(value, dict) and spec.name in _RESERVED:
         _refuse_reserved(spec, value)
+    if isinstance(value, list):
+        return [_read_endpoint(entry, number, clamp=clamp) for number, entry in enumerate(value[:_MOST_ENDPOINTS])]
     return value
+
+
+def _read_endpoint(entry: dict[str, Any], number: int, *, clamp: bool) -> dict[str, Any]:
+    """One entry of ``endpoints``, checked as the configuration itself is; what is out of range is refused by name."""
+    place = f"endpoints[{number}]"
+    unknown = [name for name in entry if name not in Endpoint.__struct_fields__]
+    if unknown and not clamp:
+        raise InvalidInput(
+            Code.FIELD_CHOICE, field="endpoints", name=f"{place}.{unknown[0]}",
+            choices=", ".join(Endpoint.__struct_fields__),
+        )  # fmt: skip
+    given = {name: value for name, value in entry.items() if value is not None and name not in unknown}
+    given = {name: with_point(v) if name == "weight" and isinstance(v, str) else v for name, v in given.items()}
+    try:
+        read = msgspec.convert({"api_url": "", **given}, Endpoint, strict=False)
+    except msgspec.ValidationError as error:
+        name = str(error).rpartition("$.")[2].rstrip("`") or "api_url"
+        kind = {"weight": "number", "concurrency_limit": "integer"}.get(name, "string")
+        raise InvalidInput(Code.FIELD_TYPE, field="endpoints", name=f"{place}.{name}", type=kind) from error
+    url, key = read.api_url.strip(), _clean(read.api_key) if clamp else clean_key(read.api_key, "endpoints")
+    if not url:
+        raise InvalidInput(Code.FIELD_REQUIRED, field="endpoints", name=f"{place}.api_url")
+    fields: dict[str, Any] = msgspec.to_builtins(
+        msgspec.structs.replace(read, api_url=url, api_key=key, model_name=read.model_name.strip())
+    )
+    return fields
 
 
 def _in_range(spec: FieldSpec, value: float, *, clamp: bool) -> float:
@@ -430,11 +474,13 @@ def borrow_secrets(sent: ApiConfig, stored: Iterable[ApiConfig]) -> ApiConfig:
     where another secret is not to be had. A proxy's password belongs to the proxy, whoever is asked through it."""
     key = "" if sent.api_key == PLACEHOLDER else sent.api_key
     parts = dict(_parts_with_secrets(sent))
+    stored = list(stored)
+    parts["endpoints"] = _borrow_for_doors(sent, stored)
     for holder in stored:
         lends = may_lend_key(holder, sent)
         key = key or (holder.api_key if lends else "")
         for name, value in parts.items():
-            if lends or name == "proxy":
+            if (lends or name == "proxy") and name != "endpoints":
                 parts[name] = secrets.fill(value, getattr(holder, name))
     return msgspec.structs.replace(sent, api_key=key, **parts)
 
@@ -443,3 +489,84 @@ def without_placeholders(config: ApiConfig) -> ApiConfig:
     """The configuration without the secrets that nobody could fill in."""
     parts = {name: secrets.without_placeholders(value) for name, value in _parts_with_secrets(config)}
     return msgspec.structs.replace(config, **parts)
+
+
+# --- several doors ----------------------------------------------------------------------------------------------------
+
+
+def doors_of(config: ApiConfig) -> list[ApiConfig]:
+    """The configuration as it asks at each of its doors, its own address first; one that stands there twice once."""
+    doors = [msgspec.structs.replace(config, endpoints=[])]
+    for entry in config.endpoints:
+        door = _door(config, msgspec.convert(entry, Endpoint))
+        if all(_sameness(door) != _sameness(other) for other in doors):
+            doors.append(door)
+    return doors
+
+
+def door_of(config: ApiConfig, door: ApiConfig) -> ApiConfig:
+    """A configuration of one task as it asks at a door of `doors_of`: with its own prompts. What is secret in headers
+    and body is for the configuration's own origin and goes to no other."""
+    here = origin(config.api_url) == origin(door.api_url)
+    return msgspec.structs.replace(
+        config,
+        api_url=door.api_url,
+        api_key=door.api_key,
+        model_name=door.model_name,
+        extra_headers=config.extra_headers if here else secrets.without(config.extra_headers),
+        extra_body=config.extra_body if here else secrets.without(config.extra_body),
+        endpoints=[],
+    )
+
+
+def check_doors(config: ApiConfig) -> None:
+    """Refuse a door that stands there twice: its limit would be learned in two places. InvalidInput."""
+    known = {_sameness(config)}
+    for entry in config.endpoints:
+        door = _door(config, msgspec.convert(entry, Endpoint))
+        if _sameness(door) in known:
+            raise InvalidInput(Code.ENDPOINT_TWICE, field="endpoints", url=plain_address(door.api_url))
+        known.add(_sameness(door))
+
+
+def plain_address(url: str) -> str:
+    """An address without what may be secret in it: no user, password, query."""
+    return f"{origin(url)}{urlsplit(url).path}" if origin(url) else ""
+
+
+def _door(config: ApiConfig, entry: Endpoint) -> ApiConfig:
+    here = origin(config.api_url) == origin(entry.api_url)
+    door = msgspec.structs.replace(
+        config,
+        api_url=entry.api_url,
+        api_key=entry.api_key or (config.api_key if here else ""),
+        model_name=entry.model_name or config.model_name,
+        concurrency_limit=entry.concurrency_limit or config.concurrency_limit,
+        endpoints=[],
+    )
+    mine = complete_url(msgspec.structs.replace(door, api_mode=config.mode))
+    return msgspec.structs.replace(door_of(config, door), api_url=mine, concurrency_limit=door.concurrency_limit)
+
+
+def _sameness(door: ApiConfig) -> tuple[str, str, str, str]:
+    parts = urlsplit(door.api_url)
+    return origin(door.api_url), f"{parts.path.rstrip('/')}?{parts.query}", door.api_key, door.model_name
+
+
+def _borrow_for_doors(sent: ApiConfig, stored: list[ApiConfig]) -> list[dict[str, Any]]:
+    """The entries of ``endpoints`` with the keys that stored doors of the same origin may lend: the one in the same
+    place first. What nobody lends stays as it was sent."""
+    filled = []
+    for number, entry in enumerate(sent.endpoints):
+        asking = _door(sent, msgspec.convert({**entry, "api_key": ""}, Endpoint))
+        key, url = str(entry.get("api_key", "")), str(entry["api_url"])
+        shares = not key and origin(url) == origin(sent.api_url)  # that of the configuration, whichever that is
+        for holder in stored:
+            entries = [*holder.endpoints[number : number + 1], *holder.endpoints]
+            lenders = [_door(holder, msgspec.convert(one, Endpoint)) for one in entries]
+            for lender in (*lenders, msgspec.structs.replace(holder, endpoints=[])):
+                if may_lend_key(lender, asking):
+                    url = secrets.fill(url, lender.api_url)
+                    key = lender.api_key if key in ("", PLACEHOLDER) and lender.api_key and not shares else key
+        filled.append({**entry, "api_key": key, "api_url": url})
+    return filled

@@ -77,6 +77,7 @@ class Code(StrEnum):
     MODEL_UNKNOWN = "model_unknown"
     MODEL_UNSUITED = "model_unsuited"
     ENDPOINT_UNKNOWN = "endpoint_unknown"
+    ENDPOINT_TWICE = "endpoint_twice"
     PARAMETER_REFUSED = "parameter_refused"
     REQUEST_TOO_LARGE = "request_too_large"
     CONTENT_REFUSED = "content_refused"

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, Delivery, borrow_secrets, without_placeholders
+from engine.config import ApiConfig, ApiMode, Delivery, borrow_secrets, doors_of, without_placeholders
 from engine.data_folder import hold
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
@@ -275,7 +275,8 @@ class Workspace:
     def _with_secrets(self, config: ApiConfig) -> ApiConfig:
         """What a job of an earlier program is asked for with: the secrets that may go there, none of which is kept with
         the job."""
-        return without_placeholders(borrow_secrets(config, (self._lent, *self._key_holders())))
+        known = [door for holder in (self._lent, *self._key_holders()) for door in doors_of(holder)]
+        return without_placeholders(borrow_secrets(config, known))
 
     def _give_up(self, submitted: Submitted) -> None:
         config = submitted.config

@@ -15,6 +15,7 @@ from bridge.views import ProblemView
 from engine.config import (
     ApiConfig,
     FieldSpec,
+    check_doors,
     complete_url,
     describe,
     parse_entered,
@@ -165,7 +166,7 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     if data is None:
         return app.preferences.config, []
     config, warnings = parse_entered(with_newer_fields(data, app.preferences.config))
-    _check_scheme(config.api_url)
+    _check_scheme(config)
     config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
     check_usable(config)
     return msgspec.structs.replace(config, api_url=complete_url(config)), warnings
@@ -216,7 +217,7 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
     if params.config is not None:
         presets = app.presets.all()
         config, warnings = parse_entered(with_newer_fields(params.config, presets.get(params.name.strip(), config)))
-        _check_scheme(config.api_url)
+        _check_scheme(config)
         replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
         config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
         check_usable(config)
@@ -309,17 +310,25 @@ def list_templates(context: Context, _: Nothing) -> Templates:
     return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
 
 
-def _check_scheme(url: str) -> None:
-    if not url.lower().startswith(("http://", "https://")):
-        raise InvalidInput(Code.URL_SCHEME, field="api_url", host=url[:100], scheme=url.partition(":")[0][:40])
+def _check_scheme(config: ApiConfig) -> None:
+    for url, field in addresses(config):
+        if not url.lower().startswith(("http://", "https://")):
+            raise InvalidInput(Code.URL_SCHEME, field=field, host=url[:100], scheme=url.partition(":")[0][:40])
+
+
+def addresses(config: ApiConfig) -> list[tuple[str, str]]:
+    """Every address that a configuration asks, and the field in which it stands."""
+    return [(config.api_url, "api_url"), *((str(entry["api_url"]), "endpoints") for entry in config.endpoints)]
 
 
 def check_usable(config: ApiConfig) -> None:
     """Refuse by its field what no call could be made with."""
-    try:
-        parse_url(config.api_url)
-    except AddressRefused as error:
-        raise InvalidInput(error.code, field="api_url", **error.params) from error
+    for url, field in addresses(config):
+        try:
+            parse_url(url)
+        except AddressRefused as error:
+            raise InvalidInput(error.code, field=field, **error.params) from error
+    check_doors(config)
     if config.recipe:
         read_recipe(config.recipe)
     if config.proxy not in ("", DIRECT):

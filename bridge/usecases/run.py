@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from bridge.app import App
 from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_files
-from bridge.usecases.config import entered_config
+from bridge.usecases.config import addresses, entered_config
 from bridge.usecases.projects import ProposedProject, note_folder, proposed_project
 from bridge.views import ProblemView
 from engine.config import ApiConfig, ApiMode, Delivery
@@ -281,11 +281,12 @@ def stop(context: Context, _: Nothing) -> StopAnswer:
 def check_api_url(app: App, config: ApiConfig) -> None:
     """Refuse a URL that the address rules forbid, before anything is read or sent."""
     policy = app.environment.network
-    try:
-        target = check_url(config.api_url, Purpose.API, policy)
-        check_host(target, Purpose.API, policy, config.unlock_local_api_url)
-    except AddressRefused as error:
-        raise InvalidInput(error.code, field="api_url", **error.params) from error
+    for url, field in addresses(config):
+        try:
+            target = check_url(url, Purpose.API, policy)
+            check_host(target, Purpose.API, policy, config.unlock_local_api_url)
+        except AddressRefused as error:
+            raise InvalidInput(error.code, field=field, **error.params) from error
 
 
 def check_delivery(config: ApiConfig) -> None:

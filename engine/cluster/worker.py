@@ -21,7 +21,8 @@ from distributed import Worker, WorkerPlugin, get_worker, secede
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput
 from engine.files import storage_failure, write_bytes
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts, attempt_alone
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts
+from engine.tasks.attempt_alone import attempt_alone
 from engine.tasks.failures import Failure
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy

@@ -14,13 +14,15 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+import msgspec
+
 from engine.config import ApiConfig
 from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
 from engine.models import EditJob, EditLimits, EditOutcome, Task, TaskStatus
 from engine.money import plain
 from engine.tasks.breaker import Breaker
 from engine.tasks.costs import Costs
-from engine.tasks.gate import CallGate
+from engine.tasks.gate import CallGate, DoorInfo, GateInfo
 from engine.tasks.hooks import RemoteTasks, RunningTask, TaskHook
 from engine.tasks.log import EditLog
 from engine.tasks.meter import Live, Meter, RunInfo
@@ -44,7 +46,8 @@ class _Run:
     def __init__(self, config: ApiConfig, started_at: int, tick: float) -> None:
         self.config = config
         self.meter = Meter(0, started_at, tick)
-        self.breaker = Breaker(config.concurrency_limit)
+        self.room = config.concurrency_limit
+        self.breaker = Breaker(self.room)
         self.jobs = Breaker(config.concurrency_limit)  # of what is collected: being taken on is no success there
         self.preparing = False
         self.paused: Problem | None = None
@@ -172,7 +175,7 @@ class Batch:
             if self._run is not None and self._run.stopping:
                 raise Busy(Code.BATCH_RUNNING)
             if self._is_idle():
-                self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval, learned=self._learned)
+                self._gate = CallGate(MAX_SINGLE_RETRIES, config.retry_interval, learned=self._learned, config=config)
             self._renew_cancel()
             self._starts += 1
             self._singles[task_id] = config
@@ -269,7 +272,7 @@ class Batch:
             running, meter = self._run is not None, run.meter if run else None
             rate = meter.rate(now) if meter else 0.0
             left = len(self._queue) + len(self._running)
-            paused, seconds = self._pause(now, gate.pause_seconds)
+            paused, seconds = self._pause(now, gate)
             return RunInfo(
                 running=running,
                 stop_requested=self._stop_requested,
@@ -277,7 +280,7 @@ class Batch:
                 in_flight=len(self._running),
                 at_provider=self._remote.waiting if self._remote is not None else 0,
                 limit=gate.limit,
-                concurrency_limit=(run.config if run else ApiConfig()).concurrency_limit,
+                concurrency_limit=run.room if run else ApiConfig().concurrency_limit,
                 calls=gate.calls,
                 refused_calls=gate.refusals,
                 queued=len(self._queue),
@@ -291,9 +294,13 @@ class Batch:
                 cost=plain(spent.amount),
                 budget=plain(self._costs.budget),
                 wasted=spent.wasted,
+                doors=[self._with_cost(door) for door in gate.doors],
             )
 
-    def _pause(self, now: float, gate_seconds: float) -> tuple[Problem | None, float | None]:
+    def _with_cost(self, door: DoorInfo) -> DoorInfo:
+        return msgspec.structs.replace(door, cost=plain(self._costs.of_door(door.url)))
+
+    def _pause(self, now: float, gate: GateInfo) -> tuple[Problem | None, float | None]:
         """Why nothing is asked at the moment, and for how many seconds."""
         if self._paused is not None:
             return self._paused, None
@@ -304,8 +311,10 @@ class Batch:
         breaker = self._run.breaker
         if breaker.is_open:
             return Problem(Code.EVERY_TASK_FAILS, {"cause": breaker.reason}), breaker.wait(now, 0)
-        if gate_seconds >= _PAUSE_SHOWN_SECONDS:
-            return Problem(Code.RATE_PAUSE), gate_seconds
+        if gate.cause is not None:
+            return Problem(Code.EVERY_TASK_FAILS, {"cause": gate.cause}), gate.pause_seconds
+        if gate.pause_seconds >= _PAUSE_SHOWN_SECONDS:
+            return Problem(Code.RATE_PAUSE), gate.pause_seconds
         return None, None
 
     def wait_idle(self, timeout: float | None = None) -> bool:
@@ -327,7 +336,9 @@ class Batch:
     def _begin_run(self, config: ApiConfig) -> _Run:
         self._run = _Run(config, int(self._clock()), self._monotonic())
         self._costs.begin_run(config)
-        self._gate = CallGate(config.concurrency_limit, config.retry_interval, learned=self._learned)
+        gate = CallGate(config.concurrency_limit, config.retry_interval, learned=self._learned, config=config)
+        self._gate, self._run.room = gate, gate.room
+        self._run.breaker = Breaker(gate.room)
         self._starts += 1
         self._renew_cancel()
         return self._run
@@ -364,7 +375,7 @@ class Batch:
         return task
 
     def _has_room(self, run: _Run) -> bool:
-        if run.stopping or run.paused is not None or self._in_run >= run.config.concurrency_limit:
+        if run.stopping or run.paused is not None or self._in_run >= run.room:
             return False
         return run.breaker.wait(self._monotonic(), self._in_run) == 0.0
 

@@ -1,4 +1,5 @@
-"""The circuit breaker of a run: when every task fails the run pauses and tries one task at growing intervals; pure."""
+"""Circuit breakers; pure. Of a run: when every task fails it pauses and tries one task at growing intervals. Of a door,
+where there are several: when calls fail there it rests and is tried by one call, while the others go on."""
 
 from __future__ import annotations
 
@@ -44,6 +45,8 @@ _PASSING = frozenset(
         Code.JOB_TIMED_OUT,
     }
 )
+DOOR_FAULTS = (_PASSING | LASTING | {Code.STREAM_CUT}) - {Code.RATE_LIMITED, Code.PARAMETER_REFUSED}
+"""What speaks against the door at which a call was made, and not against the picture: another one may do."""
 _CERTAIN = 3  # tasks in a row that met a web page, or a recipe that leads nowhere: no picture is to blame for that
 _SURE = frozenset({Code.ANSWER_WEB_PAGE, Code.RECIPE_FOUND_NOTHING})
 _COMMON = LASTING | _PASSING
@@ -99,3 +102,65 @@ class Breaker:
         """The person wants to go on now."""
         self._probation = self._probation or self.is_open
         self.open_until = None
+
+
+_DOOR_FAILURES = 3  # calls in a row
+_DOOR_FIRST, _DOOR_LONGEST = 5.0, 120.0
+
+
+class DoorBreaker:
+    """State of one door among several. Times in seconds of a monotonic clock. Not thread-safe.
+
+    Closed: calls go. Open: none until the rest is over, then one; when that fails the rest is doubled, anything else
+    closes it. ``reason``: why it is open.
+    """
+
+    def __init__(self) -> None:
+        self.reason: Code | None = None
+        self._in_a_row = 0
+        self._rest = _DOOR_FIRST
+        self._opened = 0.0
+        self._until: float | None = None
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the door rests, or one call tries it."""
+        return self._until is not None
+
+    def wait(self, now: float) -> float | None:
+        """Seconds until a call may start; None: not before the one that tries it has ended."""
+        if self._until is None:
+            return 0.0
+        return None if self._probing else max(0.0, self._until - now)
+
+    def rest(self, now: float) -> float:
+        """Seconds that it rests still."""
+        return 0.0 if self._until is None else max(0.0, self._until - now)
+
+    def start(self) -> None:
+        """A call starts here."""
+        self._probing = self.is_open
+
+    def note(self, failure: Code | None, started: float, now: float, *, stopped: bool = False) -> None:
+        """A call that started then is over, None: nothing speaks against the door."""
+        mine = not self.is_open or started >= (self._until or 0.0)
+        if stopped:
+            self._probing = self._probing and not mine
+        elif failure not in DOOR_FAULTS:
+            self._in_a_row, self._rest, self._until, self._probing, self.reason = 0, _DOOR_FIRST, None, False, None
+        elif self.is_open and mine:
+            self._rest = min(self._rest * 2, _DOOR_LONGEST)
+            self._open(failure, now)
+        elif not self.is_open:
+            self._in_a_row += 1
+            if self._in_a_row >= _DOOR_FAILURES:
+                self._open(failure, now)
+
+    def open_up(self) -> None:
+        """The person wants it to be tried now."""
+        if self._until is not None:
+            self._until = min(self._until, self._opened)
+
+    def _open(self, failure: Code | None, now: float) -> None:
+        self.reason, self._opened, self._until, self._probing = failure, now, now + self._rest, False

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, origin
+from engine.config import ApiConfig, origin, plain_address
 from engine.database import Database, Schema
 from engine.errors import Code, EditFailed, InvalidInput, Problem, StorageFailed
 from engine.files import read_json, write_json
@@ -212,7 +212,7 @@ class Costs:
 
     def of_door(self, url: str) -> int:
         """What calls to an address have cost in this run."""
-        return self._by_door.get(_door(url), 0)
+        return self._by_door.get(plain_address(url), 0)
 
     # --- a call ---
 
@@ -300,7 +300,7 @@ class Costs:
     def _note(
         self, run: str, config: ApiConfig, kind: CallKind, sums: Sums, job: str = "", total: int | None = None
     ) -> None:
-        door = _door(config.api_url)
+        door = plain_address(config.api_url)
         with self._lock:
             if run == self._run:
                 self._sums = _added(self._sums, sums)
@@ -384,12 +384,6 @@ def read_built_in(data: bytes) -> list[Price]:
 
 def _new_run() -> str:
     return uuid.uuid4().hex[:12]
-
-
-def _door(url: str) -> str:
-    """An address without what may be secret in it."""
-    parts = urlsplit(url)
-    return f"{origin(url)}{parts.path}"
 
 
 def _added(one: Sums, other: Sums) -> Sums:

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, BatchProvider
+from engine.config import ApiConfig, BatchProvider, plain_address
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped, StorageFailed, UpstreamRefused
 from engine.images.cache import Cache
 from engine.images.discover import read_source
@@ -17,11 +18,12 @@ from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredIm
 from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
-from engine.tasks.costs import Came, Costs
-from engine.tasks.gate import CallGate
-from engine.tasks.limiter import RATE_RETRY_AFTER, Ticket
+from engine.tasks.breaker import DOOR_FAULTS
+from engine.tasks.costs import Admission, Came, Costs
+from engine.tasks.gate import CallGate, Turn
+from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
-from engine.tasks.plan import RequestRecord, own_config, request_record
+from engine.tasks.plan import RequestRecord, at_door, own_config, request_record
 from engine.upstream.batches.choice import batch_driver
 from engine.upstream.cancel import CancelToken
 from engine.upstream.jobs import JobTicket
@@ -123,6 +125,8 @@ class _Edit:
         self._source_hash = ""
         self._source_size = 0
         self._request_record: RequestRecord | None = None
+        self._asked: RequestRecord | None = None  # without a door
+        self._order_config = job.config
         self._submitted = False
 
     @property
@@ -214,43 +218,99 @@ class _Edit:
         self._source_hash = " ".join(source.hash for source in sources)
         self._source_size = len(sources[0].data)
         config = own_config(job.config, job.source_path, job.user_prompt, job.system_prompt)
-        self._request_record = request_record(config, config.user_prompt, config.system_prompt, job.variant)
+        self._asked = request_record(config, config.user_prompt, config.system_prompt, job.variant)
+        self._request_record, self._order_config = self._asked, config
         provenance = msgspec.json.encode(self._request_record).decode()
         self._tools.note(Begun(job.task_id, self._source_hash, self._source_size, provenance))
         return AttemptOrder(sources, config, job.limits, task_id=job.task_id)
 
     def _ask(self, order: AttemptOrder) -> None:
-        """Ask, in the next form where this one is refused; raises what ended it, of several forms the first refusal."""
-        forms, config, first = self._tools.gate.forms, order.config, None
-        while True:
-            form = forms.enter(config, self._cancel)
-            refused: UpstreamRefused | None = None
-            try:
-                outcome = self._ask_in_turn(msgspec.structs.replace(order, form=form))
-                error = outcome.failure.error if outcome.failure is not None else None
-                refused = error if isinstance(error, UpstreamRefused) else None
-                if error is None and outcome.job is None:
-                    forms.took(config, form)
-            finally:
-                again = forms.leave(config, form, refused)
-            if error is None:
-                break
-            first = first or error
-            if not again:
-                raise first if isinstance(first, UpstreamRefused) and forms.tried_all(config) else error
-            self._log.add("retry", code=error.code, params=error.params, what="form")
-        if outcome.job is not None:
-            self._note_job(outcome.job, order)
-        self._warning = outcome.warning
+        """Ask when the gate lets us, in the next form where this one is refused; raises what ended it, of several forms
+        the first refusal.
 
-    def _note_job(self, job: JobTicket, order: AttemptOrder) -> None:
+        What costs no attempt: a refusal for crowding while others get through (at least _OTHERS of them since the last
+        refusal: where nobody does, ``max_retries`` bounds the calls as it says), a parameter that a model refuses by
+        name, and of several doors each one that is at fault.
+        """
+        gate, given, first = self._tools.gate, order.config, None
+        doors, tried = gate.doors_for(given), set[int]()
+        free = _FREE_PER_RETRY * self._config.max_retries
+        while True:
+            others = gate.taken
+            call = self._call(order, doors, tried)
+            failure, error = call.outcome.failure, call.error
+            if failure is None or error is None:
+                break
+            if call.again:
+                first = first or error if call.again == "form" else first
+            elif failure.problem.code is Code.RATE_LIMITED and free and gate.taken - others >= _OTHERS:
+                free -= 1
+                if failure.retry_after is not None:
+                    self._cancel.wait(
+                        min(failure.retry_after, RATE_RETRY_AFTER)
+                    )  # longer ones are the gate's: all wait
+                call = msgspec.structs.replace(call, again="turn")
+            elif failure.problem.code in DOOR_FAULTS and tried.union({call.door}) != set(doors):
+                tried.add(call.door)
+                call = msgspec.structs.replace(call, again="door")
+            else:
+                first = first or error
+                exhausted = isinstance(first, UpstreamRefused) and gate.forms.tried_all(call.config)
+                raise first if exhausted else error
+            self._log.add("retry", code=error.code, params=error.params, what=call.again)
+        if call.outcome.job is not None:
+            self._note_job(call.outcome.job, call.config)
+        self._warning = call.outcome.warning
+
+    def _call(self, order: AttemptOrder, doors: Sequence[int], tried: set[int]) -> _Called:
+        """One call, at the door and in the form whose turn it is."""
+        gate, refused, form = self._tools.gate, self._tools.parameters, None
+        self._log.stage = "waiting"
+        if len(doors) == 1:  # before the turn: who waits for another to find out the form holds none
+            form = gate.forms.enter(order.config, self._cancel)
+        config, again = order.config, ""
+        turn, seen = None, None
+        try:
+            turn = _Turn(gate, self._cancel, doors, tried)
+            given = gate.at(turn.door, order.config)
+            config = refused.fitted(given)
+            form = form or gate.forms.enter(config, self._cancel)
+            self._note_door(turn.door, given, config)
+            outcome = self._attempt(msgspec.structs.replace(order, config=config, form=form), turn)
+            failure = outcome.failure
+            error = failure.error if failure is not None else None
+            if failure is None and outcome.job is None:
+                gate.forms.took(config, form)
+            if failure is not None and (named := refused.learn(given, config, failure.problem)):
+                again = named
+            elif isinstance(error, UpstreamRefused):
+                seen = error
+        finally:
+            if turn is not None:
+                turn.end()
+            if form is not None and gate.forms.leave(config, form, seen):
+                again = "form"
+        return _Called(outcome, turn.door, config, error, again)
+
+    def _note_door(self, door: int, given: ApiConfig, config: ApiConfig) -> None:
+        """Of several doors the log names the one that is asked; the journal notes one that has another model."""
+        assert self._asked is not None
+        record = self._asked if door == 0 else at_door(self._asked, self._order_config, given)
+        if len(self._tools.gate.doors_for(self._order_config)) > 1:
+            self._log.add("door", number=door + 1, url=plain_address(config.api_url), model=config.model_name)
+        if record != self._request_record and not self._images:
+            self._request_record = record
+            provenance = msgspec.json.encode(record).decode()
+            self._tools.note(Begun(self._job.task_id, self._source_hash, self._source_size, provenance))
+
+    def _note_job(self, job: JobTicket, config: ApiConfig) -> None:
         """Put the job on disk; where that fails it is tried again until it works or is stopped: it is paid for."""
         self._log.stage = "at_provider"
         self._log.add("job", id=job.provider_id, url=job.url)
         submitted = Submitted(
             self._job.task_id,
             job,
-            order.config,
+            config,
             self._source_hash,
             self._source_size,
             msgspec.json.encode(self._request_record).decode(),
@@ -266,51 +326,24 @@ class _Edit:
                 self._log.add("error", code=error.code, params=error.params)
                 self._cancel.wait(_DISK_WAIT_SECONDS)
 
-    def _ask_in_turn(self, order: AttemptOrder) -> AttemptOutcome:
-        """Ask when the gate lets us; a refusal for crowding costs no attempt while others get through.
-
-        At least _OTHERS of them since the last refusal: where nobody does, ``max_retries`` bounds the calls as it says.
-        """
-        free = _FREE_PER_RETRY * self._config.max_retries
-        given, refused = order.config, self._tools.parameters
-        while True:
-            others = self._tools.gate.taken
-            self._log.stage = "waiting"
-            order = msgspec.structs.replace(order, config=refused.fitted(given))
-            turn = _Turn(self._tools.gate, self._cancel)
-            try:
-                outcome = self._attempt(order, turn)
-            finally:
-                turn.end()
-            failure = outcome.failure
-            if failure is not None and (named := refused.learn(given, order.config, failure.problem)):
-                self._log.add("retry", code=failure.problem.code, params=failure.problem.params, what=named)
-                continue
-            if failure is None or failure.problem.code is not Code.RATE_LIMITED:
-                return outcome
-            if free == 0 or self._tools.gate.taken - others < _OTHERS:
-                return outcome
-            self._log.add("retry", code=failure.problem.code, params=failure.problem.params, what="turn")
-            free -= 1
-            if failure.retry_after is not None:
-                self._cancel.wait(min(failure.retry_after, RATE_RETRY_AFTER))  # longer ones are the gate's: all wait
-
     def _attempt(self, order: AttemptOrder, turn: _Turn) -> AttemptOutcome:
+        admission = self._tools.costs.admit(order.config)
         self._attempts += 1
         order = msgspec.structs.replace(order, number=self._attempts)
         forms = self._tools.gate.forms
         watch = _Watch(self._cancel, self._log, lambda: forms.began(order.config, order.form), turn.end, self._keep)
-        outcome = self._pay(order, watch)
+        outcome = self._pay(order, watch, admission)
         self._http_status = outcome.http_status
         failure = outcome.failure
         if failure is not None and failure.problem.code is Code.RATE_LIMITED:
             turn.end(taken=False, retry_after=failure.retry_after)
+        elif failure is not None:
+            turn.end(failure=failure.problem.code, stopped=failure.kind == Stopped.__name__)
         return outcome
 
-    def _pay(self, order: AttemptOrder, watch: _Watch) -> AttemptOutcome:
-        """Make the call, where the budget allows it, and note what it cost."""
+    def _pay(self, order: AttemptOrder, watch: _Watch, admission: Admission) -> AttemptOutcome:
+        """Make the call that the budget allows, and note what it cost."""
         costs, outcome, before = self._tools.costs, None, set(self._images)
-        admission = costs.admit(order.config)
         try:
             outcome = self._tools.attempts.make(order, watch)
         finally:
@@ -375,18 +408,29 @@ class _Edit:
         )
 
 
+class _Called(msgspec.Struct, frozen=True):
+    """What came of one call. ``again``: why it is made once more at no cost: a parameter, form, turn or door."""
+
+    outcome: AttemptOutcome
+    door: int
+    config: ApiConfig
+    error: ConsoleError | None
+    again: str
+
+
 class _Turn:
     """A call's turn at the gate, ended once: by the answer, or by whatever came in its place."""
 
-    def __init__(self, gate: CallGate, cancel: CancelToken) -> None:
+    def __init__(self, gate: CallGate, cancel: CancelToken, doors: Sequence[int], tried: set[int]) -> None:
         self._gate = gate
-        self._ticket: Ticket | None = gate.enter(cancel)
+        self._turn: Turn | None = gate.enter(cancel, doors, tried)
+        self.door = self._turn.door
 
-    def end(self, *, taken: bool = True, retry_after: float | None = None) -> None:
-        """Let the next call go. ``taken``: the gateway took this one on."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is not None:
-            self._gate.leave(ticket, taken=taken, retry_after=retry_after)
+    def end(self, **came: Any) -> None:
+        """Let the next call go; what came of this one as `CallGate.leave` takes it."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._gate.leave(turn, **came)
 
 
 class _Watch(msgspec.Struct):

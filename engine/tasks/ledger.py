@@ -46,11 +46,12 @@ log = logging.getLogger(__name__)
 
 class PaidAnswer(msgspec.Struct, frozen=True):
     """Results that are there. ``sources``: sha256 of each picture, space between; ``at``: when they came, Unix
-    seconds."""
+    seconds; ``request_record``: of what they answered, where that is another than was planned."""
 
     images: list[StoredImage]
     sources: str
     at: float
+    request_record: str = ""
 
 
 class AnswerRow(msgspec.Struct, frozen=True):

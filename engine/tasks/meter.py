@@ -7,6 +7,7 @@ from collections import deque
 import msgspec
 
 from engine.errors import Problem
+from engine.tasks.gate import DoorInfo
 
 AT_PROVIDER = "at_provider"
 """The stage of a task whose answer is at a provider."""
@@ -28,7 +29,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     ``at_provider``: tasks whose answer is waited for there. ``limit``: calls at once that are allowed now;
     ``concurrency_limit``: what the person allows. ``stop_requested``: from a stop to the next start. ``paused_until``:
     when a pause is expected to end, None if that is not known. ``cost`` so far and ``budget`` in USD; of ``wasted``
-    calls the API took on each and no picture came.
+    calls the API took on each and no picture came. ``doors``: each address that is asked.
     """
 
     running: bool
@@ -51,6 +52,7 @@ class RunInfo(msgspec.Struct, frozen=True):
     cost: float = 0.0
     budget: float = 0.0
     wasted: int = 0
+    doors: list[DoorInfo] = []
 
 
 class Meter:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine import secrets
-from engine.config import ApiConfig, ApiMode, SourceFormat
+from engine.config import ApiConfig, ApiMode, SourceFormat, doors_of, plain_address
 from engine.models import SourceImage
 from engine.paths import folded
 from engine.tasks.prompts import PromptRow, fill
@@ -47,6 +47,8 @@ class RequestRecord(msgspec.Struct, frozen=True):
     recipe: dict[str, object] | msgspec.UnsetType = msgspec.UNSET
     source_format: str | msgspec.UnsetType = msgspec.UNSET
     source_max_edge: int | msgspec.UnsetType = msgspec.UNSET
+    door: str | msgspec.UnsetType = msgspec.UNSET
+    """Of several, the address that answered, where it was not ``api_url``: no part of what was asked for."""
 
 
 class TaskSpec(msgspec.Struct, frozen=True):
@@ -125,6 +127,28 @@ def own_config(
     )
 
 
+def at_door(record: RequestRecord, config: ApiConfig, door: ApiConfig) -> RequestRecord:
+    """The record of a configuration's request as it was made at a door: what was paid for there is found whichever door
+    is asked, for the address is that of the configuration. Another model is another request."""
+    if (door.api_url, door.model_name) == (config.api_url, config.model_name):
+        return record
+    place = msgspec.UNSET if door.api_url == config.api_url else plain_address(door.api_url)
+    return msgspec.structs.replace(record, model_name=door.model_name, door=place)
+
+
+def other_records(record: RequestRecord, config: ApiConfig) -> list[RequestRecord]:
+    """Under which other records an answer to the same request may be noted: with the model of another door, or from
+    when the doors stood in another order."""
+    found: list[RequestRecord] = []
+    doors = doors_of(config)
+    for main in doors if len(doors) > 1 else ():
+        for door in doors:
+            other = msgspec.structs.replace(record, api_url=main.api_url, model_name=door.model_name)
+            if other != record and other not in found:
+                found.append(other)
+    return found
+
+
 def request_key(what: RequestRecord) -> str:
     """Stands for a request in ledger and fingerprints."""
     return digest(msgspec.json.encode(what, order="deterministic"))
@@ -132,7 +156,7 @@ def request_key(what: RequestRecord) -> str:
 
 def ledger_key(record_json: str, *, demo: bool = False) -> str:
     """The request key of an outcome's ``request_record``."""
-    what = msgspec.json.decode(record_json, type=RequestRecord)
+    what = msgspec.structs.replace(msgspec.json.decode(record_json, type=RequestRecord), door=msgspec.UNSET)
     return request_key(msgspec.structs.replace(what, api_url=urlsplit(what.api_url).path) if demo else what)
 
 

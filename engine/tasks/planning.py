@@ -21,6 +21,7 @@ from engine.tasks.plan import (
     group_references,
     ledger_key,
     make_task_specs,
+    other_records,
     own_config,
     request_record,
 )
@@ -34,7 +35,7 @@ _ANSWERED = frozenset({TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS})
 class PlannedTask(msgspec.Struct, frozen=True):
     """A spec with its keys. ``key`` is empty where the prompt could not be made: the task itself will say why.
 
-    ``request_record``: JSON of the request, as it stands with results.
+    ``request_record``: JSON of the request, as it stands with results; ``others``: of those that stand for the same.
     """
 
     spec: TaskSpec
@@ -42,6 +43,7 @@ class PlannedTask(msgspec.Struct, frozen=True):
     fingerprint: str
     prompt: str
     request_record: str = ""
+    others: tuple[str, ...] = ()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -147,7 +149,8 @@ class Planner:
         what = request_record(own, own.user_prompt, own.system_prompt, spec.variant)
         told = msgspec.json.encode(what).decode()
         key = ledger_key(told, demo=self._demo)
-        return PlannedTask(spec, key, fingerprint(spec, key), own.user_prompt, told)
+        others = tuple(msgspec.json.encode(other).decode() for other in other_records(what, own))
+        return PlannedTask(spec, key, fingerprint(spec, key), own.user_prompt, told, others)
 
     def print_of(self, told: str, spec: TaskSpec, config: ApiConfig) -> str:
         """The fingerprint of a task that asks with the pictures of ``spec``. ``told``: the record of its request; where
@@ -182,7 +185,12 @@ class Planner:
 
     def paid_answer(self, item: PlannedTask) -> PaidAnswer | None:
         """What the ledger holds for it."""
-        return self._ledger.find(item.key, item.spec.pictures) if item.key else None
+        found = self._ledger.find(item.key, item.spec.pictures) if item.key else None
+        for other in item.others if found is None else ():
+            answer = self._ledger.find(ledger_key(other, demo=self._demo), item.spec.pictures)
+            if answer is not None:
+                return msgspec.structs.replace(answer, request_record=other)
+        return found
 
     def take(self, task_id: str, item: PlannedTask, answer: PaidAnswer) -> bool:
         """Give a task the results that were paid for earlier; False if their files cannot be had."""
@@ -197,7 +205,7 @@ class Planner:
                 answer.images,
                 0,
                 source_hash=answer.sources,
-                request_record=item.request_record,
+                request_record=answer.request_record or item.request_record,
                 at=int(answer.at),
             )
         )

@@ -22,6 +22,7 @@ from tests.bench.gateway import Picture
 @dataclass
 class Rules:
     """What is taken. Times in seconds. ``later``: after so many seconds other rules hold.
+    ``dead_from``: after so many it cuts every connection, for ``dead_for``.
 
     ``says``: how a refusal looks: ``retry_after``, ``plain`` (429 without a time) or ``hidden`` (500 "rate limit").
     """
@@ -36,6 +37,8 @@ class Rules:
     hang_share: float = 0.0
     later: float = 0.0
     later_at_once: int = 10**6
+    dead_from: float = 0.0
+    dead_for: float = 0.0
 
 
 @dataclass
@@ -90,6 +93,11 @@ class StrictGateway(socketserver.ThreadingTCPServer):
                 seconds *= rules.slow_factor
             return seconds, 0.0
 
+    def is_dead(self) -> bool:
+        """Whether it answers nobody now."""
+        since = time.monotonic() - (self.begun or time.monotonic()) - self.rules.dead_from
+        return 0 <= since < self.rules.dead_for
+
     def leave(self) -> None:
         """A call has ended."""
         with self.lock:
@@ -116,6 +124,9 @@ class Handler(socketserver.StreamRequestHandler):
                 self._edit()
 
     def _edit(self) -> None:
+        if self.server.is_dead():
+            self.connection.close()
+            return
         seconds, wait = self.server.enter()
         if seconds is None:
             says = self.server.rules.says
@@ -131,6 +142,9 @@ class Handler(socketserver.StreamRequestHandler):
             time.sleep(seconds)
         finally:
             self.server.leave()
+        if self.server.is_dead():
+            self.connection.close()
+            return
         self._send(200, {"created": 1, "data": [{"b64_json": self.server.picture}]})
 
     def _send(self, status: int, answer: Any, retry_after: str | None = None) -> None:

@@ -55,7 +55,7 @@ def test_fresh_state_has_every_field(door: Door) -> None:
         "extra_body": {}, "extra_headers": {}, "proxy": "", "price_per_call": 0,
         "source_format": "auto", "source_max_edge": 0, "alarm_limit": 5,
         "recipe": {}, "request_form": "auto", "job_timeout_seconds": 3600, "seed": None,
-            "delivery": "now", "batch_provider": "auto", "budget": 0, "budget_day": 0,
+            "delivery": "now", "batch_provider": "auto", "budget": 0, "budget_day": 0, "endpoints": [],
     }  # fmt: skip
     assert state["current_config"] == defaults
     assert defaults.keys() == CONFIG.keys()

@@ -42,7 +42,7 @@ CONFIG: Shape = {
     "extra_headers": OBJECT, "proxy": TEXT, "price_per_call": NUMBER, "recipe": OBJECT, "request_form": TEXT,
     "job_timeout_seconds": NUMBER, "seed": (int, NoneType),
     "source_format": TEXT, "source_max_edge": WHOLE, "alarm_limit": WHOLE, "delivery": TEXT, "batch_provider": TEXT,
-    "budget": NUMBER, "budget_day": NUMBER,
+    "budget": NUMBER, "budget_day": NUMBER, "endpoints": LIST,
 }  # fmt: skip
 STATE: Shape = {
     "running": SWITCH, "stop_requested": SWITCH, "single_retry_running": WHOLE, "task_count": WHOLE,

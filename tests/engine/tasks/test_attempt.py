@@ -15,7 +15,8 @@ import pytest
 
 from engine.config import ApiConfig, ApiMode
 from engine.errors import AnswerUnusable, Code, InvalidInput, NetworkFailed, Stopped, UpstreamRefused
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts, Source, attempt_alone
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts, Source
+from engine.tasks.attempt_alone import attempt_alone
 from engine.tasks.failures import Failure
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
@@ -28,7 +29,8 @@ ROOT = Path(__file__).resolve().parents[3]
 EDITS = ApiMode.IMAGES_EDITS
 ELSEWHERE = """
 import pickle, sys
-from engine.tasks.attempt import LocalAttempts, attempt_alone
+from engine.tasks.attempt import LocalAttempts
+from engine.tasks.attempt_alone import attempt_alone
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 from engine.upstream.transport import Transport
