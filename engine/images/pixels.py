@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from PIL import Image
@@ -133,12 +133,27 @@ def mime_of(data: bytes) -> str:
     return mime
 
 
-def encoded(image: Image.Image, extension: str, quality: int, *, quickly: bool = False) -> bytes:
+class _Written(io.BytesIO):
+    """A file in memory that looks at the cancel token with each piece that an encoder writes."""
+
+    def __init__(self, cancel: CancelToken | None) -> None:
+        super().__init__()
+        self._cancel = cancel
+
+    def write(self, data: Any) -> int:
+        if self._cancel is not None:
+            self._cancel.check()
+        return super().write(data)
+
+
+def encoded(
+    image: Image.Image, extension: str, quality: int, *, quickly: bool = False, cancel: CancelToken | None = None
+) -> bytes:
     """The file of a rendered picture: ``png``, ``jpg`` (on white), ``webp`` or ``bmp``; ``quality`` 1..100.
 
-    ``quickly``: a WebP may become larger for it.
+    ``quickly``: a WebP may become larger for it. Raises Stopped, for a PNG in the middle.
     """
-    buffer = io.BytesIO()
+    buffer = _Written(cancel)
     match extension:
         case "jpg":
             on_colour(image).save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)

@@ -29,7 +29,7 @@ def as_sent(data: bytes, wanted: SourceFormat, max_edge: int, cancel: CancelToke
         mime = "image/png"
     alpha = Alpha.WHITE if mime == "image/jpeg" else Alpha.KEEP
     with rendered(data, longest=max_edge if shrinks else None, alpha=alpha, cancel=cancel) as image:
-        return encoded(image, FORMATS[mime].extension, _QUALITY), mime
+        return encoded(image, FORMATS[mime].extension, _QUALITY, cancel=cancel), mime
 
 
 def _mime(shape: Shape, wanted: SourceFormat) -> str:

@@ -255,6 +255,19 @@ def test_a_stop_ends_decoding() -> None:
     assert shape_of(encoded("png")).plain
 
 
+def test_a_stop_ends_converting() -> None:
+    """A source that becomes a PNG: seconds of one call, in which nobody waits for more than a piece of it."""
+    buffer = io.BytesIO()
+    Image.effect_noise((4000, 3000), 60).convert("RGB").save(buffer, "BMP")
+    cancel = CancelToken()
+    timer = threading.Timer(0.5, cancel.cancel)
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(Stopped):
+        as_sent(buffer.getvalue(), SourceFormat.PNG, 0, cancel)
+    assert time.monotonic() - begun < 0.5 + 1
+
+
 def test_sixty_four_large_pictures_at_once_stay_within_a_gigabyte() -> None:
     """Threads that decode the largest pictures that are taken; the peak of a process of its own."""
     program = (
