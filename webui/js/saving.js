@@ -3,7 +3,7 @@ import { batch, effect } from '@preact/signals';
 import { call, isWindow, storing } from './api.js';
 import { deed, pushRecent } from './deed.js';
 import { target } from './decide.js';
-import { enter, setError, showError } from './form.js';
+import { enter, setError } from './form.js';
 import { t } from './i18n.js';
 import { match } from './list.js';
 import { openDialog, toast } from './notices.js';
@@ -113,9 +113,6 @@ export const saveAll = (where = {}) =>
 
 export const saveSelected = () => saveAll(target());
 export const saveFiltered = () => saveAll({ match: match() });
-
-/** Says at the field that a folder is missing. */
-export const askForFolder = () => showError('rule', 'output_dir', t('page.save.outputRequired'));
 
 /** Shows a file in its folder; window only. */
 export const reveal = (where) => deed('reveal', () => call('reveal', where));
