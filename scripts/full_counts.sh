@@ -53,6 +53,14 @@ run trust -- tests/engine/test_paths.py tests/bridge/test_data_folder.py tests/b
     tests/webui/test_token_page.py tests/e2e/test_terminal.py tests/engine/dataset/test_naming.py
 run answers -- tests/engine/upstream/test_answer_room.py
 run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
+# Other people's clients, at the versions of the day, are no part of the locked environment.
+if is_wanted clients; then
+    place=$root/dist/.clients
+    [ -x "$place/bin/litellm" ] || { .venv-test/bin/python -m venv --clear "$place" &&
+        "$place/bin/python" -m pip install -q openai "litellm[proxy]" >"$logs/clients-setup.log" 2>&1; }
+    [ -x "$place/bin/litellm" ] || failed="$failed clients-environment"
+fi
+run clients CLIENTS="$root/dist/.clients" -- tests/e2e/test_clients.py
 samples=
 # Pillow's own test pictures come with its source; they are no part of this project.
 if is_wanted pictures; then
