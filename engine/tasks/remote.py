@@ -119,7 +119,11 @@ class Remote:
         now = self._clock()
         ticket, config = submitted.ticket, submitted.config
         body = msgspec.json.encode(
-            msgspec.structs.replace(submitted, config=msgspec.structs.replace(config.masked(), api_key=""))
+            msgspec.structs.replace(
+                submitted,
+                ticket=ticket.without_key(config.api_key),
+                config=msgspec.structs.replace(config.masked(), api_key=""),
+            )
         )
         provider = urlsplit(ticket.url).hostname or ""
         expires = now + config.job_timeout_seconds
@@ -218,7 +222,8 @@ class Remote:
     def _with_key(self, submitted: Submitted) -> Submitted:
         if submitted.config.api_key:
             return submitted
-        return msgspec.structs.replace(submitted, config=self._with_secrets(submitted.config))
+        config = self._with_secrets(submitted.config)
+        return msgspec.structs.replace(submitted, config=config, ticket=submitted.ticket.with_key(config.api_key))
 
     def _watch(
         self, row: RemoteRow, submitted: Submitted, wait: float | None = None, unless: CancelToken | None = None

@@ -5,10 +5,10 @@ By a recipe's paths, or by itself where an answer is plainly a job. Pure; who wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import quote, quote_plus, urljoin
 
 import msgspec
 
@@ -18,6 +18,7 @@ from engine.upstream.recipe_call import Values, all_texts, fill_headers, first_t
 from engine.upstream.request import HttpRequest
 
 _DEFAULT_INTERVAL = 3.0
+_KEY_MARK = "{{api_key}}"
 _MOST_JOBS = 10  # of one request, as many as it may ask for pictures
 _ID_KEYS = ("task_id", "id", "request_id", "job_id")
 _URL_KEYS = ("poll_url", "polling_url", "status_url")
@@ -50,6 +51,25 @@ class JobTicket(msgspec.Struct, frozen=True):
     interval: float = _DEFAULT_INTERVAL
     wait: float | None = None
     others: tuple[JobTicket, ...] = ()
+
+    def without_key(self, key: str) -> JobTicket:
+        """Fit to be written down, where a provider repeats the key in its addresses."""
+        return self._changed(lambda url: _hidden(url, key))
+
+    def with_key(self, key: str) -> JobTicket:
+        """As it was before `without_key`."""
+        return self._changed(lambda url: url.replace(_KEY_MARK, quote(key, safe="")))
+
+    def _changed(self, change: Callable[[str], str]) -> JobTicket:
+        urls = {name: change(getattr(self, name)) for name in ("url", "result_url", "cancel_url")}
+        others = tuple(other._changed(change) for other in self.others)
+        return msgspec.structs.replace(self, **urls, others=others)
+
+
+def _hidden(url: str, key: str) -> str:
+    for spelling in (key, quote(key), quote(key, safe=""), quote_plus(key)) if key else ():
+        url = url.replace(spelling, _KEY_MARK)
+    return url
 
 
 class JobState(StrEnum):

@@ -1,17 +1,21 @@
-"""Rows 1 to 3, 5 and 6: pictures through the program beside a bare loop, latency hidden, memory bounded."""
+"""Rows 1 to 3, 5, 6 and 15: pictures through the program beside a bare loop, latency hidden, memory bounded."""
 
 from __future__ import annotations
 
 import base64
 import json
 import time
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
 
 from bridge.allocator import keep_freed_memory
 from engine.config import ApiMode
 from engine.upstream.answer import AnswerReader
 from engine.upstream.image_refs import decode_base64
 from engine.upstream.sse import EventReader
-from tests.bench.calls import Load, Took, gateway, scratch
+from tests.bench.calls import Engine, Load, Took, gateway, scratch
 from tests.bench.gateway import Picture
 from tests.bench.loops import LOOPS
 from tests.bench.measure import Report, Row, median, percent
@@ -91,6 +95,41 @@ def latency(rounds: int) -> Report:
             )
         ]
     )
+
+
+_DESCRIBED: dict[str, Any] = {
+    "request": {
+        "url": "/v1/images/edits",
+        "json": {
+            "model": "{{model}}", "prompt": "{{prompt}}", "n": "{{n}}", "image": {"url": "{{image}}"},
+            "response_format": "b64_json",
+        },
+    },
+    "result": {"pictures": ["data[].b64_json"]},
+}  # fmt: skip
+
+
+def described(rounds: int, *, share: float = 1.0) -> Report:
+    """Row 15: what the built-in mode asks, asked by a recipe, in turn against the same gateway."""
+    load, took = Load("json", LARGE, 8), {"plain": list[Took](), "recipe": list[Took]()}
+    count = max(2 * load.at_once, int(160 * share))
+    with scratch() as folder, gateway(load) as port, ExitStack() as stack:
+        engines: dict[str, Engine] = {}
+        for name in took:
+            (folder / name).mkdir()
+            engines[name] = Engine(folder / name, load, port)
+            stack.callback(engines[name].close)
+        engines["recipe"].config = msgspec.structs.replace(engines["recipe"].config, recipe=_DESCRIBED)
+        for engine in engines.values():
+            engine.run(2 * load.at_once)
+        for _ in range(rounds):
+            for name, found in took.items():
+                found.append(engines[name].run(count, 2 * load.at_once))
+    pairs = zip(took["plain"], took["recipe"], strict=True)
+    ratio = median([plain.seconds / recipe.seconds for plain, recipe in pairs])
+    rates = [_rate(found, count) for found in (took["recipe"], took["plain"])]
+    work = "2 MB, JSON `b64_json`, 8 at once, by a recipe"
+    return Report([Row("15", work, rates[0], f"built-in mode {rates[1]}", "≤ 1.1 ×", ratio >= 1 / 1.1, ratio)])
 
 
 def _line_seconds(size: int, rounds: int) -> float:

@@ -305,3 +305,39 @@ def test_a_recipe_that_cannot_be_used_is_refused_by_its_field(tmp_path: Path) ->
         body = {"config": config_of(fake, {}, api_mode="recipe"), "input_path": str(source)}
         assert door.refused(400, "recipe_invalid", "POST", "/api/tasks/start", body)["field"] == "recipe"
         assert fake.requests == []
+
+
+FORBIDDEN = "http://169.254.169.254/latest"
+UP = {"url": FORBIDDEN, "form": {"file": "{{file}}"}, "result": "url"}
+PLACES: dict[str, tuple[dict[str, Any], dict[str, Script]]] = {
+    "request": ({"request": {"url": FORBIDDEN, "json": {"a": "{{image}}"}}}, {}),
+    "upload": ({"upload": UP}, {}),
+    "poll": ({"job": {**JOB, "url": {"path": "poll"}}}, {"/submit": Script.json({"id": "j1", "poll": FORBIDDEN})}),
+    "redirect of a poll": ({}, {"/jobs/j1": Script.redirect(FORBIDDEN)}),
+    "result": ({"job": {**JOB, "result_url": FORBIDDEN}}, {}),
+    "redirect of a submission": ({}, {"/submit": Script.redirect(FORBIDDEN, 307)}),
+    "picture": ({}, {"/jobs/j1": Script.json({"status": "done", "pictures": [FORBIDDEN]})}),
+    "redirect of a picture": ({}, {"/made.png": Script.redirect(FORBIDDEN)}),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_address_of_a_recipe_gets_around_the_rules(tmp_path: Path, place: str) -> None:
+    """A private address is refused in every place of recipe and answers, also where a proxy would have gone there."""
+    changes, answers = PLACES[place]
+    table = {"/submit": TAKEN, "/jobs/j1": DONE, **answers}
+    with FakeUpstream() as proxy, open_door(tmp_path / "data") as door:
+
+        def answer(request: Received) -> Script:
+            path = request.path.removeprefix("http://api.test:80")
+            return table.get(path, Script.error(404, "no such path"))
+
+        proxy.answer_with(answer)
+        config = config_of(proxy, {**RECIPE, **changes}, unlock_local_api_url=False, unlock_local_download_url=False)
+        (task,) = door.run(
+            source_folder(tmp_path / "in", 1), {**config, "api_url": "http://api.test", "proxy": proxy.url("")}
+        )
+        codes = {"redirect of a submission": "redirect_refused"}
+        wanted = "candidates_refused" if "picture" in place else codes.get(place, "address_private")
+        assert (task["status"], error_of(task)) == ("failed", wanted)
+        assert not any("169.254" in request.path for request in proxy.requests)

@@ -64,7 +64,7 @@ def assert_absent(key: str, what: bytes | str, where: str) -> None:
         assert at < 0, f"in {where}: …{data[max(0, at - 60) : at]!r}…"  # the key itself stays out of the report too
 
 
-def repeating(key: str) -> Any:
+def repeating(key: str, header: str = "authorization", before: str = "Bearer ") -> Any:
     """Answers that give the key away, another one for each picture, and one proper one."""
     cut_off = "x" * (400 - len(key) // 2) + key
     chunk = {
@@ -89,7 +89,7 @@ def repeating(key: str) -> Any:
     ]
 
     def answer(request: Received) -> Script:
-        assert request.headers["authorization"].encode("latin-1").decode() == f"Bearer {key}"
+        assert request.headers[header].encode("latin-1").decode() == f"{before}{key}"
         return scripts.pop(0) if len(scripts) > 1 else scripts[0]
 
     return len(scripts), answer
@@ -133,6 +133,47 @@ def test_the_key_is_nowhere(
     assert_absent(key, (tmp_path / "log.txt").read_bytes(), "the log file")
     assert_absent(key, "".join(capfd.readouterr()), "what was printed")
     print(f"{name}: {places + 3} answers and files searched for {len(spellings(key))} spellings")
+
+
+RECIPE: dict[str, Any] = {
+    "request": {"url": "/submit", "json": {"prompt": "{{prompt}}", "image": "{{image_url}}"}},
+    "upload": {"url": "/up", "form": {"file": "{{file}}"}, "result": "name"},
+    "key": {"header": "X-Maker", "value": "Key {{api_key}}"},
+    "job": {"id": "id", "url": {"path": "poll"}, "status": "status", "done": ["done"], "failed": ["failed"],
+            "error": "message", "interval": 0.05},
+}  # fmt: skip
+
+
+def test_a_recipe_keeps_the_key_as_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], talkative: None
+) -> None:
+    """Under a header of its own, through upload, job and poll, each of which repeats it."""
+    key = KEYS["openai"]
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        count, answer = repeating(key, "x-maker", "Key ")
+        polls = iter(range(10**6))
+
+        def provide(request: Received) -> Script:
+            if request.path == "/up":
+                return Script.json({"name": f"up {key}", "echo": dict(request.headers)})
+            if request.path == "/submit" and next(polls) % 2:
+                return Script.json({"id": "j", "poll": f"/poll/{next(polls)}?key={quote(key)}", "echo": key})
+            if request.path.startswith("/poll/"):
+                return Script.json({"status": "failed", "message": f"no {key}"}, headers={"X-Debug": key})
+            return answer(request)  # type: ignore[no-any-return]
+
+        fake.answer_with(provide)
+        config = config_for(fake, api_key=key, concurrency_limit=1, recipe=RECIPE, alarm_limit=0)
+        door.post("/api/config/current", {"config": config})
+        door.post("/api/presets/save", {"name": "mine", "config": config})
+        tasks = door.run(source_folder(tmp_path / "in", count), config)
+        for where, said in everything_said(door, tasks, config):
+            assert_absent(key, said, where)
+        for path in (tmp_path / "data").rglob("*"):
+            if path.is_file() and path.name not in ("state.json", "presets.json"):
+                assert_absent(key, path.read_bytes(), path.name)
+    assert_absent(key, caplog.text, "the log")
+    assert_absent(key, "".join(capfd.readouterr()), "what was printed")
 
 
 def everything_said(door: Door, tasks: list[dict[str, Any]], config: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -245,6 +286,30 @@ def test_no_change_takes_the_key_along(two: tuple[Door, FakeUpstream, FakeUpstre
         never_told(theirs)
     told = [request for request in ours.requests if request.headers.get("authorization") == f"Bearer {KEYS['openai']}"]
     assert told, "the first API was asked with its key all the while"
+
+
+def test_no_recipe_takes_the_key_along(two: tuple[Door, FakeUpstream, FakeUpstream, Path]) -> None:
+    """Absolute addresses, jobs, results and uploads elsewhere get no key; nor may a recipe name origins for a key that
+    was entered without them."""
+    door, ours, theirs, source = two
+    plain = {"request": {"url": theirs.url("/submit"), "json": {"a": "{{image}}"}}}
+    upload = {**plain, "upload": {"url": theirs.url("/up"), "form": {"file": "{{file}}"}, "result": "id"}}
+    job = {"id": "id", "url": {"path": "poll"}, "result_url": theirs.url("/r"), "interval": 0.05}
+    away = {"request": {"url": "/submit", "json": {"a": "{{image}}"}}, "job": job}
+    taken = {"id": "x", "poll": theirs.url("/p"), "data": [{"b64_json": ""}]}
+    theirs.answer(Script.json(taken))
+    ours.answer(Script.json(taken))
+    for recipe in (plain, upload, away):
+        config = config_for(ours, api_key="********", recipe=recipe)
+        for path in ("/api/config/test", "/api/config/current", "/api/tasks/start"):
+            door.ask("POST", path, {"config": config, "input_path": str(source)})
+            door.wait_idle()
+        assert theirs.requests
+        never_told(theirs)
+        theirs.requests.clear()
+        named = {**config, "recipe": {**recipe, "origins": [theirs.url("")]}}
+        door.refused(400, "api_key_required", "POST", "/api/tasks/start", {"config": named, "input_path": str(source)})
+        never_told(theirs)
 
 
 @pytest.mark.parametrize("masked", ["", "********"])
