@@ -118,6 +118,7 @@ class Code(StrEnum):
     FOUND_UNFINISHED = "found_unfinished"
     EVERY_TASK_FAILS = "every_task_fails"
     BUDGET_REACHED = "budget_reached"
+    EVERY_JOB_FAILS = "every_job_fails"
     RATE_PAUSE = "rate_pause"
     BATCH_RUNNING = "batch_running"
     NO_PREVIEW = "no_preview"

@@ -45,6 +45,7 @@ from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
 from engine.tasks.remote_book import RemoteKind
 
+_FOR_A_PERSON = frozenset({Code.RESULTS_LOOK_WRONG, Code.EVERY_JOB_FAILS})  # pauses that end at nothing but a word
 _LOOK_SECONDS = 0.25
 _ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the request key
 
@@ -244,8 +245,7 @@ class _Run:
             self._report.resumed()
         if paused is not None and paused != told:
             self._report.paused(paused, info.paused_until)
-            held = info.paused_until is None and paused.code is Code.EVERY_TASK_FAILS  # until a person goes on
-            lasting = held or paused.params.get("cause") in LASTING or paused.code is Code.RESULTS_LOOK_WRONG
+            lasting = paused.params.get("cause") in LASTING or paused.code in _FOR_A_PERSON
             lasting = (lasting and not self._report.attended) or paused.code is Code.BUDGET_REACHED  # no Continue here
             if lasting and not self._stopped.is_set():
                 self._given_up = True

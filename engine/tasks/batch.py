@@ -494,7 +494,7 @@ class Batch:
                 return
             run.jobs.note(failure, self._monotonic())
             if run.jobs.is_open and not run.stopping:
-                run.paused = Problem(Code.EVERY_TASK_FAILS, {"cause": run.jobs.reason})
+                run.paused = Problem(Code.EVERY_JOB_FAILS, {"cause": run.jobs.reason})
 
     def _call_hooks(self, call: Callable[[TaskHook], None]) -> None:
         for hook in self._hooks:

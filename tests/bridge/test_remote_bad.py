@@ -251,7 +251,7 @@ def test_a_run_whose_jobs_all_fail_waits_for_a_person(tmp_path: Path, poll: dict
     with playing(tmp_path, provide) as (fake, door):
         recipe = {**RECIPE, "job": {**JOB, "interval": 0.001}}
         door.start(source_folder(tmp_path / "in", 3 * least), config_of(fake, recipe, concurrency_limit=1))
-        until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "every_task_fails")
+        until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "every_job_fails")
         asked = provide.seen.count("/submit")
         assert least <= asked < 3 * least
         door.post("/api/tasks/resume")
