@@ -261,10 +261,13 @@ class Workspace:
     def _keep_delivered(self, outcome: EditOutcome) -> None:
         """What a batch brought, for a task that may have been deleted meanwhile: it is paid for all the same."""
         try:
-            self.batch.record(outcome)
+            if outcome.images:
+                self.batch.collected(outcome)
+            else:
+                self.batch.record(outcome)
         except NotFound:
             log.info("task %s is there no more", outcome.task_id)
-        self.note_paid(outcome)
+            self.note_paid(outcome)
 
     def _has_arrived(self, task_id: str) -> bool:
         try:
@@ -366,8 +369,8 @@ class _BatchHook(TaskHook):
     def __init__(self, orders: BatchOrders) -> None:
         self._orders = orders
 
-    def after(self, task: RunningTask, outcome: EditOutcome) -> None:
-        if task.single and outcome.status is TaskStatus.PROCESSING:
+    def handed_over(self, task: RunningTask) -> None:
+        if task.single:
             self._orders.flush(task.cancel)
 
     def drained(self, cancel: CancelToken, *, stopped: bool) -> None:

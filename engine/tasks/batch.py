@@ -472,8 +472,8 @@ class Batch:
         except Exception:  # the edge of one edit: its task fails alone
             log.exception("task %s ended by a fault", task.id)
             outcome = EditOutcome(task.id, TaskStatus.FAILED, [], 1, error=_FAULT, log=running.log.entries)
-        if outcome.status is not TaskStatus.PROCESSING:
-            self._call_hooks(lambda hook: hook.after(running, outcome))
+        away = outcome.status is TaskStatus.PROCESSING
+        self._call_hooks(lambda hook: hook.handed_over(running) if away else hook.after(running, outcome))
         self._ask_breaker(running, outcome)
         return outcome
 

@@ -59,5 +59,8 @@ class TaskHook:
     def after(self, task: RunningTask, outcome: EditOutcome) -> None:
         """The task has come to something."""
 
+    def handed_over(self, task: RunningTask) -> None:
+        """The task's answer will come from a provider, or the task waits for others to go there with it."""
+
     def drained(self, cancel: CancelToken, *, stopped: bool) -> None:
         """No task of the run is left; the run is over when this returns, unless more came meanwhile."""

@@ -330,8 +330,8 @@ class ProviderBatches:
             doubts = self._collect_lines(watched, place, found)
         watched.misses = watched.forgotten = 0
         if view.state is not BatchState.OPEN and not doubts:
-            self._conclude(watched, view)
             self._tidy(watched, driver, place, calls)
+            self._conclude(watched, view)
             return 0.0
         watched.pause = min(watched.pause * _SLOWER, _LONGEST_PAUSE)
         return watched.pause

@@ -131,6 +131,29 @@ def test_a_batch_whose_answer_was_lost_is_found(provider: str, status: int, tmp_
         assert (desk.wrong, desk.paid_twice(), len(desk.batches)) == ([], [], 6)
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_lines_whose_answer_was_lost_are_not_added_twice(tells: bool, tmp_path: Path) -> None:
+    """The line breaks after xAI has taken the lines: which are there is asked, or counted where that is not told."""
+    source = source_folder(tmp_path / "in", 3)
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        desk, cut = XAIDesk(fake, edited), threading.Event()
+        desk.tells_requests = tells
+
+        def hook(step: str, before: bool) -> Script | None:
+            if before or cut.is_set() or step != "POST /v1/batches/*/requests":
+                return None
+            cut.set()
+            return Script(stop_at=0, body=b"x", ending="reset")
+
+        desk.hook = hook
+        begin(door, source, batch_config("xai", fake))
+        assert [task["status"] for task in finish(door).values()] == ["done"] * 3
+        assert (desk.wrong, desk.paid_twice(), len(desk.batches)) == ([], [], 1)
+        door.post(f"/api/tasks/{door.tasks()[0]['id']}/retry")  # one alone is a batch of its own
+        until(lambda: [job["state"] for job in door.get("/api/remote")["jobs"]] == ["done"] * 2)
+        assert [task["status"] for task in finish(door).values()] == ["done"] * 3
+
+
 def desk_lines(number: int) -> list[Any]:
     """A line of somebody else."""
     return [Line(f"theirs-{number}", picture(900 + number), "theirs")]

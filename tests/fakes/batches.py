@@ -456,6 +456,7 @@ class XAIDesk(Desk):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.dead = 0
+        self.tells_requests = True
         self.largest_call = 0
 
     def _serve(self, request: Received) -> Script:
@@ -472,6 +473,8 @@ class XAIDesk(Desk):
         match (request.method, found[2]):
             case ("POST", "/requests"):
                 return self._add(batch, request)
+            case ("GET", "/requests") if not self.tells_requests:
+                raise Refuse(404, "no such address", ours=False)
             case ("GET", "/requests"):
                 return self._page(
                     request, [{"batch_request_id": line.key} for line in batch.lines], "batch_request_metadata"

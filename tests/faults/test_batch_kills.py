@@ -32,7 +32,7 @@ def test_killed_at_the_steps_of_a_batch(
 ) -> None:
     """Whatever the provider had done when the program was killed, it is paid for once and collected."""
     kills: Counter[str] = Counter()
-    wanted, runs = kills_wanted(2), 0
+    wanted, runs = kills_wanted(1), 0
     while kills.total() < wanted:
         with FakeUpstream() as fake:
             run = BatchKills(provider, tmp_path / str(runs), fake, TASKS, seed=runs)

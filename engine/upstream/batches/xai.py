@@ -92,7 +92,10 @@ class XAI:
         provider_id, there = known.provider_id, frozenset[str]()
         if known.creating:
             provider_id, found = yield from self.find(place, known)
-            there = found or frozenset()
+            if found is None:
+                yield Note(provider_id=provider_id)
+                return
+            there = found
         if not provider_id:
             yield Note(creating=True)
             document = (yield place.ask("POST", "/batches", {"name": known.name}, again=False)).document
@@ -129,8 +132,8 @@ class XAI:
             if not token:
                 break
         for candidate in candidates:
-            there = yield from _keys_in(place, candidate)
-            if there <= known.keys:
+            there = yield from _keys_in(place, candidate, len(known.keys))
+            if there is None or there <= known.keys:
                 return candidate, there
         return "", frozenset()
 
@@ -187,12 +190,21 @@ class XAI:
         yield from ()
 
 
-def _keys_in(place: Place, provider_id: str) -> Steps[frozenset[str]]:
+def _keys_in(place: Place, provider_id: str, most: int) -> Steps[frozenset[str] | None]:
+    """Keys of the lines in a batch; None where it is not told which, and taken to be all: what is not there after all
+    will have no result, and can be asked for then."""
     keys: set[str] = set()
     token = ""
     while True:
         path = f"/batches/{segment(provider_id)}/requests?limit={_PAGE}"
-        page = (yield place.ask("GET", path + (f"&pagination_token={segment(token)}" if token else ""))).document
+        try:
+            page = (yield place.ask("GET", path + (f"&pagination_token={segment(token)}" if token else ""))).document
+        except UpstreamRefused as error:
+            if error.http_status not in (404, 405):
+                raise
+            counts = (yield place.ask("GET", f"/batches/{segment(provider_id)}")).document.get("state")
+            there = number_of(counts, "num_requests")
+            return frozenset() if there == 0 else None if there <= most else frozenset({""})
         items = page.get("batch_request_metadata") or page.get("batch_requests") or page.get("requests")
         keys |= {text_of(item, "batch_request_id") for item in items or [] if isinstance(item, dict)}
         token = text_of(page, "pagination_token")
