@@ -19,6 +19,7 @@ from engine.config import ApiConfig, ApiMode, Delivery
 from engine.errors import AddressRefused, Busy, Code, InvalidInput
 from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
+from engine.money import plain
 from engine.paths import printable
 from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.plan import ReferenceMode
@@ -74,7 +75,8 @@ class InspectAnswer(msgspec.Struct, frozen=True):
 
     Of ``tasks`` tasks, ``reused`` are answered already and ``calls`` are asked. ``prompts``: the first of them.
     ``proposes_project``: where this folder is not that of the current project, the one to open or begin for it.
-    ``price_now`` and ``price_batch``: of all calls, by ``price_per_call``; the latter for results within
+    ``price_now`` and ``price_batch``: of all calls, by what is known of the price, 0 for nothing; live at about
+    ``pace_now`` a minute, as the last run went, null before there was one; the latter for results within
     ``batch_hours`` by the batches of ``batch_provider``: null where there are none for this configuration.
     """
 
@@ -96,6 +98,7 @@ class InspectAnswer(msgspec.Struct, frozen=True):
     warnings: list[ProblemView] = []
     proposes_project: ProposedProject | None = None
     price_now: float = 0.0
+    pace_now: float | None = None
     price_batch: float | None = None
     batch_hours: int | None = None
     batch_provider: str | None = None
@@ -172,7 +175,8 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
     unreadable = _unreadable(context, found)
     lonely_rows, lonely_files = _lonely(plan)
     by_batch = batch_driver(config)
-    price = plan.calls * config.price_per_call
+    price = plan.calls * plain(context.app.costs.expected(config) or 0)
+    pace = context.app.batch.pace
     return InspectAnswer(
         path=found.root,
         count=len(found.pictures),
@@ -192,6 +196,7 @@ def inspect_path(context: Context, params: StartParams) -> InspectAnswer:
         warnings=[context.view.problem(warning) for warning in plan.warnings],
         proposes_project=proposed_project(context.app, found.root),
         price_now=round(price, 6),
+        pace_now=None if pace is None else round(pace, 1),
         price_batch=round(price * by_batch[0].price, 6) if by_batch is not None else None,
         batch_hours=_BATCH_HOURS if by_batch is not None else None,
         batch_provider=by_batch[0].provider.value if by_batch is not None else None,

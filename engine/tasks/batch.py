@@ -250,6 +250,12 @@ class Batch:
             return len(self._queue)
 
     @property
+    def pace(self) -> float | None:
+        """Tasks a minute of the run that goes, or went last; None before the first."""
+        run = self._run or self._last
+        return run.meter.pace if run is not None else None
+
+    @property
     def is_paused(self) -> bool:
         """Whether a run holds its calls back: the gateway asked for it, or every task failed."""
         return self.running and self.info().paused is not None

@@ -214,6 +214,15 @@ class Costs:
         """What calls to an address have cost in this run."""
         return self._by_door.get(plain_address(url), 0)
 
+    def expected(self, config: ApiConfig) -> int | None:
+        """What a call will cost, in units: as it is known before, or as calls to this model have cost so far, whichever
+        is more; None where nothing is known."""
+        known = self.prices.before(config)
+        sums = next((sums for name, sums in self.sums_by("model") if name == config.model_name), Sums())
+        paid = sums.calls - sums.refused - sums.unknown
+        mean = sums.amount // paid if paid > 0 and sums.amount else None
+        return known if mean is None else max(known or 0, mean)
+
     # --- a call ---
 
     def admit(self, config: ApiConfig, kind: CallKind = CallKind.EDIT) -> Admission:

@@ -62,13 +62,19 @@ class Meter:
         self.total = total
         self.started_at = started_at
         self.finished = 0
-        self._tick = tick
+        self._tick = self._last = tick
         self._recent: deque[float] = deque()
 
     def count_finished(self, tick: float) -> None:
         """A task has ended."""
         self.finished += 1
+        self._last = tick
         self._recent.append(tick)
+
+    @property
+    def pace(self) -> float | None:
+        """Tasks a minute from the start to the latest that ended; None before there are some."""
+        return self.finished * 60.0 / max(1.0, self._last - self._tick) if self.finished else None
 
     def rate(self, tick: float) -> float:
         """Tasks a minute over the last two minutes, or since the start if that is shorter."""

@@ -50,6 +50,7 @@ ON_ALL = (
 ON_SETTINGS = (
     *("save_preset", "apply_preset", "delete_preset", "export_presets", "import_presets", "save_config", "test_config"),
     *("describe_config", "list_templates", "get_ui", "save_ui", "save_rule", "list_save_rules", "get_messages"),
+    *("get_costs", "get_prices", "save_prices"),
 )
 ON_SETS = (
     *("preflight", "list_findings", "export_set", "set_report", "get_job", "stop_job", "list_trainers"),
@@ -96,6 +97,7 @@ class OperationStates(RuleBasedStateMachine):
             "save_config": {"config": self.config},
             "import_presets": {"file": base64.b64encode(exported).decode()},
             "mark_results": {"marks": []},
+            "save_prices": {"prices": [{"model": "any*", "per_call": "0,04"}]},
             "save_ui": {"settings": {"theme": "dark"}},
             "get_messages": {"language": "en"},
             "browse_folder": {"path": str(self.folder)},

@@ -1,8 +1,7 @@
 // Owns what was found at the path: pictures, unreadable files, the first tasks with their prompts, calls and costs.
 import { html, Icon } from '../html.js';
-import { bytes, number, problemText, t } from '../i18n.js';
+import { bytes, money, number, problemText, t } from '../i18n.js';
 import { acceptProposal } from '../projects.js';
-import { costOf } from '../run.js';
 import * as store from '../store.js';
 
 function Listed({ summary, rows, count }) {
@@ -47,12 +46,13 @@ export function Calls({ found }) {
   const results = Number(store.forms.config.value.result_count) || 1;
   const calls = found.calls ?? found.count;
   const stale = store.inspectionStale.value;
-  const cost = costOf(calls, store.forms.config.value);
+  const { price_now: price, pace_now: pace } = found;
   return html`<p class=${`calls ${stale ? 'stale' : ''}`} aria-busy=${stale}>
     ${stale && html`<${Icon} name="loader" size=${14} class="turning" />`}
     <b>${t('page.input.calls', { count: calls })}</b>
     ${results > 1 && html`<span> · ${t('page.input.each', { count: results })}</span>`}
-    ${cost && html`<span> · ${cost}</span>`}
+    ${price > 0 && html`<span> · ${t('page.cost.about', { price: money(price) })}</span>`}
+    ${pace > 0 && html`<span> · ${t('page.input.pace', { pace: number(pace) })}</span>`}
     ${found.reused > 0 && html`<br /><span class="muted">${t('page.input.reused', { count: found.reused })}</span>`}
       </p>`;
 }
