@@ -90,7 +90,8 @@ export function startRemembering() {
 export function saveUi(keep = keepUi) {
   clearTimeout(store.memory.saving.timer);
   store.memory.saving.timer = 0;
-  return keep({ settings: snapshot(), project: store.memory.stream.project }).catch(() => undefined); // taste is not worth an error; the next change tries again
+  // taste is not worth an error; the next change tries again
+  return keep({ settings: snapshot(), project: store.memory.stream.project }).catch(() => undefined);
 }
 
 /** Keeps the page's theme in step with the choice and with the system. */

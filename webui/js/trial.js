@@ -275,8 +275,9 @@ export const deleteTrial = () =>
     const { id, rows } = store.trial.peek();
     const lines = [t('page.trial.deleteLoss'), t('page.trial.deletePaid')];
     if (!(await ask({ title: t('page.trial.deleteTitle'), lines, confirm: t('page.delete.do'), danger: true }))) return;
+    store.asked.trial(); // what is on its way would ask for tasks that are gone
+    store.trial.value = null;
     await call('delete_trial', { id });
     rows.flatMap((row) => row.cells).forEach((one) => release(one));
-    store.trial.value = null;
     await openTrial();
   });

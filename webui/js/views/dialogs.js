@@ -127,7 +127,8 @@ function ProjectRow({ one, current, done }) {
       <span class="muted small">${one.last_used ? dateTime(one.last_used) : ''}</span></button>
     <${IconButton} icon="wrench" label=${`${t('page.project.rename')}: ${one.name}`}
       onClick=${() => renameProject(one.id)} />
-    <${IconButton} icon="trash-2" label=${`${t('page.delete.do')}: ${one.name}`} disabled=${current || one.id === 'default'}
+    <${IconButton} icon="trash-2" label=${`${t('page.delete.do')}: ${one.name}`}
+      disabled=${current || one.id === 'default'}
       onClick=${() => deleteProject(one.id)} /></li>`;
 }
 
