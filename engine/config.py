@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Self, get_type_hints
 from urllib.parse import urlsplit
@@ -231,12 +231,23 @@ _TYPE_NAMES: dict[type, str] = {
 
 def describe() -> list[FieldSpec]:
     """Every field in form order."""
-    info = msgspec.inspect.type_info(ApiConfig)
+    return describe_struct(ApiConfig)
+
+
+def describe_struct(
+    kind: type[msgspec.Struct],
+    label: str = "config.{}.label",
+    help_text: str = "config.{}.help",
+    leave: Container[str] = (),
+) -> list[FieldSpec]:
+    """Every field of any Struct that a form is made of, but those to ``leave`` out; what has no range, group or kind in
+    its annotation has none. ``{}`` in the keys of its words stands for the name."""
+    info = msgspec.inspect.type_info(kind)
     assert isinstance(info, msgspec.inspect.StructType)
-    return [_describe_field(field) for field in info.fields]
+    return [_describe_field(field, label, help_text) for field in info.fields if field.name not in leave]
 
 
-def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
+def _describe_field(field: msgspec.inspect.Field, label: str, help_text: str) -> FieldSpec:
     meta = field.type
     extra: dict[str, Any] = {}
     if isinstance(meta, msgspec.inspect.Metadata):
@@ -253,12 +264,12 @@ def _describe_field(field: msgspec.inspect.Field) -> FieldSpec:
         name=field.name,
         type=_TYPE_NAMES[type(meta)],
         default=default,
-        label=f"config.{field.name}.label",
-        help=f"config.{field.name}.help",
-        group=extra["group"],
+        label=label.format(field.name),
+        help=help_text.format(field.name),
+        group=extra.get("group", ""),
         kind=extra.get("kind"),
-        minimum=extra["minimum"],
-        maximum=extra["maximum"],
+        minimum=extra.get("minimum", getattr(meta, "ge", None)),
+        maximum=extra.get("maximum", getattr(meta, "le", None)),
         step=extra.get("step"),
         unit=extra.get("unit"),
         choices=[str(member.value) for member in enum] if enum is not None else None,

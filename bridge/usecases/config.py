@@ -14,10 +14,8 @@ from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
 from engine.config import (
     ApiConfig,
-    FieldSpec,
     check_doors,
     complete_url,
-    describe,
     parse_entered,
     with_newer_fields,
     with_stored_key,
@@ -106,13 +104,6 @@ class ImportAnswer(msgspec.Struct, frozen=True):
     ok: Literal[True] = True
 
 
-class Schema(msgspec.Struct, frozen=True):
-    """Every field in form order. ``key_store``: where the key is kept, ``system`` or ``file``."""
-
-    fields: list[FieldSpec]
-    key_store: str
-
-
 class TestAnswer(msgspec.Struct, frozen=True):
     """Whether the API can be reached, and what would keep an edit from working (``problem``), asked without spending
     one. ``models``: ids that the service lists; ``completed_url``: the address where its base was entered."""
@@ -184,16 +175,6 @@ def _completed(entered: dict[str, Any] | None, config: ApiConfig) -> str:
     """The address in use where another one was entered."""
     given = str((entered or {}).get("api_url") or config.api_url).strip()
     return config.api_url if given != config.api_url else ""
-
-
-def describe_config(context: Context, _: Nothing) -> Schema:
-    """Fields with type, default, range, choices and label keys, and where the key is kept."""
-    kind = context.app.keys.kind
-    fields = [
-        msgspec.structs.replace(spec, help=f"{spec.help}.{kind}") if spec.name == "api_key" else spec
-        for spec in describe()
-    ]
-    return Schema(fields, kind)
 
 
 def test_config(context: Context, params: OptionalConfig) -> TestAnswer:

@@ -33,14 +33,14 @@ from engine.models import TaskMatch
 
 _MOST_FINDINGS = 500
 _TELL_SECONDS = 1.0
-_MADE_GOOD_BY_CUTTING = frozenset({FindingKind.SHIFTED, FindingKind.ZOOMED})
+GOOD_WHEN_CUT = frozenset({FindingKind.SHIFTED, FindingKind.ZOOMED})
 
 
 class ExportParams(SetParams, frozen=True, kw_only=True):
     """``leave_out``: pairs with findings are left out instead of refusing the set; ``allow``: kinds that are no reason
     for either."""
 
-    output_dir: str = ""
+    output_dir: Annotated[str, Meta(extra={"kind": "folder"})] = ""
     leave_out: bool = False
     allow: frozenset[FindingKind] = frozenset()
 
@@ -204,7 +204,7 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
         raise InvalidInput(Code.SET_EMPTY)
     folder = check_place(params.output_dir, pairs, app.preferences.source_folders)
     if plan.pictures.crop_align:
-        allowed |= _MADE_GOOD_BY_CUTTING
+        allowed |= GOOD_WHEN_CUT
 
     def work(job: Job) -> JobResult:
         kept, report = _select_pairs(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
@@ -353,7 +353,7 @@ def _joined(first: Preflight, later: Preflight) -> Preflight:
 
 def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
     """Where to cut the pairs that are shifted or zoomed."""
-    moved = {finding.pair_id for finding in report.findings if finding.kind in _MADE_GOOD_BY_CUTTING}
+    moved = {finding.pair_id for finding in report.findings if finding.kind in GOOD_WHEN_CUT}
     measurer = Measurer(app.measurement_cache)
     found = {}
     for pair in pairs:

@@ -43,9 +43,9 @@ class StartParams(msgspec.Struct, frozen=True):
     ``batch_size``: tasks in one of the provider's batches, where results come by them.
     """
 
-    input_path: str = ""
+    input_path: Annotated[str, Meta(extra={"kind": "folder"})] = ""
     config: dict[str, Any] | None = None
-    prompt_table: str = ""
+    prompt_table: Annotated[str, Meta(extra={"kind": "file"})] = ""
     variants: Annotated[int, Meta(ge=1, le=20)] = 1
     references: ReferenceMode = ReferenceMode.OFF
     fresh: bool = False

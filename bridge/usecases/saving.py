@@ -44,12 +44,12 @@ class SaveOneParams(msgspec.Struct, frozen=True, kw_only=True):
 class SaveAllParams(msgspec.Struct, frozen=True, kw_only=True):
     """Which results, and how their files are called. Without ``task_ids`` and ``match``: of all tasks."""
 
-    output_dir: str = ""
-    filename_template: str = "{src_stem}"
-    replace_from: str = ""
-    replace_to: str = ""
+    output_dir: Annotated[str, Meta(extra={"kind": "folder"})] = ""
+    filename_template: Annotated[str, Meta(extra={"kind": "code"})] = "{src_stem}"
+    replace_from: Annotated[str, Meta(extra={"kind": "code"})] = ""
+    replace_to: Annotated[str, Meta(extra={"kind": "code"})] = ""
     create_txt: bool = False
-    txt_template: str = "{src_name}"
+    txt_template: Annotated[str, Meta(extra={"kind": "codes"})] = "{src_name}"
     only_selected: bool = True
     only_first_if_multiple: bool = False
     task_ids: list[str] | None = None

@@ -42,21 +42,21 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     picture_format: PictureFormat = PictureFormat.AS_IT_CAME
     quality: Annotated[int, Meta(ge=1, le=100)] = 95
     size_rule: SizeRule = SizeRule.TRAINER
-    size_value: int = 0
-    resolution: list[Annotated[int, Meta(ge=64, le=4096)]] = []
-    step: int = 0
+    size_value: Annotated[int, Meta(extra={"minimum": 0, "maximum": 16384, "unit": "px"})] = 0
+    resolution: Annotated[list[Annotated[int, Meta(ge=64, le=4096)]], Meta(extra={"kind": "numbers"})] = []
+    step: Annotated[int, Meta(extra={"minimum": 0, "maximum": 1024, "unit": "px"})] = 0
     crop_align: bool = False
-    validation: Annotated[float, Meta(ge=0, le=0.9)] = 0.0
+    validation: Annotated[float, Meta(ge=0, le=0.9, extra={"kind": "share"})] = 0.0
     seed: int = 0
     as_zip: bool = False
-    stem_template: str = "{global_index:04}"
+    stem_template: Annotated[str, Meta(extra={"kind": "code"})] = "{global_index:04}"
     alpha: Alpha = Alpha.WHITE
     reverse: Reverse = Reverse.OFF
     reverse_caption_mode: CaptionMode = CaptionMode.TEMPLATE
     reverse_caption_template: str = "undo: {prompt}"
     reverse_trigger: str = ""
-    no_op_share: float = 0.0
-    path_root: str = ""
+    no_op_share: Annotated[float, Meta(extra={"minimum": 0, "maximum": 0.5, "kind": "share"})] = 0.0
+    path_root: Annotated[str, Meta(extra={"kind": "code"})] = ""
     masks: bool = False
     thresholds: dict[str, float] = {}
 

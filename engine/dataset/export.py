@@ -140,6 +140,25 @@ def stems(pairs: Sequence[Pair], template: str) -> list[str]:
     return chosen
 
 
+def arranged(pairs: Sequence[Pair], plan: SetPlan) -> tuple[list[Pair], list[Side], dict[Side, str]]:
+    """What is written of ``pairs``: with those turned round and those that change nothing, the side of each, and the
+    folder of each side. Raises InvalidInput, SET_EMPTY among it."""
+    check_plan(plan)
+    if not pairs:
+        raise InvalidInput(Code.SET_EMPTY)
+    layout = LAYOUTS[plan.trainer]
+    # More than the trainer takes are there only where somebody allowed it: the first ones are written.
+    fitting = [msgspec.structs.replace(pair, controls=pair.controls[: layout.max_controls]) for pair in pairs]
+    made = variants(fitting, plan.variants, plan.split.seed)
+    sides = split(made, plan.split)
+    return made, sides, {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side if side in sides}
+
+
+def root_of(plan: SetPlan, name: str) -> str:
+    """Where the set ``name`` will lie on the machine that trains; "" for paths relative to the files that name them."""
+    return f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
+
+
 def export_set(
     pairs: Sequence[Pair],
     plan: SetPlan,
@@ -155,15 +174,8 @@ def export_set(
     raise; nothing stays then, as after any failure. ``progress`` counts what is written, reversed pairs and those that
     change nothing too. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, StorageFailed.
     """
-    check_plan(plan)
-    if not pairs:
-        raise InvalidInput(Code.SET_EMPTY)
     layout = LAYOUTS[plan.trainer]
-    # More than the trainer takes are there only where somebody allowed it: the first ones are written.
-    fitting = [msgspec.structs.replace(pair, controls=pair.controls[: layout.max_controls]) for pair in pairs]
-    made = variants(fitting, plan.variants, plan.split.seed)
-    sides = split(made, plan.split)
-    prefixes = {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side if side in sides}
+    made, sides, prefixes = arranged(pairs, plan)
     archives = tuple(prefixes.values()) if layout.archives else ()
     title = safe_stem(plan.name.strip())
     with new_set(folder, title, as_zip=plan.as_zip, archives=archives) as (sink, target):
@@ -188,10 +200,9 @@ def export_set(
                 rows.append(row)
                 progress(len(rows))
         name = target.name.removesuffix(".zip")
-        root = f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
         facts = SetFacts(
-            name=name, title=title, root=root, rows=rows, prefixes=prefixes, resolutions=plan.resolutions,
-            masks=plan.masks,
+            name=name, title=title, root=root_of(plan, name), rows=rows, prefixes=prefixes,
+            resolutions=plan.resolutions, masks=plan.masks,
         )  # fmt: skip
         texts = shards.close(facts) if shards is not None else text_files(plan.trainer, facts)
         for path, text in texts.items():

@@ -125,6 +125,8 @@ CASES = (
     Case("preflight", {"trainer": "nobody's"}, Code.FIELD_CHOICE),
     Case("list_findings", {"limit": 5}, None, (("preflight", {}),)),
     Case("list_findings", {"kind": "nonsense"}, Code.FIELD_CHOICE),
+    Case("preview_set", {"name": "night", "reverse": "both"}),
+    Case("preview_set", {"trainer": "nonsense"}, Code.FIELD_CHOICE),
     Case("export_set", {"output_dir": "{out}", "name": "night", "leave_out": True}),
     Case("export_set", {"output_dir": "", "name": "night"}, Code.OUTPUT_REQUIRED),
     Case("set_report", {"path": "{out}/report.html"}),

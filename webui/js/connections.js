@@ -1,14 +1,18 @@
-// Owns the connection to a service: presets and starting points, the test, storing what is entered.
-import { call, exportUrl } from './api.js';
+// Owns the connection to a service: presets and starting points, the test, one picture that is really sent.
+import { call, exportUrl, knows } from './api.js';
 import { deed } from './deed.js';
 import { refresh } from './events.js';
 import { enter, fillSettings, isDirty, readSettings, showRefusal } from './form.js';
 import { t } from './i18n.js';
+import { planParams } from './inspect.js';
+import { fresh } from './list.js';
 import { ask, askText, toast } from './notices.js';
 import * as store from './store.js';
 
-const FORMS = ['config'];
+const FORMS = ['config', 'plan'];
+const LENT = ['api_url', 'api_key', 'model_name', 'proxy', 'unlock_local_api_url'];
 
+/** Stores what is entered, and says so. */
 export const saveSettings = () =>
   deed(
     'save_config',
@@ -32,10 +36,40 @@ export const testConnection = () =>
       if (!config) return;
       store.testResult.value = null;
       try {
-        store.testResult.value = { ...(await call('test_config', { config })), url: config.api_url };
+        store.testResult.value = {
+          ...(await call('test_config', { config })),
+          url: config.api_url,
+          at: Date.now() / 1000,
+        };
       } catch (error) {
         if (!showRefusal(error, FORMS)) store.testResult.value = { reachable: false, problem: error };
       }
+    },
+    FORMS,
+  );
+
+export const canProbe = () => knows('start_trial');
+
+/** Really sends one picture, as a trial of its own, and opens its log; the answer is kept and not paid again. */
+export const probe = () =>
+  deed(
+    'probe',
+    async () => {
+      const { input_path: path } = planParams();
+      const config = readSettings({ needed: ['api_url', 'model_name', 'user_prompt'] });
+      if (!config) return;
+      const before = store.probe.peek()?.trial;
+      if (before) await call('delete_trial', { id: before }).catch(() => undefined); // it may be gone already
+      await call('save_config', { config });
+      await refresh();
+      fillSettings();
+      const columns = [{ name: '1', user_prompt: config.user_prompt }];
+      const params = { input_path: path, sample: 1, seed: Math.trunc(Math.random() * 1e6), columns };
+      const { trial_id: trial } = await call('start_trial', params);
+      const [task] = (await call('get_trial', { id: trial })).rows[0].cells;
+      await fresh(task);
+      store.probe.value = { trial, task };
+      store.debugTask.value = task;
     },
     FORMS,
   );
@@ -47,18 +81,31 @@ function presetDeed(work) {
   return done;
 }
 
-function undoFilling(before) {
+function undoFilling(form, before) {
   return {
     label: t('page.undo'),
     run: () => {
-      store.forms.config.value = before;
+      store.forms[form].value = before;
     },
   };
 }
 
-/** Takes a preset as the current configuration; what the form held can be brought back. */
+/** Fills the judge's form with what a connection for edits and it have in common. */
+function lendToJudge(config) {
+  const before = store.forms.judge.peek();
+  const lent = Object.fromEntries(LENT.map((name) => [name, config[name] ?? '']));
+  fillSettings({ ...store.judge.peek(), ...lent }, 'judge');
+  return before;
+}
+
+/** Takes a preset as the current configuration, or as the judge's; what the form held can be brought back. */
 export const applyPreset = (name) =>
   presetDeed(async () => {
+    if (store.role.peek() === 'judge') {
+      const before = lendToJudge(store.presets.peek()[name]);
+      toast(t('page.preset.filled', { name }), { action: undoFilling('judge', before) });
+      return;
+    }
     const before = isDirty() ? store.forms.config.peek() : null;
     await call('apply_preset', { name });
     await refresh();
@@ -66,18 +113,21 @@ export const applyPreset = (name) =>
     store.presetName.value = name;
     store.service.value = '';
     store.testResult.value = null;
-    toast(t('page.preset.applied', { name }), { action: before && undoFilling(before) });
+    toast(t('page.preset.applied', { name }), { action: before && undoFilling('config', before) });
   });
 
 /** Fills the form from a starting point; key and prompt stay as they are. */
 export function applyTemplate(template) {
-  const before = store.forms.config.peek();
-  fillSettings({ ...template.config, user_prompt: before.user_prompt, system_prompt: before.system_prompt });
-  enter('config', 'api_key', template.config.api_key ?? before.api_key ?? '');
-  store.presetName.value = '';
-  store.service.value = template.id;
-  store.testResult.value = null;
-  toast(t('page.preset.filled', { name: template.name }), { action: undoFilling(before) });
+  const form = store.role.peek();
+  const before = form === 'judge' ? lendToJudge(template.config) : store.forms.config.peek();
+  if (form === 'config') {
+    fillSettings({ ...template.config, user_prompt: before.user_prompt, system_prompt: before.system_prompt });
+    enter('config', 'api_key', template.config.api_key ?? before.api_key ?? '');
+    store.presetName.value = '';
+    store.service.value = template.id;
+    store.testResult.value = null;
+  }
+  toast(t('page.preset.filled', { name: template.name }), { action: undoFilling(form, before) });
 }
 
 async function savePreset(name) {

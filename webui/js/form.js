@@ -1,49 +1,49 @@
 // Owns the forms: entries as typed, what is wrong with them, what is sent of them. Every form is a list of fields
-// (`store.specs`) with its entries (`store.forms`); the program describes the settings, schemas.js the other forms.
+// (`store.specs`) with its entries (`store.forms`), as the program describes it.
 import { cleanEntry } from './clean.js';
 import { t } from './i18n.js';
 import { closeReview } from './reviewing.js';
+import { shown } from './schemas.js';
 import * as store from './store.js';
 
 const SECRET = 'api_key';
 /** Where a form is filled in; fields of settings may stand elsewhere. */
-const PLACE = { config: 'connect', plan: 'connect', rule: 'set', set: 'set', guard: 'run', trial: 'try' };
-const ELSEWHERE = { user_prompt: 'run', input_path: 'connect' };
+const PLACE = {
+  config: 'connect',
+  judge: 'connect',
+  plan: 'connect',
+  rule: 'set',
+  set: 'set',
+  guard: 'run',
+  trial: 'try',
+};
+const ELSEWHERE = { user_prompt: 'run', budget: 'run', delivery: 'run', alarm_limit: 'run' };
+const ALIKE = ['set', 'trial', 'judge']; // forms that have fields of the same names as others
 const UNTOUCHED = { api_url: 'https://api.openai.com/v1/chat/completions', model_name: 'grok-imagine-1.0-edit' };
 
 /** The id of a control: names are unique but for those of sets and trials. */
-export const fieldId = (form, name) => (['set', 'trial'].includes(form) ? `field-${form}-${name}` : `field-${name}`);
+export const fieldId = (form, name) => (ALIKE.includes(form) ? `field-${form}-${name}` : `field-${name}`);
 export const specOf = (form, name) => store.specs[form].peek().find((one) => one.name === name);
 
 const isNumber = (spec) => spec.type === 'integer' || spec.type === 'number';
 
-/** A value as its control shows it. */
-export function shown(spec, value) {
-  if (spec.type === 'boolean') return Boolean(value);
-  if (spec.type !== 'object' && spec.type !== 'array') return String(value ?? '');
-  return Object.keys(value ?? {}).length ? JSON.stringify(value, null, 2) : '';
-}
+const entriesOf = (form, config) =>
+  Object.fromEntries(
+    store.specs[form].value.map((spec) => [spec.name, shown(spec, config[spec.name] ?? spec.default)]),
+  );
 
 /** What is stored, as the form shows it: nobody has chosen the service and the model of a fresh program. */
-function storedEntries() {
-  const config = store.config.value;
-  const fresh = !config.api_key && Object.entries(UNTOUCHED).every(([name, value]) => config[name] === value);
-  const now = fresh ? { ...config, api_url: '', model_name: '' } : config;
-  return Object.fromEntries(
-    store.specs.config.value.map((spec) => [spec.name, shown(spec, now[spec.name] ?? spec.default)]),
-  );
+function storedEntries(form = 'config') {
+  const config = (form === 'judge' ? store.judge.value : store.config.value) ?? {};
+  const fresh = !config.api_key && config.api_url === UNTOUCHED.api_url;
+  const chosen = form === 'config' ? config.model_name !== UNTOUCHED.model_name : config.model_name;
+  return entriesOf(form, fresh && !chosen ? { ...config, api_url: '', model_name: '' } : config);
 }
 
 /** Fills the settings from a configuration; without one from what is stored. */
-export function fillSettings(config = null) {
-  const stored = storedEntries();
-  const given = config
-    ? Object.fromEntries(
-        store.specs.config.peek().map((spec) => [spec.name, shown(spec, config[spec.name] ?? spec.default)]),
-      )
-    : {};
-  store.forms.config.value = { ...stored, ...given };
-  clearErrors('config');
+export function fillSettings(config = null, form = 'config') {
+  store.forms[form].value = config ? entriesOf(form, config) : storedEntries(form);
+  clearErrors(form);
 }
 
 /** Changes one entry; its error is looked at again. */
@@ -67,13 +67,19 @@ function setNote(form, name, text) {
   if (before !== undefined || text) store.fieldNotes.value = text ? { ...others, [`${form}.${name}`]: text } : others;
 }
 
+const isJson = (spec) => ['object', 'array'].includes(spec.type) && spec.kind !== 'numbers';
+
+function readNumber(spec, raw) {
+  const text = String(raw).trim();
+  if (text === '' && (spec.default ?? null) === null) return null;
+  if (text === '' || !Number.isFinite(Number(text))) return raw;
+  return spec.kind === 'share' ? Number(text) / 100 : Number(text);
+}
+
 /** An entry as it is sent. Throws SyntaxError for what is no JSON. */
 function read(spec, raw) {
-  if (isNumber(spec)) {
-    const text = String(raw).trim();
-    if (text === '' && (spec.empty || spec.default === null)) return null;
-    return text !== '' && Number.isFinite(Number(text)) ? Number(text) : raw;
-  }
+  if (isNumber(spec)) return readNumber(spec, raw);
+  if (spec.kind === 'numbers') return (String(raw).match(/[^\s,，;]+/g) ?? []).map((one) => readNumber(spec, one));
   if (spec.type === 'object' || spec.type === 'array') {
     return String(raw).trim() === '' ? (spec.default ?? {}) : JSON.parse(raw);
   }
@@ -83,7 +89,7 @@ function read(spec, raw) {
 /** What is wrong with one entry as typed, in words; '' for nothing. */
 export function entryProblem(spec, raw) {
   if (spec.required && !String(raw).trim()) return t('page.field.required');
-  if (spec.type === 'object' || spec.type === 'array') {
+  if (isJson(spec)) {
     try {
       const value = read(spec, raw);
       return typeof value === 'object' && value !== null && Array.isArray(value) === (spec.type === 'array')
@@ -94,6 +100,12 @@ export function entryProblem(spec, raw) {
     }
   }
   if (spec.name === SECRET && /[^\x21-\x7e]/.test(String(raw).trim())) return t('page.field.unprintable');
+  if (spec.kind === 'numbers')
+    return (
+      read(spec, raw)
+        .map((one) => numberProblem(spec, one))
+        .find(Boolean) ?? ''
+    );
   return isNumber(spec) ? numberProblem(spec, read(spec, raw)) : '';
 }
 
@@ -104,7 +116,9 @@ function numberProblem(spec, value) {
   }
   const [low, high] = [spec.minimum ?? -Infinity, spec.maximum ?? Infinity];
   if (value >= low && value <= high) return '';
-  return Number.isFinite(high) ? t('page.field.range', { min: low, max: high }) : t('page.field.least', { min: low });
+  const scale = spec.kind === 'share' ? 100 : 1;
+  const [min, max] = [low * scale, high * scale];
+  return Number.isFinite(high) ? t('page.field.range', { min, max }) : t('page.field.least', { min });
 }
 
 /** Looks at one entry and shows or clears its error. */
@@ -145,12 +159,12 @@ export function readForm(form, { quiet = false } = {}) {
 }
 
 /** The settings as entered, or null where one of them or one of `needed` is missing. */
-export function readSettings({ quiet = false, needed = ['api_url'] } = {}) {
-  const config = store.specs.config.peek().length ? readForm('config', { quiet }) : null;
+export function readSettings({ quiet = false, needed = ['api_url'], form = 'config' } = {}) {
+  const config = store.specs[form].peek().length ? readForm(form, { quiet }) : null;
   if (!config) return null;
   const missing = needed.find((name) => !config[name]?.trim());
   if (!missing) return config;
-  if (!quiet) showError('config', missing, t('page.field.required'));
+  if (!quiet) showError(form, missing, t('page.field.required'));
   return null;
 }
 
@@ -179,14 +193,32 @@ export function showField(form, name) {
 /** Shows a refusal at its field in one of these forms; false where none of them has it. */
 export function showRefusal(error, forms) {
   const form = error.field && forms.find((one) => specOf(one, error.field));
-  if (form) showError(form, error.field, error.message);
-  return Boolean(form);
+  if (!form) return false;
+  showError(form, error.field, error.message);
+  if (error.params?.path) requestAnimationFrame(() => pointAt(fieldId(form, error.field), error.params.path));
+  return true;
+}
+
+/** Marks the part of a JSON text that a path such as `job.url` or `result.pictures[0]` leads to. */
+export function pointAt(id, path) {
+  const box = document.getElementById(id);
+  let from = 0;
+  let found = null;
+  for (const name of path.match(/[^.[\]]+/g) ?? []) {
+    const at = box?.value.indexOf(`"${name}"`, from) ?? -1;
+    if (at < 0) continue;
+    from = at + name.length + 2;
+    found = [at, from];
+  }
+  if (!found) return;
+  box.setSelectionRange(...found);
+  box.scrollTop = box.scrollHeight * (found[0] / box.value.length) - box.clientHeight / 2;
 }
 
 /** True where the settings hold something else than what is stored. */
-export function isDirty() {
-  const entered = store.forms.config.value;
-  return Object.entries(storedEntries()).some(([name, stored]) => {
+export function isDirty(form = 'config') {
+  const entered = store.forms[form].value;
+  return Object.entries(storedEntries(form)).some(([name, stored]) => {
     if (entered[name] === undefined) return false;
     return name === SECRET ? entered[name] !== '' && entered[name] !== stored : entered[name] !== stored;
   });

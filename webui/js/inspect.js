@@ -71,6 +71,7 @@ async function look(params) {
     return await call('inspect_path', { ...params, config });
   } catch (error) {
     if (!error.field || specOf('plan', error.field)) throw error;
+    if (error.field === 'recipe') setError('config', 'recipe', error.message); // checked as it is typed
     return call('inspect_path', params);
   }
 }

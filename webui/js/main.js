@@ -14,6 +14,7 @@ import { startKeys } from './pagekeys.js';
 import { loadProjects } from './projects.js';
 import { remember, startRemembering, startTheme } from './remember.js';
 import { startRule } from './saving.js';
+import { takeForms } from './schemas.js';
 import { startJobs } from './sets.js';
 import * as store from './store.js';
 import { recallSteps } from './undo.js';
@@ -38,15 +39,15 @@ async function patiently(ask) {
 async function boot() {
   await openDoor();
   const sure = (name, params) => patiently(() => call(name, params));
-  const waiting = [sure('get_state', { tasks: 0 }), sure('describe_config'), loadIcons()];
-  const settings = (await sure('get_ui')).settings ?? {};
+  const waiting = [sure('get_state', { tasks: 0 }), loadIcons()];
+  const [{ settings = {} }, described] = await Promise.all([sure('get_ui'), sure('describe_config')]);
+  takeForms(described);
   const list = (remember(settings), reload());
-  const [state, { fields }] = await Promise.all(waiting);
+  const [state] = await Promise.all(waiting);
   startTheme();
   await patiently(() => setLanguage(nearest(settings.language ?? state.language ?? navigator.language)));
   await list;
   batch(() => {
-    store.specs.config.value = fields;
     takeState(state);
     fillSettings();
     if (settings.draft) store.forms.config.value = { ...store.forms.config.peek(), ...settings.draft };

@@ -109,6 +109,4 @@ export async function chooseLanguage(lang) {
   const chosen = nearest(lang);
   await setLanguage(chosen);
   await hearAgain();
-  const { fields } = await call('describe_config');
-  if (store.language.peek() === chosen) store.specs.config.value = fields;
 }

@@ -11,23 +11,11 @@ import { toast, toastError } from './notices.js';
 import * as store from './store.js';
 
 const SHOWN = 200; // findings asked for at once
-const CHOICES = {
-  trainer: ({ trainers }) => trainers.map((one) => one.id),
-  caption_mode: ({ caption_modes }) => caption_modes,
-  picture_format: ({ picture_formats }) => picture_formats,
-  size_rule: ({ size_rules }) => size_rules,
-};
 
 /** Asks once what there is to choose from, and for what was found. */
 export const openSets = () =>
   deed('sets', async () => {
-    if (!store.setChoices.peek()) {
-      const choices = await call('list_trainers');
-      store.setChoices.value = choices;
-      store.specs.set.value = store.specs.set
-        .peek()
-        .map((spec) => (CHOICES[spec.name] ? { ...spec, choices: CHOICES[spec.name](choices) } : spec));
-    }
+    store.setChoices.value ??= await call('list_trainers');
     await loadFindings();
   });
 
@@ -68,7 +56,6 @@ const begin = (operation) =>
       const { only_filtered: onlyFiltered, ...rest } = form;
       const { job } = await asForm(operation, {
         ...rest,
-        validation: form.validation / 100,
         output_dir: setFolder(),
         path: form.path || defaultReport(),
         thresholds: store.thresholds.peek(),

@@ -1,7 +1,6 @@
 // Owns all state of the page: every signal is declared here, and what changes without being shown is kept here too.
 import { computed, signal } from '@preact/signals';
 import { makeGuard } from './late.js';
-import { defaults, GUARD, PLAN, RULE, SET, TRIAL } from './schemas.js';
 
 /* where the person is */
 export const PLACES = ['connect', 'try', 'run', 'judge', 'set'];
@@ -66,22 +65,10 @@ export const selectionAnchor = signal(null);
 export const selectionCount = computed(() => (selectedAll.value ? (total.value ?? 0) : selection.value.size));
 
 /* the forms: what is entered, of which fields, and what is wrong; errors by `form.field` */
-export const forms = {
-  config: signal({}),
-  plan: signal(defaults(PLAN)),
-  rule: signal(defaults(RULE)),
-  set: signal(defaults(SET)),
-  guard: signal(defaults(GUARD)),
-  trial: signal(defaults(TRIAL)),
-};
-export const specs = {
-  config: signal([]),
-  plan: signal(PLAN),
-  rule: signal(RULE),
-  set: signal(SET),
-  guard: signal(GUARD),
-  trial: signal(TRIAL),
-};
+const FORMS = ['config', 'judge', 'plan', 'rule', 'set', 'guard', 'trial'];
+const byForm = (value) => Object.fromEntries(FORMS.map((form) => [form, signal(value)]));
+export const forms = byForm({});
+export const specs = byForm([]);
 export const fieldErrors = signal({});
 export const fieldNotes = signal({}); // what was done to an entry, in words
 export const folds = signal({});
@@ -94,6 +81,11 @@ export const mixed = signal(''); // a folder whose pictures are to join this pro
 export const inspectionStale = signal(false); // what is entered has changed since
 export const lookedAt = signal(null); // files seen so far while a folder is looked through
 export const testResult = signal(null);
+export const role = signal('config'); // whose connection is shown: config (edits), judge
+export const keyStore = signal(''); // where keys lie, as the program calls it: keyring, file
+export const rubrics = signal(null); // null until they are read
+export const rubric = signal(null); // the rubric that is being written
+export const probe = signal(null); // {trial, task, before}: one picture that was really sent
 export const ruleId = signal('');
 export const nameExamples = signal([]);
 export const busy = signal(new Set()); // names of deeds under way

@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import Pair, Provenance
 from engine.dataset.preflight import check_clean, inspect
+from engine.dataset.preview import preview
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
@@ -103,9 +105,17 @@ def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_pat
     whole = trainer in (Trainer.FAL, Trainer.SIMPLETUNER, Trainer.HUGGING_FACE) or LAYOUTS[trainer].shards
     trained = {one.caption for one in LOADERS[trainer](folder if whole else folder / "train")}
     assert len(trained) == 3
+    foreseen = preview(pairs, SetPlan(trainer=trainer, split=SplitRule(0.4, 3)))
+    assert (foreseen.training, foreseen.validation) == (3, 2)
     if LAYOUTS[trainer].shards:
         return
     if trainer is not Trainer.FAL:
+        written = Counter(path.parent.relative_to(again).as_posix() for path in again.rglob("*.*") if path.is_file())
+        told: Counter[str] = Counter()
+        for entry in foreseen.entries:
+            place = Path(entry.path) if entry.path.endswith("/") or not entry.path else Path(entry.path).parent
+            told[place.as_posix()] += entry.files
+        assert told == written, "the preview names each folder with as many files"
         assert {p.name for p in (folder / "validation").rglob("*.*")} == {
             p.name for p in (again / "validation").rglob("*.*")
         }

@@ -6,7 +6,7 @@ import { html, Icon, IconButton } from '../html.js';
 import { has, t } from '../i18n.js';
 import * as store from '../store.js';
 
-const ROWS = { user_prompt: 4, text: 3, json: 3, codes: 2 };
+const ROWS = { user_prompt: 4, recipe: 12, text: 3, json: 3, codes: 2 };
 
 /** Error text of a control, tied to it by id. */
 function FieldError({ id, message }) {
@@ -59,13 +59,17 @@ function Control({ form, spec, value, shared, texts, placeholder, list }) {
   if (kind === 'folder' || kind === 'file') {
     return html`<${PathRow} form=${form} spec=${spec} shared=${shared} value=${value} />`;
   }
-  if (kind === 'text' || kind === 'json' || kind === 'codes') {
+  const json = kind === 'json' || spec.type === 'object' || (spec.type === 'array' && kind !== 'numbers');
+  if (kind === 'text' || kind === 'codes' || json) {
     const code = kind !== 'text';
-    return html`<textarea ...${shared} rows=${ROWS[spec.name] ?? ROWS[kind]} class=${code ? 'mono' : ''}
-      spellcheck=${!code} placeholder=${kind === 'json' ? '{}' : placeholder} value=${value}></textarea>`;
+    return html`<textarea ...${shared} rows=${ROWS[spec.name] ?? ROWS[kind] ?? ROWS.json} class=${code ? 'mono' : ''}
+      spellcheck=${!code} placeholder=${json ? '{}' : placeholder} value=${value}></textarea>`;
   }
   if (spec.type === 'integer' || spec.type === 'number') {
-    return html`<input ...${shared} type="number" inputmode="decimal" min=${spec.minimum} max=${spec.maximum}
+    const scale = kind === 'share' ? 100 : 1;
+    const edge = (bound) => (typeof bound === 'number' ? bound * scale : undefined);
+    return html`<input ...${shared} type="number" inputmode="decimal" min=${edge(spec.minimum)}
+      max=${edge(spec.maximum)}
       step=${spec.step ?? (spec.type === 'integer' ? 1 : 'any')} placeholder=${placeholder} value=${value} />`;
   }
   const secret = kind === 'secret';
@@ -107,7 +111,9 @@ export function Field({ form, name, help = false, label, placeholder = '', texts
     'aria-describedby': `help-${id} error-${id}`,
     ...(spec.type === 'choice' ? { onChange: typed } : { onInput: typed, onBlur: () => leave(form, name) }),
   };
-  return html`<div class=${`field ${extra}`}><label for=${id}>${label ?? t(spec.label)}</label>
+  return html`<div class=${`field ${extra}`}>
+    <label for=${id}>${label ?? t(spec.label)}${spec.kind === 'share' && ' (%)'}
+      </label>
     <${Control} form=${form} spec=${spec} value=${value} shared=${shared} texts=${texts} placeholder=${placeholder}
       list=${list} />
     <p class=${help ? 'help' : 'help for-readers'} id=${`help-${id}`}>${words}</p>

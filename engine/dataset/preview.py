@@ -1,0 +1,119 @@
+"""What a set will be, before it is written: its files by folder, its sides, its first pairs and its configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Final
+
+import msgspec
+
+from engine.dataset.captions import CaptionRule
+from engine.dataset.configurations import text_files
+from engine.dataset.export import SetPlan, arranged, root_of, stems
+from engine.dataset.layouts import LAYOUTS, Slot
+from engine.dataset.manifests import METADATA, Row, SetFacts
+from engine.dataset.naming import safe_stem
+from engine.dataset.pairs import Direction, Pair
+from engine.dataset.split import Side
+from engine.dataset.transform import PictureFormat
+from engine.dataset.variants import caption_for
+from engine.errors import InvalidInput
+
+_SHOWN: Final = 3
+_LONGEST_TEXT: Final = 2000
+
+
+class SetEntry(msgspec.Struct, frozen=True):
+    """A folder of the set with ``files`` in it, or one file; ``path`` is relative to the set."""
+
+    path: str
+    files: int
+
+
+class SetExample(msgspec.Struct, frozen=True):
+    """One pair as it will be trained. ``control``, ``target``: "source" or "result" of the pair ``result_id``."""
+
+    task_id: str
+    result_id: str
+    control: str
+    target: str
+    caption: str
+
+
+class SetPreview(msgspec.Struct, frozen=True):
+    """``training``, ``validation``: pairs of each side; ``configuration``: the name of the trainer's own file, "" for
+    none, and the beginning of its text. Extensions may change where a picture is rewritten."""
+
+    training: int
+    validation: int
+    name: str
+    entries: list[SetEntry]
+    examples: list[SetExample]
+    configuration: str
+    text: str
+
+
+def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
+    """Raises InvalidInput as an export does; no picture is read."""
+    layout = LAYOUTS[plan.trainer]
+    made, sides, prefixes = arranged(pairs, plan)
+    rows: list[Row] = []
+    for number, (pair, side, stem) in enumerate(zip(made, sides, stems(made, plan.stem_template), strict=True), 1):
+        extensions = [_extension(plan, extension) for extension in (pair.target.extension, *_extensions(pair))]
+        placed = layout.place(Slot(stem, prefixes[side], extensions[0], tuple(extensions[1:])))
+        if plan.masks:
+            placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
+        caption = _caption(pair, plan.captions, plan, number)
+        rows.append(Row(pair, side, placed, caption, (), (pair.target.width, pair.target.height)))
+    name = f"{safe_stem(plan.name.strip())}_v001"
+    facts = SetFacts(
+        name=name, title=safe_stem(plan.name.strip()), root=root_of(plan, name), rows=rows, prefixes=prefixes,
+        resolutions=plan.resolutions, masks=plan.masks,
+    )  # fmt: skip
+    texts = {} if layout.shards else text_files(plan.trainer, facts)
+    own = next((path for path in texts if path != METADATA), "")
+    folders = Counter(_folder(path) for row in rows for path in row.placed.files)
+    return SetPreview(
+        training=sides.count(Side.TRAIN),
+        validation=sides.count(Side.VALIDATION),
+        name=name,
+        entries=[SetEntry(path, count) for path, count in sorted(folders.items())]
+        + [SetEntry(path, 1) for path in texts],
+        examples=[_example(row) for row in rows[:_SHOWN]],
+        configuration=own,
+        text=texts.get(own, "")[:_LONGEST_TEXT],
+    )
+
+
+def _extensions(pair: Pair) -> list[str]:
+    return [PurePosixPath(control.path).suffix.lstrip(".").lower() for control in pair.pictures]
+
+
+def _extension(plan: SetPlan, extension: str) -> str:
+    chosen = plan.pictures.format
+    if chosen is PictureFormat.AS_IT_CAME:
+        return extension
+    return "jpg" if chosen is PictureFormat.JPEG else chosen.value
+
+
+def _folder(path: str) -> str:
+    parent = PurePosixPath(path).parent.as_posix()
+    return "" if parent == "." else f"{parent}/"
+
+
+def _caption(pair: Pair, rule: CaptionRule, plan: SetPlan, number: int) -> str:
+    try:
+        return caption_for(pair, rule, plan.variants, number)
+    except InvalidInput:  # a text beside a source in no known encoding is a finding of the check
+        return ""
+
+
+def _example(row: Row) -> SetExample:
+    """Which of a pair's two pictures stands where, as its direction has it."""
+    control, target = {
+        Direction.REVERSED: ("result", "source"),
+        Direction.NO_OP: ("source", "source"),
+    }.get(row.pair.direction, ("source", "result"))
+    return SetExample(row.pair.task_id, row.pair.id.partition("-no-op")[0], control, target, row.caption)
