@@ -73,7 +73,6 @@ function takeSettings(data) {
   stream.settingsTold = data.settings_revision ?? stream.settingsTold;
   if (data.current_config) stream.settingsHeld = data.settings_revision ?? stream.settingsHeld;
   if ('demo' in data) store.demo.value = data.demo;
-  if ('key_store' in data) store.keyStore.value = data.key_store;
   if (data.current_config) store.config.value = data.current_config;
   if (data.presets) store.presets.value = data.presets;
   if (data.notices) tellNotices(data.notices);

@@ -26,7 +26,8 @@ const MORE = {
 };
 
 /** Takes the fields of all forms as the program describes them; what is entered stays. */
-export function takeForms({ fields, forms = {} }) {
+export function takeForms({ fields, forms = {}, key_store: keyStore = '' }) {
+  store.keyStore.value = keyStore;
   for (const [form, specs] of Object.entries({ config: fields, ...forms, ...OWN })) {
     const more = { ...MORE[form] };
     const all = specs.map((spec) => ({ ...spec, ...more[spec.name] }));

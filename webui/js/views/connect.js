@@ -56,7 +56,7 @@ function Mine() {
       <${IconButton} icon="save" label=${t('page.preset.saveAs')} onClick=${savePresetAs} />
       <${IconButton} icon="ellipsis" label=${t('page.preset.more')} aria-haspopup="menu"
         onClick=${(event) => connectionMenu(event, current, file.current)} /></div>
-    <ul class="mine">${names.map(
+    <ul class="connections">${names.map(
       (name) => html`<li key=${name}><button type="button" class="choice" aria-pressed=${name === current}
         onClick=${() => applyPreset(name)}><${Icon} name="plug" size=${14} /><bdi>${name}</bdi></button></li>`,
     )}${!names.length && html`<li class="muted small">${t('page.preset.none')}</li>`}</ul>
