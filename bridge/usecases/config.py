@@ -164,10 +164,16 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
 
 
 def save_config(context: Context, params: ConfigParams) -> SavedConfig:
-    """Make this the current configuration."""
-    config, warnings = entered_config(context.app, params.config)
-    context.app.preferences.set_config(config)
-    context.app.settings_changed()
+    """Make this the current configuration; a run that is paused since its key is refused goes on with another key."""
+    app = context.app
+    config, warnings = entered_config(app, params.config)
+    waits = app.batch.info().paused
+    mended = waits is not None and waits.params.get("cause") == Code.KEY_REFUSED
+    mended = mended and config.api_key != app.preferences.config.api_key
+    app.preferences.set_config(config)
+    app.settings_changed()
+    if mended:
+        app.batch.go_on(config)
     return SavedConfig(_worded(context, warnings), _completed(params.config, config))
 
 

@@ -238,12 +238,12 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
 
 
 def resume_tasks(context: Context, _: Nothing) -> ResumeAnswer:
-    """Run every task that is pending or stopped; where a run is paused, let it go on now."""
+    """Run every task that is pending or stopped; where a run is paused, let it go on now with what is stored."""
     app = context.app
     if app.batch.is_paused:
         app.vision.alarm.forget()
-        app.costs.set_budgets(app.preferences.config)  # what the person has raised counts, and nothing else does
-        return ResumeAnswer(app.batch.go_on())
+        app.costs.set_budgets(app.preferences.config)
+        return ResumeAnswer(app.batch.go_on(_checked_config(app)))
     with starting(app):
         ids = app.store.ids(TaskMatch(status=frozenset({TaskStatus.PENDING, TaskStatus.STOPPED})))
         app.vision.begin(context.language)

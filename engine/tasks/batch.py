@@ -238,10 +238,12 @@ class Batch:
                 self._run.paused = problem
         self._on_change()
 
-    def go_on(self) -> int:
-        """End a pause now, whatever it waits for; how many tasks still wait for their turn."""
+    def go_on(self, config: ApiConfig | None = None) -> int:
+        """End a pause now, whatever it waits for; how many tasks still wait for their turn. With a ``config`` the rest
+        of the run is asked with that one: a key may have been mended."""
         with self._changed:
             if self._run is not None:
+                self._run.config = config or self._run.config
                 self._run.paused = None
                 self._run.breaker.close()
                 self._run.jobs = Breaker(self._run.config.concurrency_limit)

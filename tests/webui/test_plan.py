@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from engine.config import ApiConfig
 from engine.models import TaskMatch
-from tests.fakes.upstream import FakeUpstream, Script
+from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.webui.driver import Seen, Site, enter, go, open_page, picture, running, shown, start, to_field, until
 
 
@@ -25,13 +26,13 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield site
 
 
-def begin(page: Page, site: Site, tmp_path: Path, url: str) -> None:
+def begin(page: Page, site: Site, tmp_path: Path, url: str, count: int = 3) -> None:
     """Fill in the form and open the part that is about tasks."""
     open_page(page, site)
     enter(page, "api_url", url)
     enter(page, "api_key", "k")
     enter(page, "input_path", str(tmp_path / "in"))
-    page.wait_for_selector(".found >> text=3 pictures")
+    page.wait_for_selector(f".found >> text={count} pictures")
     to_field(page, "prompt_table")
 
 
@@ -85,3 +86,54 @@ def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
     to_field(page, "variants")
     assert to_field(page, "variants").input_value() == "3"
     assert not to_field(page, "fresh").is_checked()
+
+
+def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """A run that pauses since its key is refused says so, offers to try one, to go on or to stop, and goes on by itself
+    when another key is stored; the pictures for which the alarm pauses it then are shown."""
+    seen.allowed.append("409")
+    for number in range(25):
+        picture(tmp_path / "in" / f"more{number}.png", number + 20)
+    data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
+    with FakeUpstream() as fake:
+
+        def answer(request: Received) -> Script:
+            good = request.headers["authorization"] == "Bearer good"
+            return Script.json({"data": [{"b64_json": data}]}) if good else Script.error(401, "bad key")
+
+        fake.answer_with(answer)
+        begin(page, site, tmp_path, fake.url("/v1/images/edits"), 28)
+        start(page)
+        banner = page.locator(".banner.warn")
+        banner.wait_for()
+        assert [shown(one) for one in banner.get_by_role("button").all()] == ["Try one picture", "Go on now", "Stop"]
+        banner.get_by_role("button", name="Try one picture").click()
+        page.locator("dialog .button.primary").click()
+        until(lambda: len(fake.api_requests) > 20 and banner.is_visible())
+        enter(page, "api_key", "good")
+        page.click("text=Save settings")
+        until(lambda: fake.api_requests[-1].headers["authorization"] == "Bearer good")
+        go(page, "run")
+        page.wait_for_selector(".suspects .suspect")  # all of them got the same picture, for which it pauses as well
+        banner.get_by_role("button", name="Stop").click()
+        until(lambda: not site.app.batch.running)
+
+
+def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> None:
+    """Warnings of the program, the price of each delivery, and no batches where the connection has none."""
+    site.app.preferences.set_config(ApiConfig(api_key="k", model_name="m", price_per_call=0.5))
+    with FakeUpstream() as fake:
+        begin(page, site, tmp_path, fake.url("/v1/chat/completions"))
+        for name in ("1", "2"):
+            (tmp_path / "in" / name).mkdir()
+            picture(tmp_path / "in" / name / f"{name}.png", int(name))
+        to_field(page, "references").select_option("folders")
+        page.wait_for_selector(".found .warnings >> text=1.png")
+        enter(page, "user_prompt", "edit it")
+        until(lambda: "0.5" in shown(page.locator(".deliveries")))
+        assert page.locator(".deliveries input").count() == 1
+        enter(page, "api_url", fake.url("/v1/images/edits"))
+        go(page, "run")
+        page.wait_for_selector(".deliveries input[value=batch]")
+        page.click(".deliveries input[value=batch]")
+        until(lambda: "0.25" in shown(page.locator(".deliveries")))

@@ -6,7 +6,7 @@ import { refresh } from './events.js';
 import { fillSettings, isDirty, readSettings, showError } from './form.js';
 import { money, t } from './i18n.js';
 import { inspect, planParams } from './inspect.js';
-import { clearSelection } from './list.js';
+import { clearSelection, fresh } from './list.js';
 import { announce, ask, openDialog, toast } from './notices.js';
 import { acceptProposal } from './projects.js';
 import * as store from './store.js';
@@ -44,8 +44,9 @@ export async function storeSettings() {
 
 /** Asks once before more calls than the person wants to make unasked. */
 async function agreed(calls, config) {
-  const most = Number(store.forms.guard.peek().ask_above);
-  if (!(calls > most)) return true;
+  const { ask_above: most, ask_price: dearest } = store.forms.guard.peek();
+  const tooDear = Number(dearest) > 0 && calls * (Number(config.price_per_call) || 0) > Number(dearest);
+  if (!(calls > Number(most)) && !tooDear) return true;
   const table = store.forms.plan.peek().prompt_table.trim();
   const lines = [t('page.run.askCalls', { count: calls }), costOf(calls, config)].filter(Boolean);
   const prompts = [{ label: t(table ? 'page.run.table' : 'page.prompt.used'), text: table || config.user_prompt }];
@@ -94,13 +95,26 @@ export const stop = () =>
     announce(t('page.run.stopping'));
   });
 
+/** Sends one picture again while a run is paused: one of those for which it paused, else one that failed. */
+export const tryOne = () =>
+  deed('try_one', async () => {
+    const { suspects } = await call('list_suspects');
+    let [id] = suspects.map((one) => one.task_id);
+    if (!id) [{ id } = {}] = (await call('list_tasks', { status: 'failed', limit: 1 })).tasks;
+    if (!id) return;
+    await fresh(id);
+    await retry(store.taskSignal(id).peek());
+  });
+
 /** Goes on with what was stopped, or at once with what is paused. */
 export const resume = () =>
   deed(
     'resume',
     async () => {
       const { pending, stopped } = store.progress.peek();
+      const paused = store.run.peek()?.paused;
       const config = await storeSettings();
+      if (paused && !store.run.peek()?.paused) return; // the key that was stored has ended the pause
       if (!config || (!store.running.peek() && !(await agreed(pending + stopped, config)))) return;
       const { resumed_count: count } = await call('resume_tasks');
       toast(t('page.run.resumed', { count }));

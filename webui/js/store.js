@@ -85,6 +85,7 @@ export const role = signal('config'); // whose connection is shown: config (edit
 export const keyStore = signal(''); // where keys lie, as the program calls it: system, file
 export const rubrics = signal(null); // null until they are read
 export const rubric = signal(null); // the rubric that is being written
+export const remote = signal([]); // jobs and batches that are still at a provider
 export const probe = signal(null); // {trial, task, before}: one picture that was really sent
 export const ruleId = signal('');
 export const nameExamples = signal([]);
@@ -144,6 +145,7 @@ export const asked = {
   list: makeGuard(),
   names: makeGuard(),
   path: makeGuard(),
+  remote: makeGuard(),
   report: makeGuard(),
   review: makeGuard(),
   status: makeGuard(), // an event is an answer too

@@ -24,6 +24,16 @@ export function Unreadable({ found }) {
   return html`<${Listed} count=${count} summary=${t('page.input.unreadable', { count })} rows=${rows} />`;
 }
 
+/** What the program warns of before a start. */
+export function Warnings({ found }) {
+  const warnings = found.warnings ?? [];
+  if (!warnings.length) return null;
+  return html`<ul class="warnings">${warnings.map(
+    (one) => html`<li key=${one.code + one.message} class="small warn" dir="auto">
+      <${Icon} name="triangle-alert" size=${14} />${problemText(one)}</li>`,
+  )}</ul>`;
+}
+
 /** The first tasks with their prompts as they will be sent. */
 export function FirstTasks({ found }) {
   const rows = found.prompts ?? [];
@@ -84,7 +94,7 @@ export function Found() {
   return html`<div class="found" role="status">
     <p><${Icon} name="image" /><b>${t('page.input.pictures', { count: found.count })}</b>
       <span class="muted">${bytes(found.total_bytes)} · ${formats.join(', ')}${largest}</span></p>
-    <${Proposal} project=${found.proposes_project} />
+    <${Warnings} found=${found} /><${Proposal} project=${found.proposes_project} />
     <${Unreadable} found=${found} />
     ${lonely(found.rows_without_file, found.rows_without_file_count, 'page.plan.rowsWithoutFile')}
     ${lonely(found.files_without_row, found.files_without_row_count, 'page.plan.filesWithoutRow')}

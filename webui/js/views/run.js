@@ -1,15 +1,16 @@
 // Owns the place Run: the slip of what will be sent, the figures while it goes, and what stopped or failed afterwards.
 import { useEffect } from 'preact/hooks';
 import { withQuery } from '../api.js';
-import { isDirty } from '../form.js';
+import { enter, isDirty } from '../form.js';
 import { html, Icon } from '../html.js';
-import { failureKind, number, t } from '../i18n.js';
+import { failureKind, money, number, t } from '../i18n.js';
 import { fresh, setFilter } from '../list.js';
 import { costOf, resume, retryFailures, retryFailuresWithPrompt, start } from '../run.js';
 import * as store from '../store.js';
-import { Field } from './form.js';
-import { Calls, FirstTasks, Unreadable } from './found.js';
+import { Field, Fields } from './form.js';
+import { Calls, FirstTasks, Unreadable, Warnings } from './found.js';
 import { Pairs } from './pairs.js';
+import { Remote } from './remote.js';
 import { SelectionBar } from './toolbar.js';
 
 const CHIPS = ['', 'processing', 'done', 'partial_success', 'failed', 'pending', 'stopped'];
@@ -46,7 +47,7 @@ function Pictures() {
         <span class="good">${t('page.slip.notPaid', { count: found.reused })}</span><//>`
       }
       ${Number(variants) > 1 && html`<${Fact} name=${t('page.plan.variants')}>${variants}<//>`}</dl>
-    <${Unreadable} found=${found} /><//>`;
+    <${Unreadable} found=${found} /><${Warnings} found=${found} /><//>`;
 }
 
 function Prompt() {
@@ -73,19 +74,39 @@ function Connection() {
     <${Fact} name=${t('config.concurrency_limit.label')}>${at}<//></dl><//>`;
 }
 
+/** Now or by the provider's batches, each with its price for all calls; batches only where there are some. */
 function Delivery() {
-  return html`<${Part} name="delivery"><${Field} form="config" name="delivery" />
-    <${Field} form="config" name="batch_provider" /><//>`;
+  const found = store.inspection.value;
+  const chosen = store.forms.config.value.delivery ?? 'now';
+  const error = store.fieldErrors.value['config.delivery'];
+  const prices = { now: found?.price_now, batch: found?.price_batch };
+  const offered = found?.count > 0 && found.batch_provider === null && chosen !== 'batch' ? ['now'] : ['now', 'batch'];
+  return html`<${Part} name="delivery"><div role="radiogroup" class="deliveries" id="field-delivery" tabindex="-1"
+      aria-label=${t('config.delivery.label')}>${offered.map(
+        (one) => html`<label key=${one} class="delivery"><input type="radio" name="delivery" value=${one}
+          checked=${chosen === one} onChange=${() => enter('config', 'delivery', one)} />
+          <span>${t(`config.choice.delivery.${one}`)}</span>${prices[one] > 0 && html`<b>${money(prices[one])}</b>`}
+        </label>`,
+      )}</div>
+    ${error && html`<p class="field-error"><${Icon} name="circle-alert" size=${14} />${error}</p>`}
+    ${
+      chosen === 'batch'
+        ? html`<${Field} form="config" name="batch_provider" />
+          <p class="small muted">${t('page.slip.batchHint', { hours: found?.batch_hours ?? 24 })}</p>`
+        : offered.length === 1 && html`<p class="small muted">${t('page.slip.noBatch')}</p>`
+    }<//>`;
 }
 
-const hasDelivery = () => store.specs.config.value.some((spec) => spec.name === 'delivery');
+const hasField = (name) => store.specs.config.value.some((spec) => spec.name === name);
+const hasDelivery = () => hasField('delivery');
 
 function Guards() {
   const found = store.inspection.value;
   const calls = found?.calls ?? 0;
   const cost = costOf(calls, store.forms.config.value);
   const open = store.progress.value.pending + store.progress.value.stopped;
-  return html`<${Part} name="guards"><${Field} form="config" name="budget" /><${Field} form="guard" name="ask_above" />
+  return html`<${Part} name="guards"><${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
+    <${Fields} form="guard" names=${['ask_above', 'ask_price']} />
     <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}>
       <${Icon} name="play" />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
     ${cost && html`<p class="small muted">${cost}</p>`}
@@ -204,7 +225,7 @@ export function Run() {
   const some = store.selectionCount.value > 0;
   return html`${folded ? html`<${Line} />` : html`<${Slip} />`}
     ${!folded && tasks && store.folds.value.slip === true && html`<${Line} />`}
-    <${Outcomes} />
+    <${Outcomes} /><${Remote} />
     ${
       tasks
         ? html`${some ? html`<${SelectionBar} />` : html`<${Chips} />`}<${Flights} /><${Pairs} />`
