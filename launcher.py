@@ -18,9 +18,8 @@ from bridge.maintenance import looked_after
 from bridge.messages import Messages, pick_language
 from bridge.open_app import load_messages, open_app, version
 from bridge.paths import data_folder
-from bridge.preferences import Preferences
 from bridge.terminal.flags import chosen_columns, chosen_fields, chosen_judge, chosen_rule, make_parser
-from bridge.terminal.run import Order, run_headless
+from bridge.terminal.run import Order, project_of, project_rule, run_headless
 from bridge.terminal.run_reports import EXIT_STOPPED, EXIT_WRONG_USE
 from bridge.terminal.run_trial import TrialOrder, run_trial
 from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, serve
@@ -72,7 +71,11 @@ def _run(
 ) -> int:
     if not arguments.output:
         raise InvalidInput(Code.FIELD_REQUIRED, field="output", name="-o OUT")
-    default = BUILT_IN_RULES["aitookit_edit"] if arguments.demo else Preferences(folder / "state.json").plan.rule
+    if arguments.demo:
+        default = BUILT_IN_RULES["aitookit_edit"]
+    else:
+        project = project_of(folder, arguments.input) if arguments.input else None
+        default = project_rule(folder, project)
     order = Order(
         source=arguments.input,
         output=arguments.output,

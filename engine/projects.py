@@ -98,14 +98,17 @@ class Projects:
         """Where its tasks are kept."""
         return self.root / project.place
 
-    def of_folder(self, path: str) -> Project | None:
-        """The project of this folder of pictures, whatever name leads to it: the one used last; None for none."""
+    def of_folder(self, path: str, *, made: bool = False) -> Project | None:
+        """The project of this folder of pictures, whatever name leads to it: the one used last; None for none.
+        ``made``: only one that a person began."""
         device, inode = _identity(path)
         with self._db.read() as reader:
             rows = reader.execute(
                 f"{_SELECT} WHERE input_path = ? OR (inode = ? AND device = ?) ORDER BY last_used DESC",
                 (printable(path), inode, device),
             ).fetchall()
+        place = f"{_FOLDER}/" if made else ""
+        rows = [row for row in rows if str(row["place"]).startswith(place)]
         same = (one for one in (Project(*row) for row in rows) if is_same_folder(one.input_path, path))
         return next((one for one in same if self.folder(one).is_dir()), None)
 

@@ -143,6 +143,7 @@ class Workspace:
 
     def _open_calls(self, opened: contextlib.ExitStack, learned: Path, on_change: Callable[[], None]) -> None:
         """What calls are made with, and what waits for jobs at providers, or for the disk."""
+        self._planned: list[str] = []  # fingerprints of what was started last
         self.flusher = Flusher(self._not_on_disk)
         opened.callback(self.flusher.close)
         self.parameters = RefusedParameters(learned / "refused_parameters.json")
@@ -215,6 +216,7 @@ class Workspace:
 
     def start(self, plan: Plan, config: ApiConfig) -> int:
         """Run a plan; how many tasks are asked for. Returns at once, `Busy` while a batch runs."""
+        self._planned = [item.fingerprint for item in plan.items]
         return self.batch.start_with(lambda: self.planner.carry_out(plan, self.batch.is_busy), config)
 
     def run(self, path: str, config: ApiConfig) -> list[Task]:
@@ -224,6 +226,11 @@ class Workspace:
         self.start(self.plan(path, config), config)
         self.wait_idle()
         return list(self.store.tasks(TaskMatch()))
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Ids of the tasks of the plan that was started last, those that were answered before included."""
+        return tuple(task.id for task in self.store.find_prints(self._planned).values())
 
     def note_paid(self, outcome: EditOutcome) -> None:
         """Into the ledger, if the answer is whole."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +37,12 @@ from bridge.usecases.saving import save_matching
 from engine.config import ApiConfig, origin, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
-from engine.errors import Code, InvalidInput, Problem, StorageFailed
+from engine.errors import Busy, Code, InvalidInput, Problem, StorageFailed
 from engine.keystore import open_key_store
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path
 from engine.presets import PresetBook
+from engine.projects import Project, Projects
 from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
@@ -81,28 +84,83 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
     output = check_output(order.output).absolute()
     check_sets(order.sets, source, output)
     check_judge(order.judge)
-    base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset, environment)
-    place = run_folder(folder, source, output, _order_key(base, order))
+    project = None if order.demo else project_of(folder, source)
+    base = demo_config(_ANY_HOST) if order.demo else stored_config(folder, order.preset, environment, project)
+    key = _order_key(base, order)
+    place = run_folder(folder, source, output, key) if project is None else folder / project.place
     goes_on_with = None
-    if (order.resume or order.collect) and not place.exists():
+    if project is None and (order.resume or order.collect) and not place.exists():
         place = goes_on_with = latest_run(place.parent, output)
     # Shared with the page: what one has paid for the other need not.
     ledger = folder / ("demo/answers" if order.demo else "answers")
-    with open_app(make_folder(place), environment, messages, demo=order.demo, ledger_folder=ledger, single=True) as app:
+    with contextlib.ExitStack() as stack:
+        app = stack.enter_context(_opened(place, environment, messages, order, ledger, project))
+        if not order.demo:
+            stack.enter_context(_in_index(app, folder, place, source, output, project))
         if order.demo:
             base = demo_config(origin(app.preferences.config.api_url))
         if goes_on_with is None or order.preset is not None:
             app.preferences.set_config(base)
         set_up_judge(app, order.judge)
-        return _Run(app, order, source, output).run()
+        return _Run(app, order, source, output, among_others=project is not None).run()
 
 
-def stored_config(folder: Path, preset: str | None, environment: Environment) -> ApiConfig:
-    """The named preset, or the current configuration of the page."""
+def project_of(folder: Path, source: str) -> Project | None:
+    """The project that a person began for this folder; None where there is none: then the run has a place of its own,
+    beside that of the first project, which a window may have open meanwhile."""
+    entered = Path(entered_path(source, "input_path"))
+    with contextlib.closing(Projects(folder)) as projects:
+        return projects.of_folder(str(entered if entered.is_dir() else entered.parent), made=True)
+
+
+def project_rule(folder: Path, project: Project | None) -> SaveRule:
+    """The save rule that is set for it."""
+    return Preferences(folder / ("" if project is None else project.place) / "state.json").plan.rule
+
+
+def stored_config(
+    folder: Path, preset: str | None, environment: Environment, project: Project | None = None
+) -> ApiConfig:
+    """The named preset, or the current configuration of the page with the prompt of the project."""
     keys = open_key_store(folder, environment.key_store, lambda _: None)  # told again when the run is opened
     if preset is not None:
         return PresetBook(folder / "presets.json", keys).get(preset)
-    return Preferences(folder / "state.json", keys=keys).config
+    own = None if project is None else folder / project.place / "state.json"
+    return Preferences(folder / "state.json", own, keys=keys).config
+
+
+@contextlib.contextmanager
+def _opened(
+    place: Path, environment: Environment, messages: Messages, order: Order, ledger: Path, project: Project | None
+) -> Iterator[App]:
+    """The place of the run; Busy with the project's name where a window or another run has it."""
+    with contextlib.ExitStack() as stack:
+        opening = open_app(
+            make_folder(place), environment, messages, demo=order.demo, ledger_folder=ledger, single=True
+        )
+        try:
+            app = stack.enter_context(opening)
+        except Busy as error:
+            if project is None:
+                raise
+            raise Busy(Code.PROJECT_IN_USE, name=project.name) from error
+        yield app
+
+
+@contextlib.contextmanager
+def _in_index(
+    app: App, folder: Path, place: Path, source: str, output: Path, project: Project | None
+) -> Iterator[None]:
+    """The run stands among the projects, with its figures, so that a window can open what it made."""
+    root = Path(entered_path(source, "input_path"))
+    with contextlib.closing(Projects(folder)) as projects:
+        if project is None:
+            name = f"{root.name} → {output.name}"
+            project = projects.register(place.relative_to(folder).as_posix(), name, str(root))
+        try:
+            yield
+        finally:
+            projects.note(project.id, sum(app.store.counts().values()), app.store.count_decided())
 
 
 def run_folder(folder: Path, source: str, output: Path, key: str) -> Path:
@@ -129,8 +187,10 @@ def _order_key(base: ApiConfig, order: Order) -> str:
 class _Run:
     """One run from start to exit code."""
 
-    def __init__(self, app: App, order: Order, source: str, output: Path) -> None:
+    def __init__(self, app: App, order: Order, source: str, output: Path, *, among_others: bool) -> None:
+        """``among_others``: the project has tasks of other origins too, which are left alone."""
         self._app = app
+        self._among_others = among_others
         self._order = order
         self._source = source
         self._output = output
@@ -148,11 +208,14 @@ class _Run:
             self._begun = True
             if started is not None:
                 self._report.started(started)
-                self._forget_others()
+                if self._among_others:
+                    self._report.ids = self._app.workspace.planned
+                else:
+                    self._forget_others()
             self._watch()
             self._app.wait_idle(5)
             judged = self._given_up or self._judge_rest()
-            report, _ = save_matching(self._app, TaskMatch(), self._order.rule, str(self._output), unsaved_only=True)
+            report, _ = save_matching(self._app, self._match(), self._order.rule, str(self._output), unsaved_only=True)
             unfinished = self._stopped.is_set() or self._given_up or self._app.remote.waiting > 0
             made = unfinished or self._make_sets()
             made &= self._is_on_disk() and judged
@@ -160,6 +223,9 @@ class _Run:
         code = EXIT_FAILED if code == EXIT_DONE and not made else code
         self._report.ended(report, self._output, code)
         return code
+
+    def _match(self) -> TaskMatch:
+        return TaskMatch(ids=self._report.ids)
 
     def _is_on_disk(self) -> bool:
         try:
@@ -171,11 +237,11 @@ class _Run:
 
     def _judge_rest(self) -> bool:
         tell, order = self._report.sets, self._order
-        return judge_rest(self._app, order.judge, order.language, tell, self._stopped.is_set)
+        return judge_rest(self._app, order.judge, order.language, tell, self._stopped.is_set, self._report.ids)
 
     def _make_sets(self) -> bool:
         order = self._order
-        return make_sets(self._app, order.sets, str(self._output), order.language, self._report.sets)
+        return make_sets(self._app, order.sets, str(self._output), order.language, self._report.sets, self._report.ids)
 
     def _start(self) -> StartAnswer | None:
         context = Context(self._app, self._order.language)
@@ -256,7 +322,7 @@ class _Run:
     def _exit_code(self, report: SaveReport, started: StartAnswer | None) -> int:
         if self._stopped.is_set():
             return EXIT_STOPPED
-        counts = self._app.store.counts()
+        counts = self._report.counts()
         away = self._app.remote.waiting
         whole = counts[TaskStatus.DONE] + away == sum(counts.values()) and not report.errors
         if away and whole and self._order.collect:

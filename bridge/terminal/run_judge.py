@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -58,25 +58,33 @@ def set_up_judge(app: App, order: JudgeOrder) -> None:
     app.vision.settings.set_config(config)
 
 
-def judge_rest(app: App, order: JudgeOrder, language: str, tell: Teller, stopped: Callable[[], bool]) -> bool:
+def judge_rest(
+    app: App,
+    order: JudgeOrder,
+    language: str,
+    tell: Teller,
+    stopped: Callable[[], bool],
+    ids: Sequence[str] | None = None,
+) -> bool:
     """Judge what was not judged along, then go through the rounds; whether all is at or above the pass score, where
-    rounds were asked for, and could be judged."""
+    rounds were asked for, and could be judged. ``ids``: these tasks alone."""
+    match, named = TaskMatch(ids=None if ids is None else tuple(ids)), None if ids is None else list(ids)
     if order.fields is None or stopped():
         return True
     context = Context(app, language)
     while not app.vision.wait_idle(_LOOK_SECONDS):
         if stopped():
             return True
-    if app.vision.unjudged(TaskMatch()):
-        judge_results(context, JudgeWhat())
+    if app.vision.unjudged(match):
+        judge_results(context, JudgeWhat(task_ids=named))
         if not _finished(app, language, tell):
             return False
     score = usable_judge(context).config.pass_score
-    if order.rounds and not stopped() and below(app, score):
-        retry_below(context, RetryBelowParams(score, order.rounds, order.with_reason))
+    if order.rounds and not stopped() and below(app, score, ids):
+        retry_below(context, RetryBelowParams(score, order.rounds, order.with_reason, task_ids=named))
         if not _finished(app, language, tell):
             return False
-    return not (order.rounds and below(app, score))
+    return not (order.rounds and below(app, score, ids))
 
 
 def _finished(app: App, language: str, tell: Teller) -> bool:

@@ -24,6 +24,7 @@ from engine.dataset.save import SaveReport
 from engine.errors import Code, Problem
 from engine.models import FINISHED, Task, TaskMatch, TaskStatus
 from engine.money import plain
+from engine.tasks.lookups import Counts
 from engine.tasks.remote_book import OPEN, RemoteRow
 
 EXIT_DONE, EXIT_FAILED, EXIT_WRONG_USE, EXIT_WAITING, EXIT_STOPPED = 0, 1, 2, 3, 130
@@ -44,6 +45,11 @@ class Report:
         self._app = app
         self._language = language
         self._view = Viewer(app.messages, language)
+        self.ids: tuple[str, ...] | None = None  # the tasks of the run, where others stand beside them
+
+    def counts(self) -> Counts:
+        """Its tasks in each state."""
+        return self._app.store.counts(self.ids)
 
     def problems(self, problems: Sequence[Problem]) -> None:
         """What is wrong with what is kept, or was entered."""
@@ -147,7 +153,7 @@ class JsonReport(Report):
         write_event(
             "end",
             exit_code=code,
-            progress=progress_view(self._app.store.counts(), self._app.remote.waiting),
+            progress=progress_view(self.counts(), self._app.remote.waiting),
             **_spent(self._app),
             saved_count=len(saved.saved),
             error_count=len(saved.errors),
@@ -230,6 +236,8 @@ class TextReport(Report):
 
     def ended(self, saved: SaveReport, output: Path, code: int) -> None:
         for task in self._app.store.tasks(TaskMatch(status=frozenset({TaskStatus.FAILED}))):
+            if self.ids is not None and task.id not in self.ids:
+                continue
             error = self._view.maybe(task.error)
             self._say("run.task_failed", name=task.source_name, message=error.message if error else "")
         for failed in saved.errors:
@@ -242,7 +250,7 @@ class TextReport(Report):
 
     def _numbers(self) -> dict[str, Any]:
         """Figures of the run as text keys name them; what was stopped is not finished."""
-        info, progress = self._app.batch.info(), progress_view(self._app.store.counts())
+        info, progress = self._app.batch.info(), progress_view(self.counts())
         return {
             "finished": progress.finished - progress.stopped,
             "total": progress.total,

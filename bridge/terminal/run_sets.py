@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,13 @@ def check_sets(order: SetOrder, source: str, output: Path) -> None:
         check_report_path(order.report)
 
 
-def make_sets(app: App, order: SetOrder, output: str, language: str, tell: Teller) -> bool:
-    """Write set and report; whether all that was ordered came about."""
+def make_sets(
+    app: App, order: SetOrder, output: str, language: str, tell: Teller, ids: Sequence[str] | None = None
+) -> bool:
+    """Write set and report, of these tasks alone where they are named; whether all that was ordered came about."""
     context = Context(app, language)
     jobs: list[Callable[[], object]] = []
-    options = order.options
+    options = msgspec.structs.replace(order.options, task_ids=None if ids is None else list(ids))
     if order.export:
         place = msgspec.structs.replace(options, output_dir=options.output_dir or output)
         jobs.append(lambda: export_set(context, place))

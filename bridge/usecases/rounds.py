@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -22,12 +23,13 @@ _LOOK_SECONDS = 0.1
 
 class RetryBelowParams(msgspec.Struct, frozen=True):
     """Which tasks are asked again, and how often at most. ``with_reason``: with what the judge found wrong.
-    ``dry_run``: only say how many tasks that are."""
+    ``dry_run``: only say how many tasks that are. ``task_ids``: these alone, where they are named."""
 
     score: float
     rounds: int = 1
     with_reason: bool = False
     dry_run: bool = False
+    task_ids: list[str] | None = None
 
 
 class RetryBelowAnswer(msgspec.Struct, frozen=True):
@@ -66,25 +68,26 @@ def retry_below(context: Context, params: RetryBelowParams) -> RetryBelowAnswer:
                            value=params.rounds)  # fmt: skip
     judge = usable_judge(context)
     if params.dry_run:
-        return RetryBelowAnswer(len(below(app, params.score)), None)
+        return RetryBelowAnswer(len(below(app, params.score, params.task_ids)), None)
     if app.batch.running:
         raise Busy(Code.BATCH_RUNNING)
-    ids = below(app, params.score)
+    ids = below(app, params.score, params.task_ids)
     if not ids:
         return RetryBelowAnswer(0, None)
     job = start_job(context, JobKind.ROUNDS, lambda job: go_rounds(app, params, judge, job))
     return RetryBelowAnswer(len(ids), job)
 
 
-def below(app: App, score: float) -> list[str]:
+def below(app: App, score: float, among: Sequence[str] | None = None) -> list[str]:
     """Ids of the tasks that are asked again."""
-    return [task.id for task in app.store.tasks(TaskMatch(score_max=score)) if is_below(task, score)]
+    match = TaskMatch(score_max=score) if among is None else TaskMatch(ids=tuple(among))
+    return [task.id for task in app.store.tasks(match) if is_below(task, score)]
 
 
 def go_rounds(app: App, params: RetryBelowParams, judge: Judge, job: Job) -> JobResult:
     """The rounds, as the work of a job. Raises Stopped."""
     calls = reused = 0
-    ids: list[str] = below(app, params.score)
+    ids: list[str] = below(app, params.score, params.task_ids)
     first = ids
     for _ in range(params.rounds):
         if not ids:

@@ -84,7 +84,7 @@ def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, 
         results=sum(task.result_count for task in tasks),
         pairs=report.pairs,
         accepted=report.pairs - len(report.bad),
-        calls=sum(task.attempts for task in tasks),
+        calls=sum(max(task.attempts, bool(task.results)) for task in tasks),  # what an earlier list paid for as well
         refused=sum(task.error is not None and task.error.code in _REFUSED for task in failed),
         failed=len(failed),
         wasted=spent.wasted,

@@ -21,6 +21,14 @@ def count_by_status(reader: sqlite3.Connection) -> Counts:
     return counts
 
 
+def count_among(reader: sqlite3.Connection, ids: Sequence[str]) -> Counts:
+    """Of these tasks, how many are in each state."""
+    counts = dict.fromkeys(TaskStatus, 0)
+    for row in in_chunks(reader, "SELECT status FROM task WHERE id IN", ids):
+        counts[TaskStatus(row["status"])] += 1
+    return counts
+
+
 def find_result(reader: sqlite3.Connection, task_id: str, result_id: str) -> Result:
     """One result of one task; NotFound."""
     row = reader.execute("SELECT * FROM result WHERE id = ? AND task_id = ?", (result_id, task_id)).fetchone()

@@ -34,6 +34,7 @@ from engine.paths import KEY_MARK, natural_key
 from engine.tasks.carried import insert_tasks, move_tasks
 from engine.tasks.lookups import (
     Counts,
+    count_among,
     count_by_status,
     exists,
     find_result,
@@ -154,8 +155,11 @@ class Store:
 
     # --- reading ---
 
-    def counts(self) -> Counts:
-        """Tasks in each state, kept up to date in memory."""
+    def counts(self, ids: Sequence[str] | None = None) -> Counts:
+        """Tasks in each state, kept up to date in memory; of these tasks, where they are named."""
+        if ids is not None:
+            with self._db.read() as reader:
+                return count_among(reader, ids)
         with self._counts_lock:
             return dict(self._counts)
 

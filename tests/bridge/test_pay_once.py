@@ -71,7 +71,8 @@ def test_renamed_moved_and_after_a_clear(fake: FakeUpstream, door: Door, paid: P
 
 
 def test_what_was_paid_earlier_keeps_its_provenance(fake: FakeUpstream, door: Door, paid: Path, tmp_path: Path) -> None:
-    """Results taken from the ledger know their prompt, model and time, so a set made of them has captions."""
+    """Results taken from the ledger know their prompt, model and time, so a set made of them has captions; the report
+    counts the calls that they took."""
     times = [result.created_at for task in door.app.store.tasks(TaskMatch()) for result in task.results]
     door.post("/api/tasks/clear")
     until(lambda: time.time() > max(times) + 1)
@@ -87,6 +88,9 @@ def test_what_was_paid_earlier_keeps_its_provenance(fake: FakeUpstream, door: Do
     rows = [json.loads(line) for line in (tmp_path / "sets/set_v001/metadata.jsonl").read_text("utf-8").splitlines()]
     assert [(row["caption"], row["model"]) for row in rows] == [("make it evening", "grok-imagine-1.0-edit")] * 3
     assert [row["created_at"] for row in rows] == times
+    door.post("/api/dataset/report", {"path": str(tmp_path / "report.html")})
+    assert door.app.jobs.wait_idle(60)
+    assert "<dt>API 调用</dt><dd>3</dd>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_answers_that_another_list_paid_for(fake: FakeUpstream, tmp_path: Path) -> None:

@@ -234,8 +234,9 @@ export const clearTasks = () =>
   deed('clear', async () => {
     const { done, partial_success: partly, total } = store.progress.peek();
     const lines = [t('page.clear.tasks', { count: total })];
-    if (done + partly)
-      lines.push(t('page.clear.judgements', { count: done + partly }), t('page.clear.picturesComeBack'));
+    const decided = store.facets.peek()?.only?.decided ?? done + partly;
+    if (decided) lines.push(t('page.clear.judgements', { count: decided }));
+    if (done + partly) lines.push(t('page.clear.picturesComeBack'));
     lines.push(t('page.delete.sourceStays'), t('page.clear.savedStay'));
     if (!(await ask({ title: t('page.clear.title'), lines, confirm: t('page.clear.do'), danger: true }))) return;
     await call('clear_tasks');
