@@ -6,8 +6,12 @@ Hypothesis feeds them in test_targets.py, a coverage-guided fuzzer in fuzz.py; b
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
+import sqlite3
 import tempfile
 import unicodedata
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +22,31 @@ from bridge.operations import OPERATIONS
 from bridge.params import read_params
 from engine.config import ApiMode, describe, origin, parse_entered, parse_stored
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem, text
-from engine.errors import AddressRefused, AnswerUnusable, Code, ConsoleError, InvalidInput, PictureRejected
+from engine.errors import (
+    AddressRefused,
+    AnswerUnusable,
+    Code,
+    ConsoleError,
+    InvalidInput,
+    PictureRejected,
+    StorageFailed,
+)
+from engine.images.cache import Cache
 from engine.images.picture import MIME_TYPES, check_picture
+from engine.models import Result, SourceType, Task, TaskStatus
+from engine.portable import Parts, SourceEntry, opened_project
 from engine.presets import read_preset_file
 from engine.secrets import TELLING
+from engine.tasks.ledger import AnswerRow, Ledger
 from engine.tasks.log import Blanking
 from engine.tasks.prompts import fill, read_table
+from engine.tasks.salvage import check_rows
+from engine.tasks.store import Store
 from engine.upstream.answer import AnswerReader
 from engine.upstream.failure import event_failure, status_failure
 from engine.upstream.netguard import NetPolicy, Purpose, check_host, parse_url
 from engine.upstream.sse import EventReader, ServerEvent, parse_json
+from tests.support.pictures import picture
 
 MODES = (ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS)
 BASE = "https://api.invalid/v1/chat/completions"
@@ -222,9 +241,75 @@ def blanking(data: bytes) -> None:
         assert key.casefold() not in Blanking(key).blank(before + key + after).casefold() or key in "********"
 
 
+_RESULT = picture(3, size=(8, 8))
+_DIGEST = hashlib.sha256(_RESULT).hexdigest()
+_MEMBERS: dict[str, bytes] = {
+    "project.json": b'{"format":1,"name":"cats","input_path":"/in","state":{"ui":{"plan":{"variants":1}}}}\n',
+    "tasks.jsonl": msgspec.json.encode(
+        Task("t1", 1, "/in/1.png", "1.png", TaskStatus.DONE, "f", results=[
+            Result("r1", "t1", _DIGEST, len(_RESULT), "image/png", "png", 8, 8, SourceType.URL, source_hash=_DIGEST)
+        ])
+    ) + b"\n",
+    "logs.jsonl": b'{"task_id":"t1","entries":[{"at":1.5,"attempt":1,"kind":"status","data":{"status":200}}]}\n',
+    "ledger.jsonl": msgspec.json.encode(
+        AnswerRow("0" * 32, 9, _DIGEST, _DIGEST, 0, len(_RESULT), "image/png", "png", 8, 8, SourceType.URL, 1.0)
+    ) + b"\n",
+    "trials.jsonl": b'{"id":"x"}\n',
+    "sources.jsonl": msgspec.json.encode(SourceEntry("/in/1.png", "sources/0.png", "a/1.png", 1, _DIGEST)) + b"\n",
+    f"results/{_DIGEST}.png": _RESULT,
+    "sources/0.png": _RESULT,
+}  # fmt: skip
+
+
+def project_file(data: bytes) -> None:
+    """A project file of which one member, its name or the file as a whole was changed: taken or refused, nothing lies
+    outside of its folder, and every row that was taken can be read."""
+    if len(data) < 4:
+        return
+    names, kind = list(_MEMBERS), data[0] % 3
+    name, at, gone, more = names[data[1] % len(names)], int.from_bytes(data[1:3], "big"), data[3], data[4:]
+    members = dict(_MEMBERS)
+    if kind == 0:
+        content = members[name]
+        at %= len(content) + 1
+        members[name] = content[:at] + more + content[at + gone % 32 :]
+    elif kind == 1:
+        members[more.decode("utf-8", "replace").replace("\0", "") or "x"] = members.pop(name)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for member, content in members.items():
+            archive.writestr(zipfile.ZipInfo(member), content)
+    whole = packed.getvalue()
+    if kind == 2:
+        at %= len(whole)
+        whole = whole[:at] + more + whole[at + gone :]
+    with tempfile.TemporaryDirectory() as place:
+        _take_project(Path(place), whole)
+
+
+def _take_project(place: Path, whole: bytes) -> None:
+    folder = place / "inside"
+    folder.mkdir()
+    (place / "x.ibcp").write_bytes(whole)
+    ledger = Ledger(folder / "answers")
+    try:
+        with contextlib.closing(Store(folder / "tasks.db")) as store:
+            with contextlib.suppress(InvalidInput, StorageFailed), opened_project(str(place / "x.ibcp")) as file:
+                file.take(Parts(store, Cache(folder / "cache"), ledger), folder / "sources")
+            with contextlib.closing(sqlite3.connect(folder / "tasks.db")) as rows:
+                check_rows(rows)
+            assert all(task.results == store.task(task.id).results for task in store.every_task())
+    finally:
+        ledger.close()
+    assert {one.name for one in place.iterdir()} == {"inside", "x.ibcp"}
+    for one in folder.glob("cache/??/*"):
+        assert one.read_bytes() == _RESULT
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        event_stream, answers, failures, names, config, presets, addresses, parameters, pictures, prompts, blanking
+        event_stream, answers, failures, names, config, presets, addresses, parameters, pictures, prompts, blanking,
+        project_file,
     )
 }  # fmt: skip
