@@ -85,3 +85,34 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     page.get_by_role("button", name="Delete", exact=True).click()
     until(lambda: len(site.app.projects.all()) == 1)
     assert len(list((tmp_path / "dogs").iterdir())) == 2
+
+
+def test_a_project_goes_out_and_in_and_finds_its_pictures(
+    site: Site, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Moved pictures are found before anything changes; the project is written into a file, which comes in as
+    another."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    open_page(page, site)
+    (tmp_path / "data" / "sources").rename(tmp_path / "data" / "moved")
+    enter(page, "input_path", str(tmp_path / "data" / "moved"))
+    page.locator(".project").click()
+    page.get_by_role("button", name="Find moved pictures").click()
+    page.get_by_role("button", name="Choose this folder").click()
+    page.wait_for_selector("dialog >> text=3 pictures found")
+    look(page, "relocate")
+    page.get_by_role("button", name="Use these").click()
+    until(lambda: all("moved" in task.source_path for task in site.app.store.every_task()))
+    until(lambda: shown(page.locator(".project h1")) == "moved")
+    page.wait_for_selector("main")
+    page.locator(".project").click()
+    look(page, "project-deeds")
+    page.get_by_role("button", name="Export").click()
+    page.get_by_role("button", name="Choose this folder").click()
+    page.wait_for_selector("text=Project written to")
+    page.locator(".project").click()
+    page.get_by_role("button", name="Import").click()
+    page.locator("dialog input").fill(str(tmp_path / "moved.ibcp"))
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Open the project “moved”").click()
+    until(lambda: site.app.project_id != "default" and len(list(site.app.store.every_task())) == 3)

@@ -1,8 +1,8 @@
 // Owns the switcher of projects: which there are, opening one, beginning another.
 import { call, knows } from './api.js';
-import { deed } from './deed.js';
-import { t } from './i18n.js';
-import { ask, askText, openDialog } from './notices.js';
+import { choosePath, deed } from './deed.js';
+import { problemText, t } from './i18n.js';
+import { ask, askText, openDialog, toast, toastError } from './notices.js';
 import { saveUi } from './remember.js';
 import * as store from './store.js';
 
@@ -66,3 +66,44 @@ export const deleteProject = (id) =>
     await loadProjects();
     openDialog('projects');
   });
+
+/** Writes the current project into a file in a folder that the person chooses; a job tells how far it is. */
+export const exportProject = (sources) =>
+  deed('project', async () => {
+    const path = await choosePath('folder', '');
+    if (path) await call('export_project', { path, sources });
+  });
+
+export const importProject = () =>
+  deed('project', async () => {
+    const asked = { title: t('page.project.import'), label: t('page.project.file') };
+    const path = await askText(asked);
+    if (path?.trim()) await call('import_project', { path: path.trim() });
+  });
+
+/** Finds the pictures where they lie now, and says what was found before anything changes. */
+export const relocateProject = () =>
+  deed('project', async () => {
+    const path = await choosePath('folder', store.forms.plan.peek().input_path);
+    if (!path) return;
+    const found = await call('relocate', { input_path: path, dry_run: true });
+    const title = t('page.project.found', { count: found.matched });
+    const lines = ['by_name', 'here', 'missing', 'ambiguous'].filter((one) => found[one]);
+    const texts = lines.map((one) => t(`page.project.${one}`, { count: found[one] }));
+    const examples = [...found.missing_files, ...found.ambiguous_files].slice(0, 5);
+    if (!(await ask({ title, lines: [path, ...texts, ...examples], confirm: t('page.project.relocateDo') }))) return;
+    await call('relocate', { input_path: path, dry_run: false });
+    await saveUi();
+    location.reload();
+  });
+
+/** Tells how a job with a project file ended; an import can be opened at once. */
+export async function projectJobEnded({ kind, result }) {
+  await loadProjects();
+  const name = kind === 'project_import' ? named(result.project)?.name : result.path;
+  if (result.problem) toastError({ ...result.problem, message: problemText(result.problem) });
+  if (kind === 'project_export') toast(t('page.project.exported', { path: name }));
+  else if (await ask({ title: t('page.project.imported', { name }), confirm: t('page.project.openFor', { name }) })) {
+    openProject(result.project);
+  }
+}

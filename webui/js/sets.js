@@ -8,6 +8,7 @@ import { problemText, t } from './i18n.js';
 import { JUDGE_JOBS, judgeJobEnded } from './judging.js';
 import { catchUp, match, setFilter } from './list.js';
 import { toast, toastError } from './notices.js';
+import { projectJobEnded } from './projects.js';
 import * as store from './store.js';
 
 const SHOWN = 200; // findings asked for at once
@@ -130,6 +131,10 @@ export function startJobs() {
 }
 
 function finished(job) {
+  if (job.kind.startsWith('project_') && job.status === 'done') {
+    projectJobEnded(job).catch(toastError);
+    return;
+  }
   catchUp(true); // the list shows what was found
   loadFindings().catch(toastError);
   if (JUDGE_JOBS.includes(job.kind) && job.status === 'done') {

@@ -3,7 +3,15 @@ import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import { html, Icon, IconButton } from '../html.js';
 import { dateTime, number, problemText, t } from '../i18n.js';
 import { COMMANDS, KEYMAPS, PLACES, shownKeys } from '../keymap.js';
-import { createProject, deleteProject, openProject, renameProject } from '../projects.js';
+import {
+  createProject,
+  deleteProject,
+  exportProject,
+  importProject,
+  openProject,
+  relocateProject,
+  renameProject,
+} from '../projects.js';
 import { costOf } from '../run.js';
 import * as store from '../store.js';
 import { FolderPicker } from './folders.js';
@@ -125,7 +133,7 @@ function ProjectRow({ one, current, done }) {
       <span><b><bdi>${one.name}</bdi></b> <span class="muted">${number(one.task_count)}</span><br />
         <bdi class="muted small">${one.input_path}</bdi></span>
       <span class="muted small">${one.last_used ? dateTime(one.last_used) : ''}</span></button>
-    <${IconButton} icon="wrench" label=${`${t('page.project.rename')}: ${one.name}`}
+    <${IconButton} icon="pencil" label=${`${t('page.project.rename')}: ${one.name}`}
       onClick=${() => renameProject(one.id)} />
     <${IconButton} icon="trash-2" label=${`${t('page.delete.do')}: ${one.name}`}
       disabled=${current || one.id === 'default'}
@@ -134,6 +142,7 @@ function ProjectRow({ one, current, done }) {
 
 function Projects({ done }) {
   const [words, setWords] = useState('');
+  const [sources, setSources] = useState(false);
   const { current, projects } = store.projects.value;
   const needle = words.trim().toLowerCase();
   const found = projects.filter((one) => `${one.name} ${one.input_path}`.toLowerCase().includes(needle));
@@ -144,7 +153,16 @@ function Projects({ done }) {
       .slice(0, MOST_PROJECTS)
       .map((one) => html`<${ProjectRow} key=${one.id} one=${one} current=${one.id === current} done=${done} />`)}
       ${!found.length && html`<li class="muted">${t('page.project.none')}</li>`}</ul>
-    <div class="dialog-deeds"><button type="button" class="button primary" onClick=${createProject}>
+    <div class="dialog-deeds project-deeds">
+      <button type="button" class="button" disabled=${store.working.value} onClick=${relocateProject}>
+        <${Icon} name="search" />${t('page.project.relocate')}</button>
+      <button type="button" class="button" onClick=${() => exportProject(sources)}>
+        <${Icon} name="download" />${t('page.project.export')}</button>
+      <label class="check"><input type="checkbox" checked=${sources}
+        onChange=${(event) => setSources(event.currentTarget.checked)} /> ${t('page.project.withSources')}</label>
+      <button type="button" class="button" onClick=${importProject}>
+        <${Icon} name="upload" />${t('page.project.import')}</button>
+      <button type="button" class="button primary" onClick=${createProject}>
       <${Icon} name="plus" />${t('page.project.new')}</button></div>`;
 }
 

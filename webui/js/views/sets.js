@@ -48,6 +48,7 @@ function Job() {
   }
   if (job.status === 'failed') return html`<p class="note bad" role="alert">${problemText(job.error)}</p>`;
   if (job.status === 'stopped') return html`<p class="note" role="status">${t('dataset.job.stopped')}</p>`;
+  if (job.kind.startsWith('project_')) return html`<p class="note good" role="status">${t('dataset.job.done')}</p>`;
   if (!result.path) {
     return html`<p class="note" role="status">${t('dataset.checked', { pairs: result.pairs, bad: result.bad })}</p>`;
   }
