@@ -298,7 +298,7 @@ def write_prompts(context: Context, params: PromptParams) -> VisionJob:
 
         result = _ask_each(app, judge, found.pictures, one, job, counts)
         rows = [(_relative(p.path, root), written[p.path]) for p in found.pictures if p.path in written]
-        place = app.folder / "prompt-tables" / f"{time.strftime('%Y%m%d-%H%M%S')}.csv"
+        place = app.workspace.folder / "prompt-tables" / f"{time.strftime('%Y%m%d-%H%M%S')}.csv"
         place.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(place, prompt_table(rows))
         return msgspec.structs.replace(result, path=str(place))
