@@ -15,8 +15,9 @@ function Project() {
   const all = store.projects.value;
   if (!all) return html`<h1>${t('page.title')}</h1>`;
   const current = all.projects.find((one) => one.id === all.current);
+  const name = all.projects.length > 1 || current?.input_path ? current?.name : t('page.title'); // until there is one
   return html`<button type="button" class="project" aria-haspopup="dialog" title=${keyLabel('page', 'projects')}
-    onClick=${openProjects}><${Icon} name="folder" /><h1><bdi>${current?.name ?? t('page.title')}</bdi></h1>
+    onClick=${openProjects}><${Icon} name="folder" /><h1><bdi>${name ?? t('page.title')}</bdi></h1>
     <span class="muted project-count">${number(store.taskCount.value)}</span>
     <${Icon} name="chevron-down" size=${14} /></button>`;
 }
