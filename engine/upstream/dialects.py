@@ -25,6 +25,19 @@ _PENDING = frozenset(
     }
 )
 _FAILED = frozenset({"canceled", "cancelled", "error", "fail", "failed", "failure"})
+_OVER = _FAILED | {
+    "complete",
+    "completed",
+    "done",
+    "expired",
+    "finished",
+    "ready",
+    "rejected",
+    "succeed",
+    "succeeded",
+    "success",
+}
+_JOB_NESTS = ("data", "output", "result", "task", "job")
 _COMPLAINT_KEYS = ("message", "msg", "detail")
 
 
@@ -307,11 +320,15 @@ def _read_elsewhere(into: AnswerState, value: Json, *, words: bool, pictorial: b
 # --- jobs -------------------------------------------------------------------------------------------------------------
 
 
-def read_job(value: Json, base_url: str) -> JobRef | None:
-    """The job that a document plainly is: it has an id, is not over, and says where to ask for it."""
-    inner = value.get("data") or value.get("output")
-    for holder in (value, inner[0] if isinstance(inner, list) and inner else inner):
-        if not isinstance(holder, dict) or _status(holder).lower() not in _PENDING:
+def read_job(value: Json, base_url: str, *, accepted: bool = False) -> JobRef | None:
+    """The job that a document plainly is: it has an id, is not over, and says where to ask for it. ``accepted``: the
+    server said so by its status (202), whatever it calls the state."""
+    inner = [part[0] if isinstance(part, list) and part else part for part in map(value.get, _JOB_NESTS)]
+    for holder in (value, *inner):
+        if not isinstance(holder, dict):
+            continue
+        state = _status(holder).lower()
+        if state not in _PENDING and (not accepted or state in _OVER):
             continue
         urls = holder["urls"] if isinstance(holder.get("urls"), dict) else {}
         asked = next((holder[key] for key in _POLL_KEYS if _string(holder.get(key))), urls.get("get"))

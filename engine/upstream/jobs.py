@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, quote_plus, urljoin
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
 from engine.config import ApiConfig
+from engine.upstream.dialects import read_job
 from engine.upstream.recipe import Recipe, RequestPart, key_headers
 from engine.upstream.recipe_call import Values, all_texts, fill_headers, first_text, job_address, search
 from engine.upstream.request import HttpRequest
@@ -20,16 +21,8 @@ from engine.upstream.request import HttpRequest
 _DEFAULT_INTERVAL = 3.0
 _KEY_MARK = "{{api_key}}"
 _MOST_JOBS = 10  # of one request, as many as it may ask for pictures
-_ID_KEYS = ("task_id", "id", "request_id", "job_id")
-_URL_KEYS = ("poll_url", "polling_url", "status_url")
 _STATUS_KEYS = ("status", "task_status", "state")
 _NESTS = ("data", "output", "result", "task", "job")
-_OPEN = frozenset(
-    {
-        "pending", "queued", "submitted", "processing", "starting", "in_queue", "in_progress", "running", "created",
-        "waiting", "accepted",
-    }
-)  # fmt: skip
 _DONE = frozenset(["completed", "complete", "succeeded", "succeed", "success", "done", "finished", "ready"])
 _FAILED = frozenset(["failed", "failure", "fail", "error", "canceled", "cancelled", "expired", "rejected"])
 _MESSAGES = ("message", "error", "msg", "detail", "failMsg", "fail_reason")
@@ -113,24 +106,9 @@ def recipe_job(recipe: Recipe, config: ApiConfig, document: Any) -> JobTicket | 
 
 
 def plain_job(document: Any, http_status: int | None, base_url: str) -> JobTicket | None:
-    """The job that an answer plainly is: it has an id and an address to ask at, and is accepted (202) or under way."""
-    for part in _nested(document):
-        provider_id = next((str(part[key]) for key in _ID_KEYS if isinstance(part.get(key), str | int)), "")
-        urls = part.get("urls")
-        url = next((part[key] for key in _URL_KEYS if isinstance(part.get(key), str) and part[key]), "")
-        if not url and isinstance(urls, dict) and isinstance(urls.get("get"), str):
-            url = urls["get"]
-        status = _status(part)
-        if provider_id and url and (status in _OPEN or (http_status == 202 and status not in _DONE | _FAILED)):
-            result_url = part.get("response_url")
-            cancel_url = urls.get("cancel") if isinstance(urls, dict) else part.get("cancel_url")
-            return JobTicket(
-                provider_id,
-                urljoin(base_url, url),
-                urljoin(base_url, result_url) if isinstance(result_url, str) else "",
-                urljoin(base_url, cancel_url) if isinstance(cancel_url, str) else "",
-            )
-    return None
+    """The job that an answer plainly is, as `dialects.read_job` tells."""
+    ref = read_job(document, base_url, accepted=http_status == 202) if isinstance(document, dict) else None
+    return JobTicket(ref.id, ref.url, ref.result_url, ref.cancel_url) if ref is not None else None
 
 
 def cancel_request(ticket: JobTicket, recipe: Recipe, config: ApiConfig) -> HttpRequest:
