@@ -54,7 +54,7 @@ ON_SETTINGS = (
 )
 ON_SETS = (
     *("preflight", "list_findings", "export_set", "set_report", "get_job", "stop_job", "list_trainers"),
-    *("inspect_path", "browse_folder"),
+    *("inspect_path", "browse_folder", "preview_set"),
 )
 ON_PROJECTS = (
     *("list_projects", "create_project", "open_project", "rename_project", "delete_project"),
