@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import { withQuery } from '../api.js';
 import { enter, isDirty } from '../form.js';
 import { html, Icon } from '../html.js';
-import { failureKind, money, number, t } from '../i18n.js';
+import { duration, failureKind, money, number, t } from '../i18n.js';
 import { fresh, setFilter } from '../list.js';
 import { costOf, resume, retryFailures, retryFailuresWithPrompt, start } from '../run.js';
 import * as store from '../store.js';
@@ -105,8 +105,9 @@ function Guards() {
   const calls = found?.calls ?? 0;
   const cost = costOf(calls, store.forms.config.value);
   const open = store.progress.value.pending + store.progress.value.stopped;
-  return html`<${Part} name="guards"><${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
-    <${Fields} form="guard" names=${['ask_above', 'ask_price']} />
+  return html`<${Part} name="guards"><div class="guards">
+      <${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
+      <${Fields} form="guard" names=${['ask_above', 'ask_price']} /></div>
     <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}>
       <${Icon} name="play" />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
     ${cost && html`<p class="small muted">${cost}</p>`}
@@ -192,6 +193,20 @@ function Flying({ id }) {
     <i class="mini-bar"><i style=${{ width: `${now?.percent ?? 0}%` }}></i></i></li>`;
 }
 
+/** Where there are several doors to the service: what each takes, and which rests. */
+function Doors() {
+  const doors = store.run.value?.doors ?? [];
+  if (!store.running.value || doors.length < 2) return null;
+  return html`<ul class="door-lines small" aria-label=${t('connect.doors')}>${doors.map(
+    (one, at) => html`<li key=${at}><bdi title=${one.url}>${/^https?:\/\/([^/]+)/.exec(one.url)?.[1] ?? one.url}</bdi>
+      <bdi class="mono muted">${one.model}</bdi>
+      <span>${t('page.run.door', { count: one.in_flight, limit: one.limit })}</span>
+      ${one.paused && html`<span class="warn">${t('page.run.doorRests', { time: duration(one.seconds) })}</span>`}
+      ${one.refused > 0 && html`<span class="warn">${t('page.run.doorRefused', { count: one.refused })}</span>`}
+      ${one.cost > 0 && html`<span class="muted">${money(one.cost)}</span>`}</li>`,
+  )}</ul>`;
+}
+
 /** The calls in flight. */
 function Flights() {
   const ids = Object.keys(store.live.value).slice(0, IN_FLIGHT);
@@ -225,7 +240,7 @@ export function Run() {
   const some = store.selectionCount.value > 0;
   return html`${folded ? html`<${Line} />` : html`<${Slip} />`}
     ${!folded && tasks && store.folds.value.slip === true && html`<${Line} />`}
-    <${Outcomes} /><${Remote} />
+    <${Outcomes} /><${Remote} /><${Doors} />
     ${
       tasks
         ? html`${some ? html`<${SelectionBar} />` : html`<${Chips} />`}<${Flights} /><${Pairs} />`

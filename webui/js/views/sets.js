@@ -107,6 +107,12 @@ function Finding({ finding }) {
       }</div></li>`;
 }
 
+/** How far a finding is from its threshold, whichever side is the bad one; what has none is worst. */
+function excess({ number: found, threshold }) {
+  const times = Math.abs(found) / Math.abs(threshold);
+  return threshold && found ? Math.max(times, 1 / times) : Number.MAX_VALUE;
+}
+
 /** Kinds that were found, notes last, the most frequent first. */
 function kindsOf(page) {
   const kinds = Object.entries(page.counts).filter(([, count]) => count > 0);
@@ -122,7 +128,10 @@ function Findings() {
     return html`<p class="note good"><${Icon} name="circle-check" />${t('dataset.allGood', { count: page.pairs })}</p>`;
   }
   const cuttable = CUTTABLE.some((one) => page.counts[one] && (kind === '' || kind === one));
-  const sorted = page.findings.toSorted((a, b) => isNote(a.kind) - isNote(b.kind));
+  const sorted = page.findings.toSorted((a, b) => excess(b) - excess(a));
+  const [notes, faults] = [true, false].map((note) => sorted.filter((one) => isNote(one.kind) === note));
+  const rows = (list) =>
+    list.map((one) => html`<${Finding} key=${`${one.result_id} ${one.kind}`} finding=${one} />`);
   return html`<div class="kinds" role="group" aria-label=${t('dataset.kinds')}>
       <button type="button" class="chip" aria-pressed=${kind === ''} onClick=${() => showKind('')}>
         ${t('dataset.allKinds')}</button>
@@ -137,11 +146,12 @@ function Findings() {
         onClick=${() => untick(page.findings)}>${t('dataset.untickShown', { count: page.findings.length })}</button>
       </span></p>
     ${cuttable && html`<div class="offer"><${Field} form="set" name="crop_align" control="offer-crop_align" /></div>`}
-    <ul class="findings">${sorted.map(
-      (one) => html`<${Finding} key=${`${one.result_id} ${one.kind}`}
-      finding=${one} />`,
-    )}
-    </ul>
+    <ul class="findings">${rows(faults)}</ul>
+    ${
+      notes.length > 0 &&
+      html`<${Fold} name="notes" title=${t('dataset.notes')} summary=${number(notes.length)} open=${!faults.length}>
+        <ul class="findings">${rows(notes)}</ul><//>`
+    }
     ${
       page.total > page.findings.length &&
       html`<p class="muted">${t('page.andMore', { count: page.total - page.findings.length })}</p>`
@@ -181,6 +191,23 @@ function Check({ choices }) {
       ${choices.thresholds.map((one) => html`<${Threshold} key=${one.name} one=${one} />`)}</div><//></section>`;
 }
 
+/** What fewer need: directions and their captions, sizes of the trainer, paths of its machine. */
+function Further({ words }) {
+  const { reverse, reverse_caption_mode: mode, size_rule: rule } = store.forms.set.value;
+  const reversed = reverse !== 'off';
+  return html`<${Fold} name="set_more" title=${t('dataset.more')}><div class="grid">
+    <${Field} form="set" name="reverse" texts=${words('reverse')} />
+    ${
+      reversed &&
+      html`<${Field} form="set" name="reverse_caption_mode" texts=${words('caption_mode')} />
+      ${mode === 'template' && html`<${Field} form="set" name="reverse_caption_template" />`}
+      <${Field} form="set" name="reverse_trigger" />`
+    }
+    <${Field} form="set" name="no_op_share" /><${Field} form="set" name="alpha" texts=${words('alpha')} />
+    ${rule === 'trainer' && html`<${Fields} form="set" names=${['resolution', 'step']} />`}
+    <${Field} form="set" name="path_root" /></div><${Field} form="set" name="masks" /><//>`;
+}
+
 function Options({ choices }) {
   const form = store.forms.set.value;
   const titles = Object.fromEntries(choices.trainers.map((one) => [one.id, one.title]));
@@ -204,7 +231,7 @@ function Options({ choices }) {
       placeholder=${store.forms.rule.value.output_dir} />
     <div class="checks">${store.filtered.value && html`<${Field} form="set" name="only_filtered" />`}
       <${Fields} form="set" names=${['only_selected', 'first_only', 'crop_align', 'as_zip', 'leave_out']} /></div>
-    <${Allowed} choices=${choices} />
+    <${Further} words=${words} /><${Allowed} choices=${choices} />
     <${JobDeed} icon="save-all" text=${t('dataset.export')} run=${exportSet} primary />
     <${Fold} name="report" title=${t('dataset.report')} open><div class="grid">
       <${Field} form="set" name="path" label=${t('dataset.reportFile')} placeholder=${defaultReport()} />
