@@ -10,6 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from bridge.environment import Environment, read_environment
 from bridge.http.instance import announced
 from bridge.http.server import Server
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser(messages, language, version()).parse_args(words)
     try:
         environment = read_environment(environ)
+        if chosen := getattr(arguments, "cluster", ""):
+            cluster = msgspec.structs.replace(environment.cluster, address=chosen)
+            environment = msgspec.structs.replace(environment, cluster=cluster)
         folder = data_folder(environ)
         with contextlib.closing(open_log(folder)):
             if arguments.command == "trial":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bridge.environment import Environment
 from bridge.jobs import Jobs, JobStatus
@@ -18,11 +19,13 @@ from bridge.paths import program_folder
 from bridge.preferences import Preferences
 from bridge.switching import Switching
 from bridge.vision import Vision
+from engine.cluster.address import check_order
 from engine.config import ApiConfig
 from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
+from engine.dataset.measure import install_line
 from engine.dataset.preflight import Preflight
-from engine.errors import Busy, Code, NotFound, Problem, Stopped, StorageFailed
+from engine.errors import Busy, Code, InvalidInput, NotFound, Problem, Stopped, StorageFailed
 from engine.files import storage_failure
 from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
@@ -30,6 +33,9 @@ from engine.projects import DEFAULT, Project, Projects
 from engine.tasks.costs import read_built_in
 from engine.upstream.cancel import CancelToken
 from engine.workspace import Limits, Workspace, made
+
+if TYPE_CHECKING:
+    from engine.cluster.coordinator import Cluster
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +57,7 @@ class _Opened:
                     connections_folder=app.folder,
                     held=self.is_first,
                     demo=app.demo,
+                    attempts=app.cluster,
                     prices=read_built_in((program_folder("assets") / "prices.json").read_bytes()),
                     read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
@@ -124,8 +131,11 @@ class App:
         self._connection_test = CancelToken()
         self.notices: list[Problem] = []
         self._index: Projects | None = None
+        self.cluster: Cluster | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
+            if environment.cluster.address:
+                self.cluster = opened.enter_context(_open_cluster(environment, folder, version))
             self.keys = self._open_keys()
             self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
@@ -313,4 +323,22 @@ def _limits(environment: Environment) -> Limits:
         edit=environment.limits,
         cache_ttl=environment.cache_ttl,
         cache_max_bytes=environment.cache_max_bytes,
+    )
+
+
+def _open_cluster(environment: Environment, folder: Path, version: str) -> Cluster:
+    """The machines that help. ClusterFailed, or InvalidInput with the line that installs what is missing."""
+    check_order(environment.cluster)
+    try:
+        from engine.cluster.coordinator import Cluster  # Dask is loaded where it is used, and nowhere else
+    except ModuleNotFoundError as error:
+        command = install_line(("distributed",), "cluster")
+        raise InvalidInput(Code.CLUSTER_EXTRA_MISSING, field="cluster", command=command) from error
+    owner = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
+    return Cluster(
+        environment.cluster,
+        environment.network,
+        max_redirects=environment.max_redirects,
+        program=version,
+        owner=owner,
     )

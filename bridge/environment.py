@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from engine.cluster.address import ClusterOrder
 from engine.errors import AddressRefused, Code, InvalidInput
 from engine.keystore import may_have_store
 from engine.models import EditLimits
@@ -45,6 +46,8 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     cache_ttl: float
     cache_max_bytes: int
     status_ui: StatusUi
+    cluster: ClusterOrder
+    """Machines that make the calls; an empty address for none."""
     key_store: bool
     """Whether secrets go into the system's key store where there is one."""
 
@@ -89,6 +92,14 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
         cache_ttl=3600 * env.get("CACHE_TTL_HOURS", 168.0, _number),
         cache_max_bytes=env.get("CACHE_MAX_BYTES", 2 * 1024 * _MIB, _whole(0, 2**60)),
         status_ui=_status_ui(env),
+        cluster=ClusterOrder(
+            address=env.get("CLUSTER", "", str),
+            ca=env.get("CLUSTER_CA", "", str),
+            cert=env.get("CLUSTER_CERT", "", str),
+            key=env.get("CLUSTER_KEY", "", str),
+            insecure=env.get("CLUSTER_INSECURE", False, _switch),
+            outbox=env.get("CLUSTER_OUTBOX", "", str),
+        ),
         key_store=env.get("KEY_STORE", "system", _key_store) == "system" and may_have_store(environ),
     )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from bridge.jobs import JobResult, JobState
 from bridge.messages import Messages
+from engine.cluster.address import ClusterInfo
 from engine.config import ApiConfig
 from engine.dataset.naming import SaveRule
 from engine.errors import Param, Problem
@@ -167,6 +168,7 @@ class StatusView(msgspec.Struct, frozen=True, kw_only=True):
     run: RunView
     job: JobView | None
     settings_revision: int
+    cluster: ClusterInfo | None = None
 
 
 class SavePlanView(SaveRule, frozen=True):

@@ -168,6 +168,7 @@ class Code(StrEnum):
     TRIAL_UNKNOWN = "trial_unknown"
     RESULTS_LOOK_WRONG = "results_look_wrong"
     # more than one machine
+    CLUSTER_EXTRA_MISSING = "cluster_extra_missing"
     CLUSTER_ADDRESS = "cluster_address"
     CLUSTER_INSECURE = "cluster_insecure"
     CLUSTER_TLS = "cluster_tls"

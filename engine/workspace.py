@@ -28,7 +28,7 @@ from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
-from engine.tasks.attempt import Delivered, LocalAttempts
+from engine.tasks.attempt import Attempts, Delivered, LocalAttempts
 from engine.tasks.batch import Batch
 from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
 from engine.tasks.costs import Costs, Prices
@@ -83,6 +83,7 @@ class Workspace:
         connections_folder: Path | None = None,
         held: bool = False,
         demo: bool = False,
+        attempts: Attempts | None = None,
         prices: Sequence[Price] = (),
         read_old_state: Callable[[], Mapping[str, Any]] = dict,
         key_holders: Callable[[], Iterable[ApiConfig]] = tuple,
@@ -93,11 +94,13 @@ class Workspace:
         """``ledger_folder``: where paid answers are noted, ``connections_folder``: where what was learned of APIs, if
         not in the folder. ``held``: the caller has its lock. ``read_old_state`` is called once the
         folder is ours and gives a state.json in which the tool before may have left tasks; ``took_over`` says if.
-        ``prices``: the table that comes with the program. ``key_holders``: configurations whose key may go where a job
-        of an earlier program is asked for."""
+        ``attempts``: who makes calls in place of our own threads, as a cluster does. ``prices``: the table that comes
+        with the program. ``key_holders``: configurations whose key may go where a job of an earlier program is asked
+        for."""
         self.folder = folder
         self.limits = limits
         self._demo = demo
+        self._attempts = attempts
         self._on_problem = on_problem
         self._key_holders = key_holders
         self._lent = ApiConfig()  # what `run` was last given
@@ -121,14 +124,8 @@ class Workspace:
                 *self.store.problems, *self.arrivals.problems, *lost, *self.cache.problems, *self.ledger.problems,
                 *self.costs.problems, *taken_over,
             ]  # fmt: skip
-            self.planner = Planner(
-                self.store,
-                self.cache,
-                self.ledger,
-                max_source_bytes=limits.edit.max_source_bytes,
-                demo=demo,
-                progress=on_looking,
-            )
+            books, largest = (self.store, self.cache, self.ledger), limits.edit.max_source_bytes
+            self.planner = Planner(*books, max_source_bytes=largest, demo=demo, progress=on_looking)
             self._open_calls(opened, connections_folder or folder, on_change)
             self.measurement_cache = MeasurementCache(folder / "measures.db")
             opened.callback(self.measurement_cache.close)
@@ -248,10 +245,10 @@ class Workspace:
             return EditOutcome(job.task_id, TaskStatus.PROCESSING, [], 0)
         if job.config.delivery is Delivery.BATCH:
             return self.remote.orders.add(job, self._tools(gate), cancel, edit_log)
-        return run_edit(job, self._tools(gate), cancel, edit_log)
+        return run_edit(job, self._tools(gate, self._attempts), cancel, edit_log)
 
-    def _tools(self, gate: CallGate) -> EditTools:
-        attempts = LocalAttempts(self.transport)
+    def _tools(self, gate: CallGate, attempts: Attempts | None = None) -> EditTools:
+        attempts = attempts or LocalAttempts(self.transport)
         keep = (self.remote.jobs.submit, self.arrivals.note, self.parameters, self.costs)
         return EditTools(attempts, self.cache, gate, *keep)
 

@@ -93,9 +93,11 @@ def make_parser(messages: Messages, language: str, version: str) -> argparse.Arg
     serve.set_defaults(command="serve")
     serve.add_argument("--demo", action="store_true", help=text("cli.demo"))
     serve.add_argument("--open", action="store_true", help=text("cli.serve.open"))
+    _add_cluster(serve, text)
     run = _command(commands, "run", text)
     run.set_defaults(command="run")
     _add_run(run, text, messages, language)
+    _add_cluster(run, text)
     trial = _command(commands, "trial", text)
     trial.set_defaults(command="trial")
     _add_trial(trial, text)
@@ -146,6 +148,12 @@ def _add_open(parser: argparse.ArgumentParser, text: Any) -> None:
     parser.add_argument("--browser", action="store_true", help=text("cli.browser"))
     parser.add_argument("--no-open", action="store_true", help=text("cli.no_open"))
     parser.add_argument("--gui", choices=["gtk", "qt"], help=text("cli.gui"))
+    _add_cluster(parser, text)
+
+
+def _add_cluster(parser: argparse.ArgumentParser, text: Any) -> None:
+    # SUPPRESS: a sub-command's default would wipe out what stands before the command
+    parser.add_argument("--cluster", metavar="ADDRESS", default=argparse.SUPPRESS, help=text("cli.cluster"))
 
 
 def _add_run(run: argparse.ArgumentParser, text: Any, messages: Messages, language: str) -> None:

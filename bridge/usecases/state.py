@@ -39,6 +39,7 @@ def get_state(context: Context, params: StateParams) -> StateView:
     live = app.batch.live()
     return StateView(
         **view.status(run, counts, app.jobs.state),
+        cluster=app.cluster.info() if app.cluster is not None else None,
         settings_revision=settings_revision,
         tasks=[view.task(task, live.get(task.id)) for task in changes.tasks] if params.tasks else [],
         removed=changes.removed if params.since is not None else [],
@@ -77,6 +78,7 @@ def _change(context: Context, since: int | None, most: int | None) -> ChangeView
     live = app.batch.live()
     return ChangeView(
         **view.status(run, counts, app.jobs.state),
+        cluster=app.cluster.info() if app.cluster is not None else None,
         revision=changes.revision,
         settings_revision=app.settings_revision,
         project=app.project_id,

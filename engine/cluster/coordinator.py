@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import os
 import threading
 import time
 import uuid
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +23,7 @@ from distributed import Client, LocalCluster
 from distributed.client import Future
 from distributed.security import Security
 
+from engine.cluster.address import ClusterInfo, ClusterOrder, check_order
 from engine.cluster.worker import FORGET, LEARN, STOP, DeskPlugin, Errand, Facts, Kept, Reply, Told, facts, run_errand
 from engine.cluster.worker import waiting as waiting_answers
 from engine.config import ApiConfig
@@ -32,7 +31,7 @@ from engine.errors import ClusterFailed, Code, Problem, Stopped
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Watch
 from engine.tasks.failures import Failure
 from engine.upstream.cancel import CancelToken
-from engine.upstream.netguard import NetPolicy, is_local_machine, parse_url
+from engine.upstream.netguard import NetPolicy
 
 _CONNECT_SECONDS = 10.0
 _WORKERS_SECONDS = 30.0
@@ -43,46 +42,6 @@ _THREADS = 64  # slots of a local worker; an errand leaves its slot at once, so 
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
-
-
-class ClusterOrder(msgspec.Struct, frozen=True):
-    """Where the cluster is: ``local:N``, ``tcp://host:port`` or ``tls://host:port``. The three files are for TLS.
-
-    ``insecure``: bare ``tcp://`` to another machine is meant. ``outbox``: folder of the workers for answers.
-    """
-
-    address: str
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-    insecure: bool = False
-    outbox: str = ""
-
-
-class ClusterInfo(msgspec.Struct, frozen=True):
-    """What people see of it. ``threads``: slots of all workers; ``lost_workers``: since the start."""
-
-    address: str
-    workers: int
-    threads: int
-    in_flight: int
-    lost_workers: int
-
-
-def check_order(order: ClusterOrder) -> int:
-    """Refuse what can be refused without a connection: ClusterFailed. The number of local workers, 0 for others."""
-    kind, _, rest = order.address.partition(":")
-    if kind == "local":
-        if not rest.isascii() or not rest.isdigit() or not 1 <= int(rest) <= 256:
-            raise ClusterFailed(Code.CLUSTER_ADDRESS, address=order.address)
-        return int(rest)
-    if kind not in ("tcp", "tls") or not rest.startswith("//"):
-        raise ClusterFailed(Code.CLUSTER_ADDRESS, address=order.address)
-    if kind == "tls" and not (order.ca and order.cert and order.key):
-        raise ClusterFailed(Code.CLUSTER_TLS, address=order.address)
-    if kind == "tcp" and not order.insecure and not is_local_machine(parse_url(f"http:{rest}")):
-        raise ClusterFailed(Code.CLUSTER_INSECURE, address=order.address)
-    return 0
 
 
 class Cluster:
@@ -233,6 +192,7 @@ class Cluster:
         """Give what came to whoever waits; then the worker need keep it no longer."""
         watch.log.entries.extend(outcome.log)
         if outcome.failure is None:
+            watch.began()
             watch.answered()
         for picture in outcome.pictures:
             watch.keep(picture)
@@ -384,11 +344,6 @@ class Cluster:
     def _end_watch(self) -> None:
         self._closing.set()
         self._watcher.join(_STOP_SECONDS)
-
-
-def owner_of(folder: Path) -> str:
-    """Who the program on a data folder is, the same at each start."""
-    return hashlib.sha256(f"{os.fspath(folder.resolve())}".encode()).hexdigest()[:24]
 
 
 def _local(workers: int) -> LocalCluster:

@@ -6,6 +6,8 @@ import hashlib
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +16,8 @@ from pathlib import Path
 import pytest
 from distributed import LocalCluster
 
-from engine.cluster.coordinator import Cluster, ClusterOrder, check_order
+from engine.cluster.address import ClusterOrder, check_order
+from engine.cluster.coordinator import Cluster
 from engine.config import ApiConfig, ApiMode
 from engine.errors import ClusterFailed, Code
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
@@ -24,10 +27,12 @@ from engine.upstream.netguard import NetPolicy
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import until
 from tests.support.pictures import picture
+from tests.support.processes import run
 from tests.support.replies import PATHS, inline
 
 KEY = "sk-cluster-never-seen-5d1f"
 EDITS = ApiMode.IMAGES_EDITS
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Waiting:
@@ -203,3 +208,12 @@ def test_a_scheduler_that_repeats_by_itself_is_refused() -> None:
         with pytest.raises(ClusterFailed) as caught:
             Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3, program="1", owner="me")
         assert (caught.value.code, caught.value.params["allowed"]) == (Code.CLUSTER_REPEATS, 3)
+
+
+def test_a_run_by_two_worker_processes(tmp_path: Path) -> None:
+    """From the command line: all pictures come; without the flag nothing of Dask is loaded."""
+    done = run(tmp_path / "data", "run", "--demo", "-o", str(tmp_path / "out"), "--cluster", "local:2")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 12
+    code = "import sys, launcher, bridge.app; sys.exit('distributed' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
