@@ -10,9 +10,16 @@ const MANY = 5000; // pictures that are not looked at again for each word of the
 
 /** What a start is asked besides the configuration. */
 export function planParams() {
-  const { input_path, prompt_table, variants, references, fresh } = store.forms.plan.peek();
+  const { input_path, prompt_table, variants, references, fresh, batch_size: size } = store.forms.plan.peek();
   const count = Number(variants) || variants;
-  return { input_path: input_path.trim(), prompt_table: prompt_table.trim(), variants: count, references, fresh };
+  return {
+    input_path: input_path.trim(),
+    prompt_table: prompt_table.trim(),
+    variants: count,
+    references,
+    fresh,
+    batch_size: Number(size) || undefined,
+  };
 }
 
 /** Takes another path and looks at it now. */

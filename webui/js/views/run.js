@@ -91,7 +91,7 @@ function Delivery() {
     ${error && html`<p class="field-error"><${Icon} name="circle-alert" size=${14} />${error}</p>`}
     ${
       chosen === 'batch'
-        ? html`<${Field} form="config" name="batch_provider" />
+        ? html`<${Field} form="config" name="batch_provider" /><${Field} form="plan" name="batch_size" />
           <p class="small muted">${t('page.slip.batchHint', { hours: found?.batch_hours ?? 24 })}</p>`
         : offered.length === 1 && html`<p class="small muted">${t('page.slip.noBatch')}</p>`
     }<//>`;

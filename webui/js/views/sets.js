@@ -1,5 +1,5 @@
 // Owns the place Set: what the check found and is decided about it, what a set is to be, and saving and the report.
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { withQuery } from '../api.js';
 import { fieldId } from '../form.js';
 import { html, Icon } from '../html.js';
@@ -78,7 +78,20 @@ function cutText({ kind, box }) {
   return ` · ${t(store.forms.set.value.crop_align ? 'dataset.willBeCut' : 'dataset.couldBeCut', { share })}`;
 }
 
-function Shown({ url, label, box }) {
+/** Where a result changed outside the edit: a map of 32 by 24 bytes, row by row, laid over it. */
+function DriftMap({ map }) {
+  const canvas = useRef(null);
+  useEffect(() => {
+    const pen = canvas.current.getContext('2d');
+    const drawn = pen.createImageData(32, 24);
+    [...atob(map)].forEach((one, at) => drawn.data.set([200, 55, 45, one.charCodeAt(0)], at * 4));
+    pen.putImageData(drawn, 0, 0);
+  }, [map]);
+  return html`<canvas ref=${canvas} width="32" height="24" class="drift" role="img" title=${t('dataset.map')}
+    aria-label=${t('dataset.map')}></canvas>`;
+}
+
+function Shown({ url, label, box, map }) {
   const at = box && {
     left: `${box[0] * 100}%`,
     top: `${box[1] * 100}%`,
@@ -86,7 +99,8 @@ function Shown({ url, label, box }) {
     height: `${(box[3] - box[1]) * 100}%`,
   };
   return html`<figure><span class="shown"><img src=${withQuery(url, { size: 256 })} alt=${label} loading="lazy" />
-    ${at && html`<i class="cut" style=${at} title=${t('dataset.cut')}></i>`}</span>
+    ${at && html`<i class="cut" style=${at} title=${t('dataset.cut')}></i>`}
+    ${map && html`<${DriftMap} map=${map} />`}</span>
     <figcaption>${label}</figcaption></figure>`;
 }
 
@@ -99,7 +113,7 @@ function Finding({ finding }) {
       </div><p class="muted">${amount(finding)}${cutText(finding)}</p>
     <div class="finding-pictures">
       <${Shown} url=${finding.source_thumbnail_url} label=${t('dataset.source')} box=${finding.box} />
-      <${Shown} url=${finding.result_thumbnail_url} label=${t('dataset.result')} />
+      <${Shown} url=${finding.result_thumbnail_url} label=${t('dataset.result')} map=${finding.map} />
       ${
         other &&
         html`<${Shown} url=${other} label=${finding.other_name ?? t('dataset.source')} />
