@@ -13,6 +13,7 @@ from engine.vision.settings import JudgeConfig
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.vision import FakeVision
 from tests.webui.driver import Note, Seed, Site, choose_menu, go, open_page, running, seed, shown, until
+from tests.webui.test_appearance import violations
 
 PAIRS = 40
 MOST_KEYS = 1.05  # a pair
@@ -110,6 +111,7 @@ def test_scores_are_seen_sorted_filtered_and_acted_on(site: Site, page: Page) ->
     page.wait_for_selector("dialog >> text=10 results will be unticked")
     page.locator("dialog .primary").click()
     until(lambda: sum(ticked for ticked, _ in ticks(site).values()) == len(before) - 10)
+    page.wait_for_selector(".toast >> text=10 results unticked")
     assert decided(site) == 0, "the person said nothing"
     page.reload()
     page.wait_for_selector("#card-0 .score-tag")
@@ -119,6 +121,7 @@ def test_scores_are_seen_sorted_filtered_and_acted_on(site: Site, page: Page) ->
     page.keyboard.press("Enter")
     page.wait_for_selector(".review-panel >> text=reason 0")
     assert "Instruction" in shown(page.locator(".criteria-bars"))
+    assert violations(page) == []
     page.keyboard.press("e")
     page.locator("#caption:focus").wait_for()
     page.keyboard.type("a red house")
@@ -134,6 +137,7 @@ def test_scores_are_seen_sorted_filtered_and_acted_on(site: Site, page: Page) ->
     assert ticks(site)["r1-0"] == (False, False), "what another tab did stays"
     choose_menu(page, judge_menu, "Against your decisions…")
     page.wait_for_selector("dialog >> text=Only 1 decided")
+    assert violations(page) == []
 
 
 def test_judging_says_what_it_takes(site: Site, page: Page, judge: FakeUpstream) -> None:

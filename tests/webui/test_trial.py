@@ -14,6 +14,7 @@ from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.fakes.vision import FakeVision, coloured
 from tests.support.replies import inline
 from tests.webui.driver import Site, choose_menu, go, open_page, picture, running, shown, to_field, until
+from tests.webui.test_appearance import violations
 
 PROMPTS = ("make it red", "make it blue", "make it green")
 COUNT = 8
@@ -141,6 +142,7 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         page.keyboard.press("0")
         page.keyboard.press("Escape")
         until(lambda: voted(site) == [0, -1])
+        assert violations(page) == []
         page.get_by_role("button", name="Keep prompt 1 in the library").click()
         page.get_by_role("button", name="Add a column").click()
         prompt(page, 1).fill(PROMPTS[1])

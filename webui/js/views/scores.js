@@ -32,11 +32,11 @@ export const Criteria = ({ scores }) =>
 
 /** The same as bars. */
 export const CriteriaBars = ({ scores, pass }) =>
-  html`<dl class="criteria-bars">${Object.entries(scores ?? {}).map(
-    ([id, score]) => html`<div key=${id}><dt>${criterion(id)}</dt>
-      <dd><i class=${score < pass ? 'low' : ''} style=${{ width: `${score * 10}%` }}></i></dd><b>${oneDigit(score)}</b>
-      </div>`,
-  )}</dl>`;
+  html`<ul class="criteria-bars">${Object.entries(scores ?? {}).map(
+    ([id, score]) => html`<li key=${id}><span>${criterion(id)}</span>
+      <span class="track"><i class=${score < pass ? 'low' : ''} style=${{ width: `${score * 10}%` }}></i></span>
+      <b>${oneDigit(score)}</b></li>`,
+  )}</ul>`;
 
 const HEIGHT = 48;
 

@@ -181,8 +181,9 @@ function Cell({ id, row, column, n, chosen, shown }) {
       <${Icon} name=${turning ? 'loader' : 'circle-dashed'} class=${turning} />
       <span>${t(`page.status.${task.status}`)}</span></div></td>`;
   }
+  const name = chosen ? `${t('page.trial.vote', { n })}: ${t('page.trial.best')}` : t('page.trial.vote', { n });
   return html`<td class=${`cell ${chosen ? 'chosen' : ''}`}><div class="cell-row">
-    <button type="button" class="cell-picture" aria-label=${t('page.trial.vote', { n })} aria-pressed=${chosen}
+    <button type="button" class="cell-picture" aria-label=${name} aria-pressed=${chosen}
       onClick=${() => vote(row, column)}>
       <${Thumb} url=${`${result.thumbnail_url}?size=512`} alt="" /><b class="cell-number">
         ${chosen ? html`<${Icon} name="check" size=${13} />${t('page.trial.best')}` : n}</b></button>
