@@ -162,6 +162,7 @@ export const memory = {
   formats: {}, // of numbers and dates in the chosen language
   gone: new Set(), // tasks that are deleted, but shown until the list is read again
   lastToast: 0,
+  leaving: false, // the page is being left or loaded anew: calls under way are cut off
   list: { underway: new Map(), inSight: [0, 0], settleTimer: 0, catchUpTimer: 0, stands: () => true },
   moving: Promise.resolve(), // steps go back and forth one after the other, however fast the key is pressed
   pathTimer: 0,

@@ -16,6 +16,7 @@ export async function perform(change) {
 /** Remembers a step {label, before, after} that the program has done already. */
 export function noteStep({ label, before, after }) {
   const step = { label, before, after, place: store.review.peek()?.id ?? null };
+  store.memory.leaving = false;
   store.undoStack.value = [...store.undoStack.peek().slice(1 - DEEP), step];
   store.redoStack.value = [];
   keep();
@@ -27,6 +28,7 @@ async function tried(step, marks, stack) {
     await put(marks);
     return true;
   } catch (error) {
+    if (store.memory.leaving) return false; // cut off by a reload: it may well have been done, and stays undoable
     stack.value = stack.peek().filter((one) => one !== step);
     keep();
     toastError(error);
@@ -75,6 +77,9 @@ function keep() {
 
 /** Takes over the steps that were kept before a reload. */
 export function recallSteps() {
+  addEventListener('beforeunload', () => {
+    store.memory.leaving = true;
+  });
   try {
     const kept = JSON.parse(sessionStorage.getItem(keptAs()) ?? '{}');
     store.undoStack.value = kept.undo ?? [];
