@@ -526,6 +526,7 @@ def door_of(config: ApiConfig, door: ApiConfig) -> ApiConfig:
         model_name=door.model_name,
         extra_headers=config.extra_headers if here else secrets.without(config.extra_headers),
         extra_body=config.extra_body if here else secrets.without(config.extra_body),
+        recipe=config.recipe if here else secrets.without(config.recipe),
         endpoints=[],
     )
 

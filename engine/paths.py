@@ -17,6 +17,8 @@ from natsort import natsort_keygen, ns
 
 from engine.errors import Code, InvalidInput
 
+_LONGEST_NAME: Final = 255  # bytes, on Windows letters: NAME_MAX of Linux and macOS, and what NTFS takes
+_LONGEST_PATH: Final = 4095  # bytes: PATH_MAX of Linux
 _WHITE: Final = " \t\r\n\u00a0"
 _QUOTES: Final = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"))
 _END: Final = "\x01"  # lower than what names hold: a name that ends stands before one that goes on
@@ -27,7 +29,8 @@ KEY_MARK: Final = "\x02"
 def entered_path(text: str, field: str) -> str:
     """An absolute path from what people paste: quotes, white space, invisible marks, ``~``, file URLs; "" for nothing.
 
-    Raises InvalidInput (PATH_INVALID) for ``field`` where it holds a NUL or names the home of nobody.
+    Raises InvalidInput (PATH_INVALID) for ``field`` where it holds a NUL or a name that no system takes, or names the
+    home of nobody.
     """
     text = _trimmed(text)
     while len(text) >= 2 and (text[0], text[-1]) in _QUOTES:
@@ -38,9 +41,17 @@ def entered_path(text: str, field: str) -> str:
         return ""
     path = os.path.expanduser(text)
     nobody = path.startswith("~") and not os.path.lexists(path.replace("\0", "")) and "\0" not in path
-    if "\0" in path or nobody:
+    if "\0" in path or nobody or _is_too_long(path):
         raise InvalidInput(Code.PATH_INVALID, field=field, path=printable(text[:200]).replace("\0", "\\0"))
     return os.path.abspath(path)
+
+
+def _is_too_long(path: str) -> bool:
+    """Whether no file can have this path: asking the system for it would be an error of its own kind."""
+    if os.name == "nt":
+        return any(len(part) > _LONGEST_NAME for part in path.replace("/", "\\").split("\\"))
+    data = os.fsencode(path)
+    return len(data) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in data.split(b"/"))
 
 
 def printable(path: str) -> str:

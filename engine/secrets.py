@@ -48,7 +48,8 @@ def mask_url(text: str) -> str:
 def without(value: Any) -> Any:
     """The value without its secrets and what they stood under: for what is given to others."""
     if isinstance(value, dict):
-        return {key: without(item) for key, item in value.items() if not is_secret_name(str(key))}
+        # What stands under such a name in parts (a recipe's `key`) is told by the names of its parts.
+        return {k: without(item) for k, item in value.items() if isinstance(item, dict) or not is_secret_name(str(k))}
     if isinstance(value, list | tuple):
         return [without(item) for item in value]
     return _bare(value) if isinstance(value, str) else value

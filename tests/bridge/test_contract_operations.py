@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from bridge.operations import OPERATIONS, Kind, Operation
+from bridge.operations import OPERATIONS, Operation
 from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
 from engine.errors import Code
@@ -125,7 +125,7 @@ def test_nonsense_never_gets_500_or_422(
 @pytest.mark.parametrize("operation", [o for o in OPERATIONS if o.method == "POST"], ids=lambda o: o.name)
 def test_bodies_that_are_no_object(used: Door, operation: Operation) -> None:
     """A body that is no JSON object, or is sent as a form, is refused before anything happens."""
-    path, code = route(operation), "preset_file_invalid" if operation.kind is Kind.UPLOAD else "not_json"
+    path, code = route(operation), "preset_file_invalid" if operation.name == "import_presets" else "not_json"
     json_type = {"Content-Type": "application/json; charset=utf-8"}
     for content in (b"[]", b"5", b'"x"', b"{", b"\xff", b"[" * 5000, b'{"a": "\\ud800"}x'):
         used.refused(400, code, "POST", path, content=content, headers=json_type)
