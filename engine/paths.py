@@ -50,7 +50,7 @@ def _is_too_long(path: str) -> bool:
     """Whether no file can have this path: asking the system for it would be an error of its own kind."""
     if os.name == "nt":
         return any(len(part) > _LONGEST_NAME for part in path.replace("/", "\\").split("\\"))
-    data = os.fsencode(path)
+    data = path.encode("utf-8", "surrogatepass")
     return len(data) > _LONGEST_PATH or any(len(part) > _LONGEST_NAME for part in data.split(b"/"))
 
 
