@@ -8,13 +8,15 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
 . scripts/find_python.sh
 
-packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei nodejs npm xvfb xauth xdotool openbox dbus-daemon dbus-bin gnome-keyring'
+packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei xvfb xauth xdotool openbox dbus-daemon dbus-bin gnome-keyring'
 missing=
 if command -v dpkg-query >/dev/null 2>&1; then
     for package in $packages; do
         [ -n "$(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | sed -n '/^ii/p')" ] ||
             missing="$missing $package"
     done
+    # Node's own packages bring npm along, and hold Debian's away.
+    command -v npm >/dev/null 2>&1 || missing="$missing nodejs npm"
 fi
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ]; then
