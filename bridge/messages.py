@@ -43,7 +43,7 @@ class Messages:
         if cause_key in self.catalogue(language):
             params["cause"] = self.text(language, cause_key)
         if "kinds" in params:  # codes of findings
-            kinds = [self.text(language, f"finding.{kind}") for kind in str(params["kinds"]).split(", ")]
+            kinds = [self._kind(language, kind) for kind in str(params["kinds"]).split(", ")]
             params["kinds"] = self.text(language, "finding.separator").join(kinds)
         label_key = f"config.{params.get('name')}.label"
         if label_key in self.catalogue(language):  # a field is called as the form calls it
@@ -51,6 +51,11 @@ class Messages:
         if "maximum" in params and params["maximum"] is None:
             params["maximum"] = "∞"
         return self.text(language, key, **params)
+
+    def _kind(self, language: str, kind: str) -> str:
+        """What a check or the alarm found, in words."""
+        known = self.catalogue(language)
+        return next((known[key] for key in (f"page.suspicion.{kind}", f"finding.{kind}") if key in known), kind)
 
 
 def pick_language(accepted: str) -> str:

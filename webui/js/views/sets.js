@@ -144,8 +144,7 @@ function Findings() {
   const cuttable = CUTTABLE.some((one) => page.counts[one] && (kind === '' || kind === one));
   const sorted = page.findings.toSorted((a, b) => excess(b) - excess(a));
   const [notes, faults] = [true, false].map((note) => sorted.filter((one) => isNote(one.kind) === note));
-  const rows = (list) =>
-    list.map((one) => html`<${Finding} key=${`${one.result_id} ${one.kind}`} finding=${one} />`);
+  const rows = (list) => list.map((one) => html`<${Finding} key=${`${one.result_id} ${one.kind}`} finding=${one} />`);
   return html`<div class="kinds" role="group" aria-label=${t('dataset.kinds')}>
       <button type="button" class="chip" aria-pressed=${kind === ''} onClick=${() => showKind('')}>
         ${t('dataset.allKinds')}</button>
