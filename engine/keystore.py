@@ -240,14 +240,21 @@ def may_have_store(environ: Mapping[str, str]) -> bool:
 def system_backend() -> Any:
     """The system's own store; no other that happens to be installed, which may be a plain file. Raises what its library
     raises."""
+    backend: Any
     if _PLATFORM == "win32":
-        from keyring.backends.Windows import WinVaultKeyring as Backend
+        from keyring.backends import Windows
+
+        backend = Windows.WinVaultKeyring
     elif _PLATFORM == "darwin":
-        from keyring.backends.macOS import Keyring as Backend
+        from keyring.backends import macOS
+
+        backend = macOS.Keyring
     else:
-        from keyring.backends.SecretService import Keyring as Backend
-    _ = Backend.priority  # raises where it cannot work
-    return Backend()
+        from keyring.backends import SecretService
+
+        backend = SecretService.Keyring
+    _ = backend.priority  # raises where it cannot work
+    return backend()
 
 
 def _secret_fields(config: Mapping[str, Any]) -> dict[str, Any]:

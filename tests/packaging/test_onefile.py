@@ -44,8 +44,8 @@ def bundled(program: Path, name: str) -> bytes:
 
 
 def test_sizes(slim_build: Path, window_build: Path) -> None:
-    """The programs are as small as the README says: 16 MB for the browser, 60 MB with a window."""
-    assert slim_build.stat().st_size <= 16_000_000
+    """The programs are as small as the README says: 17 MB for the browser, 60 MB with a window."""
+    assert slim_build.stat().st_size <= 17_000_000
     assert window_build.stat().st_size <= 60_000_000
 
 
