@@ -55,7 +55,7 @@ class Messages:
     def _kind(self, language: str, kind: str) -> str:
         """What a check or the alarm found, in words."""
         known = self.catalogue(language)
-        return next((known[key] for key in (f"page.suspicion.{kind}", f"finding.{kind}") if key in known), kind)
+        return next((known[key] for key in (f"finding.{kind}", f"page.suspicion.{kind}") if key in known), kind)
 
 
 def pick_language(accepted: str) -> str:

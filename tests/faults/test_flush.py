@@ -37,7 +37,7 @@ class Disk:
         real = os.fsync
 
         def fsync(descriptor: int) -> None:
-            if threading.current_thread().name.startswith("flush"):
+            if threading.current_thread().name.startswith("fsync"):
                 self.synced.add(os.fstat(descriptor).st_ino)
                 assert self.free.wait(SECONDS)
                 if self.error:
@@ -209,7 +209,7 @@ FAILING = """
 import errno, os, runpy, sys, threading
 real = os.fsync
 def fsync(descriptor):
-    if threading.current_thread().name.startswith("flush"):
+    if threading.current_thread().name.startswith("fsync"):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     real(descriptor)
 os.fsync = fsync

@@ -21,7 +21,7 @@ from bridge import dispatch
 from bridge.http.access import FORM_OVERHEAD_BYTES, MAX_BODY_BYTES, Access
 from bridge.http.events import Hub
 from bridge.http.routes import HttpApi
-from bridge.operations import OPERATIONS
+from bridge.operations import OPERATIONS, Kind
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import Door, config_for, open_door
@@ -32,6 +32,7 @@ from tests.support.wire import raw
 TOKEN = "a-token-of-the-test"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 IMPORT = "/api/presets/import"
+UPLOADS = {operation.path for operation in OPERATIONS if operation.kind is Kind.UPLOAD}
 
 
 class Route(NamedTuple):
@@ -192,9 +193,9 @@ def test_two_hosts_are_refused(untouched: Filled) -> None:
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "json"])
 def test_a_body_of_another_type_is_refused(untouched: Filled, kind: str) -> None:
-    """What a form of a foreign page could send unasked; only the upload takes a form, only a script leaves it out."""
+    """What a form of a foreign page could send unasked; only uploads take a form, only a script leaves it out."""
     for route in untouched.routes:
-        if route.method in ("GET", "OPTIONS") or (route.path == IMPORT and kind.startswith("multipart")):
+        if route.method in ("GET", "OPTIONS") or (route.path in UPLOADS and kind.startswith("multipart")):
             continue
         headers = {"Content-Type": kind} if kind else {"Sec-Fetch-Site": "same-origin"}
         answer = untouched.door.ask(route.method, route.path, content=b'{"name": "evil"}', headers=headers)
@@ -208,7 +209,7 @@ def test_an_oversized_body_is_refused(untouched: Filled) -> None:
     for route in untouched.routes:
         if route.method not in ("POST", "PATCH"):
             continue
-        size = most + FORM_OVERHEAD_BYTES + 1 if route.path == IMPORT else MAX_BODY_BYTES + 1
+        size = most + FORM_OVERHEAD_BYTES + 1 if route.path in UPLOADS else MAX_BODY_BYTES + 1
         answer = untouched.door.ask(route.method, route.path, content=b" " * size, headers=headers)
         refused(answer, 413, "body_too_large", route)
     port = untouched.door.server.port
