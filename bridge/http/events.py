@@ -17,8 +17,7 @@ HEARTBEAT_SECONDS = 15.0
 MAX_STREAMS = 32
 _GATHER_SECONDS = 0.1  # changes within this time travel together
 _PROGRESS_SECONDS = 0.5
-_ROLL_CALLS = 8
-_ROOM_SECONDS = 0.5
+_ROOM_SECONDS = 2.0
 
 
 class Hub:
@@ -49,14 +48,11 @@ class Hub:
         """Whether one more stream can be taken: each holds a server thread. Where all are taken, every one is made to
         speak, which ends those whose listener is gone."""
         with self._changed:
-            for _ in range(_ROLL_CALLS):  # the system tells that a listener is gone a moment after the word to it
-                if self._streams < MAX_STREAMS:
-                    break
+            if self._streams >= MAX_STREAMS:
                 self._roll_calls += 1
                 self._count += 1
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._streams < MAX_STREAMS, _ROOM_SECONDS)
-            return self._streams < MAX_STREAMS
+            return self._changed.wait_for(lambda: self._streams < MAX_STREAMS, _ROOM_SECONDS)
 
     def stream(self, context: Context, since: int | None, most: int | None = None) -> Iterator[bytes]:
         """``snapshot``, then ``change`` events, and a heartbeat comment every 15 s while nothing happens.

@@ -385,14 +385,19 @@ def test_too_many_streams_are_refused_and_places_come_back(
     door.refused(409, "too_many_streams", "GET", "/api/events")
 
 
-def test_streams_whose_listener_is_gone_make_room(door: Door, stream: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streams_whose_listener_is_gone_make_room(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     """A listener that was cut off does not keep its place until the next heartbeat."""
     monkeypatch.setattr("bridge.http.events.MAX_STREAMS", 3)
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", door.server.port)) as dropped:
             dropped.sendall(f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{door.server.port}\r\n\r\n".encode())
             assert b"200 OK" in dropped.recv(100)
-    assert stream().next()["event"] == "snapshot"
+
+    def takes_one_more() -> bool:
+        with door.client.stream("GET", "/api/events", timeout=20) as answer:
+            return answer.status_code == 200
+
+    until(takes_one_more)  # on a busy machine the system tells a moment later that they are gone
 
 
 def test_closing_the_program_ends_the_streams(fake: FakeUpstream, tmp_path: Path) -> None:
