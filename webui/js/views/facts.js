@@ -1,4 +1,5 @@
 // Owns what Connect shows beside the form: the test's facts, models to pick from, the request, one real picture.
+import { withQuery } from '../api.js';
 import { canProbe, probe } from '../connections.js';
 import { enter } from '../form.js';
 import { html, Icon } from '../html.js';
@@ -113,8 +114,9 @@ function ProbeResult({ id }) {
   const open = () => {
     store.debugTask.value = id;
   };
-  return html`<div class="probe"><img src=${`${task.source_thumbnail_url}?size=256`} alt=${t('page.source')} />
-    ${result && html`<img src=${`${result.thumbnail_url}?size=256`} alt=${t('page.result')} />`}
+  const sized = (url) => withQuery(url, { size: 256 });
+  return html`<div class="probe"><img src=${sized(task.source_thumbnail_url)} alt=${t('page.source')} />
+    ${result && html`<img src=${sized(result.thumbnail_url)} alt=${t('page.result')} />`}
     <div><p>${busy && html`<${Icon} name="loader" class="turning" size=${14} />`} ${t(`page.status.${task.status}`)}</p>
       ${result && html`<p class="muted small">${result.width}×${result.height}</p>`}
       ${task.last_error && html`<p class="bad small" dir="auto">${task.last_error}</p>`}

@@ -1,6 +1,6 @@
 // Owns the pictures for whose sake the alarm paused the run: each result beside its source, and what is wrong with it.
 import { useEffect, useState } from 'preact/hooks';
-import { call } from '../api.js';
+import { call, withQuery } from '../api.js';
 import { html } from '../html.js';
 import { t } from '../i18n.js';
 import { setFilter } from '../list.js';
@@ -13,8 +13,8 @@ function Suspect({ one }) {
     setFilter({ ...store.NO_FILTER, q: one.source_name });
   };
   return html`<li><button type="button" class="suspect" onClick=${show} title=${one.source_name}>
-    <span class="suspect-pair"><${Thumb} url=${`${one.source_thumbnail_url}?size=128`} alt="" />
-      <${Thumb} url=${`${one.thumbnail_url}?size=128`} alt="" /></span>
+    <span class="suspect-pair"><${Thumb} url=${withQuery(one.source_thumbnail_url, { size: 128 })} alt="" />
+      <${Thumb} url=${withQuery(one.thumbnail_url, { size: 128 })} alt="" /></span>
     <span class="suspect-why warn">${t(`page.suspicion.${one.suspicion}`)}</span><bdi class="muted">${one.source_name}
       </bdi></button></li>`;
 }
@@ -23,15 +23,16 @@ function Suspect({ one }) {
 export function Suspects() {
   const [suspects, setSuspects] = useState([]);
   const code = store.run.value?.paused?.code ?? '';
+  const finished = store.run.value?.finished_in_run ?? 0; // calls in flight end after the pause, and count as well
+  useEffect(() => setSuspects([]), [code]);
   useEffect(() => {
     let here = true;
-    setSuspects([]);
     const take = (answer) => here && setSuspects(answer.suspects);
     if (code) call('list_suspects').then(take, () => undefined); // the pause itself is told in any case
     return () => {
       here = false;
     };
-  }, [code]);
+  }, [code, finished]);
   if (!suspects.length) return null;
   return html`<section class="suspects"><h3>${t('page.suspicion.title', { count: suspects.length })}</h3>
     <ul>${suspects.map((one) => html`<${Suspect} key=${one.result_id} one=${one} />`)}</ul></section>`;

@@ -1,6 +1,7 @@
 // Owns the place Try: prompts as columns, a few pictures as rows, votes by key, and the column that is run on all.
 import { useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
+import { withQuery } from '../api.js';
 import { html, Icon, IconButton } from '../html.js';
 import { dateTime, duration, money, number, problemText, t } from '../i18n.js';
 import { canJudge, loadJudge, scoreTrial } from '../judging.js';
@@ -185,7 +186,7 @@ function Cell({ id, row, column, n, chosen, shown }) {
   return html`<td class=${`cell ${chosen ? 'chosen' : ''}`}><div class="cell-row">
     <button type="button" class="cell-picture" aria-label=${name} aria-pressed=${chosen}
       onClick=${() => vote(row, column)}>
-      <${Thumb} url=${`${result.thumbnail_url}?size=512`} alt="" /><b class="cell-number">
+      <${Thumb} url=${withQuery(result.thumbnail_url, { size: 512 })} alt="" /><b class="cell-number">
         ${chosen ? html`<${Icon} name="check" size=${13} />${t('page.trial.best')}` : n}</b></button>
     <${Facts} id=${id} result=${result} shown=${shown} /></div></td>`;
 }
@@ -204,7 +205,7 @@ function Row({ row, at, places }) {
   const parts = row.source_path.split(/[\\/]/);
   return html`<tr class=${current ? 'current' : ''} onPointerDown=${focus} ref=${line} aria-current=${current}>
     <th scope="row"><div class="source-cell">
-      ${first && html`<${Thumb} url=${`${first.source_thumbnail_url}?size=256`} alt="" />`}
+      ${first && html`<${Thumb} url=${withQuery(first.source_thumbnail_url, { size: 256 })} alt="" />`}
       <span class="source-name"><bdi title=${row.source_path}>${parts.at(-1)}</bdi>
         <bdi class="muted small">${parts.at(-2)}</bdi>
         ${row.voted && row.vote === null && html`<span class="muted small">${t('page.trial.noneGood')}</span>`}</span>
