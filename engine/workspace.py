@@ -26,6 +26,7 @@ from engine.files import storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
+from engine.shapes import learn_shapes
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
 from engine.tasks.attempt import Attempts, Delivered, LocalAttempts
@@ -97,6 +98,7 @@ class Workspace:
         ``attempts``: who makes calls in place of our own threads, as a cluster does. ``prices``: the table that comes
         with the program. ``key_holders``: configurations whose key may go where a job of an earlier program is asked
         for."""
+        learn_shapes()
         self.folder = folder
         self.limits = limits
         self._demo = demo

@@ -21,6 +21,7 @@ from distributed import Worker, WorkerPlugin, get_worker, secede
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput
 from engine.files import storage_failure, write_bytes
+from engine.shapes import learn_shapes
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts
 from engine.tasks.attempt_alone import attempt_alone
 from engine.tasks.failures import Failure
@@ -166,6 +167,7 @@ class DeskPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask in each worker, also in those that come later."""
+        learn_shapes()
         desk = Desk(msgspec.msgpack.decode(self._told, type=Told))
         setattr(worker, _DESK, desk)
 
