@@ -123,7 +123,8 @@ class ProgressView(msgspec.Struct, frozen=True):
 
 
 class RunView(msgspec.Struct, frozen=True):
-    """The run as a whole. ``cost`` so far and ``budget`` in USD; ``wasted``: calls paid for that brought no picture."""
+    """The run as a whole. ``cost`` so far and ``budget`` in USD; ``wasted``: calls paid for that brought no picture;
+    ``suspects``: results that look wrong, for which it pauses, or with which it ended."""
 
     in_flight: int
     limit: int
@@ -140,6 +141,7 @@ class RunView(msgspec.Struct, frozen=True):
     budget: float = 0.0
     wasted: int = 0
     doors: list[DoorInfo] = []
+    suspects: int = 0
 
 
 class JobView(msgspec.Struct, frozen=True):
@@ -259,7 +261,7 @@ class Viewer:
             own_prompt=task.user_prompt,
         )
 
-    def run(self, info: RunInfo) -> RunView:
+    def run(self, info: RunInfo, suspects: int = 0) -> RunView:
         """The run as a whole."""
         return RunView(
             in_flight=info.in_flight,
@@ -277,6 +279,7 @@ class Viewer:
             budget=info.budget,
             wasted=info.wasted,
             doors=info.doors,
+            suspects=suspects,
         )
 
     def _pause(self, info: RunInfo) -> PauseView | None:
@@ -294,7 +297,7 @@ class Viewer:
             state.result,
         )  # fmt: skip
 
-    def status(self, info: RunInfo, counts: Counts, job: JobState | None) -> dict[str, Any]:
+    def status(self, info: RunInfo, counts: Counts, job: JobState | None, suspects: int = 0) -> dict[str, Any]:
         """The fields of StatusView, to be completed by the answer that carries them."""
         return {
             "running": info.running,
@@ -303,7 +306,7 @@ class Viewer:
             "single_retry_count": info.single_retries,
             "task_count": sum(counts.values()),
             "progress": progress_view(counts, info.at_provider),
-            "run": self.run(info),
+            "run": self.run(info, suspects),
             "job": self.job(job),
         }
 

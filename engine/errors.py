@@ -167,6 +167,7 @@ class Code(StrEnum):
     RUBRIC_BUILT_IN = "rubric_built_in"
     TRIAL_UNKNOWN = "trial_unknown"
     RESULTS_LOOK_WRONG = "results_look_wrong"
+    RESULTS_LOOKED_WRONG = "results_looked_wrong"
     # more than one machine
     CLUSTER_EXTRA_MISSING = "cluster_extra_missing"
     CLUSTER_ADDRESS = "cluster_address"

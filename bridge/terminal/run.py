@@ -43,6 +43,7 @@ from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path
 from engine.presets import PresetBook
 from engine.projects import Project, Projects
+from engine.tasks.alarm import alarm_problem
 from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
@@ -215,6 +216,7 @@ class _Run:
             self._watch()
             self._app.wait_idle(5)
             judged = self._given_up or self._judge_rest()
+            self._tell_suspects()
             report, _ = save_matching(self._app, self._match(), self._order.rule, str(self._output), unsaved_only=True)
             unfinished = self._stopped.is_set() or self._given_up or self._app.remote.waiting > 0
             made = unfinished or self._make_sets()
@@ -318,6 +320,12 @@ class _Run:
                 self._report.given_up(paused)
                 self._app.batch.stop()
         return paused
+
+    def _tell_suspects(self) -> None:
+        """What the alarm found when nothing was left to pause."""
+        suspects = self._app.vision.alarm.suspects
+        if suspects and not self._given_up:
+            self._report.problems([alarm_problem(suspects, ended=True)])
 
     def _exit_code(self, report: SaveReport, started: StartAnswer | None) -> int:
         if self._stopped.is_set():

@@ -38,7 +38,7 @@ def get_state(context: Context, params: StateParams) -> StateView:
     run, (changes, counts) = app.batch.moment(read)
     live = app.batch.live()
     return StateView(
-        **view.status(run, counts, app.jobs.state),
+        **view.status(run, counts, app.jobs.state, len(app.vision.alarm.suspects)),
         cluster=app.cluster.info() if app.cluster is not None else None,
         settings_revision=settings_revision,
         tasks=[view.task(task, live.get(task.id)) for task in changes.tasks] if params.tasks else [],
@@ -77,7 +77,7 @@ def _change(context: Context, since: int | None, most: int | None) -> ChangeView
     run, (changes, counts) = app.batch.moment(read)
     live = app.batch.live()
     return ChangeView(
-        **view.status(run, counts, app.jobs.state),
+        **view.status(run, counts, app.jobs.state, len(app.vision.alarm.suspects)),
         cluster=app.cluster.info() if app.cluster is not None else None,
         revision=changes.revision,
         settings_revision=app.settings_revision,

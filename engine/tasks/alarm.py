@@ -82,10 +82,12 @@ class Suspect(msgspec.Struct, frozen=True):
     suspicion: Suspicion
 
 
-def alarm_problem(suspects: Sequence[Suspect]) -> Problem:
-    """Why the run pauses; ``kinds``: each suspicion once, comma between."""
+def alarm_problem(suspects: Sequence[Suspect], *, ended: bool = False) -> Problem:
+    """Why the run pauses, or what is to be told of one that has ``ended``; ``kinds``: each suspicion once, comma
+    between."""
     kinds = ", ".join(dict.fromkeys(suspect.suspicion for suspect in suspects))
-    return Problem(Code.RESULTS_LOOK_WRONG, {"bad": len(suspects), "of": WINDOW, "kinds": kinds})
+    code = Code.RESULTS_LOOKED_WRONG if ended else Code.RESULTS_LOOK_WRONG
+    return Problem(code, {"bad": len(suspects), "of": WINDOW, "kinds": kinds})
 
 
 def features_of(data: bytes) -> PictureFeatures | None:

@@ -232,10 +232,12 @@ class Batch:
         return running.log if running else None
 
     def pause(self, problem: Problem) -> None:
-        """Pause the batch until a person wants to go on; what is in flight goes on."""
+        """Pause the batch until a person wants to go on; what is in flight goes on. A run of which nothing waits any
+        more is not paused: it ends."""
         with self._changed:
-            if self._run is not None and not self._run.stopping:
-                self._run.paused = problem
+            run = self._run
+            if run is not None and not run.stopping and (self._queue or run.preparing):
+                run.paused = problem
         self._on_change()
 
     def go_on(self, config: ApiConfig | None = None) -> int:

@@ -90,9 +90,9 @@ def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
 
 def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
     """A run that pauses since its key is refused says so, offers to try one, to go on or to stop, and goes on by itself
-    when another key is stored."""
+    when another key is stored; what looks wrong then is shown, whether anything is left to pause for it or not."""
     seen.allowed.append("409")
-    for number in range(25):
+    for number in range(30):
         picture(tmp_path / "in" / f"more{number}.png", number + 20)
     data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
     with FakeUpstream() as fake:
@@ -102,7 +102,7 @@ def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: 
             return Script.json({"data": [{"b64_json": data}]}) if good else Script.error(401, "bad key")
 
         fake.answer_with(answer)
-        begin(page, site, tmp_path, fake.url("/v1/images/edits"), 28)
+        begin(page, site, tmp_path, fake.url("/v1/images/edits"), 33)
         start(page)
         banner = page.locator(".banner.warn")
         banner.wait_for()
@@ -113,8 +113,12 @@ def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: 
         enter(page, "api_key", "good")
         page.click("text=Save settings")
         until(lambda: fake.api_requests[-1].headers["authorization"] == "Bearer good")
-        site.app.batch.stop()  # the alarm may have paused it meanwhile: all got the same picture
+        go(page, "run")
+        until(lambda: page.locator(".suspects .suspect").count() == 5)  # all got the same picture
+        site.app.batch.stop()
         until(lambda: not site.app.batch.running)
+        page.wait_for_selector(".suspects >> text=The run had ended by then")
+        assert page.locator(".suspects .suspect").count() == 5
 
 
 def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ export function Banner() {
     return html`<div class="banner bad" role="alert"><${Icon} name="wifi-off" /><span>${t('page.gone')}</span></div>`;
   }
   const paused = store.run.value?.paused;
-  if (!paused) return null;
+  const suspects = store.place.value === 'run' && html`<${Suspects} />`;
+  if (!paused) return suspects || null;
   const waits = paused.code !== 'rate_pause';
   return html`<div class="banner warn" role="status"><${Icon} name="clock" /><span>${problemText(paused)}</span>
       <span class="spring"></span>${
@@ -23,5 +24,5 @@ export function Banner() {
         html`<${Deed} name="try_one" icon="repeat-2" label=${t('page.run.tryOne')} run=${tryOne} />
       <${Deed} name="resume" icon="play" label=${t('page.run.goOn')} run=${resume} />`
       }<${Deed} name="stop" icon="octagon-pause" label=${t('page.stop')} run=${stop} /></div>
-    ${waits && store.place.value === 'run' && html`<${Suspects} />`}`;
+    ${suspects}`;
 }

@@ -1,4 +1,4 @@
-// Owns the pictures for whose sake the alarm paused the run: each result beside its source, and what is wrong with it.
+// Owns the pictures for which the alarm sounded: each result beside its source, and what is wrong with it.
 import { useEffect, useState } from 'preact/hooks';
 import { call, withQuery } from '../api.js';
 import { html } from '../html.js';
@@ -19,21 +19,21 @@ function Suspect({ one }) {
       </bdi></button></li>`;
 }
 
-/** What made the run pause; nothing where it pauses for another reason. Stands wherever the pause is told. */
+/** What looks wrong, while the run pauses for it and when the run ended with it; nothing else while it goes. */
 export function Suspects() {
   const [suspects, setSuspects] = useState([]);
-  const code = store.run.value?.paused?.code ?? '';
-  const finished = store.run.value?.finished_in_run ?? 0; // calls in flight end after the pause, and count as well
-  useEffect(() => setSuspects([]), [code]);
+  const count = store.run.value?.suspects ?? 0;
+  const finished = store.run.value?.finished_in_run ?? 0; // the alarm sounds before its last result is in the list
   useEffect(() => {
     let here = true;
     const take = (answer) => here && setSuspects(answer.suspects);
-    if (code) call('list_suspects').then(take, () => undefined); // the pause itself is told in any case
+    if (count) call('list_suspects').then(take, () => undefined); // the pause itself is told in any case
     return () => {
       here = false;
     };
-  }, [code, finished]);
-  if (!suspects.length) return null;
+  }, [count, finished]);
+  if (!count || !suspects.length) return null;
   return html`<section class="suspects"><h3>${t('page.suspicion.title', { count: suspects.length })}</h3>
+    ${!store.running.value && html`<p class="muted small">${t('page.suspicion.ended')}</p>`}
     <ul>${suspects.map((one) => html`<${Suspect} key=${one.result_id} one=${one} />`)}</ul></section>`;
 }
