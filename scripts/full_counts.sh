@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets guided}
+wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets guided providers jobs alarm}
 failed=
 
 is_wanted() {
@@ -28,7 +28,7 @@ run() {
     echo "== $name"
     # shellcheck disable=SC2086 - several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
-        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|projects:|made up|searched|peak of|peak_mb|passed' "$logs/$name.log" | tail -70
+        grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|projects:|made up|searched|peak of|peak_mb|^\.*alarm|passed' "$logs/$name.log" | tail -70
     else
         failed="$failed $name"
         tail -40 "$logs/$name.log"
@@ -76,7 +76,7 @@ if is_wanted pictures; then
 fi
 run pictures PICTURES=20000 PICTURE_FOLDER="$samples" -- tests/fuzz/test_pictures.py
 run targets EXAMPLES=5000 -- tests/fuzz/test_targets.py tests/fuzz/test_old_state.py
-run alarm RESULTS=1000 -- tests/engine/tasks/test_alarm.py
+run alarm RUNS=1000 GOOD=200 -- tests/engine/tasks/test_alarm.py tests/bridge/test_trials.py
 run saves EXAMPLES=2000 -- tests/engine/dataset/test_save.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
 run projects PROJECTS=1000 -- tests/bridge/test_projects.py

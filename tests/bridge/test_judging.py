@@ -51,7 +51,7 @@ class Studio:
 
     def config(self, **changes: Any) -> dict[str, Any]:
         """Edits, one after the other."""
-        return config_for(self.edits, user_prompt="make it red", concurrency_limit=1, **changes)
+        return config_for(self.edits, **{"user_prompt": "make it red", "concurrency_limit": 1, **changes})
 
     def judge(self, **changes: Any) -> dict[str, Any]:
         """The judge's settings."""
