@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
+from urllib.parse import urljoin
 
 import jmespath
 import msgspec
+from jmespath import functions
 from jmespath.exceptions import JMESPathError
 
 from engine.config import ApiConfig
@@ -28,6 +30,9 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _WILDCARD = "*."
 _LONGEST_INTERVAL = 600.0
+_DEEPEST = 64  # levels of a request's body
+_LONGEST_PATH = 1000  # characters of an expression
+_ANYWHERE = "https://api.invalid/"
 
 
 class Path(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +130,9 @@ _JOB_PATHS = ("id", "status", "progress", "error")
 
 def read_recipe(data: Mapping[str, Any]) -> Recipe:
     """A recipe as a person or a file brings it. Raises InvalidInput(RECIPE_INVALID) with ``path`` and ``reason``."""
-    data = {name: part for name, part in data.items() if part not in ({}, [], None) or name == "request"}
+    data = {
+        name: part for name, part in _without_nulls(data, _SHAPE).items() if part not in ({}, []) or name == "request"
+    }
     _check_shape(data, _SHAPE, "")
     recipe = msgspec.convert(data, Recipe, strict=False)
     _check_request(recipe)
@@ -138,6 +145,17 @@ def read_recipe(data: Mapping[str, Any]) -> Recipe:
         _check_path(expression, f"result.pictures[{number}]", needed=True)
     _check_path(recipe.result.json_in, "result.json_in")
     return recipe
+
+
+def _without_nulls(value: Mapping[str, Any], shape: Mapping[str, Any]) -> dict[str, Any]:
+    """Null is the same as leaving a field out, but in what is sent."""
+    return {
+        name: _without_nulls(part, inner)
+        if isinstance(part, Mapping) and isinstance(inner := shape.get(name), Mapping)
+        else part
+        for name, part in value.items()
+        if part is not None
+    }
 
 
 def _refuse(path: str, reason: str, found: object = "") -> NoReturn:
@@ -156,13 +174,12 @@ def _check_shape(value: Mapping[str, Any], shape: Mapping[str, Any], path: str) 
         if name not in shape:
             _refuse(_under(path, name), "unknown_field", name)
     for name in _NEEDED.get(path, ()):
-        if value.get(name) in ("", None) or name not in value:
+        if value.get(name, "") == "":
             _refuse(_under(path, name), "missing", name)
     for name, kind in shape.items():
-        part = value.get(name)
-        place = _under(path, name)
-        if part is None:
+        if name not in value:
             continue
+        part, place = value[name], _under(path, name)
         if isinstance(kind, Mapping):
             if not isinstance(part, Mapping):
                 _refuse(place, "wrong_type", part)
@@ -206,16 +223,19 @@ def _check_request(recipe: Recipe) -> None:
     if not request.json and not request.form:
         _refuse("request.json", "missing", "json")
     uploads = recipe.upload is not None
-    _check_words(request.url, "request.url", _SCALARS)
+    _check_address(request.url, "request.url", _SCALARS)
     _check_words(request.headers, "request.headers", _SCALARS)
     _check_words(request.json, "request.json", _SCALARS | TEXTS, pictures=True, uploads=uploads)
     _check_words(request.form, "request.form", _SCALARS | TEXTS | FILES, pictures=True, uploads=uploads)
+    _check_files(request.form, "request.form")
 
 
 def _check_key(recipe: Recipe) -> None:
     key = recipe.key
     if not _HEADER_NAME.fullmatch(key.header) or key.header.lower() in FRAMING_HEADERS:
         _refuse("key.header", "header", key.header)
+    if not key.value.isprintable():
+        _refuse("key.value", "header", key.header)
     _check_words(key.value, "key.value", frozenset({"api_key"}))
     if "api_key" not in placeholders(key.value):
         _refuse("key.value", "key_missing", key.value)
@@ -227,8 +247,9 @@ def _check_key(recipe: Recipe) -> None:
 def _check_upload(upload: UploadPart) -> None:
     if upload.method.upper() not in _METHODS:
         _refuse("upload.method", "method", upload.method)
-    _check_words(upload.url, "upload.url", _SCALARS)
-    _check_words(upload.form, "upload.form", _SCALARS | FILES)
+    _check_address(upload.url, "upload.url", _SCALARS)
+    _check_words(upload.form, "upload.form", _SCALARS | TEXTS | FILES)
+    _check_files(upload.form, "upload.form")
     if not any("file" in placeholders(text) for text in _strings(upload.form)):
         _refuse("upload.form", "file_missing", "{{file}}")
     _check_path(upload.result, "upload.result", needed=True)
@@ -241,7 +262,7 @@ def _check_job(job: JobPart) -> None:
         if isinstance(address, Path):
             _check_path(address.path, f"job.{place}.path", needed=True)
         else:
-            _check_words(address, f"job.{place}", _SCALARS | {"job_id"})
+            _check_address(address, f"job.{place}", _SCALARS | {"job_id"})
     if job.cancel.method.upper() not in _METHODS:
         _refuse("job.cancel.method", "method", job.cancel.method)
     _check_words(job.headers, "job.headers", _SCALARS | {"job_id"})
@@ -255,21 +276,71 @@ def _check_path(expression: str, path: str, *, needed: bool = False) -> None:
             _refuse(path, "missing", path)
         return
     try:
-        jmespath.compile(expression)
-    except JMESPathError:
+        parsed = jmespath.compile(expression).parsed if len(expression) <= _LONGEST_PATH else None
+    except (JMESPathError, RecursionError, ValueError):
+        parsed = None
+    if parsed is None or not all(_is_known(node) for node in _nodes(parsed)):
         _refuse(path, "not_jmespath", expression)
 
 
+def _nodes(parsed: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    below = [parsed]
+    while below:
+        node = below.pop()
+        yield node
+        below += [child for child in node["children"] if isinstance(child, dict)]  # those of a slice are numbers
+
+
+def _is_known(node: Mapping[str, Any]) -> bool:
+    """Whether no call of a function that there is not stands here; else it would find nothing, whatever came."""
+    known = functions.Functions.FUNCTION_TABLE
+    if node["type"] != "function_expression":
+        return True
+    signature = known[node["value"]]["signature"] if node["value"] in known else None
+    if signature is None:
+        return False
+    given = len(node["children"])
+    return given >= len(signature) if signature and signature[-1].get("variadic") else given == len(signature)
+
+
+def _check_address(text: str, path: str, known: frozenset[str] | set[str]) -> None:
+    """Refuse what is no web address, whatever it is relative to."""
+    _check_words(text, path, known)
+    try:
+        parse_url(urljoin(_ANYWHERE, PLACEHOLDER.sub("x", text)))
+    except (AddressRefused, ValueError):
+        _refuse(path, "address", text)
+
+
+def _check_files(form: Mapping[str, Any], path: str) -> None:
+    """A file is a part of a form, not of a text or an object in one."""
+    for name, value in form.items():
+        for item in value if isinstance(value, list) else [value]:
+            for text in _strings(item):
+                if FILES & set(placeholders(text)) and not (text is item and PLACEHOLDER.fullmatch(text.strip())):
+                    _refuse(f"{path}.{name}", "file_alone", text)
+
+
 def _check_words(
-    value: Any, path: str, known: frozenset[str] | set[str], *, pictures: bool = False, uploads: bool = False
+    value: Any,
+    path: str,
+    known: frozenset[str] | set[str],
+    *,
+    pictures: bool = False,
+    uploads: bool = False,
+    depth: int = 0,
 ) -> None:
-    """Refuse a placeholder that has no meaning where it stands."""
+    """Refuse a placeholder that has no meaning where it stands, as none has in a name."""
+    if isinstance(value, dict | list) and depth > _DEEPEST:
+        _refuse(path[:_FOUND_CHARS], "too_deep")
     if isinstance(value, dict):
         for name, item in value.items():
-            _check_words(item, f"{path}.{name}", known, pictures=pictures, uploads=uploads)
+            if placeholders(name):
+                _refuse(path, "unknown_placeholder", name)
+            _check_words(item, f"{path}.{name}", known, pictures=pictures, uploads=uploads, depth=depth + 1)
     elif isinstance(value, list):
         for number, item in enumerate(value):
-            _check_words(item, f"{path}[{number}]", known, pictures=pictures, uploads=uploads)
+            _check_words(item, f"{path}[{number}]", known, pictures=pictures, uploads=uploads, depth=depth + 1)
     elif isinstance(value, str):
         for name in placeholders(value):
             if name in known:

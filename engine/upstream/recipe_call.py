@@ -150,7 +150,7 @@ def fill_url(template: str, values: Values, base: str) -> str:
     """An absolute URL; what is filled in cannot leave the path."""
 
     def written(match: re.Match[str]) -> str:
-        return quote(_as_text(values.get(match[1].strip())).lstrip("/"), safe="/:@+,;=")
+        return quote(_as_text(values.get(match[1].strip())).lstrip("/"), safe="/:@,;=")
 
     return urljoin(base, PLACEHOLDER.sub(written, template))
 
@@ -172,8 +172,7 @@ def recipe_request(
         body, content_type = msgspec.json.encode(fields), "application/json"
     given = {**fill_headers(part.headers, values), **config.extra_headers}
     headers = {name: value for name, value in given.items() if name.lower() not in FRAMING_HEADERS}
-    headers.setdefault("Accept", "application/json, text/event-stream")
-    headers["Content-Type"] = content_type
+    headers = {"Accept": "application/json, text/event-stream"} | headers | {"Content-Type": content_type}
     return HttpRequest(part.method.upper(), url, headers | key_headers(url, config, recipe), body)
 
 
@@ -215,7 +214,7 @@ def search(expression: str, document: Any) -> Any:
         return None
     try:
         return jmespath.search(expression, document)
-    except JMESPathError:
+    except (JMESPathError, TypeError, ValueError, ArithmeticError, RecursionError):  # as its functions raise them
         return None
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.operations import OPERATIONS
 from bridge.params import read_params
-from engine.config import ApiMode, describe, origin, parse_entered, parse_stored
+from engine.config import ApiConfig, ApiMode, describe, origin, parse_entered, parse_stored
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem, text
 from engine.errors import (
     AddressRefused,
@@ -44,8 +44,13 @@ from engine.tasks.salvage import check_rows
 from engine.tasks.store import Store
 from engine.upstream.answer import AnswerReader
 from engine.upstream.failure import event_failure, status_failure
+from engine.upstream.jobs import JobTicket, cancel_request, read_poll, recipe_job
 from engine.upstream.netguard import NetPolicy, Purpose, check_host, parse_url
+from engine.upstream.recipe import read_recipe
+from engine.upstream.recipe_call import path_answer, recipe_request, result_document, upload_request
+from engine.upstream.request import SourcePicture, describe_request
 from engine.upstream.sse import EventReader, ServerEvent, parse_json
+from tests.fuzz.recipes import Choices, made_recipe
 from tests.support.pictures import picture
 
 MODES = (ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS)
@@ -60,6 +65,7 @@ RESERVED = {
     *(f"{a}{b}" for a in ("com", "lpt") for b in "123456789¹²³"),
 }
 CLOSED = NetPolicy()
+_REASONS = (Path(__file__).parents[2] / "assets/messages/en/recipe.json").read_text("utf-8")
 
 
 def _words(data: bytes, count: int) -> list[str]:
@@ -306,10 +312,57 @@ def _take_project(place: Path, whole: bytes) -> None:
         assert one.read_bytes() == _RESULT
 
 
+_KEY = "sk-recipes-0123456789"
+
+
+def recipes(data: bytes) -> None:
+    """Any object is a recipe or refused by its place; a recipe makes requests and reads answers, whatever these are,
+    and the key stands in one header alone, at origins that are named."""
+    by = Choices(data)
+    given = _json(data) if data[:1] == b"{" else made_recipe(by)
+    if not isinstance(given, dict):
+        return
+    try:
+        recipe = read_recipe(given)
+    except InvalidInput as error:
+        assert error.code is Code.RECIPE_INVALID
+        assert error.params["path"]
+        assert f"reason.{error.params['reason']}" in _REASONS
+        return
+    config = ApiConfig(
+        api_url="https://api.invalid/v1/", api_key=_KEY, model_name=by.one(("m", "maker/m", "../x", "a?b#c")),
+        user_prompt=by.text(), system_prompt=by.text(), seed=by.number(3) or None, result_count=1 + by.number(4),
+        recipe=given,
+    )  # fmt: skip
+    one = SourcePicture(_RESULT, "image/png", "a.png", 8, 8)
+    sources = [one] * (1 + by.number(3))
+    requests = [recipe_request(config, recipe, sources, ["up"] * len(sources))]
+    requests += [upload_request(config, recipe, one)] if recipe.upload is not None else []
+    document = by.value(6)
+    ticket = recipe_job(recipe, config, document)
+    if ticket is not None:
+        assert ticket.url
+        if ticket.cancel_url:
+            requests.append(cancel_request(ticket, recipe, config))
+        poll = read_poll(ticket, recipe, config, by.value(6))
+        assert poll.percent is None or 0 <= poll.percent <= 100
+        assert msgspec.json.decode(msgspec.json.encode(ticket), type=JobTicket) == ticket
+    answer = path_answer(recipe, [result_document(recipe, document)], "https://api.invalid/v1/")
+    assert len({ref.value for ref in answer.refs}) == len(answer.refs)
+    for request in requests:
+        describe_request(request)
+        assert _KEY.encode() not in request.body
+        assert _KEY not in request.url
+        for name, value in request.headers.items():
+            if _KEY in value:
+                assert name == recipe.key.header
+                assert parse_url(request.url).origin == ("https", "api.invalid", 443) or recipe.origins
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         event_stream, answers, failures, names, config, presets, addresses, parameters, pictures, prompts, blanking,
-        project_file,
+        project_file, recipes,
     )
 }  # fmt: skip

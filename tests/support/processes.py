@@ -22,7 +22,11 @@ START_SECONDS = 30.0
 
 def environment(data: Path, **more: str) -> dict[str, str]:
     """A bare environment for a process: English words, loopback without a proxy."""
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START") if name in os.environ}
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "SYSTEMROOT", "COVERAGE_PROCESS_START", "PYTHONFAULTHANDLER")
+        if name in os.environ
+    }
     base = {"HOME": str(data.parent), "APP_DATA_DIR": str(data), "LC_ALL": "en_US.UTF-8", "PYTHONPATH": str(ROOT)}
     return kept | base | {"NO_PROXY": "*", "PYTHONUNBUFFERED": "1", "BROWSER": "false"} | more
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -10,11 +11,12 @@ import pytest
 from engine.config import ApiConfig, may_lend_key
 from engine.errors import Code, InvalidInput
 from engine.upstream.recipe import read_recipe, takes_key
-from engine.upstream.recipe_call import Values, fill, recipe_request
-from engine.upstream.request import SourcePicture
+from engine.upstream.recipe_call import Values, fill, recipe_request, search
+from engine.upstream.request import SourcePicture, request_headers
 
 ONE = SourcePicture(b"one", "image/png", "a.png", 24, 16)
 TWO = SourcePicture(b"two", "image/jpeg", "b.jpg", 8, 8)
+DEEP: dict[str, Any] = functools.reduce(lambda inner, _: {"a": inner}, range(500), {})
 JOB = {"id": "id", "url": "/jobs/{{job_id}}", "status": "s", "done": ["ok"]}
 
 
@@ -47,6 +49,16 @@ def recipe(**parts: Any) -> dict[str, Any]:
         (recipe(origins=["https://a.b/path"]), "origins[0]", "origin"),
         (recipe(upload={"url": "/u", "form": {"a": "b"}, "result": "u"}), "upload.form", "file_missing"),
         (recipe(request={"method": "FETCH", "json": {"a": 1}}), "request.method", "method"),
+        (recipe(request={"json": {"{{model}}": 1}}), "request.json", "unknown_placeholder"),
+        (recipe(request={"url": "ftp://a.test/", "json": {"a": 1}}), "request.url", "address"),
+        (recipe(job={**JOB, "cancel": {"url": "http://a b/"}}), "job.cancel.url", "address"),
+        (recipe(job={**JOB, "status": "foo(a)"}), "job.status", "not_jmespath"),
+        (recipe(result={"json_in": "length(a, b)"}), "result.json_in", "not_jmespath"),
+        (recipe(result={"pictures": ["(" * 900 + "a"]}), "result.pictures[0]", "not_jmespath"),
+        (recipe(key={"value": "{{api_key}}\n"}), "key.value", "header"),
+        (recipe(request={"form": {"a": "x{{file}}"}}), "request.form.a", "file_alone"),
+        (recipe(upload={"url": "/u", "form": {"a": {"b": "{{files}}"}}, "result": "u"}), "upload.form.a", "file_alone"),
+        (recipe(request={"json": DEEP}), f"request.json{'.a' * 54}", "too_deep"),
     ],
 )
 def test_each_fault_is_named_by_its_place(data: dict[str, Any], path: str, reason: str) -> None:
@@ -109,3 +121,28 @@ def test_the_key_goes_to_its_origin_and_to_those_named(url: str, origins: list[s
     plain = ApiConfig(api_url="https://a.test/v1", api_key="k", recipe=recipe())
     assert may_lend_key(plain, config) is (not origins)
     assert may_lend_key(config, plain)
+
+
+def test_null_leaves_a_part_out_but_not_in_what_is_sent() -> None:
+    """In the recipe itself null is its default; in a body it is null."""
+    given = {"request": {"method": None, "json": {"a": None}}, "job": {**JOB, "cancel": None}, "upload": None}
+    read = read_recipe(given)
+    assert (read.request.method, read.request.json, read.upload) == ("POST", {"a": None}, None)
+    assert read.job is not None
+    assert read.job.cancel.url == ""
+
+
+@pytest.mark.parametrize("expression", ["a[::0]", "max_by(a, &b)", "a < b", "ceil(to_number('inf'))"])
+def test_a_path_that_cannot_work_finds_nothing(expression: str) -> None:
+    """Whatever error a function of JMESPath ends in."""
+    assert search(expression, {"a": [{"b": 1}, {"b": "x"}], "b": "x"}) is None
+
+
+def test_headers_are_the_same_in_any_case() -> None:
+    """A recipe's own accept is sent, not ours beside it; the key wins over a header of its name."""
+    given = {"accept": "image/png", "AUTHORIZATION": "none"}
+    config = ApiConfig(api_url="https://a.test/", api_key="k")
+    request = recipe_request(config, read_recipe(recipe(request={"json": {"a": 1}, "headers": given})), [ONE])
+    sent = dict(request_headers(request.headers, 1))
+    assert {sent[b"accept"], sent[b"Authorization"]} == {b"image/png", b"Bearer k"}
+    assert b"AUTHORIZATION" not in sent
