@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Final
+from itertools import accumulate
+from typing import IO, Final, cast
 
 from PIL import Image
 
@@ -60,6 +63,7 @@ DECODER_ERRORS: Final = (
 _ORIENTATION: Final = 0x0112
 _MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
 _MAX_EXIF_BYTES: Final = 64 * 1024  # what JPEG can hold; larger ones carry thumbnails and notes of makers
+_HEADER_BYTES: Final = 32
 _PIXELS_OF_PNG: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _MAX_SCANNED_PIXELS: Final = 1_500_000_000  # at 0.9 ns for each pixel of each scan
 _TAKES: Final = {"image/webp": 16, "image/avif": 10}  # bytes a pixel, measured: canvas, frame before, planes, copy
@@ -137,16 +141,15 @@ def opened(
     """
     try:
         with contextlib.ExitStack() as stack:
-            profile = None
-            if mime == "image/png":
-                data, profile = _bare_png(data)
-            elif mime == "image/jpeg":
-                data = _bare_jpeg(data)
-            size = header_size(data, mime)
+            parts, profile = _bare(data, mime)
+            stream = _Watched(parts, cancel)
+            size = header_size(stream.read(_HEADER_BYTES), mime)
+            stream.seek(0)
             check_size(size)
             if size is not None and mime == "image/webp":  # its decoder takes memory when it is made
                 stack.enter_context(_room(size, _TAKES[mime] + 8 * renders, cancel))
-            image = stack.enter_context(Image.open(_Watched(data, cancel), formats=[FORMATS[mime].decoder]))
+            file = cast("IO[bytes]", stream)  # read, seek and tell are all that decoders use
+            image = stack.enter_context(Image.open(file, formats=[FORMATS[mime].decoder]))
             check_size(image.size)
             in_scans = mime == "image/jpeg" and _check_scans(data, image.size)
             stored = stored_size(image)
@@ -167,17 +170,44 @@ def opened(
         raise PictureRejected(Code.PICTURE_BROKEN) from error
 
 
-class _Watched(io.BytesIO):
-    """Bytes that a decoder reads in pieces; a cancelled token ends it at the next."""
+class _Watched(io.RawIOBase):
+    """Parts of a picture, read as one file and never copied into one; a cancelled token ends it at the next read."""
 
-    def __init__(self, data: bytes, cancel: CancelToken | None) -> None:
-        super().__init__(data)
+    def __init__(self, parts: Sequence[memoryview], cancel: CancelToken | None) -> None:
+        self._parts = parts
+        self._ends = list(accumulate(map(len, parts)))
+        self._at = 0
         self._cancel = cancel
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._ends[-1]}[whence])
+        return self._at
 
     def read(self, size: int | None = -1, /) -> bytes:
         if self._cancel is not None:
             self._cancel.check()
-        return super().read(size)
+        end = self._ends[-1] if size is None or size < 0 else min(self._at + size, self._ends[-1])
+        if len(self._parts) == 1 and (self._at, end) == (0, self._ends[-1]) and isinstance(self._parts[0].obj, bytes):
+            self._at = end
+            return self._parts[0].obj  # some decoders take all at once
+        pieces: list[memoryview] = []
+        number = bisect_right(self._ends, self._at)
+        while self._at < end:
+            part, stop = self._parts[number], self._ends[number]
+            begin = stop - len(part)
+            pieces.append(part[self._at - begin : min(end, stop) - begin])
+            self._at = min(end, stop)
+            number += 1
+        return b"".join(pieces)
 
 
 def _room(size: tuple[int, int], bytes_a_pixel: float, cancel: CancelToken | None) -> AbstractContextManager[None]:
@@ -237,9 +267,8 @@ def stored_size(image: Image.Image) -> tuple[int, int]:
     return width, height
 
 
-def header_size(data: bytes, mime: str) -> tuple[int, int] | None:
+def header_size(head: bytes, mime: str) -> tuple[int, int] | None:
     """Size that the header gives, for the formats where Pillow would warn or allocate before it tells; else None."""
-    head = data[:32]
     if mime == "image/png" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return width, height
@@ -281,25 +310,31 @@ def _checks(data: bytes, at: int, end: int) -> bool:
     return zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
 
 
-def _bare_png(data: bytes) -> tuple[bytes, bytes | None]:
-    """A PNG with its pixels, its orientation and nothing else; and its colour profile."""
-    kept: list[memoryview] = []
-    profile: bytes | None = None
+def _bare(data: bytes, mime: str) -> tuple[list[memoryview], bytes | None]:
+    """The parts of a picture that its decoder is to see; and the colour profile, where it stood in what is left out."""
+    drop: list[tuple[int, int]] = []
+    profile = None
+    if mime == "image/png":
+        drop, profile = _beside_pixels_png(data)
+    elif mime == "image/jpeg":
+        drop = _beside_pixels_jpeg(data)
     view = memoryview(data)
-    bare = True
-    start = 0
+    starts = [0, *(end for _, end in drop)]
+    ends = [*(at for at, _ in drop), len(data)]
+    return [view[start:end] for start, end in zip(starts, ends, strict=True)], profile
+
+
+def _beside_pixels_png(data: bytes) -> tuple[list[tuple[int, int]], bytes | None]:
+    """Where chunks stand that are neither pixels nor orientation; and the colour profile."""
+    drop: list[tuple[int, int]] = []
+    profile: bytes | None = None
     for kind, at, end in _chunks(data):
         keeps = kind in _PIXELS_OF_PNG or (kind == b"eXIf" and end - at <= _MAX_EXIF_BYTES and _checks(data, at, end))
         if kind == b"iCCP" and profile is None and _checks(data, at, end):
             profile = _inflated(data[at + 8 : end - 4].partition(b"\0")[2][1:])
         if not keeps:
-            bare = False
-            kept.append(view[start:at])
-            start = end
-    if bare:
-        return data, None
-    kept.append(view[start:])
-    return b"".join(kept), profile
+            drop.append((at, end))
+    return drop, profile
 
 
 def _inflated(packed: bytes) -> bytes | None:
@@ -328,18 +363,13 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             at = end
 
 
-def _bare_jpeg(data: bytes) -> bytes:
-    """A JPEG without what no pixel depends on and readers stumble over: lists of further pictures, notes, comments."""
-    drop = [
+def _beside_pixels_jpeg(data: bytes) -> list[tuple[int, int]]:
+    """Where a JPEG has what no pixel needs and readers stumble over: lists of further pictures, notes, comments."""
+    return [
         (at, end)
         for marker, at, end in _segments(data)
         if marker in (0xED, 0xFE) or (marker == 0xE2 and data[at + 4 : at + 8] == b"MPF\0")
     ]
-    if not drop:
-        return data
-    starts = [0, *(end for _, end in drop)]
-    ends = [*(at for at, _ in drop), len(data)]
-    return b"".join(data[start:end] for start, end in zip(starts, ends, strict=True))
 
 
 _MARKER: Final = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")  # none of what stands inside a scan
