@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets guided providers jobs alarm}
+wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets guided providers jobs judging alarm}
 failed=
 
 is_wanted() {
@@ -48,6 +48,7 @@ run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py
 run providers FULL=1 JOBS=2000 -- tests/bridge/test_remote.py tests/bridge/test_remote_bad.py
 run jobs KILLS=200 -- tests/faults/test_kill_jobs.py
+run judging KILLS=200 -- tests/faults/test_kill_judging.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
 run trust -- tests/engine/test_paths.py tests/bridge/test_data_folder.py tests/bridge/test_key_store.py tests/security \
     tests/webui/test_token_page.py tests/e2e/test_terminal.py tests/engine/dataset/test_naming.py

@@ -123,6 +123,11 @@ def is_known(pair: JudgedPair, config: JudgeConfig, rubric: Rubric, memory: Memo
         return False
 
 
+def pair_key(pair: JudgedPair, config: JudgeConfig, rubric: Rubric) -> str:
+    """Stands for judging this pair with this rubric and model; EditFailed where its source is gone."""
+    return _keys(pair, config, rubric, swapped=False)[0]
+
+
 def _keys(pair: JudgedPair, config: JudgeConfig, rubric: Rubric, *, swapped: bool) -> list[str]:
     """What each pass asks. Neither weights nor threshold, address or size of the pictures make another question."""
     what = ("judgement", sent_hash(pair), pair.result_hash, pair.instruction, rubric.asks(), config.model_name)

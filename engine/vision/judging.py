@@ -5,10 +5,11 @@ Knows no store: a judgement is handed to ``keep`` as soon as it is there.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from engine.tasks.costs import Costs, out_of_budget
 from engine.upstream.cancel import CancelToken
 from engine.upstream.transport import Transport
 from engine.vision.ask import VisionClient
-from engine.vision.judge import SWAPPED_EACH, Asker, JudgedPair, Memory, Verdict, is_known, judge_pair
+from engine.vision.judge import SWAPPED_EACH, Asker, JudgedPair, Memory, Verdict, is_known, judge_pair, pair_key
 from engine.vision.rubric import Rubric
 from engine.vision.settings import JudgeConfig
 
@@ -154,6 +155,7 @@ class Judging:
         self._along: Judge | None = None
         self._client: VisionClient | None = None
         self._streak = Streak(1)
+        self._asking: set[str] = set()
         self._waiting = 0
         self._fresh = 0
         self._closed = False
@@ -199,17 +201,33 @@ class Judging:
     def _one(
         self, pair: JudgedPair, judge: Judge, client: VisionClient, cancel: CancelToken, *, swap: bool, again: bool
     ) -> Verdict:
-        verdict = judge_pair(
-            pair,
-            judge.rubric,
-            Asker(judge.config, client, self._memory, cancel),
-            language=judge.language,
-            swap=swap,
-            again=again,
-            now=int(self._clock()),
-        )
+        with self._alone(pair_key(pair, judge.config, judge.rubric), cancel):
+            verdict = judge_pair(
+                pair,
+                judge.rubric,
+                Asker(judge.config, client, self._memory, cancel),
+                language=judge.language,
+                swap=swap,
+                again=again,
+                now=int(self._clock()),
+            )
         self._keep(pair, verdict.judgement)
         return verdict
+
+    @contextlib.contextmanager
+    def _alone(self, key: str, cancel: CancelToken) -> Iterator[None]:
+        """While the same question is asked by another thread, wait: its answer will do. Raises Stopped."""
+        with self._changed:
+            while key in self._asking:
+                self._changed.wait(_LOOK_SECONDS)
+                cancel.check()
+            self._asking.add(key)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._asking.discard(key)
+                self._changed.notify_all()
 
     # --- along with a run ---
 

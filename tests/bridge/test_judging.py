@@ -135,10 +135,22 @@ def test_stop_is_now_for_the_judge(studio: Studio, tmp_path: Path, kind: str) ->
 
 
 def test_the_judge_goes_along_with_a_run(studio: Studio, tmp_path: Path) -> None:
-    """Each result is judged as it lands; what a judge that stops misses can be judged by hand."""
+    """Each result is judged as it lands, and asked for once though a person orders the same meanwhile; what a judge
+    that stops misses can be judged by hand."""
+    go = threading.Event()
+
+    def slow(request: Received) -> Script:
+        go.wait(20)
+        return studio.vision.answer(request)
+
+    studio.judge_door.answer_with(slow)
     with open_door(tmp_path / "data") as door:
         door.post("/api/judge/config", {"config": studio.judge(along=True)})
         door.run(studio.draw(5), studio.config())
+        assert studio.judge_door.wait_for_requests(3)
+        door.post("/api/judge/start", {})
+        go.set()
+        assert door.app.jobs.wait_idle(20)
         until(lambda: all(result["judgement"] for result in results(door)))
         assert len(studio.vision.seen) == 5
         studio.judge_door.answer(Script(silent=True))

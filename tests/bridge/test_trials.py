@@ -208,6 +208,7 @@ def draw_scenes(folder: Path, count: int) -> Path:
     return folder
 
 
+@pytest.mark.timeout(3600)
 def test_a_gateway_that_turns_bad_pauses_the_run(studio: Studio, tmp_path: Path) -> None:
     """After so many good answers the same picture for everybody: paused within twenty, with reason and pictures;
     `scripts/full_counts.sh` has 200 good ones."""
@@ -272,6 +273,7 @@ def test_a_run_that_ends_with_bad_results_says_so(studio: Studio, tmp_path: Path
 FAULTS = ("429", "500", "html", "empty", "cut", "event", "broken", "link")
 
 
+@pytest.mark.timeout(3600)
 def test_the_demo_with_its_faults_is_no_alarm(tmp_path: Path) -> None:
     """Each picture fails once before its edit comes: no run of the demo pauses, at the most careful limit of three."""
     faults = FAULTS if os.environ.get("FULL") else FAULTS[4:5]

@@ -23,11 +23,12 @@ COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture as it came: the words before it, its size in pixels, its mean colour."""
+    """A picture as it came: the words before it, its size in pixels, its mean colour, its file."""
 
     label: str
     size: tuple[int, int]
     colour: tuple[int, int, int]
+    data: bytes
 
     @property
     def is_result(self) -> bool:
@@ -109,7 +110,7 @@ def read_request(request: Received) -> Looked:
         with Image.open(io.BytesIO(data)) as image:
             pixel = image.convert("RGB").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
             assert isinstance(pixel, tuple)
-            pictures.append(Shown(words[-1], image.size, (int(pixel[0]), int(pixel[1]), int(pixel[2]))))
+            pictures.append(Shown(words[-1], image.size, (int(pixel[0]), int(pixel[1]), int(pixel[2])), data))
     form = body.get("response_format")
     schema = form["json_schema"]["schema"] if form else None
     return Looked(words[0], pictures, schema, request.headers.get("authorization", ""))

@@ -118,6 +118,7 @@ def test_what_is_no_fault() -> None:
     assert features_of(b"no picture") is None
 
 
+@pytest.mark.timeout(3600)
 def test_no_false_alarm_over_the_demo_s_edits() -> None:
     """Five runs of forty results; `scripts/full_counts.sh` counts a thousand runs, over all fifteen edits."""
     assert count_false_alarms(int(os.environ.get("RUNS", "5"))) == 0
