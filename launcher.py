@@ -31,6 +31,7 @@ from bridge.window.open_desktop import open_desktop, show_running
 from bridge.window.toolkits.choice import PROBE_COMMAND, ToolkitSearch, probe
 from engine.dataset.naming import BUILT_IN_RULES
 from engine.errors import Code, ConsoleError, InvalidInput
+from engine.images.encoder import ENCODE_COMMAND, encode_input
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == [PROBE_COMMAND]:  # a child of this program tries a window toolkit
         return probe(words[1])
+    if words[:1] == [ENCODE_COMMAND]:  # another makes a picture's file
+        return encode_input(words[1:])
     messages = load_messages()
     language = terminal_language(environ)
     arguments = make_parser(messages, language, version()).parse_args(words)

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.errors import Busy, Code, ConsoleError, Problem, Stopped
+from engine.upstream.cancel import CancelToken
 
 _TELL_SECONDS = 0.2
 log = logging.getLogger(__name__)
@@ -78,20 +79,19 @@ class JobState(msgspec.Struct, frozen=True):
 class Job:
     """What the work itself sees of its job."""
 
-    def __init__(self, stop: threading.Event, tell: Callable[[int, int], None]) -> None:
-        self._stop = stop
+    def __init__(self, cancel: CancelToken, tell: Callable[[int, int], None]) -> None:
+        self.cancel = cancel
         self._tell = tell
         self._done = 0
         self._total = 0
 
     def check(self) -> None:
         """Raises Stopped once somebody stopped the job."""
-        if self._stop.is_set():
-            raise Stopped
+        self.cancel.check()
 
     def stop(self) -> None:
         """End the job: what it waits for was stopped."""
-        self._stop.set()
+        self.cancel.cancel()
 
     def expect(self, total: int) -> None:
         """How many steps there are; those done start from none."""
@@ -113,7 +113,7 @@ class Jobs:
     def __init__(self, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
         self._lock = threading.RLock()  # a signal's handler may stop the job while its thread starts it
-        self._stop = threading.Event()
+        self._cancel = CancelToken()
         self._thread: threading.Thread | None = None
         self._state: JobState | None = None
         self._told = 0.0
@@ -130,8 +130,10 @@ class Jobs:
                 raise Busy(Code.JOB_RUNNING, kind=self._state.kind.value)
             number = self._state.id + 1 if self._state else 1
             state = self._state = JobState(number, kind, JobStatus.RUNNING, int(time.time()))
-            self._stop = threading.Event()
-            self._thread = threading.Thread(target=self._run, args=(work, self._stop), name=f"job-{kind}", daemon=True)
+            self._cancel = CancelToken()
+            self._thread = threading.Thread(
+                target=self._run, args=(work, self._cancel), name=f"job-{kind}", daemon=True
+            )
             self._thread.start()
         self._on_change()
         return state
@@ -140,7 +142,7 @@ class Jobs:
         """End the job that runs, soon; whether there was one."""
         with self._lock:
             running = self._state is not None and self._state.status is JobStatus.RUNNING
-            self._stop.set()
+            self._cancel.cancel()
         return running
 
     def wait_idle(self, timeout: float | None = None) -> bool:
@@ -156,9 +158,9 @@ class Jobs:
         self.stop()
         self.wait_idle()
 
-    def _run(self, work: Work, stop: threading.Event) -> None:
+    def _run(self, work: Work, cancel: CancelToken) -> None:
         try:
-            result = work(Job(stop, self._tell))
+            result = work(Job(cancel, self._tell))
             self._end(JobStatus.DONE, result=result)
         except Stopped as error:
             self._end(JobStatus.STOPPED, error.problem)

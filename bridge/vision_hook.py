@@ -6,11 +6,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 
 from engine.errors import Problem
 from engine.images.cache import Cache
 from engine.models import EditOutcome
+from engine.reading import read_found
 from engine.tasks.alarm import Alarm, CheckedResult, PictureFeatures, Suspect, alarm_problem, features_of
 from engine.tasks.hooks import RunningTask, TaskHook
 from engine.vision.trial_book import TrialBook
@@ -88,7 +88,7 @@ class VisionHook(TaskHook):
                 self._sources.move_to_end(digest)
                 return self._sources[digest]
         try:
-            seen = features_of(Path(path).read_bytes())
+            seen = features_of(read_found(path))
         except OSError:
             seen = None
         with self._lock:

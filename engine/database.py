@@ -4,7 +4,6 @@ that wait for the disk together, read by each thread on a connection of its own.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import shutil
@@ -21,6 +20,7 @@ import msgspec
 
 from engine.errors import Code, Problem, StorageFailed
 from engine.files import clear_way, damaged, keep_copy
+from engine.reading import hash_found
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -325,8 +325,9 @@ class HashMemo:
         self._database = database
         self._table = table
 
-    def hash_of(self, path: str, size: int, modified: int) -> str:
-        """The sha256 in hex of a file of this size (bytes) and time of change (nanoseconds); OSError."""
+    def hash_of(self, path: str, size: int, modified: int, check: Callable[[], None] = lambda: None) -> str:
+        """The sha256 in hex of a file of this size (bytes) and time of change (nanoseconds). Raises OSError, and
+        what ``check`` raises, which is called while it is read."""
         key = (path, size, modified)
         try:
             with self._database.read() as reader:
@@ -337,8 +338,7 @@ class HashMemo:
                 return str(known[0])
         except (StorageFailed, UnicodeEncodeError):  # a path that is no text cannot be looked up
             log.warning("hash not looked up", exc_info=True)
-        with Path(path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hash_found(path, check)
         try:
             with self._database.write() as writer:
                 writer.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)", (*key, digest))

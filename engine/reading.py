@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -19,11 +20,13 @@ from engine.errors import Code, InvalidInput
 from engine.paths import printable
 
 MAX_TEXT_BYTES: Final = 1024 * 1024
+_MAX_PICTURE_BYTES: Final = 256 * 1024 * 1024  # of a file that was smaller when it was sent
 # Not blocking: a pipe with nobody at its other end must not hold the thread. No link: judged before.
 _FLAGS: Final = (
     os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 )  # fmt: skip
+_PIECE_BYTES: Final = 4 * 1024 * 1024
 _LEAST_COMMON: Final = 0.6  # of the characters; texts full of rare names keep to it, Big5, Shift-JIS and Latin-1 do not
 _CONTROL: Final = re.compile(r"[\0-\x08\x0e-\x1f]")  # in no text but one of another encoding
 _DOS_END: Final = "\x1a"
@@ -70,6 +73,25 @@ def read_bytes(path: str | os.PathLike[str], limit: int, *, root: str | os.PathL
     with os.fdopen(descriptor, "rb", buffering=0) as file:  # few system calls: at each, threads take turns
         data = file.read(min(os.fstat(descriptor).st_size, limit) + 1)
         return data if data is not None else b""
+
+
+def read_found(path: str | os.PathLike[str]) -> bytes:
+    """All of a picture that was found before, by a start: who can write to its folder may have put anything in its
+    place since. Raises NotRegular, OSError (EFBIG for more than any picture has), ValueError."""
+    data = read_bytes(path, _MAX_PICTURE_BYTES, root=Path(path).parent)
+    if len(data) > _MAX_PICTURE_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
+    return data
+
+
+def hash_found(path: str | os.PathLike[str], check: Callable[[], None] = lambda: None) -> str:
+    """The sha256 in hex of the same. ``check`` is called between pieces and may raise; else as `read_found`."""
+    with os.fdopen(open_inside(path, Path(path).parent), "rb", buffering=0) as file:
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE_BYTES):
+            check()
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def read_text(

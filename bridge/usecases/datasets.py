@@ -208,9 +208,9 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
 
     def work(job: Job) -> JobResult:
         kept, report = _select_pairs(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
-        overlays = _overlays(app, kept, report) if plan.pictures.crop_align else {}
+        overlays = _overlays(app, kept, report, job) if plan.pictures.crop_align else {}
         job.expect(len(variants(kept, plan.variants)))
-        done = export.export_set(kept, plan, folder, overlays=overlays, check=job.check, progress=job.progress)
+        done = export.export_set(kept, plan, folder, overlays=overlays, cancel=job.cancel, progress=job.progress)
         return JobResult(
             path=done.path,
             pairs=done.pairs,
@@ -316,7 +316,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
         wanted,
         Measurer(app.measurement_cache, wanted.alpha),
         registered=can_register(),
-        check=job.check,
+        cancel=job.cancel,
         progress=job.progress,
         found=found,
     )
@@ -351,14 +351,14 @@ def _joined(first: Preflight, later: Preflight) -> Preflight:
     return msgspec.structs.replace(first, findings=[*first.findings, *new])
 
 
-def _overlays(app: App, pairs: Sequence[Pair], report: Preflight) -> dict[str, Overlay]:
+def _overlays(app: App, pairs: Sequence[Pair], report: Preflight, job: Job) -> dict[str, Overlay]:
     """Where to cut the pairs that are shifted or zoomed."""
     moved = {finding.pair_id for finding in report.findings if finding.kind in GOOD_WHEN_CUT}
     measurer = Measurer(app.measurement_cache)
     found = {}
     for pair in pairs:
         if pair.id in moved:
-            overlay = measurer.measure(pair.control.path, pair.target.path).comparison.overlay
+            overlay = measurer.measure(pair.control.path, pair.target.path, cancel=job.cancel).comparison.overlay
             if overlay is not None:
                 found[pair.id] = overlay
     return found

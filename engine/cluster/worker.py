@@ -7,7 +7,6 @@ spilled file has them; an order names them by ``config_id``.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import tempfile
@@ -21,6 +20,7 @@ from distributed import Worker, WorkerPlugin, get_worker, secede
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput
 from engine.files import storage_failure, write_bytes
+from engine.reading import hash_found
 from engine.shapes import learn_shapes
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts
 from engine.tasks.attempt_alone import attempt_alone
@@ -224,8 +224,7 @@ def waiting(owner: str, dask_worker: Worker) -> list[Kept]:
 def _sees(path: str, digest: str) -> bool:
     """Whether the worker finds the very same file there."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        return hash_found(path) == digest
     except (OSError, ValueError):
         return False
 

@@ -33,6 +33,8 @@ from engine.dataset.variants import Reverse, VariantRule, caption_for, check_var
 from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
 from engine.images.picture import with_path
 from engine.paths import entered_path, folded
+from engine.reading import read_found
+from engine.upstream.cancel import CancelToken
 
 _WORKERS: Final = 8
 
@@ -165,7 +167,7 @@ def export_set(
     folder: Path,
     *,
     overlays: Mapping[str, Overlay],
-    check: Callable[[], None] = lambda: None,
+    cancel: CancelToken | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Exported:
     """Write ``pairs`` into a new version folder (or ZIP) in ``folder``.
@@ -183,7 +185,7 @@ def export_set(
         shards = new_shards(plan.trainer, counted.add) if layout.shards else None
         rows: list[Row] = []
         names = stems(made, plan.stem_template)
-        with contextlib.closing(_prepared(made, plan, layout, overlays, check)) as stream:
+        with contextlib.closing(_prepared(made, plan, layout, overlays, cancel or CancelToken())) as stream:
             for pair, side, stem, ready in zip(made, sides, names, stream, strict=True):
                 caption = caption_for(pair, plan.captions, plan.variants, len(rows) + 1)
                 extensions = tuple(control.extension for control in ready.controls)
@@ -236,7 +238,7 @@ def _files(placed: Placed, ready: _Ready, caption: str) -> list[tuple[str, bytes
 
 
 def _prepared(
-    pairs: Sequence[Pair], plan: SetPlan, layout: Layout, overlays: Mapping[str, Overlay], check: Callable[[], None]
+    pairs: Sequence[Pair], plan: SetPlan, layout: Layout, overlays: Mapping[str, Overlay], cancel: CancelToken
 ) -> Generator[_Ready, None, None]:
     """Pairs prepared by threads, in order, only a few ahead of the one that is being written."""
     workers = min(_WORKERS, os.cpu_count() or 1)
@@ -244,19 +246,19 @@ def _prepared(
     with ThreadPoolExecutor(workers, thread_name_prefix="export") as pool:
         try:
             for pair in pairs:
-                check()
-                under_way.append(pool.submit(_prepare, pair, plan, layout, overlays.get(pair.id)))
+                cancel.check()
+                under_way.append(pool.submit(_prepare, pair, plan, layout, overlays.get(pair.id), cancel))
                 if len(under_way) > workers:
                     yield under_way.popleft().result()
             while under_way:
-                check()
+                cancel.check()
                 yield under_way.popleft().result()
         finally:
             for future in under_way:
                 future.cancel()
 
 
-def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None) -> _Ready:
+def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None, cancel: CancelToken) -> _Ready:
     """Read, check against what was sent and what came, transform."""
     result = pair.control if pair.direction is Direction.REVERSED else pair.target
     controls = [_read(control.path, _missing(control.path, result.path)) for control in pair.pictures]
@@ -269,14 +271,14 @@ def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None)
         overlay = overlay.turned
     aligned = overlay if pair.direction is not Direction.NO_OP else None
     try:
-        done, others = prepare(target, controls, plan.pictures, layout.reader, aligned)
+        done, others = prepare(target, controls, plan.pictures, layout.reader, aligned, cancel)
     except PictureRejected as error:
         raise with_path(error, pair.control.path) from error
     mask = None
     if plan.masks:
         from engine.dataset.masks import mask_of
 
-        mask = mask_of(others[0].data, done.data, whole=pair.direction is Direction.NO_OP)
+        mask = mask_of(others[0].data, done.data, whole=pair.direction is Direction.NO_OP, cancel=cancel)
     return _Ready(done, others, hashes, mask)
 
 
@@ -295,7 +297,7 @@ def _check_same(path: str, known: str, digest: str, result: str) -> None:
 
 def _read(path: str, missing: Code) -> bytes:
     try:
-        return Path(path).read_bytes()
+        return read_found(path)
     except FileNotFoundError as error:
         raise InvalidInput(missing, path=path) from error
     except OSError as error:

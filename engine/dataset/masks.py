@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any, Final
 
 import cv2
@@ -10,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.images.pixels import Alpha, rendered, shape_of
+from engine.images.pixels import Alpha, encoded, rendered, shape_of
+from engine.upstream.cancel import CancelToken
 
 Colours = NDArray[np.uint8]
 Levels = NDArray[np.float32]
@@ -23,8 +23,9 @@ _LEAST, _MOST = 10.0, 40.0  # levels of a channel between which the border of wh
 _SMALLEST: Final = 0.0004  # of the picture: smaller spots are the noise of compression
 
 
-def mask_of(control: bytes, target: bytes, *, whole: bool = False) -> bytes:
-    """A grey PNG of the target's size; ``whole``: white all over, for pairs in which nothing is to change."""
+def mask_of(control: bytes, target: bytes, *, whole: bool = False, cancel: CancelToken | None = None) -> bytes:
+    """A grey PNG of the target's size; ``whole``: white all over, for pairs in which nothing is to change. Raises
+    Stopped."""
     shape = shape_of(target)
     size = (shape.width, shape.height)
     if whole:
@@ -32,17 +33,15 @@ def mask_of(control: bytes, target: bytes, *, whole: bool = False) -> bytes:
     else:
         factor = min(1.0, WORK / max(size))
         small = (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
-        colours = [_colours(data, small) for data in (control, target)]
+        colours = [_colours(data, small, cancel) for data in (control, target)]
         found = changed(difference(colours[0], colours[1]))
         mask = Image.fromarray(np.where(found, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
         mask = mask.point(lambda value: 255 if value >= 128 else 0)
-    buffer = io.BytesIO()
-    mask.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(mask, "png", 100, cancel=cancel)
 
 
-def _colours(data: bytes, size: tuple[int, int]) -> Colours:
-    with rendered(data, alpha=Alpha.WHITE) as image:
+def _colours(data: bytes, size: tuple[int, int], cancel: CancelToken | None) -> Colours:
+    with rendered(data, alpha=Alpha.WHITE, cancel=cancel) as image:
         return np.asarray(image.resize(size, Image.Resampling.BOX), np.uint8)
 
 

@@ -17,6 +17,8 @@ from engine.dataset.measurement_cache import MeasurementCache
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import opened, with_path
 from engine.images.pixels import Alpha, mime_of, rendered, shape_of
+from engine.reading import read_found
+from engine.upstream.cancel import CancelToken
 
 EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
 """What the extra ``dataset`` of this program brings."""
@@ -68,39 +70,38 @@ class Measurer:
 
             cv2.setNumThreads(1)  # each pair has a thread already
 
-    def hash_of(self, path: str) -> str:
-        """The file's sha256. Raises InvalidInput (SOURCE_MISSING) or PictureRejected (PICTURE_UNREADABLE)."""
+    def hash_of(self, path: str, cancel: CancelToken | None = None) -> str:
+        """The file's sha256. Raises InvalidInput (SOURCE_MISSING), PictureRejected (PICTURE_UNREADABLE), Stopped."""
         try:
             status = Path(path).stat()
-            return self._cache.hash_of(path, status.st_size, status.st_mtime_ns)
+            return self._cache.hash_of(path, status.st_size, status.st_mtime_ns, _check(cancel))
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
 
-    def look(self, path: str) -> Look:
+    def look(self, path: str, cancel: CancelToken | None = None) -> Look:
         """What a picture looks like. Raises like `measure`."""
-        known = self._cache.look(self._key(self.hash_of(path)))
-        return known if known is not None else self._open(path).look
+        known = self._cache.look(self._key(self.hash_of(path, cancel)))
+        return known if known is not None else self._open(path, cancel).look
 
     def measure(
-        self, control: str, target: str, settled: Settled = lambda *_: False, check: Callable[[], None] = lambda: None
+        self, control: str, target: str, settled: Settled = lambda *_: False, cancel: CancelToken | None = None
     ) -> Measured:
         """All about a pair of files. ``settled``: whether looks and change alone decide, so that nothing need be laid
-        over anything; ``check`` is called often and may raise. Raises InvalidInput (SOURCE_MISSING), PictureRejected;
-        both name the path."""
-        hashes = self._key(self.hash_of(control)), self._key(self.hash_of(target))
+        over anything. Raises InvalidInput (SOURCE_MISSING), PictureRejected, which name the path; Stopped."""
+        hashes = self._key(self.hash_of(control, cancel)), self._key(self.hash_of(target, cancel))
         looks = [self._cache.look(digest) for digest in hashes]
         comparison = self._cache.comparison(*hashes)
         if looks[0] and looks[1] and comparison:
             done = comparison.overlay is not None or not self._registers
             if done or settled(looks[0], looks[1], comparison.change):
                 return Measured(looks[0], looks[1], comparison)
-        one, other = (self._open(path) for path in (control, target))
+        one, other = (self._open(path, cancel) for path in (control, target))
         change = change_between(one.image, other.image)
         comparison = Comparison(change, None)
         if self._registers and not settled(one.look, other.look, change):
-            comparison = _compared(one.image, other.image, change, check)
+            comparison = _compared(one.image, other.image, change, cancel)
         self._cache.note_comparison(one.look.hash, other.look.hash, comparison)
         return Measured(one.look, other.look, comparison)
 
@@ -108,13 +109,13 @@ class Measurer:
         """What measurements of a picture are kept under: its hash, with the colour that is not the usual one."""
         return digest if self._alpha is Alpha.WHITE else f"{digest} {self._alpha}"
 
-    def _open(self, path: str) -> _Opened:
+    def _open(self, path: str, cancel: CancelToken | None) -> _Opened:
         try:
-            data = Path(path).read_bytes()
+            data = read_found(path)
             shape = shape_of(data)
-            with rendered(data, longest=_WORK_EDGE, alpha=self._alpha) as image:
+            with rendered(data, longest=_WORK_EDGE, alpha=self._alpha, cancel=cancel) as image:
                 contrast, finger, tint = look_at(image)
-            misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image)
+            misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image, cancel)
         except FileNotFoundError as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
@@ -127,16 +128,20 @@ class Measurer:
         return _Opened(look, image)
 
 
-def misreading(data: bytes, seen: Image.Image) -> tuple[float, str]:
+def misreading(data: bytes, seen: Image.Image, cancel: CancelToken | None = None) -> tuple[float, str]:
     """How far a reader that drops transparency, profile and depth is from what people see, and which of them it is."""
-    with opened(data, mime_of(data)) as (stored, _):
+    with opened(data, mime_of(data), cancel=cancel) as (stored, _):
         cause = "transparent" if stored.has_transparency_data else "depth" if stored.mode[:1] in "IF" else "profile"
         naive = ImageOps.exif_transpose(stored).convert("RGB").resize(_MISREAD_SIZE, Image.Resampling.BOX)
     difference = ImageChops.difference(naive, seen.resize(_MISREAD_SIZE, Image.Resampling.BOX))
     return sum(ImageStat.Stat(difference).mean) / 3, cause
 
 
-def _compared(control: Image.Image, target: Image.Image, change: float, check: Callable[[], None]) -> Comparison:
+def _check(cancel: CancelToken | None) -> Callable[[], None]:
+    return cancel.check if cancel is not None else lambda: None
+
+
+def _compared(control: Image.Image, target: Image.Image, change: float, cancel: CancelToken | None) -> Comparison:
     """The target is brought to the control's frame, whatever its own size and shape."""
     import numpy as np
 
@@ -146,6 +151,6 @@ def _compared(control: Image.Image, target: Image.Image, change: float, check: C
     factor = FINE / max(control.size)
     size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
     grey = [np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) for image in (control, target)]
-    found = overlay(grey[0], grey[1], check)
+    found = overlay(grey[0], grey[1], _check(cancel))
     framed = target if target.size == control.size else target.resize(control.size, Image.Resampling.BILINEAR)
     return Comparison(change, found, drift(np.asarray(control), np.asarray(framed), found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,9 +40,10 @@ class MeasurementCache:
         """Let go of the file."""
         self._db.close()
 
-    def hash_of(self, path: str, size: int, modified: int) -> str:
-        """The sha256 of a file of this size (bytes) and time of change (nanoseconds), read if need be; OSError."""
-        return self._files.hash_of(path, size, modified)
+    def hash_of(self, path: str, size: int, modified: int, check: Callable[[], None] = lambda: None) -> str:
+        """The sha256 of a file of this size (bytes) and time of change (nanoseconds), read if need be; OSError, and
+        what ``check`` raises."""
+        return self._files.hash_of(path, size, modified, check)
 
     def look(self, digest: str) -> Look | None:
         """What the picture of this hash looks like."""

@@ -32,6 +32,7 @@ from engine.dataset.split import Side, SplitRule, source_key, split
 from engine.dataset.variants import Reverse, VariantRule, caption_for, turned
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.pixels import Alpha
+from engine.upstream.cancel import CancelToken
 
 _TWIN_TINT: Final = 25.0  # mean difference of coarse colours beyond which pictures with like fingerprints are no twins
 _WORKERS: Final = 8
@@ -114,16 +115,17 @@ def inspect(
     measurer: Measurer,
     *,
     registered: bool,
-    check: Callable[[], None] = lambda: None,
+    cancel: CancelToken | None = None,
     progress: Callable[[int], None] = lambda _: None,
     found: Callable[[Sequence[Finding]], None] = lambda _: None,
     workers: int | None = None,
 ) -> Preflight:
-    """Look through ``pairs``. ``check`` is called often, from several threads, and may raise; ``progress`` gets the
-    number of pairs done, ``found`` what was found in a pair, as soon as it was.
+    """Look through ``pairs``. ``progress`` gets the number of pairs done, ``found`` what was found in a pair, as soon
+    as it was. Raises Stopped.
 
     Pictures are held for as many pairs as there are ``workers`` (processors, at most 8) and no longer.
     """
+    cancel = cancel or CancelToken()
     by_pair: dict[str, list[Finding]] = {pair.id: [] for pair in pairs}
 
     def done(number: int, one: _Seen) -> None:
@@ -132,10 +134,10 @@ def inspect(
             found(findings)
         progress(number + 1)
 
-    seen = _all(pairs, measurer, wanted.thresholds, check, done, workers or min(_WORKERS, os.cpu_count() or 1))
+    seen = _all(pairs, measurer, wanted.thresholds, cancel, done, workers or min(_WORKERS, os.cpu_count() or 1))
     for finding in (
         *_same_targets(pairs),
-        *_split_twins(pairs, seen, wanted, check),
+        *_split_twins(pairs, seen, wanted, cancel),
         *_captions(pairs, wanted),
         *_controls(pairs, wanted),
     ):
@@ -165,7 +167,7 @@ def _all(
     pairs: Sequence[Pair],
     measurer: Measurer,
     limits: Thresholds,
-    check: Callable[[], None],
+    cancel: CancelToken,
     done: Callable[[int, _Seen], None],
     workers: int,
 ) -> list[_Seen]:
@@ -179,12 +181,12 @@ def _all(
     with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
         try:
             for pair in pairs:
-                check()
-                under_way.append(pool.submit(_look, pair, measurer, limits, check))
+                cancel.check()
+                under_way.append(pool.submit(_look, pair, measurer, limits, cancel))
                 while len(under_way) > 2 * workers:
                     take(under_way.popleft().result())
             while under_way:
-                check()
+                cancel.check()
                 take(under_way.popleft().result())
         finally:
             for future in under_way:
@@ -192,23 +194,23 @@ def _all(
     return seen
 
 
-def _look(pair: Pair, measurer: Measurer, limits: Thresholds, check: Callable[[], None]) -> _Seen:
+def _look(pair: Pair, measurer: Measurer, limits: Thresholds, cancel: CancelToken) -> _Seen:
     def failed(kind: FindingKind, error: InvalidInput | PictureRejected) -> _Seen:
         return _Seen(None, Finding(pair.id, pair.task_id, kind, problem=error.problem))
 
     try:
         for control in pair.controls:
-            if control.sent_hash and measurer.hash_of(control.path) != control.sent_hash:
+            if control.sent_hash and measurer.hash_of(control.path, cancel) != control.sent_hash:
                 return _Seen(None, Finding(pair.id, pair.task_id, FindingKind.SOURCE_CHANGED))
         for control in pair.controls[1:]:
-            measurer.look(control.path)
+            measurer.look(control.path, cancel)
     except InvalidInput as error:
         return failed(FindingKind.SOURCE_MISSING, error)
     except PictureRejected as error:
         return failed(FindingKind.UNREADABLE, error)
     try:
         decided = partial(settled, limits)
-        return _Seen(measurer.measure(pair.control.path, pair.target.path, decided, check), None)
+        return _Seen(measurer.measure(pair.control.path, pair.target.path, decided, cancel), None)
     except InvalidInput as error:
         if error.params.get("path") == pair.control.path:
             return failed(FindingKind.SOURCE_MISSING, error)
@@ -248,9 +250,7 @@ def _same_targets(pairs: Sequence[Pair]) -> list[Finding]:
     return findings
 
 
-def _split_twins(
-    pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, check: Callable[[], None]
-) -> list[Finding]:
+def _split_twins(pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, cancel: CancelToken) -> list[Finding]:
     """Sources kept for validation that look like one that is trained on; the finding is the validation pair's."""
     sides = split(pairs, wanted.split)
     most = wanted.thresholds.split_twin
@@ -265,7 +265,7 @@ def _split_twins(
     for pair, side, one in zip(pairs, sides, seen, strict=True):
         if side is not Side.VALIDATION or not one.measured:
             continue
-        check()
+        cancel.check()
         look = one.measured.control
         if look.hash not in nearest:
             near = [

@@ -14,6 +14,7 @@ from engine.dataset.features import Overlay
 from engine.errors import Code, InvalidInput
 from engine.formats import extension_of
 from engine.images.pixels import Alpha, encoded, rendered, shape_of
+from engine.upstream.cancel import CancelToken
 
 _SAME_FRAME: Final = 1.02  # ratios of edges this near mean one framing
 Box = tuple[float, float, float, float]
@@ -111,10 +112,15 @@ def check_pictures(rule: PictureRule) -> None:
 
 
 def prepare(
-    target: bytes, controls: list[bytes], rule: PictureRule, reader: Reader, overlay: Overlay | None = None
+    target: bytes,
+    controls: list[bytes],
+    rule: PictureRule,
+    reader: Reader,
+    overlay: Overlay | None = None,
+    cancel: CancelToken | None = None,
 ) -> tuple[Written, list[Written]]:
     """Target and controls as the rule wants them and the trainer reads them. ``overlay``: where to cut them, with
-    ``crop_align``. Raises PictureRejected."""
+    ``crop_align``. Raises PictureRejected, Stopped."""
     works = [_work(data) for data in (target, *controls)]
     if overlay is not None and rule.crop_align:
         works[:2] = _align(works[0], works[1], overlay)
@@ -122,7 +128,7 @@ def prepare(
     extensions = [_extension(work, rule, reader.formats) for work in works]
     if reader.same_extension and len(set(extensions)) > 1:
         extensions = ["png"] * len(works)
-    written = [_encode(work, extension, rule) for work, extension in zip(works, extensions, strict=True)]
+    written = [_encode(work, extension, rule, cancel) for work, extension in zip(works, extensions, strict=True)]
     return written[0], written[1:]
 
 
@@ -220,12 +226,12 @@ def _extension(work: _Work, rule: PictureRule, formats: frozenset[str]) -> str:
     return work.extension if work.extension in formats else "png"
 
 
-def _encode(work: _Work, extension: str, rule: PictureRule) -> Written:
+def _encode(work: _Work, extension: str, rule: PictureRule, cancel: CancelToken | None) -> Written:
     keeps_alpha = rule.alpha is Alpha.KEEP or not work.alpha
     if work.untouched and keeps_alpha and extension == work.extension:
         return Written(work.data, extension, work.size)
-    with rendered(work.data, alpha=rule.alpha) as image:
+    with rendered(work.data, alpha=rule.alpha, cancel=cancel) as image:
         whole = (0.0, 0.0, float(image.width), float(image.height))
         if work.box != whole or work.size != image.size:
             image = image.resize(work.size, Image.Resampling.LANCZOS, box=work.box)
-        return Written(encoded(image, extension, rule.quality), extension, work.size)
+        return Written(encoded(image, extension, rule.quality, cancel=cancel), extension, work.size)

@@ -13,6 +13,7 @@ import msgspec
 from PIL import Image
 
 from engine.errors import Code, PictureRejected
+from engine.images.encoder import LARGE_PIXELS, webp_apart, write_webp
 from engine.images.picture import DECODER_ERRORS, HEAD_BYTES, is_upright_already, opened, orientation_of, sniff
 from engine.upstream.cancel import CancelToken
 
@@ -151,14 +152,19 @@ def encoded(
 ) -> bytes:
     """The file of a rendered picture: ``png``, ``jpg`` (on white), ``webp`` or ``bmp``; ``quality`` 1..100.
 
-    ``quickly``: a WebP may become larger for it. Raises Stopped, for a PNG in the middle.
+    ``quickly``: a WebP may become larger for it. Raises Stopped, in the middle too.
     """
     buffer = _Written(cancel)
     match extension:
         case "jpg":
             on_colour(image).save(buffer, "JPEG", quality=quality, subsampling=0 if quality >= 90 else 2)
         case "webp":
-            image.save(buffer, "WEBP", quality=quality, method=0 if quickly else 4)
+            method = 0 if quickly else 4
+            if cancel is not None and image.width * image.height > LARGE_PIXELS:
+                apart = webp_apart(image, quality, method, cancel)
+                if apart is not None:
+                    return apart
+            write_webp(image, buffer, quality, method)
         case "bmp":
             on_colour(image).save(buffer, "BMP")
         case _:

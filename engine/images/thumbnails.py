@@ -14,6 +14,7 @@ from engine.files import clear_way, is_temporary, remove, remove_leftover, stora
 from engine.images.picture import HEAD_BYTES, sniff, with_path
 from engine.images.pixels import encoded, rendered
 from engine.images.serve_file import open_picture
+from engine.upstream.cancel import CancelToken
 
 SIZES: Final = (128, 256, 512, 1024)
 """Longest edges made, in pixels; a size asked for is rounded up to the next, so that few files serve all screens."""
@@ -102,15 +103,15 @@ class Thumbnails:
                 self._bytes = self.sweep()
 
 
-def make_thumbnail(path: Path, edge: int) -> bytes:
-    """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`."""
+def make_thumbnail(path: Path, edge: int, cancel: CancelToken | None = None) -> bytes:
+    """An upright JPEG or WebP of at most ``edge`` × ``edge`` pixels. Raises like `Thumbnails.get`, and Stopped."""
     try:
         source = open_picture(path)
         with source.file as file:
             data = file.read(min(source.size, _LARGEST_FILE) + 1)
         if len(data) > _LARGEST_FILE:
             raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=_LARGEST_FILE)
-        with rendered(data, longest=edge) as image:
+        with rendered(data, longest=edge, cancel=cancel) as image:
             if image.mode == "RGBA":
                 return encoded(image, "webp", _WEBP_QUALITY, quickly=True)
             return encoded(image, "jpg", _JPEG_QUALITY, quickly=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -72,7 +72,7 @@ class AtProviders:
         """Block until no job is waited for; a batch may take a day."""
         return self.jobs.wait_idle(timeout)
 
-    # --- see batch.Elsewhere ---
+    # --- see hooks.RemoteTasks ---
 
     @property
     def waiting(self) -> int:
@@ -82,6 +82,10 @@ class AtProviders:
     def holds(self, task_id: str) -> bool:
         """Whether the task's answer is at a provider, or the task on its way there."""
         return self.jobs.holds(task_id) or self.batches.holds(task_id) or self.orders.holds(task_id)
+
+    def handed_over(self, besides: Container[str]) -> int:
+        """Tasks that are gathered for a batch, or whose batch is being made, ``besides`` these."""
+        return sum(task_id not in besides for task_id in self.orders.tasks())
 
     def live(self) -> dict[str, Live]:
         """How far each of them is."""

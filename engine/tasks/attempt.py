@@ -77,9 +77,9 @@ class Source(msgspec.Struct, frozen=True):
     width: int = 0
     height: int = 0
 
-    def read(self, max_bytes: int) -> SourcePicture:
-        """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected."""
-        data = self.data or read_source(self.path, max_bytes).data
+    def read(self, max_bytes: int, cancel: CancelToken | None = None) -> SourcePicture:
+        """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, Stopped."""
+        data = self.data or read_source(self.path, max_bytes, cancel).data
         if not self.data and hashlib.sha256(data).hexdigest() != self.hash:
             raise InvalidInput(Code.SOURCE_CHANGED, path=printable(self.path))
         return SourcePicture(data, self.mime, self.name, self.width, self.height)
@@ -178,7 +178,7 @@ def sent_pictures(order: AttemptOrder, cancel: CancelToken) -> list[SourcePictur
     """What APIs take of the sources; the ledger knows these by their own bytes all the same."""
     config, pictures = order.config, []
     for source in order.sources:
-        picture = source.read(order.limits.max_source_bytes)
+        picture = source.read(order.limits.max_source_bytes, cancel)
         data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, cancel)
         width, height = picture.width, picture.height
         if data is not picture.data:

@@ -199,6 +199,8 @@ class Batch:
         """End every call now; returns at once with the number of tasks affected."""
         with self._changed:
             affected = len(self._queue) + len(self._running)
+            if self._remote is not None:
+                affected += self._remote.handed_over(self._running)
             self._stop_requested = affected > 0 or self._stop_requested
             if self._run is not None:
                 self._run.stopping = True

@@ -123,8 +123,13 @@ class BatchOrders:
         for left in folder.glob("*.part") if folder.is_dir() else ():
             left.unlink(missing_ok=True)
 
+    def tasks(self) -> list[str]:
+        """The tasks that wait for their batch to be made."""
+        with self._lock:
+            return [line.task_id for group in (*self._groups.values(), *self._sending) for line in group.lines]
+
     def holds(self, task_id: str) -> bool:
-        """Whether the task waits for its batch to be made."""
+        """Whether the task is one of them."""
         with self._lock:
             groups = [*self._groups.values(), *self._sending]
             return any(line.task_id == task_id for group in groups for line in group.lines)

@@ -214,7 +214,9 @@ class _Edit:
         self._log.stage = "reading"
         job = self._job
         # Decoded whole before anything is paid for.
-        sources = tuple(_source(path, job.limits.max_source_bytes) for path in (job.source_path, *job.references))
+        sources = tuple(
+            _source(path, job.limits.max_source_bytes, self._cancel) for path in (job.source_path, *job.references)
+        )
         self._source_hash = " ".join(source.hash for source in sources)
         self._source_size = len(sources[0].data)
         config = own_config(job.config, job.source_path, job.user_prompt, job.system_prompt)
@@ -467,8 +469,8 @@ def what_came(outcome: AttemptOutcome, brought: int) -> Came:
     return Came.REFUSED if refused and not billed else Came.WASTED
 
 
-def _source(path: str, max_bytes: int) -> Source:
-    read = read_source(path, max_bytes)
+def _source(path: str, max_bytes: int, cancel: CancelToken) -> Source:
+    read = read_source(path, max_bytes, cancel)
     digest, info = hashlib.sha256(read.data).hexdigest(), read.info
     return Source(path, read.name, info.mime, digest, read.data, info.width, info.height)
 

@@ -3,6 +3,7 @@ provider."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Protocol
 
 from engine.config import ApiConfig
@@ -21,6 +22,9 @@ class RemoteTasks(Protocol):
 
     def holds(self, task_id: str) -> bool:
         """Whether this one is there."""
+
+    def handed_over(self, besides: Container[str]) -> int:
+        """How many of them are only on their way there, ``besides`` these."""
 
     def live(self) -> dict[str, Live]:
         """How far each is."""

@@ -61,9 +61,9 @@ class Reply(msgspec.Struct, frozen=True):
     cost: int | None
 
 
-def picture_at(path: str, max_edge: int, label: str) -> Labelled:
-    """The picture of a file, no larger than ``max_edge``; PictureRejected if it cannot be read whole."""
-    data = make_thumbnail(Path(path), max_edge)
+def picture_at(path: str, max_edge: int, label: str, cancel: CancelToken) -> Labelled:
+    """The picture of a file, no larger than ``max_edge``; PictureRejected if it cannot be read whole, Stopped."""
+    data = make_thumbnail(Path(path), max_edge, cancel)
     return Labelled(label, SourcePicture(data, sniff(data[:HEAD_BYTES]) or "image/jpeg", Path(path).name))
 
 

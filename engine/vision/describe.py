@@ -56,8 +56,8 @@ def write_caption(pair: JudgedPair, length: CaptionLength, language: str, asker:
         f'Write in the language "{language}". Answer in JSON: {{"caption": "…"}}.'
     )
     pictures = (
-        picture_at(pair.sources[0], asker.config.max_edge, f"Picture 1: {LABELS['source']}"),
-        picture_at(pair.result, asker.config.max_edge, f"Picture 2: {LABELS['result']}"),
+        picture_at(pair.sources[0], asker.config.max_edge, f"Picture 1: {LABELS['source']}", asker.cancel),
+        picture_at(pair.result, asker.config.max_edge, f"Picture 2: {LABELS['result']}", asker.cancel),
     )
     caption = _ask_text("You write captions for pairs of an image-edit training set.", text, pictures, "caption",
                         asker)  # fmt: skip
@@ -75,7 +75,7 @@ def write_prompt(source: str, source_hash: str, intention: str, asker: Asker) ->
         "this very picture: name what is seen in it and what becomes of it, and say what must stay as it is. "
         f'At most 60 words, in the language of the intention. Answer in JSON: {{"prompt": "…"}}.'
     )
-    pictures = (picture_at(source, asker.config.max_edge, f"Picture 1: {LABELS['source']}"),)
+    pictures = (picture_at(source, asker.config.max_edge, f"Picture 1: {LABELS['source']}", asker.cancel),)
     prompt = _ask_text("You write instructions for an image-edit model.", text, pictures, "prompt", asker)
     asker.memory.remember(key, prompt)
     return prompt, False
@@ -134,9 +134,9 @@ def _prefer(first: JudgedPair, second: JudgedPair, asker: Asker) -> Better:
             'the rest as it was? Answer in JSON: {"better": "A", "B" or "tie"}.'
         )
         pictures = (
-            picture_at(first.sources[0], asker.config.max_edge, f"Picture 1: {LABELS['source']}"),
-            picture_at(first.result, asker.config.max_edge, f"Picture 2: {LABELS['result']} A"),
-            picture_at(second.result, asker.config.max_edge, f"Picture 3: {LABELS['result']} B"),
+            picture_at(first.sources[0], asker.config.max_edge, f"Picture 1: {LABELS['source']}", asker.cancel),
+            picture_at(first.result, asker.config.max_edge, f"Picture 2: {LABELS['result']} A", asker.cancel),
+            picture_at(second.result, asker.config.max_edge, f"Picture 3: {LABELS['result']} B", asker.cancel),
         )
         known = _ask_text("You compare two results of one image edit.", text, pictures, "comparison", asker,
                           field="better")  # fmt: skip

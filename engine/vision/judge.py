@@ -14,6 +14,7 @@ import msgspec
 from engine.errors import AnswerUnusable, Code, EditFailed
 from engine.models import Judgement
 from engine.money import plain
+from engine.reading import hash_found
 from engine.upstream.cancel import CancelToken
 from engine.vision.ask import Question, VisionClient, objects_in, picture_at
 from engine.vision.rubric import MAX_SCORE, Rubric, said
@@ -104,7 +105,8 @@ def judge_pair(
         for key in _keys(pair, asker.config, rubric, swapped=swapped):
             known = None if again else _recall(asker.memory, key)
             if known is None:
-                known, asked = _ask(question_for(pair, asker.config, rubric, language, swapped=swapped), rubric, asker)
+                question = question_for(pair, asker.config, rubric, language, asker.cancel, swapped=swapped)
+                known, asked = _ask(question, rubric, asker)
                 known = msgspec.structs.replace(known, at=now)
                 asker.memory.remember(key, msgspec.json.encode(known).decode())
                 calls += asked
@@ -140,14 +142,14 @@ def memory_key(*parts: object) -> str:
 
 
 def question_for(
-    pair: JudgedPair, config: JudgeConfig, rubric: Rubric, language: str, *, swapped: bool = False
+    pair: JudgedPair, config: JudgeConfig, rubric: Rubric, language: str, cancel: CancelToken, *, swapped: bool = False
 ) -> Question:
     """The question about a pair, its pictures read and made small."""
     roles = [("source", pair.sources[0]), *(("reference", path) for path in pair.sources[1:]), ("result", pair.result)]
     roles = [*roles[-1:], *roles[:-1]] if swapped else roles
     check_files(pair)
     pictures = tuple(
-        picture_at(path, config.max_edge, f"Picture {number}: {LABELS[role]}")
+        picture_at(path, config.max_edge, f"Picture {number}: {LABELS[role]}", cancel)
         for number, (role, path) in enumerate(roles, 1)
     )
     criteria = "\n".join(f"- {c.id}: {said(c.question, language)}" for c in rubric.criteria)
@@ -257,7 +259,7 @@ def check_files(pair: JudgedPair) -> None:
     known = pair.source_hash.split()
     for path, sent in zip(pair.sources, known or [""] * len(pair.sources), strict=False):
         try:
-            digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            digest = hash_found(path)
         except OSError as error:
             raise EditFailed(Code.SOURCE_MISSING, path=path, reason=error.strerror or "") from error
         if sent and digest != sent:
@@ -271,6 +273,6 @@ def sent_hash(pair: JudgedPair) -> str:
     if pair.source_hash:
         return pair.source_hash
     try:
-        return " ".join(hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in pair.sources)
+        return " ".join(hash_found(path) for path in pair.sources)
     except OSError as error:
         raise EditFailed(Code.SOURCE_MISSING, path=pair.sources[0], reason=error.strerror or "") from error

@@ -118,22 +118,6 @@ def test_scores_arrive_and_are_paid_once(studio: Studio, tmp_path: Path) -> None
     assert not any(JUDGE_KEY in str(request.headers) for request in studio.edits.api_requests)
 
 
-@pytest.mark.parametrize("kind", ["waits for the judge", "reads its answer"])
-def test_stop_is_now_for_the_judge(studio: Studio, tmp_path: Path, kind: str) -> None:
-    """The job ends within a second with all calls blocked, and what was paid for before stays."""
-    with open_door(tmp_path / "data") as door:
-        door.post("/api/judge/config", {"config": studio.judge()})
-        door.run(studio.draw(3), studio.config())
-        halves = Script(body=b"x" * 99, stop_at=9, ending="hang")
-        hang = Script(silent=True) if kind == "waits for the judge" else halves
-        studio.judge_door.answer_with(lambda _: hang)
-        door.post("/api/judge/start", {})
-        until(lambda: len(studio.judge_door.requests) == 3)
-        door.post("/api/dataset/stop")
-        assert door.app.jobs.wait_idle(1)
-        assert door.get("/api/dataset/job")["job"]["status"] == "stopped"
-
-
 def test_the_judge_goes_along_with_a_run(studio: Studio, tmp_path: Path) -> None:
     """Each result is judged as it lands, and asked for once though a person orders the same meanwhile; what a judge
     that stops misses can be judged by hand."""

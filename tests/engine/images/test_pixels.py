@@ -19,8 +19,10 @@ from PIL import Image, ImageCms
 from engine.config import SourceFormat
 from engine.dataset.transform import PictureRule, Reader, SizeRule, prepare
 from engine.errors import Code, PictureRejected, Stopped
+from engine.images.encoder import webp_apart
 from engine.images.picture import PNG_SIGNATURE, check_picture
 from engine.images.pixels import Alpha, rendered, shape_of
+from engine.images.pixels import encoded as pixels_encoded
 from engine.images.room import AT_ONCE_BYTES, DecodingRoom
 from engine.images.sending import as_sent
 from engine.upstream.cancel import CancelToken
@@ -255,17 +257,15 @@ def test_a_stop_ends_decoding() -> None:
     assert shape_of(encoded("png")).plain
 
 
-def test_a_stop_ends_converting() -> None:
-    """A source that becomes a PNG: seconds of one call, in which nobody waits for more than a piece of it."""
-    buffer = io.BytesIO()
-    Image.effect_noise((4000, 3000), 60).convert("RGB").save(buffer, "BMP")
-    cancel = CancelToken()
-    timer = threading.Timer(0.5, cancel.cancel)
-    timer.start()
-    begun = time.monotonic()
-    with pytest.raises(Stopped):
-        as_sent(buffer.getvalue(), SourceFormat.PNG, 0, cancel)
-    assert time.monotonic() - begun < 0.5 + 1
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_large_webp_is_made_apart_and_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child makes the very bytes that this process would have; where none can be started, this one does."""
+    image = Image.effect_noise((1500, 1400), 60).convert(mode)
+    here = pixels_encoded(image, "webp", 80, quickly=True)
+    assert webp_apart(image, 80, 0, CancelToken()) == here
+    for broken in ("/nonexistent/python", "/bin/false"):
+        monkeypatch.setattr(sys, "executable", broken)
+        assert pixels_encoded(image, "webp", 80, quickly=True, cancel=CancelToken()) == here
 
 
 def test_sixty_four_large_pictures_at_once_stay_within_a_gigabyte() -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import gzip
 import logging
 import socket
-import threading
-import time
 import zlib
 
 import pytest
 
-from engine.errors import AnswerUnusable, Code, NetworkFailed, Stopped
+from engine.errors import AnswerUnusable, Code, NetworkFailed
 from engine.upstream.cancel import CancelToken
-from engine.upstream.request import HttpRequest
-from engine.upstream.sse import EventReader
 from engine.upstream.transport import Transport
 from tests.fakes.peers import Peer, answering, ok, outgoing
 from tests.support.transport_calls import KEY, call, failure, fetch, recording, transport
@@ -115,35 +111,3 @@ def test_ipv6_literals_are_reached(transport: Transport) -> None:
     with Peer(recording(seen, ok()), host="::1") as peer:
         assert call(transport, f"http://[0:0::1]:{peer.port}/")[0] == 200
         assert f"Host: [::1]:{peer.port}\r\n".encode() in seen[0]
-
-
-def test_a_stop_ends_unpacking(transport: Transport) -> None:
-    """200 KB that become 200 MB of line ends: the calls that read them end within a second of the stop."""
-    answer = ok(gzip.compress(b"\n" * 200_000_000), Content_Encoding="gzip", Content_Type="text/event-stream")
-    cancel, begun = CancelToken(), threading.Semaphore(0)
-    ended: list[tuple[type[Exception], float]] = []
-
-    def read() -> None:
-        events = EventReader(1 << 26)
-        request = HttpRequest("POST", peer.url(), {}, b"{}")
-        try:
-            with transport.send(request, proxy="", unlocked=True, timeout=60, cancel=cancel) as response:
-                for number, chunk in enumerate(response.chunks()):
-                    events.feed(chunk)
-                    if number == 3:
-                        begun.release()
-        except Stopped as stopped:
-            ended.append((type(stopped), time.monotonic()))
-
-    with Peer(answering(answer)) as peer:
-        threads = [threading.Thread(target=read) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for _ in threads:
-            assert begun.acquire(timeout=30)
-        stopped_at = time.monotonic()
-        cancel.cancel()
-        for thread in threads:
-            thread.join(30)
-    assert [kind for kind, _ in ended] == [Stopped] * 4
-    assert max(at for _, at in ended) - stopped_at < 1
