@@ -15,7 +15,8 @@ from engine.cluster.address import ClusterOrder
 from engine.errors import AddressRefused, Code, InvalidInput
 from engine.keystore import may_have_store
 from engine.models import EditLimits
-from engine.upstream.netguard import NetPolicy, normalise_host
+from engine.upstream.netguard import NetPolicy
+from engine.upstream.target import normalise_host
 
 T = TypeVar("T")
 _MIB = 1024 * 1024

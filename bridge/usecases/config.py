@@ -24,10 +24,10 @@ from engine.errors import AddressRefused, Code, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file, rubrics_in
 from engine.tasks.log import EditLog
 from engine.upstream.connection import check_connection
-from engine.upstream.netguard import parse_url
 from engine.upstream.proxies import DIRECT, parse_proxy
 from engine.upstream.recipe import read_recipe
 from engine.upstream.request import request_headers
+from engine.upstream.target import parse_url
 from engine.vision.rubric import read_rubric
 
 _TEST_SECONDS = 15.0

@@ -25,8 +25,9 @@ from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.plan import ReferenceMode
 from engine.tasks.planning import Plan
 from engine.upstream.batches.choice import batch_driver, needed_driver
-from engine.upstream.netguard import Purpose, check_host, check_url
+from engine.upstream.netguard import Purpose, check_target
 from engine.upstream.recipe import read_recipe
+from engine.upstream.target import parse_url
 
 _BATCH_HOURS = 24
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
@@ -288,8 +289,7 @@ def check_api_url(app: App, config: ApiConfig) -> None:
     policy = app.environment.network
     for url, field in addresses(config):
         try:
-            target = check_url(url, Purpose.API, policy)
-            check_host(target, Purpose.API, policy, config.unlock_local_api_url)
+            check_target(parse_url(url), Purpose.API, policy, config.unlock_local_api_url)
         except AddressRefused as error:
             raise InvalidInput(error.code, field=field, **error.params) from error
 

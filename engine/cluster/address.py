@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.errors import ClusterFailed, Code
-from engine.upstream.netguard import is_local_machine, parse_url
+from engine.upstream.target import parse_url
 
 
 class ClusterOrder(msgspec.Struct, frozen=True):
@@ -43,6 +43,6 @@ def check_order(order: ClusterOrder) -> int:
         raise ClusterFailed(Code.CLUSTER_ADDRESS, address=order.address)
     if kind == "tls" and not (order.ca and order.cert and order.key):
         raise ClusterFailed(Code.CLUSTER_TLS, address=order.address)
-    if kind == "tcp" and not order.insecure and not is_local_machine(parse_url(f"http:{rest}")):
+    if kind == "tcp" and not order.insecure and not parse_url(f"http:{rest}").on_this_machine:
         raise ClusterFailed(Code.CLUSTER_INSECURE, address=order.address)
     return 0

@@ -135,6 +135,11 @@ class Call:
         for stream in streams:
             stream.close()
 
+    def extensions(self) -> dict[str, Any]:
+        """What ties a request of httpcore to this call; raises Stopped or NetworkFailed(TIMED_OUT)."""
+        budget = Budget.of(self)
+        return {"timeout": {"connect": budget, "read": budget, "write": budget}, "trace": self.trace}
+
     def trace(self, name: str, _info: dict[str, Any]) -> None:
         """Follow httpcore's "trace" events, to know the phase."""
         if name == "http11.send_request_headers.started":

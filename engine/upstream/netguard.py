@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from ipaddress import IPv6Address
-from typing import NoReturn
-from urllib.parse import quote, unquote_to_bytes
 
-import idna
 import msgspec
 
 from engine.errors import AddressRefused, Code
-from engine.upstream.addresses import (
-    FAKE_IP,
-    ends_in_number,
-    is_loopback,
-    is_public,
-    parse_address,
-    parse_numbers,
-    translates_public,
-)
-
-MAX_URL_LENGTH = 64 * 1024
-DEFAULT_PORTS = {"http": 80, "https": 443}
-
-_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^#]*)(?:#.*)?", re.ASCII)
-_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
-_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
-_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
-_PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
-
-# Names that never mean a public host, whoever resolves them (RFC 6761, 6762, 8375; .internal: ICANN, 2024).
-_LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
-_PRIVATE_SUFFIXES = ("localhost", "local", "internal", "home.arpa", "localdomain")
+from engine.upstream.addresses import FAKE_IP, is_public, parse_address, translates_public
+from engine.upstream.target import Target, host_matches, is_private_name
 
 
 class Purpose(StrEnum):
@@ -62,95 +36,17 @@ class NetPolicy(msgspec.Struct, frozen=True):
         return self.allow_private_api if purpose is Purpose.API else self.allow_private_download
 
 
-class Target(msgspec.Struct, frozen=True):
-    """A URL taken apart and normalised.
-
-    ``host``: ASCII, lower case, without brackets and trailing dot; numbers in any writing have become an IP address.
-    ``path``: path and query, ASCII, as it goes on the wire. ``literal``: whether ``host`` is an IP address.
-    """
-
-    scheme: str
-    host: str
-    port: int
-    path: str
-    literal: bool
-
-    @property
-    def authority(self) -> str:
-        """Host and port as they stand in a URL and in the Host header: the default port is left out."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        """The normalised URL; without fragment."""
-        return f"{self.scheme}://{self.authority}{self.path}"
-
-    @property
-    def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what a key belongs to."""
-        return self.scheme, self.host, self.port
-
-
-def check_url(url: str, purpose: Purpose, policy: NetPolicy) -> Target:
-    """Take a URL apart and check what can be seen without an address: form, scheme, credentials, list of hosts.
-
-    Raises AddressRefused: URL_MALFORMED, URL_SCHEME, URL_CREDENTIALS or HOST_NOT_LISTED.
-    """
-    target = parse_url(url)
-    allowed = policy.hosts(purpose)
-    if allowed and not any(_covers(entry, target) for entry in allowed):
-        raise AddressRefused(Code.HOST_NOT_LISTED, host=target.host, purpose=purpose.value)
-    return target
-
-
-def parse_url(url: str) -> Target:
-    """The form of a URL alone; raises AddressRefused with the three codes of form."""
-    if not url or len(url) > MAX_URL_LENGTH or url != url.strip() or _FORBIDDEN.search(url):
-        _malformed("")
-    match = _URL.fullmatch(url)
-    if match is None:
-        _refuse_form(url)
-    scheme, authority, rest = match[1].lower(), match[2], match[3]
-    if scheme not in DEFAULT_PORTS:
-        raise AddressRefused(Code.URL_SCHEME, host="", scheme=scheme)
-    if "@" in authority:
-        raise AddressRefused(Code.URL_CREDENTIALS, host=authority.rpartition("@")[2])
-    written_host, port = _split_port(authority, DEFAULT_PORTS[scheme])
-    host, literal = normalise_host(written_host)
-    path = quote(rest, safe=_PRINTABLE)
-    return Target(scheme, host, port, path if path.startswith("/") else "/" + path, literal)
-
-
-def normalise_host(written: str) -> tuple[str, bool]:
-    """A host in its one normal writing, and whether it is an IP address; raises AddressRefused(URL_MALFORMED).
-
-    Percent-encoding is taken off, full-width and other IDN characters are mapped (UTS 46), numbers are read as
-    ``inet_aton`` reads them, so that no writing of an address gets past the rules or to the resolver.
-    """
-    if written.startswith("["):
-        return _bracketed(written), True
-    try:
-        host = unquote_to_bytes(written).decode("utf-8")
-        if not host.isascii():
-            host = idna.uts46_remap(host, std3_rules=False)
-    except (UnicodeError, idna.IDNAError):
-        _malformed(written)
-    host = host.lower().removesuffix(".")
-    if host and ends_in_number(host):
-        address = parse_numbers(host)
-        if address is None:
-            _malformed(written)
-        return str(address), True
-    return _name(host, written), False
-
-
-def check_host(target: Target, purpose: Purpose, policy: NetPolicy, unlocked: bool) -> None:
-    """Refuse a URL whose host is a non-public address or a name for one, before anything is looked up.
+def check_target(target: Target, purpose: Purpose, policy: NetPolicy, unlocked: bool) -> None:
+    """Refuse a URL whose host is not on the list, is a non-public address or a name for one, before anything is
+    looked up.
 
     Holds for connections through a proxy as well, where the proxy looks the name up and no address can be checked.
+    Raises AddressRefused: HOST_NOT_LISTED, ADDRESS_PRIVATE.
     """
-    if target.literal:
+    allowed = policy.hosts(purpose)
+    if allowed and not host_matches(target.host, allowed):
+        raise AddressRefused(Code.HOST_NOT_LISTED, host=target.host, purpose=purpose.value)
+    if target.address is not None:
         check_address(target.host, target.host, purpose, policy, unlocked)
     elif not (unlocked or policy.allows_private(purpose)) and is_private_name(target.host):
         raise AddressRefused(Code.ADDRESS_PRIVATE, host=target.host, address=target.host, purpose=purpose.value)
@@ -189,80 +85,3 @@ def usable_addresses(
     for address in fake + own:
         check_address(address, host, purpose, policy, unlocked)
     return own or list(addresses)
-
-
-def is_private_name(host: str) -> bool:
-    """Whether a normalised name is reserved for this machine or the local network."""
-    return host in _LOOPBACK_NAMES or any(host == end or host.endswith("." + end) for end in _PRIVATE_SUFFIXES)
-
-
-def is_local_machine(target: Target) -> bool:
-    """Whether the host is this machine by its very writing."""
-    if target.literal:
-        address = parse_address(target.host)
-        return address is not None and is_loopback(address)
-    return target.host in _LOOPBACK_NAMES or target.host.endswith(".localhost")
-
-
-def host_matches(host: str, entries: Iterable[str]) -> bool:
-    """Whether a normalised host is one of the entries or a subdomain of one; an entry that is no host matches none."""
-    for entry in entries:
-        try:
-            listed, literal = normalise_host(_bracket(entry.strip().removeprefix("*").removeprefix(".")))
-        except AddressRefused:
-            continue
-        if host == listed or (not literal and host.endswith("." + listed)):
-            return True
-    return False
-
-
-def _covers(entry: str, target: Target) -> bool:
-    return host_matches(target.host, (entry,))
-
-
-def _bracket(host: str) -> str:
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
-
-
-def _split_port(authority: str, default: int) -> tuple[str, int]:
-    if authority.startswith("["):
-        host, bracket, after = authority.partition("]")
-        host += bracket
-    else:
-        host, colon, port = authority.partition(":")
-        after = colon + port
-    if not after:
-        return host, default
-    if not after.startswith(":") or not _PORT.fullmatch(after[1:]) or not 0 < int(after[1:]) < 65536:
-        _malformed(host)
-    return host, int(after[1:])
-
-
-def _bracketed(written: str) -> str:
-    address = parse_address(written[1:-1])
-    if not written.endswith("]") or not isinstance(address, IPv6Address):
-        _malformed(written)
-    mapped = address.ipv4_mapped  # written as hexadecimal or as decimal parts, depending on the version of Python
-    return str(address) if mapped is None else f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
-
-
-def _name(host: str, written: str) -> str:
-    if not host.isascii():
-        try:
-            host = idna.encode(host).decode("ascii")
-        except (UnicodeError, idna.IDNAError):
-            _malformed(written)
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in host.split(".")):
-        _malformed(written)
-    return host
-
-
-def _refuse_form(url: str) -> NoReturn:
-    scheme = _HAS_SCHEME.match(url)
-    if scheme is None or scheme[0][:-1].lower() not in DEFAULT_PORTS:
-        raise AddressRefused(Code.URL_SCHEME, host="", scheme=scheme[0][:-1].lower() if scheme else "")
-    _malformed("")
-
-
-def _malformed(host: str) -> NoReturn:
-    raise AddressRefused(Code.URL_MALFORMED, host=host[:253])

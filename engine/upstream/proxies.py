@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
 from engine.errors import AddressRefused, Code, InvalidInput
-from engine.upstream.netguard import Target, host_matches, is_local_machine, normalise_host
+from engine.upstream.addresses import Address
+from engine.upstream.target import Target, host_matches, normalise_host
 
 DIRECT = "direct"
 PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -55,7 +56,7 @@ def choose_proxy(setting: str, target: Target, environment: Mapping[str, str]) -
         return parse_proxy(setting)
     name = target.scheme if environment.get(target.scheme) else "all"
     found = environment.get(name) or ""
-    if not found or is_local_machine(target) or bypassed(target, environment.get("no", "")):
+    if not found or target.on_this_machine or bypassed(target, environment.get("no", "")):
         return None
     try:
         return parse_proxy(found if "://" in found else f"http://{found}")
@@ -101,16 +102,16 @@ def _excepts(entry: str, target: Target) -> bool:
         return True
     entry = entry.rpartition("://")[2]
     if "/" in entry:
-        return target.literal and _in_network(target.host, entry)
+        return target.address is not None and _in_network(target.address, entry)
     host, colon, port = entry.rpartition(":")
     if colon and port.isascii() and port.isdigit() and (host.endswith("]") or ":" not in host):
         return int(port) == target.port and host_matches(target.host, (host,))
     return host_matches(target.host, (entry,))
 
 
-def _in_network(address: str, network: str) -> bool:
+def _in_network(address: Address, network: str) -> bool:
     try:
-        return ip_address(address) in ip_network(network, strict=False)
+        return address in ip_network(network, strict=False)
     except ValueError:
         return False
 

@@ -17,8 +17,8 @@ from jmespath.exceptions import JMESPathError
 
 from engine.config import ApiConfig
 from engine.errors import AddressRefused, Code, InvalidInput
-from engine.upstream.netguard import Target, parse_url
 from engine.upstream.request import FRAMING_HEADERS
+from engine.upstream.target import Target, parse_url
 
 _FOUND_CHARS = 120
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
@@ -381,7 +381,7 @@ def _read_origin(entry: str) -> tuple[Target, bool] | None:
         target = parse_url(f"{scheme}://{rest.removeprefix(_WILDCARD)}")
     except AddressRefused:
         return None
-    broad = below and (target.literal or "." not in target.host)  # all of .com is nobody's
+    broad = below and (target.address is not None or "." not in target.host)  # all of .com is nobody's
     return None if broad or target.path != "/" else (target, below)
 
 

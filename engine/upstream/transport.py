@@ -6,7 +6,6 @@ Uses httpcore's pools below httpx's client, which would keep cookies, and log ev
 from __future__ import annotations
 
 import contextlib
-import functools
 import socket
 import ssl
 import threading
@@ -14,24 +13,22 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from urllib.parse import urljoin
 
 import httpcore
 import msgspec
 
-from engine.errors import AddressRefused, Code, NetworkFailed
-from engine.upstream.backend import GuardedBackend, Resolve, TunnelBackend
-from engine.upstream.call import Budget, Call
+from engine.errors import Code, NetworkFailed
+from engine.upstream.backend import Resolve
+from engine.upstream.call import Call
 from engine.upstream.cancel import CancelToken
-from engine.upstream.netguard import NetPolicy, Purpose, Target, check_host, check_url, parse_url, usable_addresses
+from engine.upstream.netguard import NetPolicy, Purpose, check_target
+from engine.upstream.pools import Pools
 from engine.upstream.proxies import ProxyServer, choose_proxy
 from engine.upstream.request import Headers, HttpRequest, download_headers, request_headers
 from engine.upstream.response import MAX_ANSWER_BYTES, Hold, HttpResponse, failures, proxy_failed
 from engine.upstream.retry import retry_after
+from engine.upstream.target import Target, parse_url
 
-MAX_IDLE_CONNECTIONS = 128
-IDLE_SECONDS = 4.0
-"""Below the five seconds after which common servers close: a paid call must not meet a closing connection."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SAME_METHOD_REDIRECTS = frozenset({307, 308})
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -56,15 +53,6 @@ class _Message(msgspec.Struct, frozen=True):
     method: str
     headers: Headers
     body: bytes = b""
-
-
-class _PoolKey(msgspec.Struct, frozen=True):
-    """Connections are shared only among calls that follow the same rules."""
-
-    purpose: Purpose
-    unlocked: bool
-    proxy: ProxyServer | None
-    https: bool
 
 
 class _Stale(Exception):
@@ -93,36 +81,25 @@ class Transport:
         """``resolve``, ``clock``, ``proxies`` (the environment's) and ``tls`` (trusted certificates) for the tests."""
         self._policy = policy
         self._max_redirects = max_redirects
-        self._resolve = resolve
         self._clock = clock
         self._proxies = proxies
-        self._tls = tls
         self._max_answer_bytes = max_answer_bytes
         self._closing = CancelToken()
         self._lock = threading.Condition()
         self._running = 0
         self._known_proxies: tuple[float, Mapping[str, str]] | None = None
-        self._pools: dict[_PoolKey, httpcore.ConnectionPool] = {}
+        self._pools = Pools(policy, resolve, tls, self._closing)
 
     def close(self) -> None:
         """Stop the calls that still run, wait up to a second for them to end, and close all connections."""
         self._closing.cancel()
         with self._lock:
             self._lock.wait_for(lambda: self._running == 0, timeout=1.0)
-            pools = list(self._pools.values())
-            self._pools.clear()
-        for pool in pools:
-            pool.close()
+        self._pools.close()
 
     def drop_idle(self) -> None:
         """Close the connections that wait for another call, after a stop; calls that begin later open new ones."""
-        with self._lock:
-            pools = list(self._pools.values())
-            self._pools.clear()
-        for pool in pools:  # those in use are closed by their own call, which may be in the middle of reading
-            for connection in pool.connections:
-                if connection.is_idle():
-                    connection.close()
+        self._pools.drop_idle()
 
     @contextmanager
     def send(
@@ -168,7 +145,7 @@ class Transport:
                     response.allow(max_bytes)
                     yield response
                     return
-            target = self._checked(_onward(target, location).url, trip)
+            target = self._checked(target.onward(location).url, trip)
         raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
 
     def fetch(
@@ -199,8 +176,8 @@ class Transport:
         return _Trip(purpose, proxy, unlocked, timeout, self._clock() + timeout, cancel)
 
     def _checked(self, url: str, trip: _Trip) -> Target:
-        target = check_url(url, trip.purpose, self._policy)
-        check_host(target, trip.purpose, self._policy, trip.unlocked)
+        target = parse_url(url)
+        check_target(target, trip.purpose, self._policy, trip.unlocked)
         return target
 
     def _follow(
@@ -213,7 +190,7 @@ class Transport:
             if response.status not in REDIRECTS or location is None:
                 return response
             with closing(response):
-                onward = _onward(target, location)
+                onward = target.onward(location)
                 check(target, onward, response)
             target = self._checked(onward.url, trip)
         raise NetworkFailed(Code.REDIRECT_LIMIT, host=target.host, limit=self._max_redirects)
@@ -230,7 +207,7 @@ class Transport:
     def _exchange(self, target: Target, message: _Message, trip: _Trip) -> HttpResponse:
         """One request and the head of its answer; again for each kept connection that had been closed meanwhile."""
         proxy = choose_proxy(trip.proxy, target, self._environment() if not trip.proxy.strip() else {})
-        pool = self._pool(_PoolKey(trip.purpose, trip.unlocked, proxy, target.scheme == "https"))
+        pool = self._pools.pool(trip.purpose, trip.unlocked, proxy, https=target.scheme == "https")
         while True:
             with contextlib.suppress(_Stale):  # not for ever: a new connection is not stale, and the deadline stays
                 return self._once(pool, target, message, trip, proxy)
@@ -243,12 +220,14 @@ class Transport:
         trip: _Trip,
         proxy: ProxyServer | None,
     ) -> HttpResponse:
+        request = _core_request(target, message, proxy)
         call = Call(target.host, trip.timeout, trip.deadline, (trip.cancel, self._closing), self._clock)
+        request.extensions = call.extensions()
         with ExitStack() as stack:
             self._enter(stack, call, trip)
             try:
                 with failures(call):
-                    answer = pool.handle_request(_core_request(target, message, call, proxy))
+                    answer = pool.handle_request(request)
             except NetworkFailed as error:
                 safe = message.method in SAFE_METHODS or call.unsent
                 if error.code is Code.CONNECTION_LOST and call.reused and not call.received and safe:
@@ -282,45 +261,8 @@ class Transport:
             self._running -= 1
             self._lock.notify_all()
 
-    def _pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
-        with self._lock:
-            self._closing.check()
-            pool = self._pools.get(key)
-            if pool is None:
-                pool = self._pools[key] = self._new_pool(key)
-            return pool
 
-    def _new_pool(self, key: _PoolKey) -> httpcore.ConnectionPool:
-        """A pool that looks up and checks (direct), or leaves the host to the proxy: by tunnel, by SOCKS, or whole."""
-        proxy, secure = key.proxy, key.proxy is not None and key.proxy.scheme == "https"
-        if (key.https or secure) and self._tls is None:
-            self._tls = httpcore.default_ssl_context()  # reads all certificates: not for nothing
-        rules = functools.partial(usable_addresses, purpose=key.purpose, policy=self._policy, unlocked=key.unlocked)
-        backend: httpcore.NetworkBackend = GuardedBackend(self._resolve, rules if proxy is None else None)
-        core_proxy = None
-        if proxy is not None and key.https and not proxy.socks:
-            backend = TunnelBackend(GuardedBackend(self._resolve, None), proxy, self._tls if secure else None)
-        elif proxy is not None:
-            core_proxy = _core_proxy(proxy, self._tls if secure else None)
-        return httpcore.ConnectionPool(
-            ssl_context=self._tls,
-            proxy=core_proxy,
-            max_connections=None,  # whoever calls bounds the number of calls; a queue here could not be cancelled
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=backend,
-        )
-
-
-class _Hidden(bytes):
-    """Credentials that do not show where httpcore logs the arguments of a call."""
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-def _core_request(target: Target, message: _Message, call: Call, proxy: ProxyServer | None) -> httpcore.Request:
-    budget = Budget.of(call)
+def _core_request(target: Target, message: _Message, proxy: ProxyServer | None) -> httpcore.Request:
     forwarded = proxy is not None and not proxy.socks and target.scheme == "http"
     # a proxy that forwards reads the host out of a URL, where IPv6 stands in brackets
     host = f"[{target.host}]" if forwarded and ":" in target.host else target.host
@@ -329,27 +271,7 @@ def _core_request(target: Target, message: _Message, call: Call, proxy: ProxySer
         httpcore.URL(scheme=target.scheme, host=host, port=target.port, target=target.path),
         headers=[(b"Host", target.authority.encode("ascii")), *message.headers],
         content=message.body,
-        extensions={"timeout": {"connect": budget, "read": budget, "write": budget}, "trace": call.trace},
     )
-
-
-def _core_proxy(proxy: ProxyServer, tls: ssl.SSLContext | None) -> httpcore.Proxy:
-    auth = None
-    if proxy.user or proxy.password:
-        auth = (_Hidden(proxy.user.encode("utf-8")), _Hidden(proxy.password.encode("utf-8")))
-    return httpcore.Proxy(
-        httpcore.URL(scheme=proxy.scheme, host=proxy.host, port=proxy.port, target="/"),
-        auth=auth,
-        ssl_context=tls,
-    )
-
-
-def _onward(target: Target, location: str) -> Target:
-    try:
-        joined = urljoin(target.url, location.strip())
-    except ValueError:
-        raise AddressRefused(Code.URL_MALFORMED, host="") from None
-    return parse_url(joined)
 
 
 def _download_refused(response: HttpResponse, target: Target) -> NetworkFailed:

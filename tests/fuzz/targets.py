@@ -45,11 +45,12 @@ from engine.tasks.store import Store
 from engine.upstream.answer import AnswerReader
 from engine.upstream.failure import event_failure, status_failure
 from engine.upstream.jobs import JobTicket, cancel_request, read_poll, recipe_job
-from engine.upstream.netguard import NetPolicy, Purpose, check_host, parse_url
+from engine.upstream.netguard import NetPolicy, Purpose, check_target
 from engine.upstream.recipe import read_recipe
 from engine.upstream.recipe_call import path_answer, recipe_request, result_document, upload_request
 from engine.upstream.request import SourcePicture, describe_request
 from engine.upstream.sse import EventReader, ServerEvent, parse_json
+from engine.upstream.target import parse_url
 from tests.fuzz.recipes import Choices, made_recipe
 from tests.support.pictures import picture
 
@@ -195,7 +196,7 @@ def addresses(data: bytes) -> None:
     url = data.decode("utf-8", "replace")
     try:
         target = parse_url(url)
-        check_host(target, Purpose.API, CLOSED, unlocked=False)
+        check_target(target, Purpose.API, CLOSED, unlocked=False)
     except AddressRefused:
         return
     assert target.host.isascii() and target.path.isascii() and 0 < target.port < 65536

@@ -12,7 +12,8 @@ import pytest
 
 from engine.errors import AddressRefused, Code
 from engine.upstream.addresses import is_public, parse_address
-from engine.upstream.netguard import NetPolicy, Purpose, check_address, check_host, parse_url, usable_addresses
+from engine.upstream.netguard import NetPolicy, Purpose, check_address, check_target, usable_addresses
+from engine.upstream.target import parse_url
 from tests.support.special_addresses import NOT_PUBLIC, PUBLIC, samples
 
 CLOSED = NetPolicy()
@@ -38,7 +39,7 @@ def test_every_address_that_is_not_public_is_refused(kind: str, purpose: Purpose
             assert not caught.value.retryable
         check_address(text, "api.test", purpose, CLOSED, unlocked=True)
         with pytest.raises(AddressRefused):
-            check_host(parse_url(f"http://[{text}]/" if ":" in text else f"http://{text}/"), purpose, CLOSED, False)
+            check_target(parse_url(f"http://[{text}]/" if ":" in text else f"http://{text}/"), purpose, CLOSED, False)
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)

@@ -7,7 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.errors import AddressRefused, Code
-from engine.upstream.netguard import NetPolicy, Purpose, check_host, check_url, host_matches, normalise_host, parse_url
+from engine.upstream.addresses import parse_address
+from engine.upstream.netguard import NetPolicy, Purpose, check_target
+from engine.upstream.target import host_matches, normalise_host, parse_url
 
 OPEN = NetPolicy()
 
@@ -15,7 +17,7 @@ OPEN = NetPolicy()
 def refusal(url: str, policy: NetPolicy = OPEN, purpose: Purpose = Purpose.API) -> Code:
     """The code that a URL is refused with by its form or the list of hosts."""
     with pytest.raises(AddressRefused) as caught:
-        check_url(url, purpose, policy)
+        check_target(parse_url(url), purpose, policy, unlocked=False)
     assert not caught.value.retryable
     return caught.value.code
 
@@ -40,7 +42,7 @@ def refusal(url: str, policy: NetPolicy = OPEN, purpose: Purpose = Purpose.API) 
 )
 def test_good_urls_get_one_writing(url: str, normal: str) -> None:
     """Case, trailing dot, default port, IDN and percent-encoded hosts come out in one normal writing."""
-    target = check_url(url, Purpose.API, OPEN)
+    target = parse_url(url)
     assert target.url == normal
     assert parse_url(target.url) == target
 
@@ -111,7 +113,7 @@ def test_bad_urls_are_refused_by_form(url: str, code: Code) -> None:
 def test_credentials_never_stand_in_the_refusal() -> None:
     """What stood before the @ is in no parameter."""
     with pytest.raises(AddressRefused) as caught:
-        check_url("https://user:hunter2@example.com/", Purpose.API, OPEN)
+        parse_url("https://user:hunter2@example.com/")
     assert "hunter2" not in repr((caught.value.params, caught.value))
 
 
@@ -144,12 +146,12 @@ def test_credentials_never_stand_in_the_refusal() -> None:
 )
 def test_every_writing_of_loopback_is_read(written: str) -> None:
     """Decimal, octal, hexadecimal, short, full-width, circled and percent-encoded digits all mean 127.0.0.1."""
-    assert normalise_host(written) == ("127.0.0.1", True)
-    target = check_url(f"http://{written}:8000/", Purpose.DOWNLOAD, OPEN)
+    assert normalise_host(written) == ("127.0.0.1", parse_address("127.0.0.1"))
+    target = parse_url(f"http://{written}:8000/")
     with pytest.raises(AddressRefused) as caught:
-        check_host(target, Purpose.DOWNLOAD, OPEN, unlocked=False)
+        check_target(target, Purpose.DOWNLOAD, OPEN, unlocked=False)
     assert caught.value.code is Code.ADDRESS_PRIVATE
-    check_host(target, Purpose.DOWNLOAD, OPEN, unlocked=True)
+    check_target(target, Purpose.DOWNLOAD, OPEN, unlocked=True)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_every_writing_of_loopback_is_read(written: str) -> None:
 )
 def test_numbers_are_read_as_inet_aton_reads_them(written: str, read: str) -> None:
     """A leading zero means octal and a last part fills what is left; what is sent is what was checked."""
-    assert normalise_host(written) == (read, True)
+    assert normalise_host(written) == (read, parse_address(read))
 
 
 @pytest.mark.parametrize(
@@ -180,17 +182,17 @@ def test_numbers_are_read_as_inet_aton_reads_them(written: str, read: str) -> No
 )
 def test_names_of_the_local_network_are_refused_without_a_lookup(host: str) -> None:
     """Names reserved for this machine or network are refused as they stand, in every writing."""
-    target = check_url(f"http://{host}/", Purpose.API, OPEN)
+    target = parse_url(f"http://{host}/")
     with pytest.raises(AddressRefused) as caught:
-        check_host(target, Purpose.API, OPEN, unlocked=False)
+        check_target(target, Purpose.API, OPEN, unlocked=False)
     assert caught.value.code is Code.ADDRESS_PRIVATE
-    check_host(target, Purpose.API, NetPolicy(allow_private_api=True), unlocked=False)
+    check_target(target, Purpose.API, NetPolicy(allow_private_api=True), unlocked=False)
 
 
 @pytest.mark.parametrize("host", ["localhost.example", "mylocalhost", "internal.example", "127.0.0.1.nip.io", "locale"])
 def test_names_that_only_look_local_are_not_refused(host: str) -> None:
     """A name is judged by its ending, not by what is in it."""
-    check_host(check_url(f"http://{host}/", Purpose.API, OPEN), Purpose.API, OPEN, unlocked=False)
+    check_target(parse_url(f"http://{host}/"), Purpose.API, OPEN, unlocked=False)
 
 
 LISTED = NetPolicy(
@@ -218,7 +220,7 @@ LISTED = NetPolicy(
 )
 def test_listed_hosts_and_their_subdomains_pass(host: str) -> None:
     """A list entry stands for itself and its subdomains, in any writing; addresses stand for themselves."""
-    check_url(f"https://{host}/", Purpose.API, LISTED)
+    check_target(parse_url(f"https://{host}/"), Purpose.API, LISTED, unlocked=False)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +234,9 @@ def test_hosts_beside_the_list_are_refused(host: str) -> None:
 def test_a_listed_address_is_still_private() -> None:
     """A list narrows what is allowed; it does not open the local network."""
     policy = NetPolicy(api_hosts=("127.0.0.1",))
-    target = check_url("http://127.0.0.1/", Purpose.API, policy)
+    target = parse_url("http://127.0.0.1/")
     with pytest.raises(AddressRefused):
-        check_host(target, Purpose.API, policy, unlocked=False)
+        check_target(target, Purpose.API, policy, unlocked=False)
 
 
 @given(st.text(max_size=40))
@@ -258,7 +260,7 @@ def test_any_text_is_either_normal_or_refused(text: str) -> None:
 def test_whole_numbers_mean_the_same_address(value: int, form: str) -> None:
     """An address written as one number is the address."""
     parts = ".".join(str(value >> shift & 255) for shift in (24, 16, 8, 0))
-    assert normalise_host(form.format(value)) == (parts, True)
+    assert normalise_host(form.format(value)) == (parts, parse_address(parts))
 
 
 def test_entries_that_are_no_hosts_match_nothing() -> None:

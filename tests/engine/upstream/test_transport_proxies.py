@@ -14,8 +14,9 @@ import pytest
 
 from engine.errors import AddressRefused, Code, EditFailed, InvalidInput
 from engine.upstream.cancel import CancelToken
-from engine.upstream.netguard import NetPolicy, parse_url
+from engine.upstream.netguard import NetPolicy
 from engine.upstream.proxies import ProxyServer, bypassed, choose_proxy, parse_proxy
+from engine.upstream.target import parse_url
 from engine.upstream.transport import Transport
 from tests.fakes.peers import Peer, ProxyPeer, SocksPeer, answering, make_certificate, ok, outgoing, read_request
 
