@@ -48,6 +48,8 @@ class Messages:
         label_key = f"config.{params.get('name')}.label"
         if label_key in self.catalogue(language):  # a field is called as the form calls it
             params["name"] = self.text(language, label_key)
+        if isinstance(said := params.get("message"), str):  # of a server, in the middle of our sentence
+            params["message"] = said.rstrip(" .。") or said
         if "maximum" in params and params["maximum"] is None:
             params["maximum"] = "∞"
         return self.text(language, key, **params)

@@ -176,6 +176,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/api/projects/export", carrying.export_project),
     Operation("POST", "/api/projects/import", carrying.import_project),
     Operation("POST", "/api/projects/{id}/rename", projects.rename_project),
+    Operation("POST", "/api/projects/{id}/archive", projects.archive_project),
     Operation("DELETE", "/api/projects/{id}", projects.delete_project),
     Operation("GET", "/api/files", pictures.browse_folder),
 )

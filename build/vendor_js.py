@@ -104,6 +104,7 @@ PACKAGES = [
 
 # fmt: off
 ICONS = [
+    "archive", "archive-restore",
     "arrow-down", "arrow-left", "arrow-right", "arrow-up", "ban", "bug", "check", "chevron-down", "chevron-left",
     "chevron-right", "circle", "circle-alert", "circle-check", "circle-dashed", "circle-help", "circle-x", "clock",
     "columns-2", "contrast", "copy", "dices", "download", "ellipsis", "eraser", "external-link", "eye", "file-text",

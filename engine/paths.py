@@ -4,12 +4,13 @@ Whoever takes a path from a person calls `entered_path`; whoever matches names t
 """
 
 # Tens of thousands of names are handled here; a Path for each would take most of the time.
-# ruff: noqa: PTH100, PTH111, PTH122
+# ruff: noqa: PTH100, PTH111, PTH119, PTH120, PTH122
 
 from __future__ import annotations
 
 import os
 import unicodedata
+from collections.abc import Iterable
 from typing import Final
 from urllib.parse import unquote
 
@@ -57,6 +58,24 @@ def _is_too_long(path: str) -> bool:
 def printable(path: str) -> str:
     """A path that JSON can hold: bytes that are no UTF-8 become escapes."""
     return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def common_folder(folders: Iterable[str]) -> str:
+    """The deepest folder that all of these lie in; "" for none, or where they are on several drives."""
+    try:
+        return os.path.commonpath(list(folders))
+    except ValueError:
+        return ""
+
+
+def folders_below(path: str, root: str) -> str:
+    """The folders between ``root`` and a file below it, parted by ``/``; "" where it lies in ``root``, or there is
+    none."""
+    folder = os.path.dirname(path)
+    if not root or folder == root:
+        return ""
+    above = root.rstrip(os.sep) + os.sep
+    return (folder.removeprefix(above) if folder.startswith(above) else os.path.basename(folder)).replace(os.sep, "/")
 
 
 def folded(name: str) -> str:

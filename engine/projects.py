@@ -31,22 +31,24 @@ _FOLDER: Final = "projects"
 _FILE: Final = "project.json"
 _CURRENT: Final = "current"
 _SCHEMA: Final = Schema(
-    1,
+    2,
     """
 CREATE TABLE project (
   id TEXT PRIMARY KEY, place TEXT NOT NULL UNIQUE, name TEXT NOT NULL, input_path TEXT NOT NULL, device INTEGER,
-  inode INTEGER, task_count INTEGER NOT NULL DEFAULT 0, decided INTEGER NOT NULL DEFAULT 0, last_used INTEGER NOT NULL
+  inode INTEGER, task_count INTEGER NOT NULL DEFAULT 0, decided INTEGER NOT NULL DEFAULT 0, last_used INTEGER NOT NULL,
+  archived INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX project_inode ON project (inode);
 CREATE TABLE setting (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """,
+    {1: "ALTER TABLE project ADD COLUMN archived INTEGER NOT NULL DEFAULT 0"},
 )
-_SELECT: Final = "SELECT id, place, name, input_path, task_count, decided, last_used FROM project"
+_SELECT: Final = "SELECT id, place, name, input_path, task_count, decided, last_used, archived FROM project"
 
 
 class Project(msgspec.Struct, frozen=True):
     """A line of the index. ``place``: its folder in the data folder, "" for the data folder itself; ``decided``: tasks
-    that the person has decided about; ``last_used`` in Unix seconds."""
+    that the person has decided about; ``last_used`` in Unix seconds; ``archived``: put away, else as it was."""
 
     id: str
     place: str
@@ -55,6 +57,7 @@ class Project(msgspec.Struct, frozen=True):
     task_count: int
     decided: int
     last_used: int
+    archived: bool = False
 
 
 class _About(msgspec.Struct, frozen=True):
@@ -63,6 +66,7 @@ class _About(msgspec.Struct, frozen=True):
     id: str
     name: str
     input_path: str = ""
+    archived: bool = False
 
 
 class Projects:
@@ -83,16 +87,16 @@ class Projects:
         there = {f"{_FOLDER}/{name}" for name in _names(self.root / _FOLDER)}
         with self._db.read() as reader:
             rows = reader.execute(f"{_SELECT} ORDER BY last_used DESC, id").fetchall()
-        found = [Project(*row) for row in rows]
+        found = [_project(row) for row in rows]
         return [one for one in found if not one.place or one.place in there or self._is_run(one)]
 
     def get(self, project_id: str) -> Project:
         """One; NotFound, also where its folder is gone."""
         with self._db.read() as reader:
             row = reader.execute(f"{_SELECT} WHERE id = ?", (project_id,)).fetchone()
-        if row is None or not self.folder(Project(*row)).is_dir():
+        if row is None or not self.folder(_project(row)).is_dir():
             raise NotFound(Code.PROJECT_UNKNOWN, id=project_id[:64])
-        return Project(*row)
+        return _project(row)
 
     def folder(self, project: Project) -> Path:
         """Where its tasks are kept."""
@@ -109,7 +113,7 @@ class Projects:
             ).fetchall()
         place = f"{_FOLDER}/" if made else ""
         rows = [row for row in rows if str(row["place"]).startswith(place)]
-        same = (one for one in (Project(*row) for row in rows) if is_same_folder(one.input_path, path))
+        same = (one for one in map(_project, rows) if is_same_folder(one.input_path, path))
         return next((one for one in same if self.folder(one).is_dir()), None)
 
     @property
@@ -152,6 +156,15 @@ class Projects:
         with self._db.write() as writer:
             writer.execute("UPDATE project SET name = ? WHERE id = ?", (project.name, project_id))
 
+    def set_archived(self, project_id: str, archived: bool) -> None:
+        """Put it away, or take it back; InvalidInput for the first one, NotFound."""
+        project = msgspec.structs.replace(self.get(project_id), archived=archived)
+        if archived and project.id == DEFAULT:
+            raise InvalidInput(Code.PROJECT_FIRST, field="id")
+        self._describe(project)
+        with self._db.write() as writer:
+            writer.execute("UPDATE project SET archived = ? WHERE id = ?", (archived, project_id))
+
     def set_input(self, project_id: str, input_path: str) -> None:
         """Its pictures lie there now."""
         project = msgspec.structs.replace(self.get(project_id), input_path=printable(input_path))
@@ -188,16 +201,18 @@ class Projects:
 
     def _describe(self, project: Project) -> None:
         if project.place.startswith(f"{_FOLDER}/"):
-            write_json(self.folder(project) / _FILE, _About(project.id, project.name, project.input_path))
+            about = _About(project.id, project.name, project.input_path, project.archived)
+            write_json(self.folder(project) / _FILE, about)
 
     def _insert(self, project: Project) -> None:
         device, inode = _identity(project.input_path)
         with self._db.write() as writer:
             writer.execute(
-                "INSERT OR IGNORE INTO project (id, place, name, input_path, device, inode, last_used)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (project.id, project.place, project.name, project.input_path, device, inode, project.last_used),
-            )
+                "INSERT OR IGNORE INTO project (id, place, name, input_path, device, inode, last_used, archived)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (project.id, project.place, project.name, project.input_path, device, inode, project.last_used,
+                 project.archived),
+            )  # fmt: skip
 
     def _is_run(self, project: Project) -> bool:
         return not project.place.startswith(f"{_FOLDER}/") and self.folder(project).is_dir()
@@ -214,7 +229,12 @@ class Projects:
                 continue
             with contextlib.suppress(msgspec.ValidationError, sqlite3.Error):
                 about = msgspec.convert(read_json(self.root / place / _FILE)[0], _About)
-                self._insert(Project(name, place, about.name[:MOST_LETTERS] or name, about.input_path, 0, 0, _now()))
+                shown = about.name[:MOST_LETTERS] or name
+                self._insert(Project(name, place, shown, about.input_path, 0, 0, _now(), about.archived))
+
+
+def _project(row: sqlite3.Row) -> Project:
+    return Project(*row[:-1], archived=bool(row[-1]))
 
 
 def checked_name(name: str) -> str:

@@ -7,7 +7,9 @@ do not know each other; here they meet. Only one workspace at a time may have a 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,13 +21,14 @@ from engine.config import ApiConfig, ApiMode, Delivery, borrow_secrets, doors_of
 from engine.data_folder import hold
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
-from engine.dataset.naming import SaveRule, check_rule, name_context
+from engine.dataset.naming import SaveRule, check_rule, keeps_folders, name_context
 from engine.dataset.save import SaveItem, SaveReport, check_output, save_all
 from engine.errors import NotFound, Problem, StorageFailed
 from engine.files import storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
 from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
+from engine.paths import common_folder, folders_below
 from engine.shapes import learn_shapes
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
@@ -316,17 +319,23 @@ class Workspace:
         folder = check_output(output_dir).absolute()
         report = save_all(self._items(match, rule, folder if unsaved_only else None), rule, folder)
         self.store.note_saved([(result_id, saved.image) for result_id, saved in report.saved])
-        self.flusher.begin(report.files, folder)
+        for place, files in itertools.groupby(sorted(report.files, key=os.path.dirname), os.path.dirname):
+            self.flusher.begin(list(files), Path(place))
         return report, folder
 
-    def save_item(self, task: Task, place: int, global_index: int) -> SaveItem:
-        """The ``place``-th result (from 0) of a task as something to save."""
+    def save_item(self, task: Task, place: int, global_index: int, root: str = "") -> SaveItem:
+        """The ``place``-th result (from 0) of a task as something to save. ``root``: see `source_root`."""
         result = task.results[place]
-        context = name_context(task.source_name, task.id, result.id, place + 1, global_index)
+        folder = folders_below(task.source_path, root)
+        context = name_context(task.source_name, task.id, result.id, place + 1, global_index, folder)
         return SaveItem(context, self.cache.path(result.hash, result.extension), result.extension)
 
+    def source_root(self, rule: SaveRule) -> str:
+        """The folder that all sources lie in, for a rule that keeps the folders below it; else ""."""
+        return common_folder(self.store.source_folders()) if keeps_folders(rule) else ""
+
     def _items(self, match: TaskMatch, rule: SaveRule, saved_to: Path | None) -> Iterator[SaveItem]:
-        number = 0
+        number, root = 0, self.source_root(rule)
         for task in self.store.tasks(match):
             for place, result in enumerate(task.results):
                 if result.deleted or (rule.only_selected and not result.selected):
@@ -336,7 +345,7 @@ class Workspace:
                     if rule.only_first_if_multiple:
                         break
                     continue
-                yield self.save_item(task, place, number)
+                yield self.save_item(task, place, number, root)
 
     def _not_on_disk(self, failure: StorageFailed, files: Sequence[str]) -> None:
         log.warning("%d saved files may not be on disk: %s", len(files), failure)
@@ -410,6 +419,6 @@ def _lies_in(result: Result, folder: Path) -> bool:
         return False
     file = Path(result.saved)
     try:
-        return file.parent == folder and file.stat().st_size == result.size
+        return file.is_relative_to(folder) and file.stat().st_size == result.size
     except OSError:
         return False

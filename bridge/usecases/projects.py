@@ -16,7 +16,8 @@ from engine.projects import DEFAULT, Project, is_same_folder
 
 
 class ProjectView(msgspec.Struct, frozen=True):
-    """A project. ``decided``: tasks that the person has decided about; ``last_used`` in Unix seconds."""
+    """A project. ``decided``: tasks that the person has decided about; ``last_used`` in Unix seconds; ``archived``: put
+    away, so that lists show it last."""
 
     id: str
     name: str
@@ -24,6 +25,7 @@ class ProjectView(msgspec.Struct, frozen=True):
     task_count: int
     decided: int
     last_used: int
+    archived: bool
 
 
 class ProjectsAnswer(msgspec.Struct, frozen=True):
@@ -58,6 +60,13 @@ class RenameParams(msgspec.Struct, frozen=True):
 
     id: str
     name: str
+
+
+class ArchiveParams(msgspec.Struct, frozen=True):
+    """One project, put away or taken back."""
+
+    id: str
+    archived: bool = True
 
 
 class DeleteParams(msgspec.Struct, frozen=True):
@@ -115,6 +124,13 @@ def create_project(context: Context, params: NewProject) -> ProjectCreated:
 def rename_project(context: Context, params: RenameParams) -> Ok:
     """Give a project another name."""
     context.app.projects.set_name(params.id, params.name)
+    context.app.settings_changed()
+    return Ok()
+
+
+def archive_project(context: Context, params: ArchiveParams) -> Ok:
+    """Put a project away, or take it back; nothing of it is lost, and it can be opened as before."""
+    context.app.projects.set_archived(params.id, params.archived)
     context.app.settings_changed()
     return Ok()
 
@@ -186,4 +202,5 @@ def _entered_folder(entered: str) -> str:
 
 def _view(context: Context, project: Project) -> ProjectView:
     name = shown_name(context, project)
-    return ProjectView(project.id, name, project.input_path, project.task_count, project.decided, project.last_used)
+    counts = (project.task_count, project.decided, project.last_used)
+    return ProjectView(project.id, name, project.input_path, *counts, project.archived)

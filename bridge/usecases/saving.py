@@ -23,6 +23,7 @@ from engine.dataset.naming import (
 from engine.dataset.save import SaveError, SaveReport, check_output, save_one
 from engine.errors import Code, InvalidInput
 from engine.models import Task, TaskMatch, TaskSort
+from engine.paths import folders_below
 
 _ERRORS_LISTED = 20
 
@@ -137,7 +138,8 @@ def save_result(context: Context, params: SaveOneParams) -> SavedOne:
         raise InvalidInput(Code.RESULT_DELETED, field="result_id")
     place = [one.id for one in task.results].index(result.id)
     folder = check_output(params.output_dir).absolute()
-    item = app.workspace.save_item(task, place, app.store.global_index(params.result_id))
+    root = app.workspace.source_root(rule)
+    item = app.workspace.save_item(task, place, app.store.global_index(params.result_id), root)
     saved = save_one(item, rule, folder)
     app.store.note_saved([(params.result_id, saved.image)])
     app.changed()
@@ -185,11 +187,12 @@ def preview_names(context: Context, params: PreviewParams) -> Previews:
     rule = _rule(params)
     check_rule(rule)
     tasks = context.app.store.page(TaskMatch(), TaskSort.ORDER, False, 0, params.limit).tasks
-    examples = [(task.source_name, _extension_of(task)) for task in tasks]
-    examples = examples or [(name, "png") for name in context.app.inspected[: params.limit] or ["001_start.jpg"]]
+    root = context.app.workspace.source_root(rule)
+    examples = [(task.source_name, _extension_of(task), folders_below(task.source_path, root)) for task in tasks]
+    examples = examples or [(name, "png", "") for name in context.app.inspected[: params.limit] or ["001_start.jpg"]]
     names: list[NamePreview] = []
-    for number, (source, extension) in enumerate(examples, 1):
-        stem = image_stem(rule, name_context(source, "task", "result", 1, number))
+    for number, (source, extension, folder) in enumerate(examples, 1):
+        stem = image_stem(rule, name_context(source, "task", "result", 1, number, folder))
         names.append(NamePreview(source, f"{stem}.{extension}", f"{stem}.txt" if rule.create_txt else None))
     return Previews(names)
 

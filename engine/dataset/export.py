@@ -132,7 +132,7 @@ def stems(pairs: Sequence[Pair], template: str) -> list[str]:
     chosen = []
     for number, pair in enumerate(pairs, 1):
         context = name_context(pair.name, pair.task_id, pair.id, pair.index, number)
-        stem = fit_stem(image_stem(rule, context))
+        stem = fit_stem(image_stem(rule, context).replace("/", "_"))  # a layout has folders of its own
         candidate, count = stem, 1
         while (name := folded(candidate)) in taken:
             count += 1

@@ -38,7 +38,8 @@ BUILT_IN_RULES: Final[dict[str, SaveRule]] = {
 
 class NameContext(msgspec.Struct, frozen=True):
     """What templates may name. ``src_name``: file name with extension; ``src_ext``: without a dot; both indices from 1:
-    ``result_index`` among the results of its task, ``global_index`` among the files of one save."""
+    ``result_index`` among the results of its task, ``global_index`` among the files of one save. ``src_folder``: the
+    folders between that of all sources and this one, with ``/``; empty for a source that lies in the first."""
 
     src_stem: str
     src_name: str
@@ -47,11 +48,13 @@ class NameContext(msgspec.Struct, frozen=True):
     result_id: str
     result_index: int
     global_index: int
+    src_folder: str = ""
 
 
 VARIABLES: Final[tuple[str, ...]] = NameContext.__struct_fields__
 TXT_VARIABLES: Final[tuple[str, ...]] = (*VARIABLES, "image_name", "image_path")
 
+_FOLDER: Final = "{src_folder}"
 _NUMBERS: Final = frozenset({"result_index", "global_index"})
 _WIDTH: Final = re.compile(r"0?[0-9]{0,2}d?")
 _PIECE: Final = re.compile(r"\{\{|\}\}|\{[^{}!]*\}|[^{}]+")
@@ -64,13 +67,19 @@ _RESERVED: Final = frozenset(
 
 
 def name_context(
-    source_name: str, task_id: str, result_id: str, result_index: int = 1, global_index: int = 1
+    source_name: str, task_id: str, result_id: str, result_index: int = 1, global_index: int = 1, src_folder: str = ""
 ) -> NameContext:
     """The context of one result, with the source's file name taken apart."""
     stem, dot, extension = source_name.rpartition(".")
     if not stem:
         stem, extension = source_name, ""
-    return NameContext(stem, source_name, extension if dot else "", task_id, result_id, result_index, global_index)
+    ending = extension if dot else ""
+    return NameContext(stem, source_name, ending, task_id, result_id, result_index, global_index, src_folder)
+
+
+def keeps_folders(rule: SaveRule) -> bool:
+    """Whether a rule puts files into folders below the one that is saved to."""
+    return _FOLDER in rule.filename_template and not rule.only_first_if_multiple
 
 
 def check_rule(rule: SaveRule) -> None:
@@ -81,11 +90,17 @@ def check_rule(rule: SaveRule) -> None:
 
 
 def image_stem(rule: SaveRule, context: NameContext) -> str:
-    """File name of the picture without its extension; safe as it is. Raises InvalidInput (TEMPLATE_…)."""
+    """File name of the picture without its extension, safe as it is; with the folders before it, parted by ``/``, where
+    the rule keeps them. Raises InvalidInput (TEMPLATE_…)."""
     template = "{src_stem}" if rule.only_first_if_multiple else rule.filename_template
     stem = context.src_stem.replace(rule.replace_from, rule.replace_to) if rule.replace_from else context.src_stem
     values = msgspec.structs.asdict(context) | {"src_stem": stem}
-    return safe_stem(_file_name(template).fill(values))
+    if not keeps_folders(rule):
+        return safe_stem(_file_name(template).fill(values))
+    values = {name: value if name == "src_folder" else _flat(value) for name, value in values.items()}
+    filled = _file_name(template).fill(values)
+    parts = [safe_stem(part) for part in filled.split("/") if part.strip(". ")]
+    return "/".join(parts) or safe_stem("")
 
 
 def text(rule: SaveRule, context: NameContext, image_name: str, image_path: str) -> str:
@@ -109,6 +124,10 @@ def safe_stem(name: str) -> str:
     if name.partition(".")[0].rstrip(" ").upper() in _RESERVED:  # after the cut, which may leave one
         name = "_" + _cut(name, MAX_STEM_BYTES - 1)
     return name or "image"
+
+
+def _flat(value: str | int) -> str | int:
+    return value.replace("/", "_") if isinstance(value, str) else value
 
 
 def _is_unsafe(letter: str) -> bool:

@@ -104,7 +104,7 @@ def save_one(item: SaveItem, rule: SaveRule, folder: Path) -> Saved:
     check_rule(rule)
     saver = _Saver(rule, folder, durable=True)
     saved = saver.finish(saver.copy(item))
-    sync_names(folder)
+    sync_names(Path(saved.image).parent)
     return saved
 
 
@@ -179,13 +179,32 @@ class _Saver:
         self._rule = rule
         self._folder = folder
         self._durable = durable
-        self._taken: set[str] = set()
-        self._next_number: dict[tuple[str, str], int] = {}
+        self._taken: dict[Path, set[str]] = {}
+        self._made_folders: dict[str, Path] = {}
+        self._next_number: dict[tuple[Path, str, str], int] = {}
+        self._look_at(folder)
+
+    def _look_at(self, folder: Path) -> None:
         # Names are compared as Windows and macOS do, wherever the set may be copied to later.
+        taken = self._taken.setdefault(folder, set())
         with contextlib.suppress(OSError):
             for path in folder.iterdir():
-                self._taken.add(folded(path.name))
+                taken.add(folded(path.name))
                 remove_leftover(path)
+
+    def _made(self, folders: str) -> Path:
+        """A folder below the one that is saved to, in whatever case its name was written first; a link that leads out is
+        none of ours."""
+        known = self._made_folders.get(folded(folders))
+        if known is not None:
+            return known
+        path = self._folder / folders
+        path.mkdir(parents=True, exist_ok=True)
+        if not path.resolve().is_relative_to(self._folder.resolve()):
+            raise StorageFailed(Code.OUTPUT_NOT_WRITABLE, path=printable(str(path)))
+        self._made_folders[folded(folders)] = path
+        self._look_at(path)
+        return path
 
     def copy(self, item: SaveItem) -> _Copy:
         """Copy the bytes next to where they will lie."""
@@ -226,9 +245,11 @@ class _Saver:
 
     def _name(self, copy: _Copy) -> Saved:
         item = copy.item
-        for stem in self._free_stems(image_stem(self._rule, item.context), item.extension):
-            image = self._folder / f"{stem}.{item.extension}"
-            txt = self._folder / f"{stem}.txt" if self._rule.create_txt else None
+        *folders, wanted = image_stem(self._rule, item.context).split("/")
+        folder = self._made("/".join(folders)) if folders else self._folder
+        for stem in self._free_stems(folder, wanted, item.extension):
+            image = folder / f"{stem}.{item.extension}"
+            txt = folder / f"{stem}.txt" if self._rule.create_txt else None
             try:
                 if txt is not None:
                     self._write_txt(item.context, image, txt)
@@ -244,16 +265,16 @@ class _Saver:
             return Saved(str(image), str(txt) if txt else None)
         raise AssertionError("numbers do not end")
 
-    def _free_stems(self, stem: str, extension: str) -> Iterator[str]:
+    def _free_stems(self, folder: Path, stem: str, extension: str) -> Iterator[str]:
         """``stem``, ``stem_1``, ``stem_2`` …, as far as nothing is known to have the name."""
         endings = (f".{extension}", ".txt") if self._rule.create_txt else (f".{extension}",)
-        memory = (folded(stem), extension)
+        memory, taken = (folder, folded(stem), extension), self._taken[folder]
         for number in itertools.count(self._next_number.get(memory, 0)):
             candidate = f"{stem}_{number}" if number else stem
             names = {folded(candidate + ending) for ending in endings}
             self._next_number[memory] = number + 1
-            if self._taken.isdisjoint(names):
-                self._taken |= names
+            if taken.isdisjoint(names):
+                taken |= names
                 yield candidate
 
     def _write_txt(self, context: NameContext, image: Path, txt: Path) -> None:

@@ -212,6 +212,11 @@ class Store:
         with self._db.read() as reader:
             return facets(reader, limit)
 
+    def source_folders(self) -> set[str]:
+        """The folders that sources lie in."""
+        with self._db.read() as reader:
+            return {str(Path(row[0]).parent) for row in reader.execute(f"SELECT source_path FROM task WHERE {LISTED}")}
+
     def ids(self, match: TaskMatch) -> list[str]:
         """Ids of the matching tasks in task order; with ``match.ids`` those of them that exist."""
         with self._db.read() as reader:

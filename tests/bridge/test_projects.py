@@ -43,6 +43,7 @@ def test_a_second_folder_is_a_project_of_its_own(door: Door, fake: FakeUpstream,
     door.post("/api/tasks/bulk", {"action": "decide", "task_ids": [first[0]["id"]]})
     assert listed(door)["cats"] | {"last_used": 0} == {
         "id": "default", "name": "cats", "input_path": str(cats), "task_count": 3, "decided": 1, "last_used": 0,
+        "archived": False,
     }  # fmt: skip
     link = tmp_path / "same"
     link.symlink_to(cats)
@@ -122,9 +123,10 @@ def test_nothing_is_lost_by_going_elsewhere(door: Door, fake: FakeUpstream, tmp_
 
 def test_the_program_comes_back_where_it_was(tmp_path: Path) -> None:
     """The project of last time is open again; where its folder is gone the first one, and that is told; a lost
-    index is made anew from the folders."""
+    index is made anew from the folders, what was put away included."""
     with open_door(tmp_path / "data") as door:
         other = create(door, "other")
+        door.post(f"/api/projects/{other}/archive")
         door.post("/api/projects/open", {"id": other})
     with open_door(tmp_path / "data") as door:
         assert door.state()["project"] == other
@@ -132,7 +134,7 @@ def test_the_program_comes_back_where_it_was(tmp_path: Path) -> None:
     for file in (tmp_path / "data").glob("projects.db*"):
         file.write_bytes(b"no index")
     with open_door(tmp_path / "data") as door:
-        assert set(listed(door)) > {"other"}
+        assert listed(door)["other"]["archived"] is True
         door.post("/api/projects/open", {"id": other})
     (tmp_path / "data" / "projects").rename(tmp_path / "elsewhere")
     with open_door(tmp_path / "data") as door:

@@ -14,14 +14,14 @@ from tests.support.doors import Door, config_for, open_door
 from tests.support.pictures import picture
 from tests.support.replies import inline
 
-NAMES = ("001_start.png", "photo.start.jpg", "图 (2)_START.webp")
+NAMES = ("001_start.png", "photo.start.jpg", "子/b/图 (2)_START.webp")
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """Three tasks; the first has two results, the others one."""
     folder = tmp_path_factory.mktemp("saving")
-    (folder / "in").mkdir()
+    (folder / "in" / "子" / "b").mkdir(parents=True)
     for number, name in enumerate(NAMES):
         kind = {"jpg": "jpeg"}.get(name[-3:], name.rpartition(".")[2])
         (folder / "in" / name).write_bytes(picture(number, kind))
@@ -68,7 +68,7 @@ def test_the_table_of_rules(done: Door) -> None:
         "aitookit_edit", "keep_source_name", "source_with_txt", "first_only_clean", "indexed_archive",
     ]  # fmt: skip
     assert rules["variables"] == [
-        "src_stem", "src_name", "src_ext", "task_id", "result_id", "result_index", "global_index",
+        "src_stem", "src_name", "src_ext", "task_id", "result_id", "result_index", "global_index", "src_folder",
     ]  # fmt: skip
     assert set(rules["txt_variables"]) - set(rules["variables"]) == {"image_name", "image_path"}
 
@@ -116,6 +116,32 @@ def test_names_never_leave_the_folder(done: Door, tmp_path: Path, template: str)
     assert len(names) == 4
     assert set(tmp_path.iterdir()) - before == {tmp_path / "out"}
     assert all(path.is_file() for path in (tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("template", "names"),
+    [
+        ("{src_folder}/{src_stem}", {"001_start.jpg", "001_start.png", "photo.start.png", "子/b/图 (2)_START.png"}),
+        ("x_{src_folder}_{src_stem}", {"x__001_start.jpg", "x__001_start.png", "x__photo.start.png",
+                                       "x_子/b_图 (2)_START.png"}),
+        ("../{src_folder}/../{src_stem}", {"001_start.jpg", "001_start.png", "photo.start.png",
+                                           "子/b/图 (2)_START.png"}),
+    ],
+)  # fmt: skip
+def test_folders_are_kept(done: Door, tmp_path: Path, template: str, names: set[str]) -> None:
+    """With {src_folder} results lie in the folders that their sources lie in, never outside, never over another file;
+    a link that leads out is not followed."""
+    out = tmp_path / "out"
+    rule = {"output_dir": str(out), "filename_template": template, "only_selected": False}
+    assert done.post("/api/tasks/save_all", rule)["error_count"] == 0
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == names
+    assert done.post("/api/save/preview", {**rule, "limit": 3})["names"][2]["image"] == max(names)
+    done.post("/api/tasks/save_all", rule)
+    assert sum(path.is_file() for path in out.rglob("*")) == 8
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / max(names).partition("/")[0]).symlink_to(tmp_path)
+    again = done.post("/api/tasks/save_all", {**rule, "output_dir": str(tmp_path / "linked")})
+    assert (again["saved_count"], again["error_details"][0]["code"]) == (3, "output_not_writable")
 
 
 def test_ticked_and_dropped(done: Door, tmp_path: Path) -> None:

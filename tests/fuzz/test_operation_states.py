@@ -57,7 +57,7 @@ ON_SETS = (
     *("inspect_path", "browse_folder", "preview_set"),
 )
 ON_PROJECTS = (
-    *("list_projects", "create_project", "open_project", "rename_project", "delete_project"),
+    *("list_projects", "create_project", "open_project", "rename_project", "archive_project", "delete_project"),
     *("relocate", "export_project", "import_project"),
 )
 ON_MODELS = (

@@ -5,10 +5,15 @@ import { openProjects } from './projects.js';
 import * as store from './store.js';
 import { redo, undo } from './undo.js';
 
+/** Goes to a place of the way; in its list keys work at once. */
+export function goTo(place) {
+  store.place.value = place;
+  const card = () => document.getElementById(`card-${store.focusIndex.peek()}`) ?? document.querySelector('main .list');
+  requestAnimationFrame(() => requestAnimationFrame(() => card()?.focus({ preventScroll: true })));
+}
+
 const HANDLERS = {
-  place: (digit) => {
-    store.place.value = store.PLACES[digit - 1];
-  },
+  place: (digit) => goTo(store.PLACES[digit - 1]),
   projects: () => openProjects(),
   undo,
   redo,

@@ -53,6 +53,13 @@ export const renameProject = (id) =>
     openDialog('projects');
   });
 
+/** Puts a project away, or takes it back. */
+export const archiveProject = (id, archived) =>
+  deed('project', async () => {
+    await call('archive_project', { id, archived });
+    await loadProjects();
+  });
+
 /** Deletes a project after saying what is lost. */
 export const deleteProject = (id) =>
   deed('project', async () => {

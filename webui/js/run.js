@@ -8,7 +8,7 @@ import { money, t } from './i18n.js';
 import { inspect, planParams } from './inspect.js';
 import { clearSelection, fresh } from './list.js';
 import { announce, ask, openDialog, toast } from './notices.js';
-import { acceptProposal } from './projects.js';
+import { acceptProposal, loadProjects } from './projects.js';
 import * as store from './store.js';
 import { forgetSteps } from './undo.js';
 
@@ -77,6 +77,7 @@ export const start = () =>
       const answer = await call('start_batch', { config, ...planParams() });
       pushRecent(store.recentPaths, path);
       await refresh();
+      loadProjects().catch(() => undefined); // it may have its folder now, and so its name
       fillSettings();
       store.forms.plan.value = { ...store.forms.plan.peek(), fresh: false };
       inspect();

@@ -131,7 +131,9 @@ export const startTrial = () =>
         document.querySelector('.trial thead textarea')?.focus();
         return;
       }
-      await call('save_config', { config });
+      // who has tried a prompt and goes on finds it there
+      const user_prompt = config.user_prompt?.trim() ? config.user_prompt : columns[0].user_prompt;
+      await call('save_config', { config: { ...config, user_prompt } });
       await refresh();
       fillSettings();
       const { trial_id: id } = await call('start_trial', { input_path, ...form, columns: columns.map(asked) });

@@ -285,12 +285,12 @@ def test_any_template_is_filled_in_or_refused(template: str, first_only: bool) -
             assert 0 <= position < len(template)
         return
     name = image_stem(rule, CONTEXT)
-    assert name == safe_stem(name)
+    assert all(part == safe_stem(part) for part in name.split("/"))
     assert isinstance(text(rule, CONTEXT, "a.png", "/out/a.png"), str)
 
 
 def test_the_variables_are_those_of_the_documents() -> None:
-    """Seven for names, two more for captions."""
-    names = "src_stem src_name src_ext task_id result_id result_index global_index"
+    """Eight for names, two more for captions."""
+    names = "src_stem src_name src_ext task_id result_id result_index global_index src_folder"
     assert " ".join(VARIABLES) == names
     assert " ".join(TXT_VARIABLES) == f"{names} image_name image_path"

@@ -4,6 +4,7 @@ import { html, Icon, IconButton } from '../html.js';
 import { dateTime, number, problemText, t } from '../i18n.js';
 import { COMMANDS, KEYMAPS, PLACES, shownKeys } from '../keymap.js';
 import {
+  archiveProject,
   createProject,
   deleteProject,
   exportProject,
@@ -132,9 +133,13 @@ function ProjectRow({ one, current, done }) {
   return html`<li><button type="button" class="choice" aria-current=${current} onClick=${chosen}>
       <span><b><bdi>${one.name}</bdi></b> <span class="muted">${number(one.task_count)}</span><br />
         <bdi class="muted small">${one.input_path}</bdi></span>
+      ${one.archived && html`<span class="tag">${t('page.project.archived')}</span>`}
       <span class="muted small">${one.last_used ? dateTime(one.last_used) : ''}</span></button>
     <${IconButton} icon="pencil" label=${`${t('page.project.rename')}: ${one.name}`}
       onClick=${() => renameProject(one.id)} />
+    <${IconButton} icon=${one.archived ? 'archive-restore' : 'archive'} disabled=${current || one.id === 'default'}
+      label=${`${t(one.archived ? 'page.project.unarchive' : 'page.project.archive')}: ${one.name}`}
+      onClick=${() => archiveProject(one.id, !one.archived)} />
     <${IconButton} icon="trash-2" label=${`${t('page.delete.do')}: ${one.name}`}
       disabled=${current || one.id === 'default'}
       onClick=${() => deleteProject(one.id)} /></li>`;
@@ -145,14 +150,24 @@ function Projects({ done }) {
   const [sources, setSources] = useState(false);
   const { current, projects } = store.projects.value;
   const needle = words.trim().toLowerCase();
-  const found = projects.filter((one) => `${one.name} ${one.input_path}`.toLowerCase().includes(needle));
+  const [all, setAll] = useState(false);
+  const named = projects.filter((one) => `${one.name} ${one.input_path}`.toLowerCase().includes(needle));
+  const away = named.filter((one) => one.archived && one.id !== current);
+  const shown = needle || all;
+  const found = [...named.filter((one) => !away.includes(one)), ...(shown ? away : [])];
   return html`<label class="search wide"><span class="for-readers">${t('page.project.search')}</span>
       <${Icon} name="search" size=${14} /><input type="search" autofocus placeholder=${t('page.project.search')}
         value=${words} onInput=${(event) => setWords(event.currentTarget.value)} /></label>
     <ul class="projects" tabindex="0" aria-label=${t('page.projects')}>${found
       .slice(0, MOST_PROJECTS)
       .map((one) => html`<${ProjectRow} key=${one.id} one=${one} current=${one.id === current} done=${done} />`)}
-      ${!found.length && html`<li class="muted">${t('page.project.none')}</li>`}</ul>
+      ${!found.length && html`<li class="muted">${t('page.project.none')}</li>`}
+      ${
+        !shown &&
+        away.length > 0 &&
+        html`<li><button type="button" class="link" onClick=${() => setAll(true)}>
+          ${t('page.project.showArchived', { count: away.length })}</button></li>`
+      }</ul>
     <div class="dialog-deeds project-deeds">
       <button type="button" class="button" disabled=${store.working.value} onClick=${relocateProject}>
         <${Icon} name="search" />${t('page.project.relocate')}</button>

@@ -5,6 +5,7 @@ import { keyLabel } from '../keymap.js';
 import { setFilter } from '../list.js';
 import { showKeys } from '../notices.js';
 import { chooseNotify } from '../outside.js';
+import { goTo } from '../pagekeys.js';
 import { openProjects } from '../projects.js';
 import { chooseLanguage } from '../remember.js';
 import { clearTasks, stop } from '../run.js';
@@ -58,9 +59,7 @@ function Way() {
   return html`<nav class="way" aria-label=${t('page.way')}><ol>${store.PLACES.map(
     (name, at) => html`<li key=${name}><button type="button" class="way-place" title=${`Alt ${at + 1}`}
       aria-current=${store.place.value === name ? 'page' : undefined}
-      onClick=${() => {
-        store.place.value = name;
-      }}>${t(`page.place.${name}`)}${STATES[name]()}</button></li>`,
+      onClick=${() => goTo(name)}>${t(`page.place.${name}`)}${STATES[name]()}</button></li>`,
   )}</ol></nav>`;
 }
 
