@@ -234,7 +234,7 @@ class Projects:
 
 
 def _project(row: sqlite3.Row) -> Project:
-    return Project(*row[:-1], archived=bool(row[-1]))
+    return msgspec.convert(dict(row), Project, strict=False)  # SQLite has no truth values
 
 
 def checked_name(name: str) -> str:

@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets guided providers jobs judging alarm}
+wanted=${*:-addresses everywhere rebinding key door openapi kill batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets way guided providers jobs judging alarm}
 failed=
 
 is_wanted() {
@@ -82,6 +82,12 @@ run saves EXAMPLES=2000 -- tests/engine/dataset/test_save.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
 run projects PROJECTS=1000 -- tests/bridge/test_projects.py
 
+# A person's whole way in Chromium, in both languages and themes.
+if is_wanted way; then
+    echo "== way"
+    .venv-test/bin/python -m tests.webui.whole_way >"$logs/way.log" 2>&1 || failed="$failed way"
+    cat "$logs/way.log"
+fi
 run sets -- tests/engine/dataset/test_awkward.py
 
 # The same judgement of addresses on every Python that is supported and here.

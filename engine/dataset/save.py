@@ -193,8 +193,8 @@ class _Saver:
                 remove_leftover(path)
 
     def _made(self, folders: str) -> Path:
-        """A folder below the one that is saved to, in whatever case its name was written first; a link that leads out is
-        none of ours."""
+        """A folder below the one that is saved to, in whatever case its name was written first; a link that leads out
+        is none of ours."""
         known = self._made_folders.get(folded(folders))
         if known is not None:
             return known

@@ -12,7 +12,23 @@ import pytest
 from playwright.sync_api import Page
 
 from engine.models import TaskFilter, TaskMatch
-from tests.webui.driver import Seed, Site, enter, go, open_page, running, seed, shown, to_field, until
+from tests.webui.driver import (
+    Seed,
+    Seen,
+    Site,
+    box,
+    choose_menu,
+    enter,
+    go,
+    hold,
+    open_page,
+    running,
+    seed,
+    show_only,
+    shown,
+    to_field,
+    until,
+)
 
 MADE = json.dumps({"user_prompt": "from the table", "model_name": "m-1"})
 
@@ -91,3 +107,55 @@ def test_nothing_is_sent_that_is_not_shown(site: Site, page: Page) -> None:
     assert "make it night" in shown(page.locator("dialog"))
     page.click("dialog >> text=Cancel")
     assert not site.app.batch.running
+
+
+BLANKS = """() => {
+  window.blanks = 0;
+  const look = () => { window.blanks += document.querySelectorAll('.card.empty').length; requestAnimationFrame(look); };
+  look();
+}"""
+
+
+def test_small_faults_stay_away(site: Site, page: Page, seen: Seen, tmp_path: Path) -> None:
+    """The toolbar keeps to one row whatever stands in it; deleting what a filter shows draws no blank card; the list of
+    keys is whole on a small screen; old calls and costs are marked as old at once; a corrected folder's error goes."""
+    seen.allowed.append("400")
+    page.set_viewport_size({"width": 1366, "height": 768})
+    open_page(page, site)
+    page.wait_for_selector(".tile img")
+    page.fill("#search", "s")
+    show_only(page, "Stopped")
+    until(lambda: shown(page.locator(".list-count")).startswith("2 "))
+    for width in (1280, 1366):  # with as much in it as there can be
+        page.set_viewport_size({"width": width, "height": 768})
+        assert box(page.locator("main .work > *").first)["height"] < 48
+    page.evaluate(BLANKS)
+    page.locator(".toolbar input[type=checkbox]").click()
+    assert box(page.locator("main .work > *").first)["height"] < 48
+    choose_menu(page, page.get_by_role("button", name="More bulk actions"), "Delete from the list")
+    page.click("dialog .button.danger")
+    until(lambda: shown(page.locator(".list-count")).startswith("0 "))
+    assert page.evaluate("window.blanks") == 0
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog .keys-columns")
+    assert page.evaluate("(() => { const all = document.querySelector('.keys-columns');"
+                         " return all.scrollHeight - all.clientHeight; })()") <= 0  # fmt: skip
+    page.keyboard.press("Escape")
+
+    enter(page, "input_path", str(site.folder / "sources"))
+    page.wait_for_selector(".found >> text=6 pictures")
+    enter(page, "api_url", "http://127.0.0.1:9/v1/images/edits")
+    go(page, "run")
+    page.wait_for_selector(".ready .calls:not(.stale), .slip .primary")
+    held = hold(page, "**/api/tasks/inspect")
+    enter(page, "user_prompt", "make it night")
+    until(lambda: page.locator(".slip [aria-busy=true]").count(), why="what is said of calls is old, and says so")
+    page.unroute("**/api/tasks/inspect")
+    for route in held:
+        route.continue_()
+
+    enter(page, "set-output_dir", str(site.folder / "sources"))
+    page.get_by_role("button", name="Export the set").click()
+    page.wait_for_selector("#error-field-set-output_dir:not([hidden])")
+    enter(page, "set-output_dir", str(tmp_path / "sets"))
+    until(lambda: page.locator("#error-field-set-output_dir:not([hidden])").count() == 0)

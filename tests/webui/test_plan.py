@@ -106,6 +106,9 @@ def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: 
         start(page)
         banner = page.locator(".banner.warn")
         banner.wait_for()
+        assert "key_refused" not in shown(banner)
+        assert "the API refuses the key" in shown(banner)
+        assert "“Go on now”" in shown(banner), "what it advises is there"
         assert [shown(one) for one in banner.get_by_role("button").all()] == ["Try one picture", "Go on now", "Stop"]
         banner.get_by_role("button", name="Try one picture").click()
         page.locator("dialog .button.primary").click()

@@ -138,6 +138,10 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         page.wait_for_selector("tr:not(.current) .score-number")
         assert page.locator(".score-number").count() == 1
         page.keyboard.press("Enter")
+        page.keyboard.press("ArrowUp")
+        page.wait_for_selector(".trial-large .button.primary[aria-pressed=true]")
+        assert violations(page) == []
+        page.keyboard.press("ArrowDown")
         page.wait_for_selector(".trial-large .layer img")
         page.keyboard.press("0")
         page.keyboard.press("Escape")

@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, sync_playwright
 from bridge.demo.orders import EditOrder, read_order
 from bridge.demo.painter import paint
 from engine.config import ApiMode
-from engine.models import TaskFilter, TaskMatch
+from engine.models import TaskFilter, TaskMatch, TaskStatus
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.browser import CHROMIUM
 from tests.support.replies import inline
@@ -209,7 +209,7 @@ class Way:
         hand.fill(page.locator("#field-input_path"), str(folder))
         page.wait_for_selector(f".found >> text={self.say('page.input.pictures', count=self.options.count)}")
         self.look("2-connect")
-        hand.click(page.locator(".form-deeds .primary"))
+        hand.click(page.locator(".pictures-part > .primary"))
         hand.fill(page.locator(".trial thead textarea").first, PROMPTS[self.language][0])
         self.look("3-try-empty")
         self.pay(page.locator(".try-start"), paid, 5, "")
@@ -245,7 +245,7 @@ class Way:
         self.until_paid(".outcome.stopped")
         self.look("9-stopped")
         assert all(call.prompt == PROMPTS[self.language][0] for call in paid.calls[begun:])
-        left = sum(self.site.app.store.counts()[one] for one in ("stopped", "pending"))
+        left = sum(self.site.app.store.counts()[one] for one in (TaskStatus.STOPPED, TaskStatus.PENDING))
         going_on = page.locator(".outcome.stopped .primary")
         if left > MANY:
             hand.click(going_on)
@@ -325,7 +325,7 @@ class Way:
         self.look("19-exported")
         hand.note("check and export")
 
-    def next_day(self, paid: Paid, before: dict[str, int]) -> None:
+    def next_day(self, paid: Paid, before: dict[TaskStatus, int]) -> None:
         """All is as it was, and nothing was asked."""
         calls = len(paid.calls)
         assert self.site.app.store.counts() == before
@@ -346,13 +346,13 @@ class Way:
         hand.note("second folder: a project of its own")
         page.wait_for_selector("#field-input_path")
         page.wait_for_selector(f".found >> text={self.say('page.input.pictures', count=12)}")
-        hand.click(page.locator(".form-deeds .primary"))
+        hand.click(page.locator(".pictures-part > .primary"))
         for at, text in enumerate(PROMPTS[self.language][:3]):
             hand.fill(page.locator(".trial thead textarea").nth(at), text)
         self.pay(page.locator(".try-start"), paid, 15, "")
         until(lambda: page.locator(".cell-picture img").count() + page.locator(".cell .problem").count() == 15)
         self.look("22-trial")
-        for key in "13231":
+        for key in "13033":
             hand.press(key)
         page.wait_for_selector(".trial tfoot .leads")
         hand.press("Enter")
@@ -402,7 +402,7 @@ class Way:
         page.wait_for_selector("dialog.confirm", timeout=120_000)
         hand.click(page.locator("dialog .primary"))
         until(lambda: self.site.app.project_id != "default")
-        self.page.wait_for_selector(".runbar")
+        self.page.wait_for_selector("main")
         hand.note("the file on another computer")
         self.look("29-carried")
 

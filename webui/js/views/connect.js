@@ -12,7 +12,7 @@ import { html, Icon, IconButton } from '../html.js';
 import { has, t } from '../i18n.js';
 import { knowsJudge, openJudge } from '../judgesettings.js';
 import * as store from '../store.js';
-import { Connection } from './connection.js';
+import { Connection, Pictures } from './connection.js';
 import { Facts } from './facts.js';
 import { JudgeFacts, JudgeForm } from './judgeform.js';
 import { openMenu } from './menu.js';
@@ -92,5 +92,5 @@ export function Connect() {
   }, []);
   return html`<div class="connect-rail" id="services" tabindex="-1"><${Roles} /><${Mine} /><${Services} /></div>
     <div class="connect-form">${judge ? html`<${JudgeForm} />` : html`<${Connection} />`}</div>
-    <div class="connect-facts">${judge ? html`<${JudgeFacts} />` : html`<${Facts} />`}</div>`;
+    <div class="connect-facts">${judge ? html`<${JudgeFacts} />` : html`<${Pictures} /><${Facts} />`}</div>`;
 }

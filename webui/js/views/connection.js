@@ -1,4 +1,4 @@
-// Owns the form of the connection for edits: only what the service needs, the rest under More; and the folder.
+// Owns the form of the connection for edits: only what the service needs, the rest under More; and, beside it, the folder.
 import { isLocal } from '../clean.js';
 import { saveSettings, testConnection } from '../connections.js';
 import { enter, fillSettings, isDirty } from '../form.js';
@@ -125,17 +125,17 @@ function Deeds() {
       isDirty() &&
       html`<button type="button" class="button" onClick=${saveSettings}>${t('page.config.save')}</button>
         <button type="button" class="button plain" onClick=${() => fillSettings()}>${t('page.config.discard')}</button>`
-    }
-    <span class="spring"></span>
-    <button type="button" class="button primary" onClick=${goOn}><${Icon} name="arrow-right" />
-      ${t('page.connect.goTry', { count: Number(store.forms.trial.value.sample) || 5 })}</button></div>`;
+    }</div>`;
 }
 
-function Pictures() {
-  return html`<section class="pictures-part"><h2>${t('page.part.input')}</h2>
+/** The folder stands here too: the first run then needs no other place. */
+export function Pictures() {
+  return html`<section class="panel pictures-part"><h2>${t('page.part.input')}</h2>
     <${Field} form="plan" name="input_path" /><${Found} />
     <${Fold} name="plan" title=${t('page.fold.more')} summary=${namesOf('plan', PLAN)}>
-      <div class="fields"><${Fields} form="plan" names=${PLAN} help=${true} /></div><//></section>`;
+      <div class="fields"><${Fields} form="plan" names=${PLAN} help=${true} /></div><//>
+    <button type="button" class="button primary" onClick=${goOn}><${Icon} name="arrow-right" />
+      ${t('page.connect.goTry', { count: Number(store.forms.trial.value.sample) || 5 })}</button></section>`;
 }
 
 /** Where the key lies, and to whom alone it goes. */
@@ -153,5 +153,5 @@ export function Connection() {
   return html`<${Title} /><${Field} form="config" name="api_key" /><${KeyPlace} form="config" />
     <${Field} form="config" name="model_name" list="models" />
     <div class="three"><${Fields} form="config" names=${NUMBERS} /></div>
-    <${Address} form="config" /><${Recipe} /><${Doors} /><${More} /><${Deeds} /><${Pictures} />`;
+    <${Address} form="config" /><${Recipe} /><${Doors} /><${More} /><${Deeds} />`;
 }

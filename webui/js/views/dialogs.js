@@ -131,7 +131,9 @@ function ProjectRow({ one, current, done }) {
     openProject(one.id);
   };
   return html`<li><button type="button" class="choice" aria-current=${current} onClick=${chosen}>
-      <span><b><bdi>${one.name}</bdi></b> <span class="muted">${number(one.task_count)}</span><br />
+      <span><b><bdi>${one.name}</bdi></b> <span class="muted">
+        ${t('page.list.count', { count: one.task_count })}
+        ${one.decided > 0 && ` · ${t('page.judged')} ${number(one.decided)}`}</span><br />
         <bdi class="muted small">${one.input_path}</bdi></span>
       ${one.archived && html`<span class="tag">${t('page.project.archived')}</span>`}
       <span class="muted small">${one.last_used ? dateTime(one.last_used) : ''}</span></button>

@@ -62,7 +62,7 @@ export function Calls({ found }) {
     <b>${t('page.input.calls', { count: calls })}</b>
     ${results > 1 && html`<span> · ${t('page.input.each', { count: results })}</span>`}
     ${price > 0 && html`<span> · ${t('page.cost.about', { price: money(price) })}</span>`}
-    ${pace > 0 && html`<span> · ${t('page.input.pace', { pace: number(pace) })}</span>`}
+    ${pace > 0 && html`<span> · ${t('page.input.pace', { pace: number(Math.round(pace)) })}</span>`}
     ${found.reused > 0 && html`<br /><span class="muted">${t('page.input.reused', { count: found.reused })}</span>`}
       </p>`;
 }

@@ -104,12 +104,13 @@ function Guards() {
   const found = store.inspection.value;
   const calls = found?.calls ?? 0;
   const cost = costOf(calls, store.forms.config.value);
+  const stale = store.inspectionStale.value; // the calls are counted anew: a start waits for that
   const open = store.progress.value.pending + store.progress.value.stopped;
   return html`<${Part} name="guards"><div class="guards">
       <${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
       <${Fields} form="guard" names=${['ask_above', 'ask_price']} /></div>
-    <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}>
-      <${Icon} name="play" />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
+    <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}
+      aria-busy=${stale}><${Icon} name=${stale ? 'loader' : 'play'} class=${stale ? 'turning' : ''} />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
     ${cost && html`<p class="small muted">${cost}</p>`}
     ${open > 0 && html`<p class="small muted">${t('page.run.openBeside', { count: open })}</p>`}<//>`;
 }
