@@ -49,7 +49,8 @@ from engine.tasks.breaker import LASTING
 from engine.tasks.plan import request_key, request_record
 from engine.tasks.remote_book import RemoteKind
 
-_FOR_A_PERSON = frozenset({Code.RESULTS_LOOK_WRONG, Code.EVERY_JOB_FAILS})  # pauses that end at nothing but a word
+# Pauses that end at nothing but a word.
+_FOR_A_PERSON = frozenset({Code.RESULTS_LOOK_WRONG, Code.EVERY_JOB_FAILS, Code.BUDGET_REACHED})
 _LOOK_SECONDS = 0.25
 _ANY_HOST = "http://127.0.0.1:1"  # the demo's port is not known yet, and no part of the request key
 
@@ -185,6 +186,11 @@ def _order_key(base: ApiConfig, order: Order) -> str:
     return request_key(request_record(config, config.user_prompt, config.system_prompt, 0, demo=order.demo))
 
 
+def needs_person(paused: Problem) -> bool:
+    """Whether waiting does not end this pause."""
+    return paused.params.get("cause") in LASTING or paused.code in _FOR_A_PERSON
+
+
 class _Run:
     """One run from start to exit code."""
 
@@ -198,12 +204,13 @@ class _Run:
         self._stopped = threading.Event()
         self._given_up = False
         self._begun = False
+        self._told: Problem | None = None  # why nothing is asked
         self._revision = app.store.revision()
         kind = JsonReport if order.json else TextReport
         self._report: Report = kind(app, order.language)
 
     def run(self) -> int:
-        with ending_signals(self._stop):
+        with ending_signals(self._stop), self._app.costs.as_one_run():
             self._report.problems(self._app.notices)
             started = self._start()
             self._begun = True
@@ -239,7 +246,8 @@ class _Run:
 
     def _judge_rest(self) -> bool:
         tell, order = self._report.sets, self._order
-        return judge_rest(self._app, order.judge, order.language, tell, self._stopped.is_set, self._report.ids)
+        return judge_rest(self._app, order.judge, order.language, tell, stopped=self._stopped.is_set,
+                          look=self._tell_pause, ids=self._report.ids)  # fmt: skip
 
     def _make_sets(self) -> bool:
         order = self._order
@@ -288,11 +296,10 @@ class _Run:
         self._app.jobs.stop()
 
     def _watch(self) -> None:
-        told: Problem | None = None
         with self._report.watching():
             while not self._is_idle():
                 self._report.look()
-                told = self._tell_pause(told)
+                self._tell_pause()
             self._report.look()
         self._report.batches([row for row in self._app.remote.rows() if row.kind is RemoteKind.BATCH])
 
@@ -305,21 +312,21 @@ class _Run:
             return True
         return batches.wait_idle(_LOOK_SECONDS) if self._order.wait else batches.wait_looked(_LOOK_SECONDS)
 
-    def _tell_pause(self, told: Problem | None) -> Problem | None:
+    def _tell_pause(self) -> None:
         """Say once why nothing is asked; where waiting does not mend it and nobody is there to do so, end the run."""
         info = self._app.batch.info()
-        paused = info.paused
+        paused, told = info.paused, self._told
+        self._told = paused
         if paused is None and told is not None:
             self._report.resumed()
         if paused is not None and paused != told:
             self._report.paused(paused, info.paused_until)
-            lasting = paused.params.get("cause") in LASTING or paused.code in _FOR_A_PERSON
-            lasting = (lasting and not self._report.attended) or paused.code is Code.BUDGET_REACHED  # no Continue here
+            lasting = needs_person(paused) and not self._report.attended
+            lasting = lasting or paused.code is Code.BUDGET_REACHED  # there is no Continue here
             if lasting and not self._stopped.is_set():
                 self._given_up = True
                 self._report.given_up(paused)
                 self._app.batch.stop()
-        return paused
 
     def _tell_suspects(self) -> None:
         """What the alarm found when nothing was left to pause."""

@@ -63,11 +63,14 @@ def judge_rest(
     order: JudgeOrder,
     language: str,
     tell: Teller,
+    *,
     stopped: Callable[[], bool],
+    look: Callable[[], None],
     ids: Sequence[str] | None = None,
 ) -> bool:
     """Judge what was not judged along, then go through the rounds; whether all is at or above the pass score, where
-    rounds were asked for, and could be judged. ``ids``: these tasks alone."""
+    rounds were asked for, and could be judged. ``look`` is called while a job runs, and may stop what it sees paused;
+    ``ids``: these tasks alone."""
     match, named = TaskMatch(ids=None if ids is None else tuple(ids)), None if ids is None else list(ids)
     if order.fields is None or stopped():
         return True
@@ -77,20 +80,20 @@ def judge_rest(
             return True
     if app.vision.unjudged(match):
         judge_results(context, JudgeWhat(task_ids=named))
-        if not _finished(app, language, tell):
+        if not _finished(app, language, tell, look):
             return False
     score = usable_judge(context).config.pass_score
     if order.rounds and not stopped() and below(app, score, ids):
         retry_below(context, RetryBelowParams(score, order.rounds, order.with_reason, task_ids=named))
-        if not _finished(app, language, tell):
+        if not _finished(app, language, tell, look):
             return False
     return not (order.rounds and below(app, score, ids))
 
 
-def _finished(app: App, language: str, tell: Teller) -> bool:
+def _finished(app: App, language: str, tell: Teller, look: Callable[[], None]) -> bool:
     """Wait for the job; whether it did all that it was to do."""
     while not app.jobs.wait_idle(_LOOK_SECONDS):
-        pass
+        look()
     state: JobState | None = app.jobs.state
     assert state is not None
     view = Viewer(app.messages, language)

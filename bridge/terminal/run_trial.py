@@ -14,7 +14,7 @@ from bridge.demo.endpoint import demo_config, samples_folder
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.open_app import make_folder, open_app
-from bridge.terminal.run import stored_config
+from bridge.terminal.run import needs_person, stored_config
 from bridge.terminal.run_judge import JudgeOrder, check_judge, set_up_judge
 from bridge.terminal.run_reports import EXIT_DONE, EXIT_FAILED, EXIT_STOPPED
 from bridge.terminal.serve import ending_signals
@@ -22,6 +22,7 @@ from bridge.terminal.writer import say, write_event
 from bridge.usecases.common import Context
 from bridge.usecases.judge import JudgeWhat, judge_results
 from bridge.usecases.trials import ColumnParams, TrialName, TrialParams, TrialView, get_trial, start_trial
+from bridge.views import Viewer
 from engine.config import origin
 from engine.errors import Code, InvalidInput
 from engine.paths import entered_path
@@ -74,17 +75,29 @@ def _go(app: App, order: TrialOrder, params: TrialParams) -> int:
 
     with ending_signals(stop):
         started = start_trial(context, params)
-        while not app.wait_idle(_LOOK_SECONDS):
-            pass
+        given_up = _wait(app, order)
         view = get_trial(context, TrialName(started.trial_id))
-        if order.judge.fields is not None and not stopped.is_set():
+        if order.judge.fields is not None and not stopped.is_set() and not given_up:
             judge_results(context, JudgeWhat([cell for row in view.rows for cell in row.cells]))
             while not app.jobs.wait_idle(_LOOK_SECONDS):
                 pass
             view = get_trial(context, TrialName(started.trial_id))
-    code = EXIT_STOPPED if stopped.is_set() else EXIT_FAILED if any(c.failed for c in view.columns) else EXIT_DONE
+    failed = given_up or any(column.failed for column in view.columns)
+    code = EXIT_STOPPED if stopped.is_set() else EXIT_FAILED if failed else EXIT_DONE
     _tell(app, order, view, started.reused_count, code)
     return code
+
+
+def _wait(app: App, order: TrialOrder) -> bool:
+    """Until every cell has ended; whether it was given up, since the run paused for a person and there is none."""
+    given_up = False
+    while not app.wait_idle(_LOOK_SECONDS):
+        paused = app.batch.info().paused
+        if paused is not None and not given_up and needs_person(paused):
+            say(Viewer(app.messages, order.language).problem(paused).message)
+            app.batch.stop()
+            given_up = True
+    return given_up
 
 
 def _tell(app: App, order: TrialOrder, view: TrialView, reused: int, code: int) -> None:

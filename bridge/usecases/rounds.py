@@ -85,7 +85,12 @@ def below(app: App, score: float, among: Sequence[str] | None = None) -> list[st
 
 
 def go_rounds(app: App, params: RetryBelowParams, judge: Judge, job: Job) -> JobResult:
-    """The rounds, as the work of a job. Raises Stopped."""
+    """The rounds, as the work of a job, with one budget for all of them. Raises Stopped."""
+    with app.costs.as_one_run():
+        return _go_rounds(app, params, judge, job)
+
+
+def _go_rounds(app: App, params: RetryBelowParams, judge: Judge, job: Job) -> JobResult:
     calls = reused = 0
     ids: list[str] = below(app, params.score, params.task_ids)
     first = ids

@@ -6,13 +6,14 @@ The book stands beside the ledger and is shared as that is: sums by project, run
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -175,6 +176,9 @@ class Costs:
         self._sums = Sums()
         self._by_door: dict[str, int] = {}
         self._held: dict[str, Admission] = {}
+        self._joined = 0  # blocks of `as_one_run`, one in the other
+        self._begun = False  # a run has begun in the outermost of them
+        self._running = False
 
     def close(self) -> None:
         """Let go of the book."""
@@ -185,14 +189,34 @@ class Costs:
 
     def begin_run(self, config: ApiConfig) -> None:
         """A run begins under the budgets of its configuration."""
+        limits = exact(config.budget) or 0, exact(config.budget_day) or 0
         with self._lock:
+            self._running = True
+            if self._joined and self._begun:
+                self._budget.run_limit, self._budget.day_limit = limits
+                return
+            self._begun = True
             self._run, self._sums, self._by_door = _new_run(), Sums(), {}
-            self._budget.begin_run(exact(config.budget) or 0, exact(config.budget_day) or 0)
+            self._budget.begin_run(*limits)
 
     def end_run(self) -> None:
         """The run is over; its sums stay until the next."""
         with self._lock:
-            self._budget.in_run = False
+            self._running = False
+            self._budget.in_run = self._joined > 0
+
+    @contextlib.contextmanager
+    def as_one_run(self) -> Iterator[None]:
+        """Runs that begin in this block, and what is asked between them, have one budget and one sum together."""
+        with self._lock:
+            self._begun = self._begun and self._joined > 0
+            self._joined += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._joined -= 1
+                self._budget.in_run = self._running or self._joined > 0
 
     def set_budgets(self, config: ApiConfig) -> None:
         """The person goes on with the budgets that the configuration has now."""

@@ -200,6 +200,29 @@ def test_a_stop_ends_the_rounds(studio: Studio, tmp_path: Path) -> None:
         assert len(studio.edits.api_requests) < 33
 
 
+def test_the_budget_ends_the_rounds_in_the_middle(studio: Studio, tmp_path: Path) -> None:
+    """All rounds and their judging have one budget: they pause at it, go on with what is raised, and can be stopped."""
+    studio.colours = ["blue"]
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/judge/config", {"config": studio.judge()})
+        given = studio.config(price_per_call=0.1, budget=0.65)
+        door.run(studio.draw(4), given)
+        judged(door)
+        door.post("/api/tasks/retry_below", {"score": 7, "rounds": 10})
+        until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "budget_reached")
+        assert (len(studio.edits.api_requests), door.state()["run"]["cost"]) == (4 + 6, 0.6)
+        assert door.state()["job"]["status"] == "running"
+        door.post("/api/config/current", {"config": {**given, "budget": 0.95}})
+        door.post("/api/tasks/resume")
+        assert studio.edits.wait_for_requests(4 + 9)
+        until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "budget_reached")
+        door.post("/api/dataset/stop")
+        assert door.app.jobs.wait_idle(10)
+        assert door.state()["job"]["status"] == "stopped"
+        door.wait_idle()
+        assert len(studio.edits.api_requests) == 4 + 9
+
+
 def draw_scenes(folder: Path, count: int) -> Path:
     """So many pictures unlike each other."""
     folder.mkdir()
@@ -246,8 +269,9 @@ def test_a_gateway_that_turns_bad_pauses_the_run(studio: Studio, tmp_path: Path)
         door.wait_idle()
         door.post("/api/tasks/clear")
         answers = 0
-        count = door.run(sources, studio.config(alarm_limit=0, model_name="another"))
-        assert len(count) == good + 36
+        door.start(sources, studio.config(alarm_limit=0, model_name="another"))
+        door.wait_idle(300)
+        assert len(door.tasks()) == good + 36
 
 
 def test_a_run_that_ends_with_bad_results_says_so(studio: Studio, tmp_path: Path) -> None:
@@ -287,7 +311,9 @@ def test_the_demo_with_its_faults_is_no_alarm(tmp_path: Path) -> None:
         }
         for number, fault in enumerate(faults):
             prompt = f"{EDITS[number]} error {fault} once"
-            tasks = door.run(sources, {**demo_settings, "user_prompt": prompt})
+            door.start(sources, {**demo_settings, "user_prompt": prompt})
+            door.wait_idle(300)
+            tasks = door.tasks()
             assert {task["status"] for task in tasks} == {"done"}
             assert {task["attempts"] for task in tasks} == {2}
             assert (door.state()["run"]["suspects"], door.state()["run"]["paused"]) == (0, None)

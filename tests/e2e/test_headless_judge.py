@@ -72,6 +72,18 @@ def test_rounds_from_the_terminal_end_with_all_good(studio: Studio, tmp_path: Pa
     assert (code, len(studio.vision.seen)) == (0, sum(tries.values())), said
 
 
+def test_a_budget_ends_rounds_from_the_terminal(studio: Studio, tmp_path: Path) -> None:
+    """The run and its rounds have one budget; where it ends in the middle of a round the command ends, and says why."""
+    studio.colours = ["blue"]
+    config = write(tmp_path / "config.json", studio.config(price_per_call=0.1, budget=0.65))
+    judge = write(tmp_path / "judge.json", studio.judge())
+    words = ["run", str(studio.draw(4)), "-o", str(tmp_path / "out"), "--config", config, "--json"]
+    code, events, said = command(tmp_path / "data", *words, "--judge", judge, "--rounds", "3")
+    assert (code, len(studio.edits.api_requests)) == (1, 6), said
+    (given_up,) = [event["error"]["code"] for event in events if event["event"] == "given_up"]
+    assert (given_up, events[-1]["cost"]) == ("budget_reached", 0.6)
+
+
 def test_a_trial_from_the_terminal(studio: Studio, tmp_path: Path) -> None:
     """One JSON object with columns, scores and rows; what it paid for a run need not pay."""
     studio.colours = ["red"]
