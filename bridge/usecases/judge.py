@@ -231,17 +231,22 @@ def judge_all(app: App, pairs: Sequence[JudgedPair], judge: Judge, job: Job, *, 
 
 def judge_report(context: Context, _: Nothing) -> JudgeReport:
     """How the scores lie, and how far the judge agrees with what the person decided."""
+    return calibrate(context.app, context.app.store.tasks(TaskMatch()))
+
+
+def calibrate(app: App, tasks: Iterable[Task]) -> JudgeReport:
+    """The same over these tasks."""
     judged = [
         Judged(
             result.judgement.score,
             (result.selected and not result.deleted) if task.decided else None,
             result.judgement.disagreement,
         )
-        for task in context.app.store.tasks(TaskMatch())
+        for task in tasks
         for result in task.results
         if result.judgement is not None
     ]
-    return report_of(judged, context.app.vision.settings.config.pass_score)
+    return report_of(judged, app.vision.settings.config.pass_score)
 
 
 def untick_below(context: Context, params: UntickParams) -> UntickAnswer:

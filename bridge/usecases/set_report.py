@@ -12,12 +12,13 @@ import msgspec
 
 from bridge.app import App
 from bridge.jobs import Job
+from bridge.usecases.judge import calibrate
 from bridge.views import Viewer
 from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.findings import UNITS, Finding
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight
-from engine.dataset.report import ModelCost, ReportData, ShownPair, render
+from engine.dataset.report import Calibration, ModelCost, ReportData, ShownPair, render
 from engine.dataset.save import check_output
 from engine.dataset.variants import VariantRule, variants
 from engine.errors import Code, InvalidInput, PictureRejected
@@ -98,8 +99,15 @@ def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, 
         sheet=_sheet(app, spec, pairs, report, job),
         directions=_directions(spec, pairs),
         scores=[pair.score for pair in pairs if pair.score is not None],
+        calibration=_calibration(app, tasks),
         costs=_costs(pairs, tasks),
     )
+
+
+def _calibration(app: App, tasks: Sequence[Task]) -> Calibration:
+    judged = calibrate(app, tasks)
+    return Calibration(judged.kept, judged.dropped, judged.pass_score, judged.agreement, judged.kappa,
+                       judged.suggested_pass_score, judged.enough)  # fmt: skip
 
 
 def _directions(spec: ReportSpec, pairs: Sequence[Pair]) -> list[tuple[str, int]]:

@@ -70,6 +70,34 @@ def histogram(title: str, values: Sequence[float], unit: str = "", count: int = 
     return _svg(title, _WIDTH, _HEIGHT + _AXIS, "".join(parts))
 
 
+def stacked(title: str, parts: Sequence[tuple[str, Sequence[int]]], low: float, high: float, mark: float) -> str:
+    """Counts in equal bins from ``low`` to ``high``, the named parts one on the other; a line at ``mark``."""
+    totals = [sum(counts) for counts in zip(*(counts for _, counts in parts), strict=True)]
+    most = max(totals, default=0)
+    if not most:
+        return ""
+    wide = _WIDTH / len(totals)
+    step = (high - low) / len(totals)
+    drawn = []
+    for place in range(len(totals)):
+        y = float(_HEIGHT)
+        for number, (name, counts) in enumerate(parts):
+            tall = (_HEIGHT - _ABOVE) * counts[place] / most
+            y -= tall
+            range_shown = f"{_format_number(low + place * step)}–{_format_number(low + (place + 1) * step)}"
+            drawn.append(
+                f'<rect class="bar part{number}" x="{place * wide + 1:.1f}" y="{y:.1f}" width="{wide - 2:.1f}"'
+                f' height="{tall:.1f}"><title>{escape(name)}, {range_shown}: {counts[place]}</title></rect>'
+            )
+    x = _WIDTH * (mark - low) / (high - low)
+    drawn.append(f'<line class="mark" x1="{x:.1f}" y1="{_ABOVE}" x2="{x:.1f}" y2="{_HEIGHT}"/>')
+    drawn.append(f'<line class="axis" x1="0" y1="{_HEIGHT}" x2="{_WIDTH}" y2="{_HEIGHT}"/>')
+    drawn.append(f'<text class="most" x="0" y="{_ABOVE - 4}">{most}</text>')
+    for at, anchor, value in ((0, "start", low), (_WIDTH, "end", high)):
+        drawn.append(f'<text x="{at}" y="{_HEIGHT + 16}" text-anchor="{anchor}">{_format_number(value)}</text>')
+    return _svg(title, _WIDTH, _HEIGHT + _AXIS, "".join(drawn))
+
+
 def binned(values: Sequence[float], count: int) -> list[Bin]:
     """Values counted in ``count`` equal bins; one bin where all are alike."""
     finite = [value for value in values if math.isfinite(value)]

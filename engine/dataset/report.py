@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.dataset.findings import FindingKind
-from engine.dataset.plots import bars, histogram
+from engine.dataset.plots import bars, histogram, stacked
 from engine.dataset.preflight import Numbers
 
 Words = Callable[[str], str]
@@ -34,7 +34,9 @@ dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums}dt{font-size:.85
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.5rem}
 figure{margin:0}svg{width:100%;height:auto;font-size:12px}
 .kinds{max-width:40rem}svg text{fill:var(--ink)}svg .most{fill:var(--soft)}
-.bar{fill:var(--bar)}.axis{stroke:var(--line)}
+.bar{fill:var(--bar)}.bar.part1{fill:var(--bad)}.mark{stroke:var(--ink);stroke-dasharray:3}
+.key{margin-right:1rem}.key::before{content:"";display:inline-block;width:.7em;height:.7em;margin-right:.35em;
+background:var(--bar)}.key.part1::before{background:var(--bad)}.axis{stroke:var(--line)}
 .sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(19rem,1fr));gap:1rem}
 .pair{border:1px solid var(--line);border-radius:6px;padding:.5rem;break-inside:avoid}
 .pair div{display:grid;grid-template-columns:1fr 1fr;gap:.35rem}
@@ -63,6 +65,20 @@ class ModelCost(msgspec.Struct, frozen=True):
     cost: float
 
 
+class Calibration(msgspec.Struct, frozen=True):
+    """The judge beside the person. ``kept`` and ``dropped``: decided results by score, ten bins from 0 to 10;
+    ``agreement`` (0..1) and ``kappa`` at ``pass_score``; ``suggested``: the score that agrees best; ``enough`` decided
+    for that to mean something."""
+
+    kept: Sequence[int]
+    dropped: Sequence[int]
+    pass_score: float
+    agreement: float | None
+    kappa: float | None
+    suggested: float | None
+    enough: bool
+
+
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """All that the page shows. ``seconds``: from the first result to the last; ``price``: of one call, 0 for unknown;
     ``spent``: what all calls have cost in USD, None for unknown; ``wasted``: those paid for that brought no picture;
@@ -89,6 +105,7 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     sheet: Sequence[ShownPair]
     directions: Sequence[tuple[str, int]] = ()
     scores: Sequence[float] = ()
+    calibration: Calibration | None = None
     costs: Sequence[ModelCost] = ()
 
 
@@ -104,7 +121,7 @@ def render(data: ReportData, words: Words, language: str) -> str:
         f"<h2>{escape(say('numbers'))}</h2>{_figures(data, say)}"
         f"<h2>{escape(say('findings'))}</h2>{note}<div class=kinds>{_finding_bars(data, words)}</div>"
         f"<h2>{escape(say('pictures'))}</h2><div class=plots>{_distributions(data, say)}</div>"
-        f"{_costs(data, say)}{_failures(data, say)}"
+        f"{_calibration(data.calibration, say)}{_costs(data, say)}{_failures(data, say)}"
         f"<h2>{escape(say('sheet'))}</h2><div class=sheet>{''.join(_pair(pair) for pair in data.sheet)}</div>"
     )
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -165,6 +182,28 @@ def _distributions(data: ReportData, say: Words) -> str:
             ),
             histogram(say("score"), list(data.scores)),
         )
+    )
+
+
+def _calibration(judge: Calibration | None, say: Words) -> str:
+    """How far the judge agrees with what the person decided; nothing where nothing was decided."""
+    if judge is None or not sum(judge.kept) + sum(judge.dropped):
+        return ""
+    rows = [
+        ("decided", str(sum(judge.kept) + sum(judge.dropped))),
+        ("pass_score", f"{judge.pass_score:g}"),
+        ("agreement", None if judge.agreement is None else f"{judge.agreement:.0%}"),
+        ("kappa", None if judge.kappa is None else f"{judge.kappa:.2f}"),
+        ("suggested", None if judge.suggested is None else f"{judge.suggested:g}"),
+    ]
+    shown = [f"<div><dt>{escape(say(key))}</dt><dd>{value}</dd></div>" for key, value in rows if value is not None]
+    note = "" if judge.enough else f"<p>{escape(say('few_decided'))}</p>"
+    parts = [(say("kept"), judge.kept), (say("dropped"), judge.dropped)]
+    legend = "".join(f'<span class="key part{at}">{escape(name)}</span>' for at, (name, _) in enumerate(parts))
+    plot = stacked(say("by_score"), parts, 0, 10, judge.pass_score)
+    return (
+        f"<h2>{escape(say('calibration'))}</h2>{note}<dl>{''.join(shown)}</dl>"
+        f"<div class=plots><div>{plot}<p>{legend}</p></div></div>"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -170,6 +171,39 @@ def test_a_person_s_decisions_calibrate_and_undo(studio: Studio, tmp_path: Path)
         assert min(scores) < report["suggested_pass_score"] <= max(scores)
         door.post("/api/tasks/marks", {"marks": done["undo"]})
         assert all(result["selected"] for result in results(door))
+
+
+def test_scores_go_into_report_and_sets(studio: Studio, tmp_path: Path) -> None:
+    """The report has their plot and that of the decisions; metadata and preference pairs carry score and judge."""
+    studio.colours = ["blue", "blue", "red", "red"]
+    with open_door(tmp_path / "data") as door:
+        door.post("/api/judge/config", {"config": studio.judge()})
+        door.run(studio.draw(2), studio.config())
+        judged(door)
+        door.post("/api/tasks/retry_below", {"score": 7})
+        assert door.app.jobs.wait_idle(20)
+        door.post("/api/tasks/bulk", {"action": "decide", "match": {}})
+        scores = [result["judgement"]["score"] for result in results(door)]
+        order = {"allow": ["unrelated", "same_target", "split_twin", "shifted", "zoomed", "hardly_changed", "blank"]}
+        for name, more in (("plain", {}), ("pairs", {"trainer": "preference"})):
+            place = str(tmp_path / "sets")
+            door.post("/api/dataset/export", {"output_dir": place, "name": name, **order, **more})
+            assert door.app.jobs.wait_idle(20)
+            assert door.get("/api/dataset/job")["job"]["status"] == "done"
+        (metadata,) = (tmp_path / "sets").glob("plain*/metadata.jsonl")
+        told = [json.loads(line) for line in metadata.read_text("utf-8").splitlines()]
+        assert [(row["score"], row["judge"]) for row in told] == [(scores[1], "eyes"), (scores[3], "eyes")]
+        (preference,) = (tmp_path / "sets").glob("pairs*/preference.jsonl")
+        row = json.loads(preference.read_text("utf-8").splitlines()[0])
+        assert (row["chosen_score"], row["rejected_score"], row["judge"]) == (scores[1], scores[0], "eyes")
+        door.post("/api/dataset/report", {"path": str(tmp_path / "set.html")}, headers={"Accept-Language": "en"})
+        assert door.app.jobs.wait_idle(20)
+        page = (tmp_path / "set.html").read_text("utf-8")
+        assert "Scores of the judge" in page
+        decided = page.partition("Decided results by score")[2]
+        for name, low in (("kept", int(scores[1])), ("not kept", int(scores[0]))):
+            assert decided.count(f">{name}, {low}–{low + 1}: 2<") == 1
+        assert "<dd>100%</dd>" in page
 
 
 def test_captions_and_prompts_are_written_and_wait_to_be_seen(studio: Studio, tmp_path: Path) -> None:
