@@ -201,6 +201,8 @@ class _Attempt:
         self._kept: set[str] = set()
         self._ended = False
         self._recipe: Recipe | None = None
+        self._reader: AnswerReader | None = None  # of an answer that is understood as a whole
+        self._is_picture = False
         self._sent: frozenset[str] = frozenset()
         self._bill = Bill()
         self._small = ""  # the answer, where it is one short event: it may be a job
@@ -318,11 +320,13 @@ class _Attempt:
 
     def _events(self, response: HttpResponse) -> list[ServerEvent]:
         """All of an answer that is understood as a whole; a body that is a picture comes as its data URL."""
-        kind = response.headers.get("content-type", "").lower()
-        if kind.startswith("image/"):
+        self._reader = AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
+        self._is_picture = response.is_picture()
+        if self._is_picture:
             data = self._held.body(partial(response.read, self._kept_up_to))
-            return [ServerEvent("", f'{{"image":"data:{kind.split(";")[0]};base64,{b64encode(data).decode()}"}}')]
-        pieces = self._held.events(EventReader(self._event_bytes), response.chunks(), response.seconds_left)
+            return [ServerEvent("", f'{{"image":"data:image/png;base64,{b64encode(data).decode()}"}}')]
+        chunks = self._reader.glanced(response.chunks())
+        pieces = self._held.events(EventReader(self._event_bytes), chunks, response.seconds_left)
         found = [event for some in pieces for event in some]
         for event in found:
             self._log.event(event.name, event.data)
@@ -343,16 +347,17 @@ class _Attempt:
                 if found is not None:
                     return found
         inner = [result_document(recipe, document) if recipe is not None else document for document in documents]
-        if recipe is not None and recipe.result.pictures:
+        by_paths = recipe is not None and bool(recipe.result.pictures) and not self._is_picture
+        if recipe is not None and by_paths:
             answer = path_answer(recipe, inner, response.url)
             if answer.refs or answer.refused:
                 return self._whole(answer, None, response)
-        reader = AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
+        reader = self._reader or AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
         for event, document, part in zip(events, documents, inner, strict=True):
             reader.feed(event if part is document else ServerEvent(event.name, msgspec.json.encode(part).decode()))
         answer = reader.finish()
         nothing = answer.refs or (answer.error is not None and answer.error.code is Code.ANSWER_NO_PICTURE)
-        if nothing and recipe is not None and recipe.result.pictures:
+        if nothing and recipe is not None and by_paths:
             raise AnswerUnusable(Code.RECIPE_FOUND_NOTHING, path="result.pictures", found=recipe.result.pictures[0])
         return self._whole(answer, None, response)
 
@@ -453,11 +458,11 @@ class _Attempt:
     # --- reading and collecting ---
 
     def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
-        chunks = reader.glanced(response.chunks())
         try:
-            if response.headers.get("content-type", "").lower().startswith("image/"):
+            if response.is_picture():
                 reader.picture(self._held.body(partial(response.read, self._kept_up_to)))
                 return None
+            chunks = reader.glanced(response.chunks())
             for events in self._held.events(EventReader(self._event_bytes), chunks, response.seconds_left):
                 self._take(reader, events)
                 if self._ended:  # the connection is kept if its end comes at once, and not waited for if not

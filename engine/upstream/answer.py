@@ -123,6 +123,9 @@ class AnswerReader:
         """What the answer came to. To be called once, after the last event."""
         state = self._state
         refs, refused, text = state.result()
+        if self._events == 1 and not (refs or refused or text or state.explained):
+            state.look_anywhere(self._last)
+            refs, refused, text = state.result()
         text = text or self._stray[:TEXT_CHARS]
         job = None if refs or state.error else state.job
         error = state.error or (None if refs else self._reason(refused, text))
@@ -144,7 +147,7 @@ class AnswerReader:
             )
         if state.job is not None:
             return AnswerUnusable(Code.ANSWER_JOB, job=state.job.id, status=state.job.status)
-        if state.complaint is not None and not text:
+        if state.complains and not text:
             return event_failure(state.complaint)
         title = web_page_title(self._head)
         if title is not None:

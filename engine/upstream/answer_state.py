@@ -25,9 +25,21 @@ FILTERED = frozenset(
     }
 )  # fmt: skip
 ORDINARY = frozenset(
-    {"", "stop", "end_turn", "eos", "completed", "complete", "finish_reason_unspecified", "stop_sequence"}
+    {
+        "",
+        "ok",
+        "success",
+        "stop",
+        "end_turn",
+        "eos",
+        "completed",
+        "complete",
+        "finish_reason_unspecified",
+        "stop_sequence",
+    }
 )
 """Reasons for an end that say nothing: the answer is over."""
+_FINE = frozenset({"0", "200", "ok", "success"})  # codes that say nothing went wrong
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -131,6 +143,16 @@ class AnswerState:
         elif choice not in self._shut:
             self._open.add(choice)
 
+    @property
+    def explained(self) -> bool:
+        """Whether the answer says why it holds no picture, or that it will."""
+        return bool(self.error or self.refusals or self.filtered or self.complains or self.job or self.reasons)
+
+    @property
+    def complains(self) -> bool:
+        """Whether there is a complaint, and none by whose code all is well."""
+        return self.complaint is not None and str(self.complaint.get("code")).lower() not in _FINE
+
     def lacks(self, pictures: int) -> bool:
         """Whether a choice was filtered out, and that many pictures are fewer than there were choices."""
         return bool(self.filtered) and pictures < len(self._shut)
@@ -195,6 +217,15 @@ class AnswerState:
         if isinstance(ref, ImageRef) and not self._is_ours(ref):
             self._moment += 1
             self._spare.append(Entry(self._moment, 0, ref))
+
+    def look_anywhere(self, value: Any) -> None:
+        """Take what cannot be but a picture, under whatever key it stands: for an answer that holds nothing else."""
+        kind = value.get("type") if isinstance(value, dict) else None
+        if isinstance(kind, str) and "partial" in kind:
+            return
+        for candidate in find_candidates(value, pictorial=False, anywhere=True):
+            if not candidate.words:
+                self.spare_image(candidate.text, candidate.where)
 
     @property
     def count(self) -> tuple[int, int]:

@@ -60,7 +60,12 @@ _NAMES = frozenset(
 _WORDS = frozenset({"answer", "content", "generated_text", "output_text", "response", "text"})
 _THOUGHTS = frozenset({"reasoning", "summary", "thinking"})
 _JSON_TEXTS = frozenset({"resultJson", "result_json"})  # JSON in a string
-_PICTORIAL = ("image", "picture", "photo", "artifact", "b64")
+_PICTORIAL = ("image", "img", "picture", "photo", "artifact", "b64")
+# What was sent or is shown beside the result: passed over even where every other place is looked at.
+_BESIDE = (
+    "annotation", "avatar", "citation", "error", "example", "function", "icon", "init", "input", "logo", "mask",
+    "param", "partial", "preview", "prompt", "reference", "request", "search", "source", "thumb", "tool", "user",
+)  # fmt: skip
 _TYPE_KEYS = ("type", "mime_type", "mimeType", "media_type", "mediaType", "content_type")
 
 
@@ -162,6 +167,14 @@ def pick_image(item: Any, where: str, base_url: str) -> ImageRef | Refused | Non
     return refused
 
 
+def is_words(text: str) -> bool:
+    """Whether a string is something said rather than an address or a picture's base64."""
+    text = text.strip()
+    head = text[:_HEAD_CHARS]
+    named = head.lower().startswith(("data:", "http://", "https://", "/")) or has_signature(text)
+    return not named and (bool(_ANY_WHITE.search(head)) or head.startswith(("!", "<", "[", "{")))
+
+
 def looks_like_image(url: str) -> bool:
     """Whether a URL in prose says that it is a picture: by its file ending, or by a format in its query."""
     try:
@@ -218,6 +231,17 @@ def has_signature(text: str) -> bool:
     return raw.startswith(_SIGNATURES) or raw[4:8] == b"ftyp"
 
 
+PICTURE_HEAD = 12
+"""Bytes by which `begins_picture` knows a file."""
+
+
+def begins_picture(head: bytes) -> bool:
+    """Whether bytes begin a picture file of those that services send; text never does."""
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    return head.startswith((b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8")) or head[4:12] in (b"ftypavif", b"ftypheic")
+
+
 def is_finished(text: str) -> bool:
     """Whether base64 text or a data: URL ends as a PNG, JPEG, GIF or WebP file does, so that it was not cut."""
     clean = clean_base64(text.rpartition(",")[2])
@@ -245,41 +269,50 @@ class Candidate(msgspec.Struct, frozen=True):
     words: bool = False
 
 
-def find_candidates(value: Any, *, pictorial: bool, hidden: bool = False) -> list[Candidate]:
+def find_candidates(value: Any, *, pictorial: bool, hidden: bool = False, anywhere: bool = False) -> list[Candidate]:
     """Strings in a JSON value that may name a picture or be the model's words, in order.
 
     ``pictorial``: a link need not look like that of a picture, since nothing else is expected there. ``hidden``: the
-    value is thinking, and looked into.
+    value is thinking, and looked into. ``anywhere``: under any key but those of what is no result.
     """
     candidates = []
-    for candidate in _walk(value, "", pictorial=pictorial, hidden=hidden, depth=0):
+    for candidate in _walk(value, "", pictorial=pictorial, hidden=hidden, anywhere=anywhere, depth=0):
         candidates.append(candidate)
         if len(candidates) >= _MOST:
             break
     return candidates
 
 
-def _walk(value: Any, where: str, *, pictorial: bool, hidden: bool, depth: int) -> Iterator[Candidate]:
+def _walk(value: Any, where: str, *, pictorial: bool, hidden: bool, anywhere: bool, depth: int) -> Iterator[Candidate]:
     if depth > _LOOK_DEPTH:
         return
     if isinstance(value, str):
         yield from _judge(value, where, pictorial=pictorial)
     elif isinstance(value, list):
         for number, item in enumerate(value[:_MOST]):
-            yield from _walk(item, f"{where}[{number}]", pictorial=pictorial, hidden=hidden, depth=depth + 1)
+            yield from _walk(
+                item, f"{where}[{number}]", pictorial=pictorial, hidden=hidden, anywhere=anywhere, depth=depth + 1
+            )
     elif isinstance(value, dict):
         kinds = [kind for kind in (value.get(key) for key in _TYPE_KEYS) if isinstance(kind, str)]
         if not hidden and (value.get("thought") or any(_is_hidden(kind) for kind in kinds)):
             return
         pictorial = pictorial or any("image" in kind for kind in kinds)
         for key, item in value.items():
-            if key in _HOLDERS or key in _NAMES or key in _WORDS or (hidden and key in _THOUGHTS):
-                said = pictorial or any(mark in key.lower() for mark in _PICTORIAL)
-                place = f"{where}.{key}" if where else key
-                yield from _walk(item, place, pictorial=said, hidden=hidden, depth=depth + 1)
-            elif key in _JSON_TEXTS and isinstance(item, str):
-                place = f"{where}.{key}" if where else key
-                yield from _walk(_parsed(item), place, pictorial=pictorial, hidden=hidden, depth=depth + 1)
+            place = f"{where}.{key}" if where else key
+            if key in _JSON_TEXTS and isinstance(item, str):
+                item = _parsed(item)
+            elif not _is_place(key, hidden=hidden, anywhere=anywhere):
+                continue
+            said = pictorial or any(mark in key.lower() for mark in _PICTORIAL)
+            yield from _walk(item, place, pictorial=said, hidden=hidden, anywhere=anywhere, depth=depth + 1)
+
+
+def _is_place(key: str, *, hidden: bool, anywhere: bool) -> bool:
+    """Whether what stands under this key may hold a result."""
+    if anywhere:
+        return not any(mark in key.lower() for mark in _BESIDE)
+    return key in _HOLDERS or key in _NAMES or key in _WORDS or (hidden and key in _THOUGHTS)
 
 
 def _parsed(text: str) -> Any:

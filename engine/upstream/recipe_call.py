@@ -14,7 +14,8 @@ from jmespath.exceptions import JMESPathError
 from engine.config import ApiConfig
 from engine.models import ImageRef
 from engine.upstream.answer import Answer
-from engine.upstream.image_refs import Refused, pick_image
+from engine.upstream.image_links import read_words, visible_parts
+from engine.upstream.image_refs import Refused, is_words, make_ref, pick_image
 from engine.upstream.recipe import FILES, PLACEHOLDER, TEXTS, Path, Recipe, key_headers, placeholders
 from engine.upstream.request import (
     FRAMING_HEADERS,
@@ -258,12 +259,23 @@ def path_answer(recipe: Recipe, documents: Sequence[Any], base_url: str) -> Answ
     for document in documents:
         for number, expression in enumerate(recipe.result.pictures):
             for item in _flat(search(expression, document)):
-                ref = pick_image(item, f"result.pictures[{number}]", base_url)
-                if isinstance(ref, Refused):
-                    refused.append(ref)
-                elif ref is not None and all(ref.value != known.value for known in refs):
-                    refs.append(ref)
+                for ref in _named(item, f"result.pictures[{number}]", base_url):
+                    if isinstance(ref, Refused):
+                        refused.append(ref)
+                    elif all(ref.value != known.value for known in refs):
+                        refs.append(ref)
     return Answer(refs, refused, None, "", complete=True)
+
+
+def _named(item: Any, where: str, base_url: str) -> list[ImageRef | Refused]:
+    """The picture that a value names; those in it where it is words, as of a model."""
+    if isinstance(item, str) and is_words(item):
+        found = (
+            make_ref(one.value, where, base_url) for _, part in visible_parts(item) for one in read_words(part).found
+        )
+        return [ref for ref in found if ref is not None]
+    ref = pick_image(item, where, base_url)
+    return [ref] if ref is not None else []
 
 
 def _flat(value: Any) -> Iterator[Any]:

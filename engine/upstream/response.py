@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import httpcore
 import httpx
@@ -12,6 +13,7 @@ import socksio
 from engine.errors import AnswerUnusable, Code, ConsoleError, NetworkFailed
 from engine.upstream.call import Call
 from engine.upstream.content import ContentBroken, decoder_for
+from engine.upstream.image_refs import PICTURE_HEAD, begins_picture
 
 MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 """Most bytes of a whole answer: ten results of 20 MiB as base64, named up to four times in one stream."""
@@ -34,10 +36,26 @@ class HttpResponse:
         self._call = call
         self._limit = limit
         self._on_close = on_close
+        self._begun: Iterator[bytes] | None = None
 
     def allow(self, max_bytes: int | None) -> None:
         """Another bound for the body than the transport's; None for that one."""
         self._limit = self._limit if max_bytes is None else max_bytes
+
+    def is_picture(self) -> bool:
+        """Whether the body is a picture file: by its type, or by its first bytes where that says something else.
+
+        Waits for these; raises what ``chunks`` raises.
+        """
+        if self.headers.get("content-type", "").lower().startswith("image/"):
+            return True
+        pieces, head = self._decoded(), b""
+        for piece in pieces:
+            head += piece
+            if len(head) >= PICTURE_HEAD:
+                break
+        self._begun = chain([head] if head else [], pieces)
+        return begins_picture(head)
 
     def chunks(self) -> Iterator[bytes]:
         """The body without its content encoding, each piece as it arrives; may be read once.
@@ -45,6 +63,9 @@ class HttpResponse:
         Raises Stopped, NetworkFailed (TIMED_OUT, CONNECTION_LOST, PROTOCOL_BROKEN) and
         AnswerUnusable(ANSWER_TOO_LARGE) beyond the transport's bound.
         """
+        return self._decoded() if self._begun is None else self._begun
+
+    def _decoded(self) -> Iterator[bytes]:
         decoder = decoder_for(self.headers.get("content-encoding", ""))
         if decoder is None:
             raise self._broken("content_encoding")

@@ -88,6 +88,16 @@ ROWS: dict[str, tuple[dict[str, Any], Provider, str, str | None, str | None]] = 
     "a path that finds nothing": (
         {"result": {"pictures": ["nowhere"]}}, provider(), "failed", "recipe_found_nothing", "failed",
     ),
+    "a picture named in words": (
+        {}, provider(submit=Script.json({"pictures": ["so: ![x](/made.png)"]})), "done", None, None,
+    ),
+    "words in a picture's place": (
+        {}, provider(submit=Script.json({"pictures": ["none today"]})), "failed", "recipe_found_nothing", None,
+    ),
+    "a picture for an answer": (
+        {}, provider(submit=Script(body=picture(7), content_type="application/octet-stream")), "done", None, None,
+    ),
+    "a web page for an answer": ({}, provider(submit=PAGE), "failed", "answer_web_page", None),
     "words of failure": (
         {}, provider(OPEN, Script.json({"status": "failed", "message": "content policy"})),
         "failed", "content_refused", "failed",

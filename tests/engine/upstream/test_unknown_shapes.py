@@ -102,6 +102,36 @@ def test_what_is_no_result(value: object) -> None:
     assert answer.error is not None
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"a": {"b": [{"c": f"{URL}.png"}]}}, f"{URL}.png"),
+        ({"a": f"data:image/png;base64,{PNG}", "input": f"data:image/png;base64,{PNG}AA"}, PNG),
+        ({"code": 0, "message": "ok", "result": {"picture": URL}}, URL),
+        ({"answer_id": 5, "rendering": {"x": PNG}}, PNG),
+    ],
+)
+def test_the_only_picture_is_found_anywhere(value: object, expected: str, mode: ApiMode) -> None:
+    """In one document that says nothing else, under any key: what is a picture by itself, or is called one."""
+    assert values(read(json.dumps(value).encode(), mode)[0]) == [expected]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": {"b": "https://x.invalid/manual"}},
+        {"a": PNG, "error": {"message": "blocked"}},
+        {"a": {"input_image": PNG, "preview": f"{URL}.png", "thumbnails": [f"{URL}.png"]}},
+        {"type": "image_edit.partial_image", "x": PNG},
+        {"code": 500, "message": "broken", "x": f"{URL}.png"},
+    ],
+)
+def test_what_stands_anywhere_may_be_no_result(value: object) -> None:
+    """A preview, what was sent, what stands beside a reason, and addresses of something else."""
+    assert values(read(json.dumps(value).encode(), ApiMode.CHAT_COMPLETIONS)[0]) == []
+
+
 def test_known_places_go_before_others() -> None:
     """What stands at odd places is no second result beside those where they belong."""
     answer = read_values({**message(content=LINK), "images": [{"url": f"{URL}/small"}]})
