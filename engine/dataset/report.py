@@ -32,7 +32,7 @@ p,figcaption,dt{color:var(--soft)}p{margin:.2rem 0}
 dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(10.5rem,1fr));gap:1rem;margin:0}
 dd{margin:0;font-size:1.35rem;font-variant-numeric:tabular-nums}dt{font-size:.85rem}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(20rem,1fr));gap:1.5rem}
-figure{margin:0}svg{width:100%;height:auto;font-size:12px}
+.single{max-width:24rem;margin-top:1rem}figure{margin:0}svg{width:100%;height:auto;font-size:12px}
 .kinds{max-width:40rem}svg text{fill:var(--ink)}svg .most{fill:var(--soft)}
 .bar{fill:var(--bar)}.bar.part1{fill:var(--bad)}.mark{stroke:var(--ink);stroke-dasharray:3}
 .key{margin-right:1rem}.key::before{content:"";display:inline-block;width:.7em;height:.7em;margin-right:.35em;
@@ -203,7 +203,7 @@ def _calibration(judge: Calibration | None, say: Words) -> str:
     plot = stacked(say("by_score"), parts, 0, 10, judge.pass_score)
     return (
         f"<h2>{escape(say('calibration'))}</h2>{note}<dl>{''.join(shown)}</dl>"
-        f"<div class=plots><div>{plot}<p>{legend}</p></div></div>"
+        f"<div class=single>{plot}<p>{legend}</p></div>"
     )
 
 

@@ -11,7 +11,9 @@ from playwright.sync_api import Page
 
 from engine.config import ApiConfig
 from engine.models import TaskMatch
+from engine.vision.settings import JudgeConfig
 from tests.fakes.upstream import FakeUpstream, Received, Script
+from tests.fakes.vision import FakeVision
 from tests.webui.driver import Seen, Site, enter, go, open_page, picture, running, shown, start, to_field, until
 
 
@@ -58,6 +60,24 @@ def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen) -> Non
     table.write_text("nothing,here\n", "utf-8")
     enter(page, "prompt_table", str(table) + " ")
     page.wait_for_selector("#error-field-prompt_table:not([hidden])")
+
+
+def test_a_model_writes_the_prompts(site: Site, page: Page, tmp_path: Path) -> None:
+    """From one intention a prompt for each picture, entered as the prompt table and shown before anything is sent."""
+    with FakeUpstream() as eyes:
+        eyes.answer_with(FakeVision().answer)
+        site.app.vision.settings.set_config(
+            JudgeConfig(api_url=eyes.url(), api_key="k", model_name="eyes", unlock_local_api_url=True)
+        )
+        begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits")
+        page.click("text=Let a model write a prompt for each picture…")
+        page.fill("#dialog-intention", "make it night")
+        page.wait_for_selector(".takes >> text=3 calls")
+        page.locator("dialog .button.primary").click()
+        until(lambda: "prompt-tables" in to_field(page, "prompt_table").input_value())
+        assert len(eyes.api_requests) == 3
+        go(page, "run")
+        until(lambda: shown(page.locator(".first-tasks")).count("turn it from") == 3)
 
 
 def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 import { call, knows } from './api.js';
 import { target } from './decide.js';
 import { deed } from './deed.js';
+import { enter } from './form.js';
 import { failureKind, number, t } from './i18n.js';
 import { match, readAgain } from './list.js';
 import { openDialog, toast, toastError } from './notices.js';
@@ -118,6 +119,13 @@ export async function openCompare() {
   if (answer) await begin('compare_results', where(answer.scope));
 }
 
+/** Lets a model write a prompt for each picture of the folder from one intention, as a table that the run then takes. */
+export async function openPrompts() {
+  const intention = await withJudge('intention').catch(toastError);
+  const input = store.forms.plan.peek().input_path;
+  if (intention) await begin('write_prompts', { input_path: input, intention });
+}
+
 /** Shows how far the judge may be trusted; takes over the pass mark that agrees best. */
 export async function openCalibration() {
   await loadReport().catch(toastError);
@@ -144,6 +152,10 @@ export function judgeJobEnded({ kind, result }) {
   const { pairs = 0, calls = 0, reused = 0, failed = 0, bad = 0, problem } = result ?? {};
   const parts = [t(`page.judge.ended.${kind}`, { count: pairs, bad }), t('page.judge.used', { calls, reused })];
   if (failed) parts.push(t('page.judge.failed', { count: failed, why: problem ? failureKind(problem.code) : '' }));
+  if (kind === 'prompts' && pairs) {
+    enter('plan', 'prompt_table', result.path);
+    parts.push(t('page.prompts.table'));
+  }
   toast(parts.join(' '), { kind: failed ? 'error' : 'info', topic: 'judge' });
 }
 

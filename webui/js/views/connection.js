@@ -1,9 +1,11 @@
 // Owns the form of the connection for edits: only what the service needs, the rest under More; and, beside it, the folder.
+import { knows } from '../api.js';
 import { isLocal } from '../clean.js';
 import { saveSettings, testConnection } from '../connections.js';
 import { enter, fillSettings, isDirty } from '../form.js';
 import { html, Icon, IconButton } from '../html.js';
 import { has, t } from '../i18n.js';
+import { jobText, openPrompts } from '../judging.js';
 import * as store from '../store.js';
 import { Field, Fields, Fold, namesOf } from './form.js';
 import { Found } from './found.js';
@@ -128,12 +130,22 @@ function Deeds() {
     }</div>`;
 }
 
+/** A table of prompts may be written by a model: one for each picture found. */
+function WritePrompts() {
+  if (!knows('write_prompts') || !store.inspection.value?.count) return null;
+  const job = store.job.value;
+  const writes = job?.kind === 'prompts' && job.status === 'running';
+  return html`<button type="button" class="button small" disabled=${writes} onClick=${openPrompts}>
+    <${Icon} name=${writes ? 'loader' : 'file-text'} size=${14} class=${writes ? 'turning' : ''} />
+    ${writes ? jobText(job) : t('page.prompts.write')}</button>`;
+}
+
 /** The folder stands here too: the first run then needs no other place. */
 export function Pictures() {
   return html`<section class="panel pictures-part"><h2>${t('page.part.input')}</h2>
     <${Field} form="plan" name="input_path" /><${Found} />
     <${Fold} name="plan" title=${t('page.fold.more')} summary=${namesOf('plan', PLAN)}>
-      <div class="fields"><${Fields} form="plan" names=${PLAN} help=${true} /></div><//>
+      <div class="fields"><${Fields} form="plan" names=${PLAN} help=${true} /></div><${WritePrompts} /><//>
     <button type="button" class="button primary" onClick=${goOn}><${Icon} name="arrow-right" />
       ${t('page.connect.goTry', { count: Number(store.forms.trial.value.sample) || 5 })}</button></section>`;
 }

@@ -16,7 +16,7 @@ import {
 import { costOf } from '../run.js';
 import * as store from '../store.js';
 import { FolderPicker } from './folders.js';
-import { Calibration, Captions, Compare, Rounds, Score, Untick } from './judging.js';
+import { Calibration, Captions, Compare, Intention, Rounds, Score, Untick } from './judging.js';
 import { ColumnEntry, Library } from './prompts.js';
 
 function Deeds({ done, cancel, children }) {
@@ -200,6 +200,7 @@ const KINDS = {
   rounds: [titled('page.judge.askAgain'), Rounds],
   captions: [titled('page.caption.write'), Captions],
   compare: [titled('page.judge.compare'), Compare],
+  intention: [titled('page.prompts.write'), Intention],
   calibration: [titled('page.judge.calibration'), Calibration],
   keys: [() => t('page.keys'), Keys],
   saveErrors: [

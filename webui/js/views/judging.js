@@ -154,6 +154,19 @@ export function Captions({ done }) {
       onConfirm=${() => done({ scope: chosen.scope, length, language })} />`;
 }
 
+/** What is intended with all pictures; each then gets a prompt of its own. */
+export function Intention({ done }) {
+  const [text, enter] = useState('');
+  const count = store.inspection.value?.count ?? 0;
+  return html`<div class="field"><label for="dialog-intention">${t('page.prompts.intention')}</label>
+      <textarea id="dialog-intention" rows="3" maxlength="4000" dir="auto" value=${text}
+        placeholder=${t('page.prompts.example')} onInput=${(event) => enter(event.currentTarget.value)}></textarea></div>
+    <${Who} /><p class="takes"><b>${t('page.judge.calls', { count })}</b>${judgeCost(count)}
+      <span class="muted"> ${t('page.prompts.takes')}</span></p>
+    <${Foot} done=${done} ready=${count > 0 && text.trim()} label=${t('page.caption.do')}
+      onConfirm=${() => done(text.trim())} />`;
+}
+
 export function Compare({ done }) {
   const chosen = useScope();
   return html`<${Scope} ...${chosen} /><${Who} /><p class="takes">${t('page.judge.compareTakes')}</p>
