@@ -117,6 +117,9 @@ def test_what_no_trial_can_be_made_of(studio: Studio, tmp_path: Path) -> None:
         ):
             assert door.refused(400, code, "POST", "/api/trials", {**ask, **changes})["field"] == field
         door.refused(404, "preset_unknown", "POST", "/api/trials", {**ask, "columns": [{"preset": "none"}]})
+        (tmp_path / "empty").mkdir()
+        nothing = {**ask, "input_path": str(tmp_path / "empty")}
+        assert door.refused(400, "folder_empty", "POST", "/api/trials", nothing)["field"] == "input_path"
         url = f"/api/trials/{door.post('/api/trials', ask)['trial_id']}"
         assert len(trial_of(door, url.rpartition("/")[2])["rows"]) == 2
         door.refused(400, "field_range", "POST", f"{url}/vote", {"row": 2, "column": 0})

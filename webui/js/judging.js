@@ -119,7 +119,7 @@ export async function openCompare() {
   if (answer) await begin('compare_results', where(answer.scope));
 }
 
-/** Lets a model write a prompt for each picture of the folder from one intention, as a table that the run then takes. */
+/** Lets a model write a prompt for each picture of the folder from one intention: a table that the run then takes. */
 export async function openPrompts() {
   const intention = await withJudge('intention').catch(toastError);
   const input = store.forms.plan.peek().input_path;

@@ -168,6 +168,13 @@ UNREADABLE: list[tuple[str, Script, Code, int]] = [
     ("not a number", chat('{"scores": {"asked": NaN, "kept": true}}'), Code.JUDGE_UNREADABLE, 2),
     ("nothing", Script.json({"choices": [{"message": {"content": ""}}]}), Code.ANSWER_EMPTY, 1),
     ("no pictures", Script.error(400, "This model does not support image input"), Code.UPSTREAM_STATUS, 0),
+    (
+        "a refusal",
+        Script.error(400, "Rejected by our safety system"),
+        Code.CONTENT_REFUSED,
+        0,
+    ),
+    ("429 again and again", Script.error(429, "slow down", headers={"Retry-After": "0"}), Code.RATE_LIMITED, 0),
     ("a wrong key", Script.error(401, "Incorrect API key"), Code.KEY_REFUSED, 0),
 ]
 

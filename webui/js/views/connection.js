@@ -1,4 +1,4 @@
-// Owns the form of the connection for edits: only what the service needs, the rest under More; and, beside it, the folder.
+// Owns the form of the connection for edits: only what the service needs, the rest under More; and the folder.
 import { knows } from '../api.js';
 import { isLocal } from '../clean.js';
 import { saveSettings, testConnection } from '../connections.js';

@@ -159,8 +159,8 @@ export function Intention({ done }) {
   const [text, enter] = useState('');
   const count = store.inspection.value?.count ?? 0;
   return html`<div class="field"><label for="dialog-intention">${t('page.prompts.intention')}</label>
-      <textarea id="dialog-intention" rows="3" maxlength="4000" dir="auto" value=${text}
-        placeholder=${t('page.prompts.example')} onInput=${(event) => enter(event.currentTarget.value)}></textarea></div>
+      <textarea id="dialog-intention" rows="3" maxlength="4000" dir="auto" placeholder=${t('page.prompts.example')}
+        value=${text} onInput=${(event) => enter(event.currentTarget.value)}></textarea></div>
     <${Who} /><p class="takes"><b>${t('page.judge.calls', { count })}</b>${judgeCost(count)}
       <span class="muted"> ${t('page.prompts.takes')}</span></p>
     <${Foot} done=${done} ready=${count > 0 && text.trim()} label=${t('page.caption.do')}

@@ -110,7 +110,8 @@ function Guards() {
       <${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
       <${Fields} form="guard" names=${['ask_above', 'ask_price']} /></div>
     <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}
-      aria-busy=${stale}><${Icon} name=${stale ? 'loader' : 'play'} class=${stale ? 'turning' : ''} />${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
+      aria-busy=${stale}><${Icon} name=${stale ? 'loader' : 'play'} class=${stale ? 'turning' : ''} />
+      ${found?.count ? t('page.run.startCalls', { count: calls }) : t('page.start')}</button>
     ${cost && html`<p class="small muted">${cost}</p>`}
     ${open > 0 && html`<p class="small muted">${t('page.run.openBeside', { count: open })}</p>`}<//>`;
 }

@@ -139,7 +139,10 @@ export function Numbers({ id }) {
       <span>${said}</span></p>`;
   }
   const plain = [t('page.trial.change', { number: say('level', found.change) })];
-  if (found.shift !== null) plain.push(t('page.trial.shift', { number: t('unit.percent', { number: Number(found.shift.toFixed(1)) }) }));
+  if (found.shift !== null) {
+    const shift = t('unit.percent', { number: Number(found.shift.toFixed(1)) });
+    plain.push(t('page.trial.shift', { number: shift }));
+  }
   return html`<p class="small muted numbers"><span>${plain.join(' · ')}</span></p>`;
 }
 
