@@ -16,8 +16,9 @@ from bridge.demo.orders import PATHS
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.paths import program_folder
-from engine.config import ApiMode, origin
+from engine.config import ApiMode
 from engine.files import storage_failure
+from engine.keys import origin
 
 
 def load_messages() -> Messages:

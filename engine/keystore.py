@@ -19,9 +19,9 @@ from urllib.parse import quote
 import msgspec
 
 from engine import secrets
-from engine.config import origin
 from engine.errors import Code, Problem
 from engine.files import read_json, write_json
+from engine.keys import origin
 
 SERVICE: Final = "image-batch-console"
 _ID_FILE: Final = "key_store.json"

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, borrow_secrets, describe, loses, parse_stored, without_placeholders
+from engine.config import ApiConfig, describe, loses, parse_stored
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import keep_copy, read_json, without_mark, write_json
+from engine.keys import borrow_secrets, without_placeholders
 from engine.keystore import FileKeyStore, KeyStore, is_moved, wipe
 from engine.secrets import find
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, Delivery, borrow_secrets, doors_of, without_placeholders
+from engine.config import ApiConfig, ApiMode, Delivery
 from engine.data_folder import hold
 from engine.dataset.fsync_queue import Flusher
 from engine.dataset.measurement_cache import MeasurementCache
@@ -27,6 +27,7 @@ from engine.errors import NotFound, Problem, StorageFailed
 from engine.files import storage_failure
 from engine.images.cache import Cache
 from engine.images.thumbnails import Thumbnails
+from engine.keys import borrow_secrets, doors_of, without_placeholders
 from engine.models import EditJob, EditLimits, EditOutcome, Result, Task, TaskMatch, TaskStatus
 from engine.paths import common_folder, folders_below
 from engine.shapes import learn_shapes

@@ -34,10 +34,11 @@ from bridge.usecases.common import Context, Nothing, remove_files
 from bridge.usecases.config import entered_config
 from bridge.usecases.run import StartAnswer, StartParams, resume_tasks, start_batch
 from bridge.usecases.saving import save_matching
-from engine.config import ApiConfig, origin, parse_entered
+from engine.config import ApiConfig, parse_entered
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import SaveReport, check_output
 from engine.errors import Busy, Code, InvalidInput, Problem, StorageFailed
+from engine.keys import origin
 from engine.keystore import open_key_store
 from engine.models import TaskMatch, TaskStatus
 from engine.paths import entered_path

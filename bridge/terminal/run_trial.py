@@ -23,8 +23,8 @@ from bridge.usecases.common import Context
 from bridge.usecases.judge import JudgeWhat, judge_results
 from bridge.usecases.trials import ColumnParams, TrialName, TrialParams, TrialView, get_trial, start_trial
 from bridge.views import Viewer
-from engine.config import origin
 from engine.errors import Code, InvalidInput
+from engine.keys import origin
 from engine.paths import entered_path
 
 _LOOK_SECONDS = 0.25

@@ -12,22 +12,12 @@ from bridge.paths import program_folder
 from bridge.preferences import OF_A_PROJECT
 from bridge.usecases.common import Attachment, Context, Nothing, Ok, Upload
 from bridge.views import ProblemView
-from engine.config import (
-    ApiConfig,
-    check_doors,
-    complete_url,
-    parse_entered,
-    with_newer_fields,
-    with_stored_key,
-)
-from engine.errors import AddressRefused, Code, InvalidInput, NotFound, Problem
+from engine.config import ApiConfig
+from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.presets import PresetFile, erases_key, keep_key, read_preset_file, rubrics_in
 from engine.tasks.log import EditLog
 from engine.upstream.connection import check_connection
-from engine.upstream.proxies import DIRECT, parse_proxy
-from engine.upstream.recipe import read_recipe
-from engine.upstream.request import request_headers
-from engine.upstream.target import parse_url
+from engine.upstream.usable import read_usable
 from engine.vision.rubric import read_rubric
 
 _TEST_SECONDS = 15.0
@@ -156,11 +146,8 @@ def entered_config(app: App, data: dict[str, Any] | None) -> tuple[ApiConfig, li
     """A configuration as entered, with the stored key where that belongs to its origin."""
     if data is None:
         return app.preferences.config, []
-    config, warnings = parse_entered(with_newer_fields(data, app.preferences.config))
-    _check_scheme(config)
-    config = with_stored_key(config, [app.preferences.config], app.presets.all().values())
-    check_usable(config)
-    return msgspec.structs.replace(config, api_url=complete_url(config)), warnings
+    current = app.preferences.config
+    return read_usable(data, current, [current], app.presets.all().values())
 
 
 def save_config(context: Context, params: ConfigParams) -> SavedConfig:
@@ -203,12 +190,8 @@ def save_preset(context: Context, params: PresetParams) -> PresetSaved:
     config = app.preferences.config
     if params.config is not None:
         presets = app.presets.all()
-        config, warnings = parse_entered(with_newer_fields(params.config, presets.get(params.name.strip(), config)))
-        _check_scheme(config)
-        replaced = [presets[name] for name in (params.name.strip(),) if name in presets]
-        config = with_stored_key(config, [app.preferences.config, *replaced], presets.values())
-        check_usable(config)
-        config = msgspec.structs.replace(config, api_url=complete_url(config))
+        before = presets.get(params.name.strip(), config)
+        config, warnings = read_usable(params.config, before, [config, before], presets.values())
     app.presets.put(params.name, config)
     app.settings_changed()
     return PresetSaved(params.name.strip(), _worded(context, warnings), _completed(params.config, config))
@@ -295,32 +278,6 @@ def get_messages(context: Context, params: LanguageName) -> Catalogue:
 def list_templates(context: Context, _: Nothing) -> Templates:
     """Starting points for a configuration."""
     return msgspec.json.decode((program_folder("assets") / "presets.json").read_bytes(), type=Templates)
-
-
-def _check_scheme(config: ApiConfig) -> None:
-    for url, field in addresses(config):
-        if not url.lower().startswith(("http://", "https://")):
-            raise InvalidInput(Code.URL_SCHEME, field=field, host=url[:100], scheme=url.partition(":")[0][:40])
-
-
-def addresses(config: ApiConfig) -> list[tuple[str, str]]:
-    """Every address that a configuration asks, and the field in which it stands."""
-    return [(config.api_url, "api_url"), *((str(entry["api_url"]), "endpoints") for entry in config.endpoints)]
-
-
-def check_usable(config: ApiConfig) -> None:
-    """Refuse by its field what no call could be made with."""
-    for url, field in addresses(config):
-        try:
-            parse_url(url)
-        except AddressRefused as error:
-            raise InvalidInput(error.code, field=field, **error.params) from error
-    check_doors(config)
-    if config.recipe:
-        read_recipe(config.recipe)
-    if config.proxy not in ("", DIRECT):
-        parse_proxy(config.proxy)
-    request_headers(config.extra_headers, None)
 
 
 def _worded(context: Context, problems: list[Problem]) -> list[ProblemView]:

@@ -13,14 +13,13 @@ import msgspec
 from bridge.app import App
 from bridge.jobs import Job, JobKind, JobResult, Work
 from bridge.usecases.common import Context, MatchParams, Nothing, Ok, ResultId, match_of
-from bridge.usecases.config import check_usable
-from bridge.usecases.run import check_api_url
 from bridge.views import JobView, ProblemView
 from engine.errors import Code, InvalidInput, NotFound, Problem
 from engine.files import write_bytes
 from engine.images.discover import read_source
 from engine.models import Marks, SourceImage, Task, TaskMatch
 from engine.upstream.cancel import CancelToken
+from engine.upstream.usable import check_allowed, check_usable
 from engine.vision.ask import VisionClient
 from engine.vision.calibration import Judged, JudgeReport
 from engine.vision.calibration import judge_report as report_of
@@ -371,7 +370,7 @@ def _ask_each(app: App, judge: Judge, items: Sequence[Any], one: Any, job: Job, 
 def usable_judge(context: Context) -> Judge:
     """The judge, which may be asked; InvalidInput."""
     judge = context.app.vision.judge(context.language)
-    check_api_url(context.app, judge.config.connection)
+    check_allowed(judge.config.connection, context.app.environment.network)
     return judge
 
 

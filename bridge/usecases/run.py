@@ -12,11 +12,11 @@ from msgspec import Meta
 
 from bridge.app import App
 from bridge.usecases.common import Cleanup, Context, Nothing, TaskId, remove_files
-from bridge.usecases.config import addresses, entered_config
+from bridge.usecases.config import entered_config
 from bridge.usecases.projects import ProposedProject, note_folder, proposed_project
 from bridge.views import ProblemView
 from engine.config import ApiConfig, ApiMode, Delivery
-from engine.errors import AddressRefused, Busy, Code, InvalidInput
+from engine.errors import Busy, Code
 from engine.images.discover import Discovery
 from engine.models import TaskMatch, TaskStatus
 from engine.money import plain
@@ -25,9 +25,8 @@ from engine.tasks.batch_orders import DEFAULT_SIZE
 from engine.tasks.plan import ReferenceMode
 from engine.tasks.planning import Plan
 from engine.upstream.batches.choice import batch_driver, needed_driver
-from engine.upstream.netguard import Purpose, check_target
 from engine.upstream.recipe import read_recipe
-from engine.upstream.target import parse_url
+from engine.upstream.usable import check_allowed
 
 _BATCH_HOURS = 24
 _LISTED = 200  # unreadable files named in an answer; the count tells the rest
@@ -209,7 +208,7 @@ def start_batch(context: Context, params: StartParams) -> StartAnswer:
     app = context.app
     with starting(app):
         config, warnings = entered_config(app, params.config)
-        check_api_url(app, config)
+        check_allowed(config, app.environment.network)
         check_delivery(config)
         if config.mode is ApiMode.RECIPE:
             read_recipe(config.recipe)  # an empty one may be saved, but describes no call
@@ -284,16 +283,6 @@ def stop(context: Context, _: Nothing) -> StopAnswer:
     return StopAnswer(affected > 0, affected, app.batch.single_retries, message, remove_files(app, (), "stop"))
 
 
-def check_api_url(app: App, config: ApiConfig) -> None:
-    """Refuse a URL that the address rules forbid, before anything is read or sent."""
-    policy = app.environment.network
-    for url, field in addresses(config):
-        try:
-            check_target(parse_url(url), Purpose.API, policy, config.unlock_local_api_url)
-        except AddressRefused as error:
-            raise InvalidInput(error.code, field=field, **error.params) from error
-
-
 def check_delivery(config: ApiConfig) -> None:
     """Refuse results by batches where the provider has none for this configuration."""
     if config.delivery is Delivery.BATCH:
@@ -339,7 +328,7 @@ def _single_retries(app: App) -> int:
 
 
 def _checked_config(app: App) -> ApiConfig:
-    check_api_url(app, app.preferences.config)
+    check_allowed(app.preferences.config, app.environment.network)
     check_delivery(app.preferences.config)
     return app.preferences.config
 

@@ -11,7 +11,7 @@ import msgspec
 from bridge.app import App
 from bridge.usecases.common import Context, Nothing, Ok, remove_files
 from bridge.usecases.config import entered_config
-from bridge.usecases.run import check_api_url, starting
+from bridge.usecases.run import starting
 from bridge.usecases.set_options import SetParams, pairs_of
 from engine.config import ApiConfig, Delivery
 from engine.dataset.measure import Measurer, can_register
@@ -22,6 +22,7 @@ from engine.models import SourceImage, Task, TaskMatch
 from engine.presets import keep_key
 from engine.tasks.plan import TaskSpec
 from engine.tasks.store import NewTask
+from engine.upstream.usable import check_allowed
 from engine.vision.trial import Column, ColumnTally, Row, Trial, check_sample, draw, is_over, tally
 from engine.vision.trial_book import new_trial_id
 
@@ -154,7 +155,7 @@ def start_trial(context: Context, params: TrialParams) -> TrialStarted:
     if len({column.name for column in columns}) < len(columns):
         raise InvalidInput(Code.FIELD_CHOICE, field="columns", name="name", choices=", ".join(c.name for c in columns))
     for column in columns:
-        check_api_url(app, column.config)
+        check_allowed(column.config, app.environment.network)
     with starting(app):
         pictures = _draw(app, params)
         trial = Trial(id=new_trial_id(), input_path=params.input_path, seed=params.seed, at=int(time.time()),

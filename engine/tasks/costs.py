@@ -21,10 +21,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, origin, plain_address
+from engine.config import ApiConfig
 from engine.database import Database, Schema
 from engine.errors import Code, EditFailed, InvalidInput, Problem, StorageFailed
 from engine.files import read_json, write_json
+from engine.keys import origin, plain_address
 from engine.money import exact, plain
 from engine.tasks.budget import Budget, Reservation
 from engine.upstream.bills import Bill, Price, amount_of, price_for

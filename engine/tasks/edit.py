@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, BatchProvider, plain_address
+from engine.config import ApiConfig, BatchProvider
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped, StorageFailed, UpstreamRefused
 from engine.images.cache import Cache
 from engine.images.discover import read_source
+from engine.keys import plain_address
 from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
 from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun

@@ -13,8 +13,9 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
-from engine.config import ApiConfig, doors_of, plain_address
+from engine.config import ApiConfig
 from engine.errors import Code
+from engine.keys import doors_of, plain_address
 from engine.tasks.breaker import DoorBreaker
 from engine.tasks.limiter import AdaptiveLimit, Ticket
 from engine.upstream.cancel import CancelToken

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine import secrets
-from engine.config import ApiConfig, ApiMode, SourceFormat, doors_of, plain_address
+from engine.config import ApiConfig, ApiMode, SourceFormat
+from engine.keys import doors_of, plain_address
 from engine.models import SourceImage
 from engine.paths import folded
 from engine.tasks.prompts import PromptRow, fill

@@ -13,8 +13,9 @@ from urllib.parse import urljoin, urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, origin
+from engine.config import ApiConfig, ApiMode
 from engine.errors import AnswerUnusable, Code, EditFailed, NetworkFailed, UpstreamRefused
+from engine.keys import origin
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import event_failure, status_failure, web_page_title
 from engine.upstream.jobs import PLAIN

@@ -10,17 +10,10 @@ from typing import Annotated, Any, Self
 import msgspec
 from msgspec import Meta
 
-from engine.config import (
-    ApiConfig,
-    ApiMode,
-    StreamChoice,
-    TokenField,
-    parse_entered,
-    parse_stored,
-    with_stored_key,
-)
+from engine.config import ApiConfig, ApiMode, StreamChoice, TokenField, parse_entered, parse_stored
 from engine.errors import Code, InvalidInput, Problem
 from engine.files import read_json, write_json
+from engine.keys import with_stored_key
 from engine.keystore import FileKeyStore, KeyStore, is_moved, wipe
 from engine.secrets import find
 

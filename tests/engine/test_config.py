@@ -9,18 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.config import (
-    ApiConfig,
-    ApiMode,
-    complete_url,
-    describe,
-    may_lend_key,
-    origin,
-    parse_entered,
-    parse_stored,
-    with_stored_key,
-)
+from engine.config import ApiConfig, ApiMode, describe, parse_entered, parse_stored
 from engine.errors import Code, InvalidInput
+from engine.keys import may_lend_key, origin, with_stored_key
 from engine.secrets import PLACEHOLDER
 
 JSON = st.recursive(
@@ -189,4 +180,4 @@ def test_stored_keys_are_found_by_origin() -> None:
 )
 def test_a_base_address_is_completed_by_the_mode(entered: str, mode: ApiMode, used: str) -> None:
     """Only a host, or a host and /v1, gets the path of its mode; what has a path stays."""
-    assert complete_url(ApiConfig(api_url=entered, api_mode=mode)) == used
+    assert ApiConfig(api_url=entered, api_mode=mode).complete_url == used

@@ -20,7 +20,7 @@ import msgspec
 
 from bridge.operations import OPERATIONS
 from bridge.params import read_params
-from engine.config import ApiConfig, ApiMode, describe, origin, parse_entered, parse_stored
+from engine.config import ApiConfig, ApiMode, describe, parse_entered, parse_stored
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem, text
 from engine.errors import (
     AddressRefused,
@@ -33,6 +33,7 @@ from engine.errors import (
 )
 from engine.images.cache import Cache
 from engine.images.picture import MIME_TYPES, check_picture
+from engine.keys import origin
 from engine.models import Result, SourceType, Task, TaskStatus
 from engine.portable import Parts, SourceEntry, opened_project
 from engine.presets import read_preset_file

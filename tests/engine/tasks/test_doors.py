@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import (
-    ApiConfig,
-    check_doors,
-    doors_of,
-    parse_entered,
-    with_stored_key,
-)
+from engine.config import ApiConfig, parse_entered
 from engine.errors import Code, InvalidInput
+from engine.keys import check_doors, doors_of, with_stored_key
 from engine.tasks.breaker import DoorBreaker
 from engine.tasks.gate import CallGate, Turn
 from engine.tasks.plan import at_door, ledger_key, other_records, request_record

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from engine.config import ApiConfig, may_lend_key
+from engine.config import ApiConfig
 from engine.errors import Code, InvalidInput
+from engine.keys import may_lend_key
 from engine.upstream.recipe import read_recipe, takes_key
 from engine.upstream.recipe_call import Values, fill, recipe_request, search
 from engine.upstream.request import SourcePicture, request_headers
