@@ -314,7 +314,10 @@ class Way:
         page, hand = self.page, self.hand
         self.place("set")
         hand.click(self.button("dataset.check", "main"))
-        until(lambda: page.locator(".findings-column .job").count() == 0 and page.locator(".kinds, .note").count())
+        until(
+            lambda: page.locator(".findings-column .job").count() == 0 and page.locator(".kinds, .note").count(),
+            seconds=300,
+        )
         self.look("18-set")
         hand.fill(page.locator("#field-set-output_dir"), str(out))
         if page.locator(".kinds .chip:not(.is-note)").count() > 1:  # beside that for all: faults, which would refuse it

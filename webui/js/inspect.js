@@ -60,11 +60,13 @@ export async function inspect() {
     if (!stands()) return;
     store.inspection.value = answer;
     store.inspectionStale.value = false;
+    store.lostFolder.value = '';
     Object.keys(params).forEach((name) => setError('plan', name, ''));
   } catch (error) {
     if (!stands()) return;
     store.inspection.value = null;
     store.inspectionStale.value = false;
+    store.lostFolder.value = error.code === 'path_not_found' ? params.input_path : '';
     if (error.field && specOf('plan', error.field)) setError('plan', error.field, error.message);
     else toastError(error);
   }

@@ -11,7 +11,7 @@ import { enterPath, startInspecting } from './inspect.js';
 import { reload } from './list.js';
 import { runFinished, startOutside } from './outside.js';
 import { startKeys } from './pagekeys.js';
-import { loadProjects } from './projects.js';
+import { loadProjects, offerWayBack } from './projects.js';
 import { remember, startRemembering, startTheme } from './remember.js';
 import { startRule } from './saving.js';
 import { takeForms } from './schemas.js';
@@ -51,10 +51,12 @@ async function boot() {
     takeState(state);
     fillSettings();
     if (settings.draft) store.forms.config.value = { ...store.forms.config.peek(), ...settings.draft };
-    if (!settings.place) store.place.value = state.task_count ? 'judge' : 'connect';
+    const nothing = !state.task_count && store.place.peek() === 'judge';
+    if (!settings.place || nothing) store.place.value = state.task_count ? 'judge' : 'connect';
   });
   recallSteps();
   await patiently(loadProjects);
+  offerWayBack();
   startKeys(); // before anything is shown that a key could be meant for
   render(html`<${App} />`, document.getElementById('app'));
   connect(runFinished);

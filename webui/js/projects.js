@@ -18,13 +18,35 @@ export const openProjects = () =>
     if (store.projects.peek()) openDialog('projects');
   });
 
-const named = (id) => store.projects.peek().projects.find((one) => one.id === id);
+const named = (id) => store.projects.peek()?.projects.find((one) => one.id === id);
+
+const CAME_FROM = 'came from'; // for the page that begins anew
 
 /** Goes to another project: what is entered stays with this one, and the page begins anew. */
 async function go(id) {
   await saveUi();
+  const from = store.projects.peek().current;
   await call('open_project', { id });
+  try {
+    sessionStorage.setItem(CAME_FROM, from);
+  } catch {
+    // no storage here: the switcher leads back
+  }
   location.reload();
+}
+
+/** Offers the way back to the project that this tab was in before. */
+export function offerWayBack() {
+  try {
+    const from = named(sessionStorage.getItem(CAME_FROM));
+    sessionStorage.removeItem(CAME_FROM);
+    const { current } = store.projects.peek();
+    if (!from || from.id === current) return;
+    const action = { label: t('page.project.back', { name: from.name }), run: () => openProject(from.id) };
+    toast(t('page.project.opened', { name: named(current).name }), { action });
+  } catch {
+    // no storage, or no projects
+  }
 }
 
 export const openProject = (id) => deed('project', () => go(id));

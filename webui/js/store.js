@@ -78,6 +78,7 @@ export const recentPaths = signal([]);
 export const recentOutputs = signal([]);
 export const inspection = signal(null); // null, {busy}, {error}, or the program's answer
 export const mixed = signal(''); // a folder whose pictures are to join this project although it is another one's
+export const lostFolder = signal(''); // the path that was looked at and is not there
 export const inspectionStale = signal(false); // what is entered has changed since
 export const lookedAt = signal(null); // files seen so far while a folder is looked through
 export const testResult = signal(null);

@@ -165,6 +165,10 @@ function Projects({ done }) {
       .map((one) => html`<${ProjectRow} key=${one.id} one=${one} current=${one.id === current} done=${done} />`)}
       ${!found.length && html`<li class="muted">${t('page.project.none')}</li>`}
       ${
+        found.length > MOST_PROJECTS &&
+        html`<li class="muted">${t('page.andMore', { count: found.length - MOST_PROJECTS })}</li>`
+      }
+      ${
         !shown &&
         away.length > 0 &&
         html`<li><button type="button" class="link" onClick=${() => setAll(true)}>
