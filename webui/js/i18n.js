@@ -64,6 +64,9 @@ export function failureKind(code) {
   return key ? t(key) : code;
 }
 
+/** A text that begins as a sentence does. */
+export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 export const number = (value) => memory.formats.number?.format(value) ?? String(value);
 export const oneDigit = (value) => memory.formats.one?.format(value) ?? String(value);
 export const money = (value) => memory.formats.money?.format(value) ?? String(value);

@@ -2,7 +2,7 @@
 import { useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { html, Icon } from '../html.js';
-import { failureKind, number, t } from '../i18n.js';
+import { capital, failureKind, number, t } from '../i18n.js';
 import { canJudge, loadJudge, loadReport, openCalibration, openScores } from '../judging.js';
 import { setFilter } from '../list.js';
 import { foundKinds, openAndCheck } from '../sets.js';
@@ -18,7 +18,6 @@ const STATES = ['pending', 'processing', 'done', 'partial_success', 'failed', 's
 const LONG = 60; // letters of a prompt or folder
 
 const flip = (list, one) => (list.includes(one) ? list.filter((other) => other !== one) : [...list, one]);
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function Choice({ label, count, checked, onChange, title }) {
   return html`<label class="facet" title=${title}><input type="checkbox" checked=${checked} onChange=${onChange} />

@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { withQuery } from '../api.js';
 import { fieldId } from '../form.js';
 import { html, Icon } from '../html.js';
-import { bytes, has, number, problemText, t } from '../i18n.js';
+import { bytes, capital, has, number, problemText, t } from '../i18n.js';
 import { chooseRule, saveAll } from '../saving.js';
 import {
   allowKind,
@@ -106,7 +106,7 @@ function Shown({ url, label, box, map }) {
 
 function Finding({ finding }) {
   const other = finding.other_source_url;
-  return html`<li class="finding"><div class="finding-head"><b>${t(`finding.${finding.kind}`)}</b>
+  return html`<li class="finding"><div class="finding-head"><b>${capital(t(`finding.${finding.kind}`))}</b>
       <bdi class="muted">${finding.source_name}</bdi>
       <button type="button" class="button small plain" onClick=${() => untick([finding])}>${t('dataset.untick')}
         </button>
@@ -151,7 +151,7 @@ function Findings() {
       ${kinds.map(
         ([one, count]) => html`<button type="button" key=${one} aria-pressed=${kind === one}
           class=${`chip ${isNote(one) ? 'is-note' : ''}`} onClick=${() => showKind(one)}>
-          ${t(`finding.${one}`)} ${number(count)}</button>`,
+          ${capital(t(`finding.${one}`))} ${number(count)}</button>`,
       )}</div>
     <p class="finding-deeds"><span class="muted">${t('dataset.badPairs', { bad: page.bad, pairs: page.pairs })}</span>
       <span class="finding-buttons"><button type="button" class="button small" onClick=${() => showInList(kind)}>
@@ -174,7 +174,7 @@ function Findings() {
 function Threshold({ one }) {
   const id = fieldId('set', one.name);
   const message = store.fieldErrors.value[`set.${one.name}`];
-  return html`<div class="field"><label for=${id}>${t(`finding.${one.name}`)}</label>
+  return html`<div class="field"><label for=${id}>${capital(t(`finding.${one.name}`))}</label>
     <input id=${id} type="number" step="any" min=${one.minimum} max=${one.maximum} placeholder=${one.default}
       value=${store.thresholds.value[one.name] ?? ''} aria-invalid=${message ? 'true' : undefined}
       onInput=${(event) => enterThreshold(one.name, event.currentTarget.value)} /></div>`;
@@ -188,7 +188,7 @@ function Allowed({ choices }) {
   if (!kinds.length) return null;
   return html`<fieldset class="allowed"><legend>${t('dataset.allow')}</legend>${kinds.map(
     ({ id }) => html`<label key=${id}><input type="checkbox" checked=${allow.includes(id)}
-      onChange=${(event) => allowKind(id, event.currentTarget.checked)} /> ${t(`finding.${id}`)}
+      onChange=${(event) => allowKind(id, event.currentTarget.checked)} /> ${capital(t(`finding.${id}`))}
       ${found[id] ? ` ${number(found[id])}` : ''}</label>`,
   )}</fieldset>`;
 }
