@@ -1,4 +1,4 @@
-"""Draws what the READMEs show, from the demo in Chromium: one moving picture of the way and four views, in each language.
+"""Draws what the READMEs show, from the demo in Chromium: one moving picture and four views, in each language.
 ``PYTHONPATH=. .venv-test/bin/python assets/drawing/draw_first_sight.py`` writes assets/screenshots/LANGUAGE/*.webp."""
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def test_no_words_without_use() -> None:
 BANNED = {
     "zh-CN": "界限 照样收入 划分种子 每条提示词的份数 逐对检查 逐对审看 检查视图 口令 移除 标注 说明文件 来源图 "
     "评审 试跑 账户 附加请求体 原图 源图片 您 键盘操作 应答 护栏",
-    "en": "As the system|In flight|Take all the same|Seed of the split|one group a sub-folder|A start makes|press Resume|“Resume”",
+    "en": "As the system|In flight|Take all the same|Seed of the split|one group a sub-folder|A start makes"
+    "|press Resume|“Resume”",
 }
 """Words that stood beside another for the same thing: 阈值, 仍保留, 随机种子, 审看, 令牌, 丢弃, 描述文字, 源图,
 裁判, 试验, 账号, 附加参数, 你, 快捷键, 回答."""
