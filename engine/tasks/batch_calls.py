@@ -27,6 +27,7 @@ from engine.upstream.transport import Transport
 T = TypeVar("T")
 _READ_BYTES = 256 * 1024 * 1024  # an answer that is no file: a page of results may hold pictures
 _FILE_BYTES = 16 * 1024**3
+_LINE_BYTES = 128 * 1024**2  # ten results of 9 MB each
 _ERROR_BYTES = 256 * 1024
 _LONG_SECONDS = 3600.0  # for what may be gigabytes; a stalled line is found out by the transport
 _PATIENT_TRIES = 3
@@ -109,13 +110,14 @@ class BatchCalls:
 
     def results(self, driver: Driver, provider_id: str, files: tuple[str, ...]) -> Iterator[LineResult]:
         """Every result that is there, as it arrives; from files, or page by page."""
-        token = ""
+        token, tokens = "", set[str]()
         while url := driver.results_url(self._place, provider_id, token):
             page = self._ask(self._place.ask("GET", url)).document
             found, token = driver.read_page(page)
             yield from found
-            if not token:
+            if not token or token in tokens:  # a page that names itself has no end
                 return
+            tokens.add(token)
         for file in files:
             for line in self._lines(file):
                 try:
@@ -174,7 +176,7 @@ class BatchCalls:
             raise status_failure(response.status, response.headers, body, time.time())
 
     def _lines(self, url: str) -> Iterator[bytes]:
-        """The lines of a file, however large."""
+        """The lines of a file, however large it is; one that is larger than any answer is left out."""
         config, rest = self._place.config, b""
         with self._transport.ask(
             url,
@@ -190,13 +192,17 @@ class BatchCalls:
                     Code.JOB_FORGOTTEN, http_status=response.status, id="", host=urlsplit(url).hostname or ""
                 )
             self._heed(response)
-            pieces: list[bytes] = []
+            pieces, size = list[bytes](), 0
             for chunk in response.chunks():
-                head, *more = chunk.split(b"\n")
-                pieces.append(head)
-                for part in more:
-                    yield b"".join(pieces)
-                    pieces = [part]
+                for number, part in enumerate(chunk.split(b"\n")):
+                    if number:
+                        yield b"".join(pieces)
+                        pieces, size = [], 0
+                    size += len(part)
+                    if size <= _LINE_BYTES:
+                        pieces.append(part)
+                    else:
+                        pieces.clear()
             rest = b"".join(pieces)
         if rest.strip():
             yield rest

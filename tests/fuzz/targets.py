@@ -52,6 +52,8 @@ from engine.upstream.recipe_call import path_answer, recipe_request, result_docu
 from engine.upstream.request import SourcePicture, describe_request
 from engine.upstream.sse import EventReader, ServerEvent, parse_json
 from engine.upstream.target import parse_url
+from tests.fuzz.batches import batch_results
+from tests.fuzz.judges import judge_answers
 from tests.fuzz.recipes import Choices, made_recipe
 from tests.support.pictures import picture
 
@@ -365,6 +367,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
         event_stream, answers, failures, names, config, presets, addresses, parameters, pictures, prompts, blanking,
-        project_file, recipes,
+        project_file, recipes, judge_answers, batch_results,
     )
 }  # fmt: skip

@@ -27,6 +27,7 @@ from engine.upstream.batches.steps import (
     Uploaded,
     bad_line,
     base_before,
+    items_of,
     moment,
     number_of,
     segment,
@@ -106,8 +107,7 @@ class Gemini:
         for _ in range(MOST_PAGES):
             path = "/batches?pageSize=100" + (f"&pageToken={segment(token)}" if token else "")
             page = (yield place.ask("GET", path)).document
-            items = page.get("operations") or page.get("batches")
-            for item in items if isinstance(items, list) else []:
+            for item in items_of(page, "operations", "batches"):
                 about = _about(item)
                 config = about.get("inputConfig") or about.get("input_config") or {}
                 file = text_of(config, "fileName", "file_name") if isinstance(config, dict) else ""

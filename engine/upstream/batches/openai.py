@@ -26,6 +26,7 @@ from engine.upstream.batches.steps import (
     Uploaded,
     bad_line,
     base_before,
+    items_of,
     number_of,
     segment,
     text_of,
@@ -121,9 +122,10 @@ class OpenAI:
         for _ in range(MOST_PAGES):
             path = "/batches?limit=100" + (f"&after={segment(after)}" if after else "")
             page = (yield place.ask("GET", path)).document
-            items = page.get("data")
-            for item in items if isinstance(items, list) else []:
-                named = isinstance(item, dict) and (item.get("metadata") or {}).get("name") == known.name
+            items = items_of(page, "data")
+            for item in items:
+                about = item.get("metadata")
+                named = isinstance(about, dict) and about.get("name") == known.name
                 if named and item.get("input_file_id") == known.file:
                     return _id_of(item), None
             after = text_of(page, "last_id") or (text_of(items[-1], "id") if items else "")

@@ -6,6 +6,7 @@ before the next step. Who makes the calls and keeps the notes is `engine.tasks.b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -21,6 +22,7 @@ from engine.upstream.request import RESERVED_HEADERS, HttpRequest, SourcePicture
 
 T = TypeVar("T")
 DAY_SECONDS = 86_400.0
+_MOST = 2**53
 _UNCLEAR = frozenset({408, 409, 425})
 MOST_PAGES = 200
 """Pages of a listing that are looked through for a batch of ours, a hundred batches each."""
@@ -245,13 +247,20 @@ def text_of(document: Mapping[str, Any], *names: str) -> str:
     return next((str(document[name]) for name in names if isinstance(document.get(name), str | int)), "")
 
 
+def items_of(document: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:
+    """The objects in the first of these fields that holds a list; none where there is no such field."""
+    found: list[Any] = next((document[name] for name in names if isinstance(document.get(name), list)), [])
+    return [item for item in found if isinstance(item, dict)]
+
+
 def number_of(document: Any, name: str) -> int:
-    """A count, also where it is written as text; 0 for none."""
+    """A count, also where it is written as text; 0 for none, and for one that is none."""
     value = document.get(name) if isinstance(document, dict) else None
     try:
-        return int(value) if isinstance(value, int | str) else 0
+        found = int(value) if isinstance(value, int | str) else 0
     except ValueError:
         return 0
+    return found if abs(found) < _MOST else 0
 
 
 def segment(text: str) -> str:
@@ -262,7 +271,8 @@ def segment(text: str) -> str:
 def moment(text: str) -> float | None:
     """A moment as RFC 3339 writes it, or Unix seconds; None for neither."""
     try:
-        return float(text)
+        seconds = float(text)
+        return seconds if math.isfinite(seconds) else None
     except ValueError:
         pass
     try:

@@ -26,6 +26,7 @@ from engine.upstream.batches.steps import (
     Uploaded,
     bad_line,
     base_before,
+    items_of,
     moment,
     number_of,
     refuses,
@@ -39,6 +40,7 @@ HOST = "api.x.ai"
 CALL_BYTES = 25_000_000
 _ROOM = 200_000  # of a call for what is around its lines
 _PAGE = 100
+_MOST_LINES = 50_000
 _CROWDED = 429
 _HEAD = b'{"batch_requests":['
 
@@ -47,7 +49,7 @@ class XAI:
     """See `steps.Driver`."""
 
     provider = BatchProvider.XAI
-    max_lines = 50_000
+    max_lines = _MOST_LINES
     max_bytes = 2_000_000_000
     max_line_bytes = CALL_BYTES - _ROOM
     price = 1.0
@@ -122,12 +124,8 @@ class XAI:
         for _ in range(0 if candidates else MOST_PAGES):
             path = f"/batches?limit={_PAGE}" + (f"&pagination_token={segment(token)}" if token else "")
             page = (yield place.ask("GET", path)).document
-            items = page.get("batches")
-            candidates += [
-                text_of(item, "batch_id", "id")
-                for item in (items if isinstance(items, list) else [])
-                if isinstance(item, dict) and item.get("name") == known.name
-            ]
+            items = items_of(page, "batches")
+            candidates += [text_of(item, "batch_id", "id") for item in items if item.get("name") == known.name]
             token = text_of(page, "pagination_token")
             if not token:
                 break
@@ -161,8 +159,7 @@ class XAI:
 
     def read_page(self, document: dict[str, Any]) -> tuple[list[LineResult], str]:
         """``results``, and where the next ones are."""
-        items = document.get("results")
-        found = [self.read_line(item) for item in items] if isinstance(items, list) else []
+        found = [self.read_line(item) for item in items_of(document, "results")]
         return [result for result in found if result is not None], text_of(document, "pagination_token")
 
     def read_line(self, document: Any) -> LineResult | None:
@@ -195,7 +192,7 @@ def _keys_in(place: Place, provider_id: str, most: int) -> Steps[frozenset[str] 
     will have no result, and can be asked for then."""
     keys: set[str] = set()
     token = ""
-    while True:
+    for _ in range(_MOST_LINES // _PAGE):
         path = f"/batches/{segment(provider_id)}/requests?limit={_PAGE}"
         try:
             page = (yield place.ask("GET", path + (f"&pagination_token={segment(token)}" if token else ""))).document
@@ -205,11 +202,12 @@ def _keys_in(place: Place, provider_id: str, most: int) -> Steps[frozenset[str] 
             counts = (yield place.ask("GET", f"/batches/{segment(provider_id)}")).document.get("state")
             there = number_of(counts, "num_requests")
             return frozenset() if there == 0 else None if there <= most else frozenset({""})
-        items = page.get("batch_request_metadata") or page.get("batch_requests") or page.get("requests")
-        keys |= {text_of(item, "batch_request_id") for item in items or [] if isinstance(item, dict)}
+        items = items_of(page, "batch_request_metadata", "batch_requests", "requests")
+        keys |= {text_of(item, "batch_request_id") for item in items}
         token = text_of(page, "pagination_token")
         if not token or not items:
-            return frozenset(keys)
+            break
+    return frozenset(keys)
 
 
 def _calls(lines: Lines, there: frozenset[str]) -> Iterator[tuple[list[str], bytes]]:
