@@ -37,7 +37,7 @@ from engine.tasks.attempt import Attempts, Delivered, LocalAttempts
 from engine.tasks.batch import Batch
 from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
 from engine.tasks.costs import Costs, Prices
-from engine.tasks.edit import Collected, EditTools, Submitted, collect_job, run_edit
+from engine.tasks.edit import Collected, EditTools, Submitted, batch_kind, collect_job, run_edit
 from engine.tasks.gate import CallGate
 from engine.tasks.hooks import RunningTask, TaskHook
 from engine.tasks.ledger import Ledger
@@ -191,6 +191,7 @@ class Workspace:
             self._keep_delivered,
             hold,
             self._with_secrets,
+            set_aside=lambda task_id, config: self.costs.hold_again(task_id, config, batch_kind(config)),
             tell=lambda problem: self._on_problem([problem]),
             on_change=on_change,
             settle=self.limits.settle_seconds,
@@ -270,6 +271,7 @@ class Workspace:
 
     def _keep_delivered(self, outcome: EditOutcome) -> None:
         """What a batch brought, for a task that may have been deleted meanwhile: it is paid for all the same."""
+        self.costs.let_go(outcome.task_id)
         try:
             if outcome.images:
                 self.batch.collected(outcome)

@@ -243,7 +243,7 @@ class TextReport(Report):
         for failed in saved.errors:
             self._say("run.task_failed", name=failed.source_name, message=self._view.problem(failed.problem).message)
         self._say("run.ended", **self._numbers(), saved=len(saved.saved), path=str(output))
-        if self._app.costs.run.calls:
+        if self._app.costs.told.calls:
             self._say("run.cost", **_spent(self._app))
         if code == EXIT_STOPPED:
             self._say("run.stopped")
@@ -271,6 +271,7 @@ def _cost(task: Task) -> float | None:
 
 
 def _spent(app: App) -> dict[str, Any]:
-    """Costs of the run in USD, and of its calls those refused, and those wasted: paid for without a picture."""
-    run = app.costs.run
+    """Costs in USD of what this command asked for or collected, and of the calls those refused, and those wasted: paid
+    for without a picture."""
+    run = app.costs.told
     return {"cost": plain(run.amount), "calls": run.calls, "refused": run.refused, "wasted": run.wasted}

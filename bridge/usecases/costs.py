@@ -6,14 +6,16 @@ from typing import Any, Literal
 
 import msgspec
 
+from bridge.app import App
 from bridge.usecases.common import Context, Nothing
 from engine.errors import Code, InvalidInput
 from engine.money import plain
-from engine.tasks.costs import Costs, Sums, read_price
+from engine.tasks.costs import Costs, RunSums, Sums, began_at, read_price
 from engine.upstream.bills import Price
 
 _MOST_PRICES = 1000
 _DAYS = 366
+_RUNS = 500
 
 
 class CostLine(msgspec.Struct, frozen=True):
@@ -28,14 +30,32 @@ class CostLine(msgspec.Struct, frozen=True):
     unknown: int
 
 
+class RunLine(msgspec.Struct, frozen=True):
+    """Calls of one run, or between two of them. ``began`` in Unix seconds, null for one of an older version; its
+    ``day`` and ``project``, and the ``models`` that were asked; the rest as in `CostLine`."""
+
+    name: str
+    began: int | None
+    day: str
+    project: str
+    models: list[str]
+    cost: float
+    calls: int
+    refused: int
+    wasted: int
+    unknown: int
+
+
 class CostsAnswer(msgspec.Struct, frozen=True):
     """Costs in USD: of all projects that share the ledger, but for ``project`` (this one) and ``run`` (the one that
-    goes, or went last). ``budget``, ``budget_day``: what may be spent, 0 for no limit. ``by_day``: the latest last."""
+    goes, or went last, ``run_name`` in ``by_run``). ``budget``, ``budget_day``: what may be spent, 0 for no limit.
+    ``by_day`` and ``by_run``: the latest last. ``by_project`` has folders, ``project_names`` what they are called."""
 
     total: float
     today: float
     project: float
     run: float
+    run_name: str
     budget: float
     budget_day: float
     calls: int
@@ -46,6 +66,8 @@ class CostsAnswer(msgspec.Struct, frozen=True):
     by_day: list[CostLine]
     by_project: list[CostLine]
     by_door: list[CostLine]
+    by_run: list[RunLine]
+    project_names: dict[str, str]
     ok: Literal[True] = True
 
 
@@ -64,7 +86,7 @@ class PricesParams(msgspec.Struct, frozen=True):
 
 
 def get_costs(context: Context, _: Nothing) -> CostsAnswer:
-    """What calls have cost: in all, today, in this run; by model, day, project and address."""
+    """What calls have cost: in all, today, in this run; by run, model, day, project and address."""
     costs, config = context.app.costs, context.app.preferences.config
     all_of_them = costs.sums()
     return CostsAnswer(
@@ -72,6 +94,7 @@ def get_costs(context: Context, _: Nothing) -> CostsAnswer:
         today=plain(costs.sums(day=costs.today).amount),
         project=plain(costs.sums(project=costs.project).amount),
         run=plain(costs.run.amount),
+        run_name=costs.run_id,
         budget=config.budget,
         budget_day=config.budget_day,
         calls=all_of_them.calls,
@@ -82,6 +105,8 @@ def get_costs(context: Context, _: Nothing) -> CostsAnswer:
         by_day=_lines(costs, "day")[-_DAYS:],
         by_project=_lines(costs, "project"),
         by_door=_lines(costs, "door"),
+        by_run=[_run_line(one) for one in costs.by_run(_RUNS)],
+        project_names=_project_names(context.app),
     )
 
 
@@ -103,6 +128,19 @@ def save_prices(context: Context, params: PricesParams) -> PricesAnswer:
 
 def _lines(costs: Costs, column: str) -> list[CostLine]:
     return [_line(name, sums) for name, sums in costs.sums_by(column)]
+
+
+def _run_line(one: RunSums) -> RunLine:
+    sums = one.sums
+    return RunLine(
+        one.run, began_at(one.run), one.day, one.project, one.models.split(","), plain(sums.amount), sums.calls,
+        sums.refused, sums.wasted, sums.unknown,
+    )  # fmt: skip
+
+
+def _project_names(app: App) -> dict[str, str]:
+    """By folder, as the book has it; the first project has none before a person gives it one."""
+    return {str(app.projects.folder(one)): one.name for one in app.projects.all()} if app.knows_projects else {}
 
 
 def _line(name: str, sums: Sums) -> CostLine:

@@ -306,11 +306,11 @@ class Batch:
                 cost=plain(spent.amount),
                 budget=plain(self._costs.budget),
                 wasted=spent.wasted,
-                doors=[self._with_cost(door) for door in gate.doors],
+                doors=[self._with_cost(door, at) for door, at in zip(gate.doors, self._gate.doors, strict=True)],
             )
 
-    def _with_cost(self, door: DoorInfo) -> DoorInfo:
-        return msgspec.structs.replace(door, cost=plain(self._costs.of_door(door.url)))
+    def _with_cost(self, door: DoorInfo, config: ApiConfig) -> DoorInfo:
+        return msgspec.structs.replace(door, cost=plain(self._costs.of_door(config)))
 
     def _pause(self, now: float, gate: GateInfo) -> tuple[Problem | None, float | None]:
         """Why nothing is asked at the moment, and for how many seconds."""

@@ -40,13 +40,15 @@ log = logging.getLogger(__name__)
 
 
 class BatchLine(msgspec.Struct, frozen=True):
-    """One task in a batch; its key there is the task's id. Provenance as the outcome will have it."""
+    """One task in a batch; its key there is the task's id. Provenance as the outcome will have it; ``run``: see
+    `edit.Submitted`."""
 
     task_id: str
     source_hash: str
     source_size: int
     request_record: str
     log: list[DebugEntry] = []
+    run: str = ""
 
 
 class BatchOrder(msgspec.Struct, frozen=True):
@@ -171,7 +173,12 @@ class BatchOrders:
                 line = _encode(driver, place, order.task_id, pictures, files)
             edit_log.add("job", id=order.task_id, provider=driver.provider.value, bytes=len(line), files=files)
             about = BatchLine(
-                order.task_id, prepared.source_hash, prepared.source_size, prepared.request_record, edit_log.entries
+                order.task_id,
+                prepared.source_hash,
+                prepared.source_size,
+                prepared.request_record,
+                edit_log.entries,
+                prepared.run,
             )
             return self._gather(driver, place, line, about, files)
         except BaseException:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import secrets
 import sqlite3
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -49,15 +49,22 @@ _NOTE: Final = (
     " unknown = unknown + excluded.unknown, amount = amount + excluded.amount"
 )
 _SUMS: Final = "total(calls), total(refused), total(wasted), total(unknown), coalesce(sum(amount), 0)"
+_OF_RUNS: Final = (
+    f"SELECT run, min(day), min(project), group_concat(DISTINCT model), {_SUMS} FROM spent"  # noqa: S608 - ours
+    " GROUP BY run ORDER BY min(day) DESC, run DESC LIMIT ?"
+)
+BATCH_SHARE: Final = 2
+"""By what providers divide the price of an edit in a batch, where it is cheaper there."""
 _OTHERS_SECONDS: Final = 1.0  # so often what other programs spend today is looked up
 _NEVER: Final = msgspec.UNSET
 log = logging.getLogger(__name__)
 
 
 class CallKind(StrEnum):
-    """What a call was for."""
+    """What a call was for; BATCH: an edit at the price of a provider's batch."""
 
     EDIT = "edit"
+    BATCH = "batch"
     VISION = "vision"
 
 
@@ -79,6 +86,16 @@ class Sums(msgspec.Struct, frozen=True):
     wasted: int = 0
     unknown: int = 0
     amount: int = 0
+
+
+class RunSums(msgspec.Struct, frozen=True):
+    """A run in the book: its day and project, and the models that were asked, with commas between them."""
+
+    run: str
+    day: str
+    project: str
+    models: str
+    sums: Sums
 
 
 class Admission(msgspec.Struct, frozen=True):
@@ -173,9 +190,9 @@ class Costs:
         self._budget = Budget()
         self._day = ""
         self._looked = -_OTHERS_SECONDS
-        self._run = _new_run()
-        self._sums = Sums()
-        self._by_door: dict[str, int] = {}
+        self._run = _new_run(clock())
+        self._sums = self._sums_before = Sums()
+        self._by_door: dict[_DoorKey, int] = {}
         self._held: dict[str, Admission] = {}
         self._joined = 0  # blocks of `as_one_run`, one in the other
         self._begun = False  # a run has begun in the outermost of them
@@ -197,7 +214,7 @@ class Costs:
                 self._budget.run_limit, self._budget.day_limit = limits
                 return
             self._begun = True
-            self._run, self._sums, self._by_door = _new_run(), Sums(), {}
+            self._run, self._sums, self._by_door = _new_run(self._clock()), Sums(), {}
             self._budget.begin_run(*limits)
 
     def end_run(self) -> None:
@@ -235,28 +252,42 @@ class Costs:
         """What this run may cost, in units; 0 for no limit."""
         return self._budget.run_limit
 
-    def of_door(self, url: str) -> int:
-        """What calls to an address have cost in this run."""
-        return self._by_door.get(plain_address(url), 0)
+    @property
+    def told(self) -> Sums:
+        """The same with what this program has collected for earlier runs."""
+        return _added(self._sums, self._sums_before)
+
+    @property
+    def run_id(self) -> str:
+        """The name of that run in the book."""
+        return self._run
+
+    def of_door(self, door: ApiConfig) -> int:
+        """What calls through a door have cost in this run: to its address, with its key, for its model."""
+        return self._by_door.get(_door_key(door), 0)
 
     def expected(self, config: ApiConfig) -> int | None:
-        """What a call will cost, in units: as it is known before, or as calls to this model have cost so far, whichever
-        is more; None where nothing is known."""
-        known = self.prices.before(config)
-        sums = next((sums for name, sums in self.sums_by("model") if name == config.model_name), Sums())
-        paid = sums.calls - sums.refused - sums.unknown
-        mean = sums.amount // paid if paid > 0 and sums.amount else None
+        """What a live call will cost, in units: as it is known before, or as calls to this model have cost so far,
+        whichever is more; None where nothing is known."""
+        known, mean = self.prices.before(config), self._mean(config.model_name, CallKind.EDIT)
+        if mean is None and (by_batch := self._mean(config.model_name, CallKind.BATCH)) is not None:
+            mean = BATCH_SHARE * by_batch
         return known if mean is None else max(known or 0, mean)
+
+    def _mean(self, model: str, kind: CallKind) -> int | None:
+        found = self.sums_by("model", model=model, kind=kind)
+        sums = found[0][1] if found and self._db is not None else Sums()
+        paid = sums.calls - sums.refused - sums.unknown
+        return sums.amount // paid if paid > 0 and sums.amount else None
 
     # --- a call ---
 
     def admit(self, config: ApiConfig, kind: CallKind = CallKind.EDIT) -> Admission:
         """Before a call is made; EditFailed (BUDGET_REACHED) where it would exceed a budget."""
-        known = self.prices.before(config)
+        known = _shared(self.prices.before(config), kind)
         with self._lock:
             self._renew_day()
-            key = (kind, origin(config.api_url), config.model_name, config.result_count)
-            admitted = self._budget.admit(key, known)
+            admitted = self._budget.admit(_key_of(config, kind), known)
             run = self._run
         if isinstance(admitted, Problem):
             raise out_of_budget(admitted)
@@ -281,14 +312,20 @@ class Costs:
         self._note(admission.run, config, admission.kind, sums, job)
         return amount
 
-    def hold(self, task_id: str, config: ApiConfig, share: int = 1) -> None:
+    def hold(self, task_id: str, config: ApiConfig, kind: CallKind) -> None:
         """Set aside what a task in a provider's batch will cost, until it is let go; EditFailed (BUDGET_REACHED)."""
         self.let_go(task_id)
-        if share > 1:
-            config = msgspec.structs.replace(config, price_per_call=config.price_per_call / share)
-        admission = self.admit(config)
+        admission = self.admit(config, kind)
         with self._lock:
             self._held[task_id] = admission
+
+    def hold_again(self, task_id: str, config: ApiConfig, kind: CallKind) -> None:
+        """The same for a task that an earlier program has put into a batch: it will cost that, whatever the budgets."""
+        self.let_go(task_id)
+        known = _shared(self.prices.before(config), kind)
+        with self._lock:
+            reservation = self._budget.set_aside(_key_of(config, kind), known)
+            self._held[task_id] = Admission(reservation, "", config, kind)
 
     def let_go(self, task_id: str) -> None:
         """What was set aside for a task is free: it was collected, or never went."""
@@ -303,42 +340,54 @@ class Costs:
             self._budget.settle(admission.reservation, 0)
 
     def collected(
-        self, job: str, config: ApiConfig, came: Came, bill: Bill | None = None, *, pictures: int = 0, share: int = 1
+        self,
+        job: str,
+        config: ApiConfig,
+        came: Came,
+        bill: Bill | None = None,
+        *,
+        pictures: int = 0,
+        kind: CallKind = CallKind.EDIT,
+        run: str = "",
     ) -> int | None:
-        """A job was collected: what it has cost, in the whole. Its submission may have been noted, then this corrects
-        it; the same job collected twice is paid for once. ``share`` 2: half the table's and the person's price, as
-        batches have it."""
+        """A job was collected, or a line of a batch: what it has cost, in the whole. Its submission may have been
+        noted, then this corrects it; the same job collected twice is paid for once. ``run``: the one that asked for
+        it, "" for this. As BATCH it costs half the table's and the person's price."""
         told = bill.amount if bill is not None else None
         if came is Came.REFUSED:
             amount: int | None = told or 0
         else:
             known = exact(config.price_per_call)
             amount = amount_of(bill, self.prices.of(config), known, pictures, config.result_count)
-        if amount is not None and told is None:
-            amount = -(-amount // share)
+        if told is None:
+            amount = _shared(amount, kind)
         before = self._job(job)
         is_new = before is _NEVER
         more = (amount or 0) - (before or 0 if isinstance(before, int) else 0)
         with self._lock:
+            run = run or self._run
             self._renew_day()
-            self._budget.settle(Reservation(None, 0), more)
+            mine = self._budget.number if run == self._run else -1
+            self._budget.settle(Reservation(_key_of(config, kind) if is_new else None, 0, mine), more)
         refused, wasted = came is Came.REFUSED, came is Came.WASTED
         if is_new:
             sums = Sums(1, refused, wasted, amount is None, more)
         else:
             sums = Sums(0, 0, 0, -(before is None and amount is not None), more if amount is not None else 0)
         if is_new or (amount is not None and amount != before):
-            self._note(self._run, config, CallKind.EDIT, sums, job, total=amount)
+            self._note(run, config, kind, sums, job, total=amount)
         return amount
 
     def _note(
         self, run: str, config: ApiConfig, kind: CallKind, sums: Sums, job: str = "", total: int | None = None
     ) -> None:
-        door = plain_address(config.api_url)
+        door, key = plain_address(config.api_url), _door_key(config)
         with self._lock:
             if run == self._run:
                 self._sums = _added(self._sums, sums)
-                self._by_door[door] = self._by_door.get(door, 0) + sums.amount
+                self._by_door[key] = self._by_door.get(key, 0) + sums.amount
+            else:
+                self._sums_before = _added(self._sums_before, sums)
             day = self._day
         if self._db is None:
             return
@@ -385,23 +434,37 @@ class Costs:
         """The day by the person's clock: 2026-11-29."""
         return datetime.datetime.fromtimestamp(self._clock()).astimezone().strftime("%Y-%m-%d")
 
-    def sums(self, *, project: str | None = None, day: str | None = None) -> Sums:
-        """Of all calls in the book, or of those of one project or day."""
-        rows = self.sums_by("''", project=project, day=day)
+    def sums(self, **where: str) -> Sums:
+        """Of all calls in the book, or of those of one project, day or run."""
+        rows = self.sums_by("''", **where)
         return rows[0][1] if rows else Sums()
 
-    def sums_by(self, column: str, *, project: str | None = None, day: str | None = None) -> list[tuple[str, Sums]]:
-        """Sums by ``model``, ``day``, ``project``, ``door`` or ``kind``, in that column's order."""
+    def sums_by(self, column: str, **where: str) -> list[tuple[str, Sums]]:
+        """Sums by ``model``, ``day``, ``project``, ``door`` or ``kind``, in that column's order; ``where``: only of
+        calls in which these columns are so."""
         if self._db is None:
             return [("", self._sums)]
-        wanted = [(name, value) for name, value in (("project", project), ("day", day)) if value is not None]
-        where = "".join(f"{' AND' if number else ' WHERE'} {name} = ?" for number, (name, _) in enumerate(wanted))
+        only = "".join(f"{' AND' if number else ' WHERE'} {name} = ?" for number, name in enumerate(where))
         with self._db.read() as reader:
             rows = reader.execute(
-                f"SELECT {column}, {_SUMS} FROM spent{where} GROUP BY 1 ORDER BY 1",  # noqa: S608 - names of ours
-                [value for _, value in wanted],
+                f"SELECT {column}, {_SUMS} FROM spent{only} GROUP BY 1 ORDER BY 1",  # noqa: S608 - names of ours
+                list(where.values()),
             ).fetchall()
         return [(str(row[0]), Sums(*map(int, tuple(row)[1:]))) for row in rows]
+
+    def by_run(self, most: int) -> list[RunSums]:
+        """The last runs, and what was asked between two of them, the latest last."""
+        if self._db is None:
+            return []
+        with self._db.read() as reader:
+            rows = reader.execute(
+                _OF_RUNS,
+                (most,),
+            ).fetchall()
+        return [
+            RunSums(str(row[0]), str(row[1]), str(row[2]), str(row[3]), Sums(*map(int, tuple(row)[4:])))
+            for row in reversed(rows)
+        ]
 
 
 def out_of_budget(problem: Problem) -> EditFailed:
@@ -416,8 +479,31 @@ def read_built_in(data: bytes) -> list[Price]:
     return [read_price(entry) for entry in msgspec.json.decode(data)["prices"]]
 
 
-def _new_run() -> str:
-    return uuid.uuid4().hex[:12]
+def began_at(run: str) -> int | None:
+    """When a run began, Unix seconds, from its name; None for one of an older version."""
+    seconds, mark, _ = run.partition("-")
+    return int(seconds) if mark and seconds.isdigit() else None
+
+
+def _new_run(now: float) -> str:
+    return f"{int(now)}-{secrets.token_hex(4)}"
+
+
+def _shared(amount: int | None, kind: CallKind) -> int | None:
+    """A price as calls of this kind have it."""
+    return amount if amount is None or kind is not CallKind.BATCH else -(-amount // BATCH_SHARE)
+
+
+def _key_of(config: ApiConfig, kind: CallKind) -> tuple[Hashable, ...]:
+    """Calls that are expected to cost the same."""
+    return kind, origin(config.api_url), config.model_name, config.result_count
+
+
+_DoorKey = tuple[str, str, str]
+
+
+def _door_key(config: ApiConfig) -> _DoorKey:
+    return plain_address(config.api_url), config.api_key, config.model_name
 
 
 def _added(one: Sums, other: Sums) -> Sums:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, BatchProvider
+from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, EditFailed, Problem, Stopped, StorageFailed, UpstreamRefused
 from engine.images.cache import Cache
 from engine.images.discover import read_source
@@ -20,7 +20,7 @@ from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
 from engine.tasks.breaker import DOOR_FAULTS
-from engine.tasks.costs import Admission, Came, Costs
+from engine.tasks.costs import Admission, CallKind, Came, Costs
 from engine.tasks.gate import CallGate, Turn
 from engine.tasks.limiter import RATE_RETRY_AFTER
 from engine.tasks.log import EditLog
@@ -38,17 +38,20 @@ _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """One edit, ready to be handed to a provider's batch; provenance as its outcome will have it."""
+    """One edit, ready to be handed to a provider's batch; provenance as its outcome will have it, ``run`` as the book
+    of costs has it."""
 
     order: AttemptOrder
     source_hash: str
     source_size: int
     request_record: str
+    run: str = ""
 
 
 class Submitted(msgspec.Struct, frozen=True):
     """A job that a provider has taken on for a task, with all that is needed to collect it: ``config`` is that of the
-    task and holds the key, provenance as the outcome will have it, ``log`` as far as it goes."""
+    task and holds the key, provenance as the outcome will have it, ``log`` as far as it goes; ``run``: as the book of
+    costs has it, "" for unknown."""
 
     task_id: str
     ticket: JobTicket
@@ -58,6 +61,7 @@ class Submitted(msgspec.Struct, frozen=True):
     request_record: str
     attempts: int
     log: list[DebugEntry]
+    run: str = ""
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -162,9 +166,10 @@ class _Edit:
         try:
             order = self._prepare()
             record = msgspec.json.encode(self._request_record).decode()
-            prepared = Prepared(order, self._source_hash, self._source_size, record)
+            run = self._tools.costs.run_id
+            prepared = Prepared(order, self._source_hash, self._source_size, record, run)
             self._log.stage = "uploading"
-            self._tools.costs.hold(self._job.task_id, order.config, batch_share(order.config))
+            self._tools.costs.hold(self._job.task_id, order.config, batch_kind(order.config))
             call_with_retries(
                 lambda: take(prepared),
                 max_retries=self._config.max_retries,
@@ -197,11 +202,13 @@ class _Edit:
         if outcome.job is not None:
             return Collected(wait=outcome.job.wait)
         name = job_name(submitted.task_id, submitted.ticket)
-        self._tools.costs.let_go(submitted.task_id)
-        came, share = what_came(outcome, len(self._images)), 1 if delivered is None else batch_share(submitted.config)
+        came, kind = what_came(outcome, len(self._images)), CallKind.EDIT
+        if delivered is not None:
+            kind = batch_kind(submitted.config)
         amount = self._tools.costs.collected(
-            name, submitted.config, came, outcome.bill, pictures=len(self._images), share=share
+            name, submitted.config, came, outcome.bill, pictures=len(self._images), kind=kind, run=submitted.run
         )
+        self._tools.costs.let_go(submitted.task_id)
         self._share(amount, list(self._images))
         failure = outcome.failure.error if outcome.failure is not None else None
         if failure is not None and not self._images:
@@ -319,6 +326,7 @@ class _Edit:
             msgspec.json.encode(self._request_record).decode(),
             self._attempts,
             self._log.entries,
+            self._tools.costs.run_id,
         )
         while not self._submitted:
             try:
@@ -451,10 +459,10 @@ def job_name(task_id: str, ticket: JobTicket) -> str:
     return f"{task_id}:{ticket.provider_id}"
 
 
-def batch_share(config: ApiConfig) -> int:
-    """By what the price is divided in the batches of this configuration's provider."""
+def batch_kind(config: ApiConfig) -> CallKind:
+    """At whose price the batches of this configuration's provider are."""
     found = batch_driver(config)
-    return 1 if found is None or found[0].provider is BatchProvider.XAI else 2
+    return CallKind.EDIT if found is None or found[0].price >= 1 else CallKind.BATCH
 
 
 def what_came(outcome: AttemptOutcome, brought: int) -> Came:

@@ -182,6 +182,11 @@ class CallGate:
             self._changed.notify()
 
     @property
+    def doors(self) -> list[ApiConfig]:
+        """How each door is asked."""
+        return [door.config for door in self._doors]
+
+    @property
     def taken(self) -> int:
         """Calls that the gateway took on so far."""
         return self._taken

@@ -8,15 +8,20 @@ A gateway may bound two things, and its refusals (HTTP 429) rarely say which. Th
   minute only shows over a minute: so many calls taken in so long is what the gateway takes.
 
 Which of the two a refusal is about is decided in ``refused``. A probe's is about room. Else by rate: it names a wait of
-RATE_RETRY_AFTER or more; or it came while we were paced and below the limit; or with clearly fewer in flight than went
-well of late; or with none. Else for want of room. Refusals of calls that were sent before the last reaction tell
-nothing new and are only counted.
+RATE_RETRY_AFTER or more; or it came while we were paced and below the limit; or with none in flight; or it is the
+_IN_A_ROW-th with none taken on in between, and with clearly fewer in flight than went well of late. Else for want of
+room. The row is there because calls are on their way for a while: what arrives there in a bunch is refused though fewer
+were in flight when it left, and a pace learned from that would hold us back for long. A call is known to be taken on by
+its answer, or as it was not refused in _DECIDED times as long as a refusal takes. Refusals of calls that were sent
+before the last reaction tell nothing new and are only counted.
 
     state        it means                       a call was taken                 refused for room       refused by rate
     -----------  -----------------------------  -------------------------------  ---------------------  ----------------
-    steady       limit as known                 enough in a row: probing         limit = in flight      recovering
-    probing      limit raised by _probe_step    the probe: steady, sooner and    the probe: limit back, recovering
-                                                with a larger step next time     later next time
+    steady       limit as known                 enough in a row: probing         limit = in flight,     recovering
+                                                                                 later probes
+    probing      limit raised by _probe_step    the probe, _CONFIRMED a step:    the probe: limit back, recovering
+                                                steady, sooner and with a        later next time
+                                                larger step next time
     recovering   pause until paused_until,      one sent after the pause: the    limit = in flight      pause doubled,
                  then one call at a time        cycle ends, the pace is set                             up to 12 s
     paced        a start each ``pace`` seconds  _FASTER_EVERY in a row: a little as steady              a little slower,
@@ -25,9 +30,10 @@ nothing new and are only counted.
                                                 end unpaced
 
 The fields of `AdaptiveLimit` by part: calls (``ceiling in_call calls refusals``); limit (``limit _since_probe
-_probe_after _probing _probe_step _sustained``); pauses (``paused_until _first_pause _pause _next_start _reacted``);
-pace (``pace _recovering _cycle_start _cycle_accepted _since_faster _faster_step _known_pace``). What the numbers below
-achieve is held by ``tests/engine/tasks/test_limiter.py`` and measured by ``python -m tests.bench.limits``.
+_probe_after _probing _probe_step _confirmed _sustained``); pauses (``paused_until _first_pause _pause _next_start
+_reacted``); the row (``_in_a_row _undecided``); pace (``pace _recovering _cycle_start _cycle_accepted _since_faster
+_faster_step _known_pace``). What the numbers below achieve is held by ``tests/engine/tasks/test_limiter.py`` and
+``test_doors.py``, and measured by ``python -m tests.bench.limits`` and ``tests.bench.doors``.
 """
 
 from __future__ import annotations
@@ -41,8 +47,11 @@ _RAMP_SECONDS = 0.4  # the first calls start spread over this time, so that a lo
 # The limit
 _FIRST_PROBE = 24  # calls that must succeed before one more at once is tried
 _LONGEST_PROBE = 40  # a failed probe is a refused call: at most one in forty
+_CONFIRMED = 4  # probes that must go well for each call more at once: one alone may have met a gap
 _BLUR = 2  # calls that may be counted as in flight here and have ended there, or the other way round
 _RECENT_SECONDS = 60.0  # for so long the highest number at once that went well is remembered
+_IN_A_ROW = 3  # refusals without a call that was taken on in between
+_DECIDED = 2.5  # a call that is in flight for so many times as long as a refusal took is taken on
 # Pauses
 RATE_RETRY_AFTER = 2.0  # a wait this long is about a quota, not about calls at once: all wait
 _LONGEST_PAUSE = 12.0
@@ -56,11 +65,12 @@ _IRRELEVANT_PACE = 0.002  # seconds between starts: the quota is far above what 
 
 
 class Ticket(msgspec.Struct, frozen=True):
-    """A call that was let through: when, and how many others were in flight then."""
+    """A call that was let through: when, how many others were in flight then, the how many-th it is."""
 
     started: float
     others: int
     probe: bool
+    number: int
 
 
 class AdaptiveLimit:
@@ -84,6 +94,9 @@ class AdaptiveLimit:
         self._probe_after = _FIRST_PROBE
         self._probing = False
         self._probe_step = 1
+        self._confirmed = 0
+        self._in_a_row = 0
+        self._undecided: dict[int, float] = {}  # calls sent since the row began: number → when
         self._sustained: deque[tuple[float, int]] = deque()
         self._first_pause = first_pause
         self._pause = first_pause
@@ -113,7 +126,10 @@ class AdaptiveLimit:
             spacing = max(spacing, _RAMP_SECONDS / self.ceiling)
         self._next_start = max(now, self._next_start) + spacing if spacing else now
         self._next_start = min(self._next_start, now + spacing)
-        ticket = Ticket(now, self.in_call, self._probing and self.in_call >= self.limit - self._probe_step)
+        probe = self._probing and self.in_call >= self.limit - self._probe_step
+        ticket = Ticket(now, self.in_call, probe, self.calls)
+        if self._in_a_row:
+            self._undecided[ticket.number] = now
         self.in_call += 1
         self.calls += 1
         return ticket
@@ -122,12 +138,15 @@ class AdaptiveLimit:
         """The gateway took the call, whatever came of it."""
         self.in_call -= 1
         self._cycle_accepted += 1
+        if ticket.number in self._undecided:
+            self._end_row()
         self._note_sustained(ticket.others + 1, now)
         if self._recovering and ticket.started >= self.paused_until:
             self._recover(now)
         self._pause = self._first_pause
-        if ticket.probe and self._probing:
-            # One more at once went well: go on sooner and in larger steps, the gateway may have grown.
+        self._confirmed += ticket.probe and self._probing
+        if self._probing and self._confirmed >= _CONFIRMED * self._probe_step:
+            # More at once goes well: go on sooner and in larger steps, the gateway may have grown.
             self._probing = False
             self._probe_after = max(4, self._probe_after // 2)
             self._probe_step = min(self._probe_step * 2, max(1, self.limit // 2))
@@ -143,9 +162,14 @@ class AdaptiveLimit:
         by_quota = retry_after is not None and retry_after >= RATE_RETRY_AFTER
         if by_quota and retry_after is not None:
             self.paused_until = max(self.paused_until, now + retry_after)
+        self._undecided.pop(ticket.number, None)
         if ticket.started <= self._reacted:
             return  # sent before the reaction to the same crowding took effect
         self._reacted = now
+        taken_on = now - _DECIDED * (now - ticket.started)
+        if any(started <= taken_on for started in self._undecided.values()):
+            self._end_row()
+        self._in_a_row += 1
         if ticket.probe and self._probing:
             self._probing = False
             self.limit = max(1, self.limit - self._probe_step)
@@ -154,14 +178,18 @@ class AdaptiveLimit:
             self._since_probe = 0
             return
         below = self.pace is not None and ticket.others + 1 < self.limit  # paced, and not for want of room
-        if by_quota or below or ticket.others + _BLUR < self._sustained_level(now) or ticket.others == 0:
+        level = max(ticket.others, self.in_call)
+        clearly = self._in_a_row >= _IN_A_ROW and level + _BLUR < self._sustained_level(now)
+        if by_quota or below or clearly or ticket.others == 0:
             if below and not self._recovering:
                 self.limit = max(1, ticket.others + 1)  # if it was for want of room after all, the next one shows it
             self._slow_down(now, retry_after)
         else:
-            self.limit = max(1, min(self.limit, ticket.others))
+            # One fewer than now; as many as were in flight where nothing is known of more.
+            self.limit = max(1, min(self.limit, max(ticket.others, min(self._sustained_level(now), self.limit - 1))))
             self._since_probe = 0
-            self._probe_step = 1
+            self._probing, self._probe_step = False, 1
+            self._probe_after = min(max(self._probe_after * 2, _FIRST_PROBE), _LONGEST_PROBE)
 
     def open_up(self, now: float) -> None:
         """Forget pauses: the person wants to go on now."""
@@ -178,8 +206,12 @@ class AdaptiveLimit:
             return  # the limit is not what holds us back
         self._probe_step = min(self._probe_step, self.ceiling - self.limit)
         self.limit += self._probe_step
-        self._probing = True
+        self._probing, self._confirmed = True, 0
         self._since_probe = 0
+
+    def _end_row(self) -> None:
+        self._in_a_row = 0
+        self._undecided.clear()
 
     def _note_sustained(self, level: int, now: float) -> None:
         """Keep the highest numbers at once that went well of late, highest first (a monotonic queue)."""

@@ -78,7 +78,8 @@ class _Watched:
 class ProviderBatches:
     """Thread-safe. ``collect`` reads a delivered answer; ``finish`` keeps what a task came to, also of a task that is
     deleted; ``hold`` marks tasks as processing and gives those that are there; ``with_secrets`` gives a
-    configuration with what may go where it sends it; ``tell``: what the person should know."""
+    configuration with what may go where it sends it; ``set_aside``: a task will be paid for as its batch is; ``tell``:
+    what the person should know."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class ProviderBatches:
         hold: Callable[[list[str]], Collection[str]],
         with_secrets: Callable[[ApiConfig], ApiConfig],
         *,
+        set_aside: Callable[[str, ApiConfig], None] = lambda *_: None,
         tell: Callable[[Problem], None] = lambda _: None,
         on_change: Callable[[], None] = lambda: None,
         settle: float = SETTLE_SECONDS,
@@ -101,6 +103,7 @@ class ProviderBatches:
         self._finish = finish
         self._hold = hold
         self._with_secrets = with_secrets
+        self._set_aside = set_aside
         self._tell = tell
         self._on_change = on_change
         self._settle_seconds = settle
@@ -127,6 +130,8 @@ class ProviderBatches:
             left = self._book.open_tasks(row.id)
             tasks = [note.adopted.get(key, key) for key in sorted(left)]
             there = set(self._hold(tasks))  # before anything can come for them
+            for key in left:
+                self._set_aside(key, order.config)
             self._watch(row, order, note, left, 0.0)
             self.let_go([task_id for task_id in tasks if task_id not in there])
 
@@ -393,7 +398,7 @@ class ProviderBatches:
         edit_log.entries = list(line.log)
         submitted = Submitted(
             line.task_id, JobTicket(watched.row.provider_id, place.base), place.config, line.source_hash,
-            line.source_size, line.request_record, 1, line.log,
+            line.source_size, line.request_record, 1, line.log, line.run,
         )  # fmt: skip
         collected = self._collect(submitted, self._cancel, edit_log, _delivered(place, result))
         failure = collected.failure

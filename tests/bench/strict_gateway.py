@@ -7,8 +7,10 @@ tells what it took and refused.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import random
+import socket
 import socketserver
 import sys
 import threading
@@ -125,7 +127,7 @@ class Handler(socketserver.StreamRequestHandler):
 
     def _edit(self) -> None:
         if self.server.is_dead():
-            self.connection.close()
+            self._cut()
             return
         seconds, wait = self.server.enter()
         if seconds is None:
@@ -143,9 +145,13 @@ class Handler(socketserver.StreamRequestHandler):
         finally:
             self.server.leave()
         if self.server.is_dead():
-            self.connection.close()
+            self._cut()
             return
         self._send(200, {"created": 1, "data": [{"b64_json": self.server.picture}]})
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _send(self, status: int, answer: Any, retry_after: str | None = None) -> None:
         body = json.dumps(answer).encode()

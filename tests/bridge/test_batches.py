@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.fakes.batches import Desk, FakeBatch, Line, OpenAIDesk, XAIDesk
+from engine.models import TaskMatch
+from engine.money import exact, plain
+from tests.fakes.batches import PRICES, Desk, FakeBatch, Line, OpenAIDesk, XAIDesk
 from tests.fakes.upstream import FakeUpstream, Script
 from tests.support.batches import DESKS, batch_config, desk_of, edited, quick
 from tests.support.doors import Door, config_for, open_door, until
@@ -252,6 +254,69 @@ def test_pictures_are_uploaded_once_and_removed_when_nobody_needs_them(tmp_path:
         finish(door)
         until(lambda: set(desk.files) == {*first.outputs.values(), *second.outputs.values()})
         assert desk.wrong == []
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_lines_cost_what_the_provider_bills(provider: str, tmp_path: Path) -> None:
+    """By the tokens of each line at half the price, or by what it tells: to the last unit, of the run that asked for
+    it, also where a later program collects; and a live call is still expected to cost twice as much."""
+    source = source_folder(tmp_path / "in", 5)
+    with FakeUpstream() as fake:
+        desk = desk_of(provider, fake)
+        desk.rate, desk.bad = 0, {digest(picture(3))}
+        config = batch_config(provider, fake, price_per_call=0, budget=0)
+        with open_door(tmp_path / "data") as door:
+            door.post("/api/prices", {"prices": [{"model": config["model_name"], **PRICES}]})
+            begin(door, source, config)
+            run = door.get("/api/costs")["run_name"]
+        desk.rate = 10**6
+        with open_door(tmp_path / "data") as door:
+            finish(door)
+            costs = door.get("/api/costs")
+            assert desk.billed > 0
+            assert costs["total"] == costs["project"] == plain(desk.billed)
+            (line,) = costs["by_run"]
+            assert (line["name"], line["cost"], line["calls"]) == (run, plain(desk.billed), 5)
+            assert (line["models"], line["project"]) == ([config["model_name"]], str(tmp_path / "data"))
+            assert line["began"] == int(run.partition("-")[0])
+            assert costs["run"] == 0
+            results = [result for task in door.app.store.tasks(TaskMatch()) for result in task.results]
+            assert sum(exact(result.cost) or 0 for result in results) == desk.billed
+            seen = door.post("/api/tasks/inspect", {"input_path": str(source), "config": config})
+            live = plain(desk.billed // 4) * (1 if provider == "xai" else 2)
+            assert seen["price_now"] == pytest.approx(live, abs=1e-5)
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "expired", "not made"])
+def test_what_a_batch_would_have_cost_is_free_again(ends: str, tmp_path: Path) -> None:
+    """What is set aside for lines counts against the day, after a restart as well, until their batch has ended."""
+    source, other = source_folder(tmp_path / "in", 4), source_folder(tmp_path / "other", 2)
+    with FakeUpstream() as fake:
+        desk = OpenAIDesk(fake, edited)
+        desk.rate = 0
+        config = batch_config("openai", fake, budget_day=0.1)  # 0.02 a line
+        with open_door(tmp_path / "data") as door:
+            if ends == "not made":
+                desk.quota = 1
+            begin(door, source, config)
+            if ends == "not made":
+                assert finish(door)
+                desk.quota = 10**6
+                begin(door, other, {**config, "user_prompt": "another"})
+                assert (len(desk.batches), door.state()["progress"]["at_provider"]) == (2, 2)
+                return
+        with open_door(tmp_path / "data") as door:
+            door.post("/api/tasks/start", {"input_path": str(other), "config": {**config, "user_prompt": "another"}})
+            until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "budget_reached")
+            assert len(desk.batches) == 1
+            if ends == "cancelled":
+                door.post(f"/api/remote/{door.get('/api/remote')['jobs'][0]['id']}/cancel")
+            else:
+                desk.end(ends)
+            until(lambda: door.state()["progress"]["at_provider"] <= 1)
+            door.post("/api/tasks/resume")
+            door.wait_idle()
+            assert (len(desk.batches), door.state()["progress"]["at_provider"]) == (2, 2)
 
 
 def test_results_of_deleted_tasks_are_kept(tmp_path: Path) -> None:

@@ -76,7 +76,11 @@ def test_costs_equal_the_books(tmp_path: Path) -> None:
         total = costs["total"]
         assert total == costs["today"] == costs["project"] == sum(line["cost"] for line in costs["by_day"])
     with open_door(tmp_path / "data") as door:
-        assert door.get("/api/costs") == {**costs, "run": 0.0}
+        again = door.get("/api/costs")
+        assert again == {**costs, "run": 0.0, "run_name": again["run_name"]}
+        assert [line["models"] for line in again["by_run"]] == [["model-0"], ["model-1"]]
+        assert [line["calls"] for line in again["by_run"]] == [30, 30]
+        assert again["by_run"][-1]["name"] == costs["run_name"]
 
 
 def test_a_run_stays_within_its_budget(tmp_path: Path) -> None:
@@ -112,3 +116,16 @@ def test_a_run_stays_within_its_budget(tmp_path: Path) -> None:
         assert door.state()["progress"]["done"] == 12
         assert door.state()["run"]["cost"] == 3.0
         assert exact(door.get("/api/costs")["total"]) == 3 * UNIT
+
+
+def test_a_trial_stays_within_the_budget(tmp_path: Path) -> None:
+    """Its columns are paid for like a run, and it pauses before it would cost more."""
+    numbers = itertools.count()
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        fake.answer_with(lambda _: inline(ApiMode.IMAGES_EDITS, picture(next(numbers))))
+        door.post("/api/config/current", {"config": config(fake, price_per_call=0.25, budget=1.1)})
+        columns = [{"name": name, "user_prompt": name} for name in ("red", "blue")]
+        folder = source_folder(tmp_path / "in", 4)
+        door.post("/api/trials", {"input_path": str(folder), "sample": 4, "columns": columns})
+        assert paused(door)["code"] == "budget_reached"
+        assert (len(fake.api_requests), door.get("/api/costs")["total"]) == (4, 1.0)

@@ -23,6 +23,9 @@ from urllib.parse import parse_qs, urlsplit
 from tests.fakes.upstream import FakeUpstream, Received, Script
 
 KEY = "sk-batch-0123456789abcdef"
+PRICES = {"input": 0.5, "image": 0.25, "drawn": 30.0}
+"""In USD of a million tokens, of a live call."""
+TICKS = 200_000_001
 _PAGE = 3  # the most that a page of a listing or of results holds here
 
 
@@ -36,13 +39,14 @@ class Refuse(Exception):
 
 @dataclass
 class Line:
-    """A line of a batch: whose picture it sends, and what came of it."""
+    """A line of a batch: whose picture it sends, and what came of it; ``tokens`` of text, of pictures, drawn."""
 
     key: str
     source: bytes
     prompt: str
     result: dict[str, Any] | None = None
     failed: bool = False
+    tokens: tuple[int, int, int] = (0, 0, 0)
 
 
 @dataclass
@@ -74,6 +78,8 @@ class Desk:
         self.files: dict[str, bytes] = {}
         self.wrong: list[str] = []
         self.asked: Counter[str] = Counter()
+        self.billed = 0
+        """In units of 1e-10 USD."""
         self.steps: Counter[str] = Counter()
         self.rate = 10**6
         self.quota = 10**9
@@ -142,13 +148,22 @@ class Desk:
             return
         for line in self._random.sample(waiting, min(self.rate, len(waiting))):
             line.failed = hashlib.sha256(line.source).hexdigest() in self.bad
+            line.tokens = (self._random.randrange(20, 400), self._random.randrange(200, 6000), 1056 + len(line.source))
             line.result = self.result(line)
+            self.billed += 0 if line.failed else self.price_of(line)
         if all(line.result is not None for line in batch.lines):
             batch.state = "ended"
 
     def result(self, line: Line) -> dict[str, Any]:
         """What this provider says of a line."""
         raise NotImplementedError
+
+    def price_of(self, line: Line) -> int:
+        """What it bills for a line: half of what its tokens cost live, see `PRICES`."""
+        cents = (
+            100 * count * PRICES[kind] for count, kind in zip(line.tokens, ("input", "image", "drawn"), strict=True)
+        )
+        return round(sum(cents)) * 50  # 1e-10 USD in half a cent for a million
 
     def end(self, state: str) -> None:
         """Let every open batch end so."""
@@ -293,7 +308,15 @@ class OpenAIDesk(Desk):
                 ).encode()
 
     def result(self, line: Line) -> dict[str, Any]:
-        body: dict[str, Any] = {"created": 1, "data": [{"b64_json": base64.b64encode(self.edit(line.source)).decode()}]}
+        text, image, drawn = line.tokens
+        body: dict[str, Any] = {
+            "created": 1,
+            "data": [{"b64_json": base64.b64encode(self.edit(line.source)).decode()}],
+            "usage": {
+                "input_tokens": text + image, "output_tokens": drawn, "total_tokens": text + image + drawn,
+                "input_tokens_details": {"text_tokens": text, "image_tokens": image},
+            },
+        }  # fmt: skip
         status = 200
         if line.failed:
             status, error = 400, {"code": "moderation_blocked", "message": "rejected by the safety system"}
@@ -427,7 +450,13 @@ class GeminiDesk(Desk):
         data = base64.b64encode(self.edit(line.source)).decode()
         part = {"inlineData": {"mimeType": "image/png", "data": data}}
         content = {"content": {"parts": [part], "role": "model"}, "finishReason": "STOP"}
-        return {"key": line.key, "response": {"candidates": [content], "usageMetadata": {"totalTokenCount": 1300}}}
+        text, image, drawn = line.tokens
+        usage = {
+            "promptTokenCount": text + image, "candidatesTokenCount": drawn, "totalTokenCount": text + image + drawn,
+            "promptTokensDetails": [{"modality": "IMAGE", "tokenCount": image}],
+            "candidatesTokensDetails": [{"modality": "IMAGE", "tokenCount": drawn}],
+        }  # fmt: skip
+        return {"key": line.key, "response": {"candidates": [content], "usageMetadata": usage}}
 
     def _view(self, batch: FakeBatch) -> dict[str, Any]:
         words = {"open": "RUNNING", "ended": "SUCCEEDED", "failed": "FAILED", "expired": "EXPIRED"}
@@ -537,7 +566,7 @@ class XAIDesk(Desk):
         if "error" in result:
             return {"error": result["error"]}
         url = self.fake.url(f"/links/{batch.id}/{result['batch_request_id']}.png")
-        return {"response": {"image_edit": {"data": [{"url": url}], "usage": {"cost_in_usd_ticks": 200_000_000}}}}
+        return {"response": {"image_edit": {"data": [{"url": url}], "usage": {"cost_in_usd_ticks": TICKS}}}}
 
     def _link(self, request: Received, batch: FakeBatch, key: str) -> Script:
         if "authorization" in request.headers:
@@ -547,6 +576,9 @@ class XAIDesk(Desk):
             raise Refuse(404, "gone", ours=False)
         line = next(line for line in batch.lines if line.key == key)
         return Script(body=self.edit(line.source), content_type="image/png")
+
+    def price_of(self, line: Line) -> int:
+        return TICKS
 
     def result(self, line: Line) -> dict[str, Any]:
         if line.failed:
