@@ -19,6 +19,7 @@ from bridge.paths import program_folder
 from bridge.preferences import Preferences
 from bridge.switching import Switching
 from bridge.vision import Vision
+from bridge.visits import Visits
 from engine.cluster.address import check_order
 from engine.config import ApiConfig
 from engine.data_folder import close_to_others, hold
@@ -31,6 +32,7 @@ from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
 from engine.tasks.costs import read_built_in
+from engine.upstream.bills import Price
 from engine.upstream.cancel import CancelToken
 from engine.workspace import Limits, Workspace, made
 
@@ -58,7 +60,7 @@ class _Opened:
                     held=self.is_first,
                     demo=app.demo,
                     attempts=app.cluster,
-                    prices=read_built_in((program_folder("assets") / "prices.json").read_bytes()),
+                    prices=_prices(),
                     read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
                     on_change=app.changed,
@@ -131,6 +133,7 @@ class App:
         self._connection_test = CancelToken()
         self.notices: list[Problem] = []
         self._index: Projects | None = None
+        self.visits: Visits | None
         self.cluster: Cluster | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
@@ -139,20 +142,28 @@ class App:
             self.keys = self._open_keys()
             self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
+            self.visits = None
             if single:
                 self._take(_Opened(self, None, first_config))
+                opened.callback(self._leave)
             else:
-                self._index = Projects(folder)
-                opened.callback(self._index.close)
-                self.notices += self._index.problems
-                self._take(self._open_current(first_config))
-            opened.callback(self._leave)
+                self._open_projects(opened, first_config)
             if self.workspace.took_over:
                 self._keep_old_state()
             for holder in (self.preferences, self.presets, self.vision.settings):
                 holder.move_keys()
             close_to_others(self.folder)  # what was made just now as well
             self._opened = opened.pop_all()
+
+    def _open_projects(self, opened: contextlib.ExitStack, first_config: ApiConfig | None) -> None:
+        """The index, the project of the last time, and who visits the others."""
+        self._index = Projects(self.folder)
+        opened.callback(self._index.close)
+        self.notices += self._index.problems
+        self._take(self._open_current(first_config))
+        opened.callback(self._leave)
+        self.visits = Visits(self._index, lambda: self.project_id, self._open_closed, self.changed)
+        opened.callback(self.visits.close)
 
     def _open_keys(self) -> KeyStore:
         """Entries bear the id of the person's data folder, where the paid answers are noted as well."""
@@ -206,9 +217,10 @@ class App:
 
     def open_project(self, project_id: str) -> None:
         """Let another project be the current one; Busy while something runs that would be lost, or while another
-        program has it open. What is at providers stays there, and is collected when its project is opened again."""
-        project = self.projects.get(project_id)
-        with self.switching.alone():
+        program has it open. What is at providers stays there, and is collected by `visits`."""
+        project, visits = self.projects.get(project_id), self.visits
+        assert visits is not None  # there are other projects
+        with self.switching.alone(), visits.kept_out():
             if project.id == self.project_id:
                 return
             self.check_idle()
@@ -224,6 +236,20 @@ class App:
             self.note_counts()
             before.close()
         self.settings_changed()
+
+    def _open_closed(self, project: Project) -> Workspace:
+        """The workspace of another project than the current one, for a visit."""
+        return Workspace(
+            self.folder / project.place,
+            limits=_limits(self.environment),
+            ledger_folder=self.ledger_folder,
+            connections_folder=self.folder,
+            held=not project.place,
+            demo=self.demo,
+            prices=_prices(),
+            key_holders=lambda: (self.preferences.config, *self.presets.all().values()),
+            on_problem=self.notify,
+        )
 
     def check_idle(self) -> None:
         """Busy while calls are in flight, or a job runs."""
@@ -314,6 +340,10 @@ class App:
         except OSError as error:
             raise storage_failure(error, kept) from error
         self.preferences.rewrite()
+
+
+def _prices() -> list[Price]:
+    return read_built_in((program_folder("assets") / "prices.json").read_bytes())
 
 
 def _limits(environment: Environment) -> Limits:

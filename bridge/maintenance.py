@@ -1,4 +1,5 @@
-"""What is looked after beside all else while the program runs: cached pictures, and secrets in old files."""
+"""What is looked after beside all else while the program runs: cached pictures, secrets in old files, and what
+providers have made for projects that are not open."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ def _move_keys_of_runs(app: App, check: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def looked_after(app: App, after: float = _AFTER_SECONDS) -> Iterator[None]:
-    """Sweep the cache in a thread, some seconds after the start; given up when the block ends before."""
+    """Sweep the cache in a thread, some seconds after the start; given up when the block ends before. Projects that are
+    not open are visited from now on."""
     ending = threading.Event()
 
     def check() -> None:
@@ -58,6 +60,8 @@ def looked_after(app: App, after: float = _AFTER_SECONDS) -> Iterator[None]:
 
     thread = threading.Thread(target=sweep, name="sweep", daemon=True)
     thread.start()
+    if app.visits is not None:
+        app.visits.begin()
     try:
         yield
     finally:

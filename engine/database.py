@@ -315,6 +315,18 @@ class Database:
             connection.executescript(f"BEGIN IMMEDIATE;{upgrade}PRAGMA user_version={version};COMMIT;")
 
 
+@contextlib.contextmanager
+def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """A database that somebody else may have open, read only and never mended; StorageFailed."""
+    try:
+        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        with contextlib.closing(reader):
+            reader.row_factory = sqlite3.Row
+            yield reader
+    except sqlite3.Error as error:
+        raise _failure(error, path) from error
+
+
 class HashMemo:
     """The sha256 of files, remembered in a table ``(path, size, modified, hash)`` so that each is read once.
 

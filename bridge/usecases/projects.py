@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Literal
 
@@ -106,7 +107,7 @@ def list_projects(context: Context, _: Nothing) -> ProjectsAnswer:
 
 def open_project(context: Context, params: ProjectId) -> Ok:
     """Make another project the current one, for every page; not while calls are in flight or a job runs. What is at
-    providers stays there, and is collected when its project is opened again."""
+    providers stays there, and is collected now and then."""
     context.app.open_project(params.id)
     return Ok()
 
@@ -146,7 +147,8 @@ def delete_project(context: Context, params: DeleteParams) -> ProjectDeleted:
     if not params.dry_run:
         if project.id == app.project_id:
             app.open_project(DEFAULT)
-        app.projects.delete(project.id)
+        with app.visits.kept_out() if app.visits is not None else contextlib.nullcontext():
+            app.projects.delete(project.id)
         app.settings_changed()
     name = _view(context, project).name
     return ProjectDeleted(project.id, name, project.task_count, project.decided, params.dry_run)

@@ -7,6 +7,7 @@ too: it is named again for the same bytes, and deleted when no open batch needs 
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 from collections import Counter
@@ -17,7 +18,8 @@ from typing import Final
 
 import msgspec
 
-from engine.database import Database, Schema
+from engine.database import Database, Schema, opened_to_read
+from engine.errors import StorageFailed
 
 _FOR_BATCHES: Final = """
 ALTER TABLE remote ADD COLUMN note BLOB NOT NULL DEFAULT '';
@@ -47,6 +49,7 @@ CREATE INDEX remote_of_task ON remote_task (remote_id);
     {1: _FOR_BATCHES},
 )
 _KEPT_SECONDS = 7 * 86_400.0
+log = logging.getLogger(__name__)
 
 
 class RemoteKind(StrEnum):
@@ -228,6 +231,22 @@ class RemoteBook:
         with self._db.read() as reader:
             found = reader.execute(query, (*chosen, newest)).fetchall()
             return [_row(reader, row) for row in found]
+
+
+def batches_at_providers(path: Path) -> list[RemoteRow]:
+    """The open batches in a book that is not open here; none where there is none, or it cannot be read."""
+    if not path.is_file():
+        return []
+    try:
+        with opened_to_read(path) as reader:
+            rows = reader.execute(
+                "SELECT * FROM remote WHERE kind = 'batch' AND state IN ('submitting', 'waiting')"
+                " ORDER BY submitted_at DESC"
+            ).fetchall()
+            return [_row(reader, row) for row in rows]
+    except StorageFailed as error:
+        log.warning("batches in %s not looked up: %s", path, error.code)
+        return []
 
 
 def _write_rows(writer: sqlite3.Connection, rows: Sequence[RemoteRow]) -> list[None]:

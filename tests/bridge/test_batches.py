@@ -392,3 +392,38 @@ def large(number: int) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (1800, 1800), (number, 7, 9)).save(buffer, "PNG", compress_level=0)
     return buffer.getvalue()
+
+
+def test_batches_of_projects_that_are_not_open_are_collected(tmp_path: Path) -> None:
+    """Whichever project is the current one after a day: those of others are listed with their project, can be given up,
+    and are collected into it; nothing is asked when it is opened."""
+    source, other = source_folder(tmp_path / "in", 3), source_folder(tmp_path / "other", 2)
+    with FakeUpstream() as fake:
+        desk = OpenAIDesk(fake, edited)
+        desk.rate = 0
+        config = batch_config("openai", fake)
+        with open_door(tmp_path / "data") as door:
+            made = [door.post("/api/projects", {"name": name})["id"] for name in ("away", "given up")]
+            for project, folder in zip(made, (source, other), strict=True):
+                door.post("/api/projects/open", {"id": project})
+                begin(door, folder, {**config, "user_prompt": f"make it {project}"})
+            door.post("/api/projects/open", {"id": "default"})
+        with open_door(tmp_path / "data") as door:
+            jobs = door.get("/api/remote")["jobs"]
+            assert {(job["project"], job["state"], job["tasks"]) for job in jobs} == {
+                (made[0], "waiting", 3),
+                (made[1], "waiting", 2),
+            }
+            mine = {job["project"]: job["id"] for job in jobs}
+            given = door.post(f"/api/remote/{mine[made[1]]}/cancel")
+            assert (given["cancelled"], given["lost"]) == (True, 2)
+            desk.rate = 10**6
+            assert door.post(f"/api/remote/{mine[made[0]]}/collect")["collecting"]
+            until(lambda: not door.get("/api/remote")["jobs"])
+            asked = desk.steps.total()
+            door.post("/api/projects/open", {"id": made[0]})
+            assert [task["status"] for task in door.tasks()] == ["done"] * 3
+            door.post("/api/projects/open", {"id": made[1]})
+            assert [task["status"] for task in door.tasks()] == ["stopped"] * 2
+            assert (desk.steps.total(), desk.wrong, desk.paid_twice()) == (asked, [], [])
+            door.refused(404, "job_unknown", "POST", f"/api/remote/{'0' * 32}/collect")
