@@ -62,6 +62,7 @@ _ERROR_BODY_BYTES = 256 * 1024
 _AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
 _MOST_OF_SEVERAL = 320 * 2**20  # bytes of one event with all results in it
+_TELLING = {Code.ANSWER_WEB_PAGE, Code.KEY_REFUSED, Code.ACCESS_REFUSED, Code.QUOTA_EXHAUSTED, Code.RATE_LIMITED}
 _KEPT_BEYOND = 4  # times the limit of a result: it is paid for, and kept with a warning
 _JOB_CHARS = 64 * 1024  # what names a job and no picture is short
 
@@ -289,10 +290,15 @@ class _Attempt:
         self._log.stage = "uploading"
         self._log.add("request", **describe_request(request))
         with self._send(request) as response:
-            document = json_or_none(response.read(_ERROR_BODY_BYTES))
+            body = response.read(_ERROR_BODY_BYTES)
         assert recipe.upload is not None
-        name = first_text(recipe.upload.result, document)
+        name = first_text(recipe.upload.result, json_or_none(body))
         if not name:
+            reader = AnswerReader(ApiMode.IMAGES_EDITS, request.url)
+            reader.document(body)
+            told = reader.finish().error
+            if told is not None and told.code in _TELLING:
+                raise told
             raise AnswerUnusable(Code.UPLOAD_FAILED, path="upload.result", found=recipe.upload.result)
         return name
 
@@ -413,8 +419,10 @@ class _Attempt:
         with self._get(ticket.url, ticket) as response:
             events = self._events(response)
         documents = [json_or_none(event.data) for event in events]
-        document = documents[-1] if documents else None
-        if not isinstance(document, dict):
+        document = next(
+            (one for one in reversed(documents) if isinstance(one, dict) or (one and isinstance(one, list))), None
+        )
+        if document is None:
             raise AnswerUnusable(Code.JOB_UNREADABLE, retryable=True, host=_host(ticket.url))
         poll = read_poll(ticket, self._recipe, config, document)
         self._log.percent = poll.percent if poll.percent is not None else self._log.percent
@@ -422,8 +430,10 @@ class _Attempt:
             wait = retry_after(response.headers, self._now(), limited=False)
             return msgspec.structs.replace(ticket, wait=wait)
         if poll.state is JobState.FAILED:
+            if poll.unknown:
+                raise self._forgotten(ticket, response)
             failure = event_failure(poll.complaint)
-            failure.retryable = False
+            failure.retryable = poll.passing
             raise failure
         if poll.result_url and poll.result_url != ticket.url:
             with self._get(poll.result_url, ticket) as response:
@@ -448,12 +458,14 @@ class _Attempt:
             cancel=self._watch.cancel,
         ) as response:
             if response.status in (404, 410):
-                self._http_status = response.status
-                raise UpstreamRefused(
-                    Code.JOB_FORGOTTEN, http_status=response.status, id=ticket.provider_id, host=_host(url)
-                )
+                raise self._forgotten(ticket, response)
             self._note_status(response)
             yield response
+
+    def _forgotten(self, ticket: JobTicket, response: HttpResponse) -> UpstreamRefused:
+        self._http_status = response.status
+        host = _host(response.url)
+        return UpstreamRefused(Code.JOB_FORGOTTEN, http_status=response.status, id=ticket.provider_id, host=host)
 
     # --- reading and collecting ---
 

@@ -340,7 +340,7 @@ class Remote:
             passing = isinstance(failure, NetworkFailed) or (
                 isinstance(failure, EditFailed) and failure.retryable and failure.code is not Code.JOB_UNREADABLE
             )
-            if failure.code in _KEY_CODES or failure.code is Code.JOB_UNREADABLE:
+            if failure.code in _KEY_CODES or failure.code is Code.JOB_UNREADABLE or _is_about_question(failure):
                 if job.misses >= _PATIENCE:
                     return RemoteState.LEFT, failure.problem
             elif failure.code is Code.CANDIDATES_REFUSED:
@@ -387,6 +387,12 @@ class Remote:
                 else:
                     self._left.pop(task_id, None)
         self._on_change()
+
+
+def _is_about_question(failure: ConsoleError) -> bool:
+    """Whether the question was refused by its status, and not what was asked for: 422 is what services say of that."""
+    status = failure.http_status if isinstance(failure, EditFailed) else None
+    return failure.code is Code.UPSTREAM_STATUS and status is not None and 400 <= status < 500 and status != 422
 
 
 def _submitted(row: RemoteRow) -> Submitted:

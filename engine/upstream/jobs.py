@@ -15,7 +15,7 @@ import msgspec
 from engine.config import ApiConfig
 from engine.upstream.dialects import read_job
 from engine.upstream.recipe import Recipe, RequestPart, key_headers
-from engine.upstream.recipe_call import Values, all_texts, fill_headers, first_text, job_address, search
+from engine.upstream.recipe_call import Values, all_texts, fill_headers, first_text, first_word, job_address, search
 from engine.upstream.request import HttpRequest
 
 _DEFAULT_INTERVAL = 3.0
@@ -25,6 +25,8 @@ _STATUS_KEYS = ("status", "task_status", "state")
 _NESTS = ("data", "output", "result", "task", "job")
 _DONE = frozenset(["completed", "complete", "succeeded", "succeed", "success", "done", "finished", "ready"])
 _FAILED = frozenset(["failed", "failure", "fail", "error", "canceled", "cancelled", "expired", "rejected"])
+_PASSING = frozenset(["408", "425", "429", "502", "503", "504"])
+_UNKNOWN = frozenset(["404", "410"])
 _MESSAGES = ("message", "error", "msg", "detail", "failMsg", "fail_reason")
 PLAIN = Recipe(request=RequestPart())
 """How the built-in modes send the key."""
@@ -75,12 +77,15 @@ class JobState(StrEnum):
 
 class Poll(msgspec.Struct, frozen=True):
     """What a question brought. ``percent`` 0..100; ``result_url``: where the pictures are told, "" for here;
-    ``complaint``: why it failed, as `failure.event_failure` reads it."""
+    ``complaint``: why it failed, as `failure.event_failure` reads it, or, if ``passing``, could not be told just now;
+    ``unknown``: there is no such job."""
 
     state: JobState
     percent: int | None = None
     result_url: str = ""
     complaint: dict[str, Any] = {}
+    passing: bool = False
+    unknown: bool = False
 
 
 def recipe_job(recipe: Recipe, config: ApiConfig, document: Any) -> JobTicket | None:
@@ -122,13 +127,14 @@ def read_poll(ticket: JobTicket, recipe: Recipe | None, config: ApiConfig, docum
     part = recipe.job if recipe is not None else None
     if part is None:
         return _plain_poll(ticket, document)
-    status = first_text(part.status, document)
+    status = first_word(part.status, document)
     percent = _percent(search(part.progress, document))
     if status and status.casefold() in {word.casefold() for word in part.failed}:
         reason = first_text(part.error, document)
         return Poll(JobState.FAILED, percent, complaint=_complaint(reason, status, document))
     if part.status and not status and (refused := _refusal(document)):
-        return Poll(JobState.FAILED, percent, complaint=refused)
+        code = refused.get("code", "")
+        return Poll(JobState.FAILED, percent, "", refused, passing=code in _PASSING, unknown=code in _UNKNOWN)
     if part.status and (not status or status.casefold() not in {word.casefold() for word in part.done}):
         return Poll(JobState.PENDING, percent)
     named = ticket.result_url or job_address(part.result_url, config, document, ticket.provider_id)

@@ -224,6 +224,12 @@ def first_text(expression: str, document: Any) -> str:
     return next(iter(all_texts(expression, document)), "")
 
 
+def first_word(expression: str, document: Any) -> str:
+    """The same of a state, which may be a truth value, as JSON has it."""
+    found = next((one for one in _flat(search(expression, document)) if not isinstance(one, dict)), "")
+    return str(found).lower() if isinstance(found, bool) else str(found)
+
+
 def all_texts(expression: str, document: Any) -> list[str]:
     """Every string and number that a path finds, as text."""
     found = _flat(search(expression, document))

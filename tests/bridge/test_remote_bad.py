@@ -106,6 +106,21 @@ ROWS: dict[str, tuple[dict[str, Any], Provider, str, str | None, str | None]] = 
     "a code inside 200 on a poll": (
         {}, provider(Script.json({"code": 500, "msg": "broken"})), "failed", "upstream_error", "failed",
     ),
+    "a limit inside 200 on a poll, then a stream": (
+        {}, provider(Script.json({"code": 429, "msg": "slow"}),
+                     Script.events({"status": "open"}, {"status": "done", "pictures": ["/made.png"]})),
+        "done", None, "done",
+    ),
+    "forgotten inside 200": (
+        {}, provider(Script.json({"code": 404, "msg": "no such task"})), "failed", "job_forgotten", "failed",
+    ),
+    "a truth value for a state": (
+        {"job": {**JOB, "status": "finished", "done": ["true"]}},
+        provider(Script.json({"finished": False}), Script.json({"finished": True, "pictures": ["/made.png"]})),
+        "done", None, "done",
+    ),
+    "a question that is refused": ({}, provider(Script.error(400, "bad")), "failed", "upstream_status", "left"),
+    "what was asked for is refused": ({}, provider(Script.error(422, "bad")), "failed", "upstream_status", "failed"),
     "a refused key inside 200": (
         {}, provider(submit=Script.json({"code": "InvalidApiKey", "message": "no"})), "failed", "key_refused", None,
     ),
@@ -162,6 +177,10 @@ ROWS: dict[str, tuple[dict[str, Any], Provider, str, str | None, str | None]] = 
     "an upload without a name": (
         {"upload": {"url": "/up", "form": {"file": "{{file}}"}, "result": "url"}},
         provider(up=Script.json({"ok": True})), "failed", "upload_failed", None,
+    ),
+    "an upload whose key is refused inside 200": (
+        {"upload": {"url": "/up", "form": {"file": "{{file}}"}, "result": "url"}},
+        provider(up=Script.json({"code": 401, "message": "no"})), "failed", "key_refused", None,
     ),
     "an upload that breaks off": (
         {"upload": {"url": "/up", "form": {"file": "{{file}}"}, "result": "url"}},
