@@ -54,7 +54,8 @@ export function isLocal(url) {
 export function cleanEntry(name, raw, entered) {
   if (typeof raw === 'string' && raw) {
     if (name === 'api_key') return cleanKey(raw);
-    if (name === 'api_url') return completeUrl(raw, entered.api_mode ?? 'auto');
+    const described = entered.api_mode === 'auto' && entered.recipe?.trim(); // the recipe has the paths
+    if (name === 'api_url') return completeUrl(raw, described ? 'recipe' : (entered.api_mode ?? 'auto'));
   }
   return { value: raw, notes: [] };
 }

@@ -5,10 +5,11 @@ import { refresh } from './events.js';
 import { enter, fillSettings, isDirty, readSettings, showRefusal } from './form.js';
 import { t } from './i18n.js';
 import { planParams } from './inspect.js';
-import { fresh } from './list.js';
+import { fresh, readAgain } from './list.js';
 import { ask, askText, toast } from './notices.js';
 import * as store from './store.js';
 
+const LOOK_AGAIN = 400; // ms
 const FORMS = ['config', 'plan'];
 const LENT = ['api_url', 'api_key', 'model_name', 'proxy', 'unlock_local_api_url'];
 
@@ -48,6 +49,13 @@ export const testConnection = () =>
     FORMS,
   );
 
+/** Reads again how far the one picture is: tasks of trials are in no event. */
+async function follow(task) {
+  await readAgain(task);
+  const busy = ['pending', 'processing'].includes(store.taskSignal(task)?.peek().status);
+  if (busy && store.probe.peek()?.task === task) setTimeout(() => follow(task), LOOK_AGAIN);
+}
+
 export const canProbe = () => knows('start_trial');
 
 /** Really sends one picture, as a trial of its own, and opens its log; the answer is kept and not paid again. */
@@ -70,6 +78,7 @@ export const probe = () =>
       await fresh(task);
       store.probe.value = { trial, task };
       store.debugTask.value = task;
+      follow(task);
     },
     FORMS,
   );

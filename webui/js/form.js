@@ -18,6 +18,7 @@ const PLACE = {
   trial: 'try',
 };
 const ELSEWHERE = { user_prompt: 'run', budget: 'run', delivery: 'run', alarm_limit: 'run' };
+const OWN_FOLD = ['recipe', 'endpoints'];
 const ALIKE = ['set', 'trial', 'judge']; // forms that have fields of the same names as others
 const UNTOUCHED = { api_url: 'https://api.openai.com/v1/chat/completions', model_name: 'grok-imagine-1.0-edit' };
 
@@ -59,7 +60,7 @@ export function leave(form, name) {
   const cleaned = cleanEntry(name, entered[name], entered);
   if (cleaned.value !== entered[name]) enter(form, name, cleaned.value);
   setNote(form, name, cleaned.notes.map((note) => t(`page.clean.${note}`)).join(' '));
-  check(form, name);
+  if (typeof store.faultPlaces.peek()[`${form}.${name}`] !== 'string') check(form, name); // else the program has checked
 }
 
 function setNote(form, name, text) {
@@ -124,15 +125,30 @@ function numberProblem(spec, value) {
 /** Looks at one entry and shows or clears its error. */
 export function check(form, name) {
   const spec = specOf(form, name);
-  if (spec && !spec.required) setError(form, name, entryProblem(spec, store.forms[form].peek()[name] ?? ''));
-  else setError(form, name, '');
+  const raw = store.forms[form].peek()[name] ?? '';
+  const problem = spec && !spec.required ? entryProblem(spec, raw) : '';
+  setError(form, name, problem, problem && isJson(spec) ? syntaxFault(raw) : null);
 }
 
-/** Shows an error at a field; an empty text clears it. */
-export function setError(form, name, message) {
-  const { [`${form}.${name}`]: before, ...others } = store.fieldErrors.peek();
-  if (message) store.fieldErrors.value = { ...others, [`${form}.${name}`]: message };
+/** Where a text stops being JSON, as far as this browser says so; null for nowhere. */
+function syntaxFault(text) {
+  try {
+    JSON.parse(text);
+  } catch (error) {
+    const at = /position (\d+)/.exec(error.message);
+    return at && Number(at[1]);
+  }
+  return null;
+}
+
+/** Shows an error at a field; an empty text clears it. `place`: path or offset of the fault inside a JSON text. */
+export function setError(form, name, message, place = null) {
+  const key = `${form}.${name}`;
+  const { [key]: before, ...others } = store.fieldErrors.peek();
+  const { [key]: _, ...places } = store.faultPlaces.peek();
+  if (message) store.fieldErrors.value = { ...others, [key]: message };
   else if (before !== undefined) store.fieldErrors.value = others;
+  store.faultPlaces.value = message && place !== null ? { ...places, [key]: place } : places;
 }
 
 /** Forgets what was wrong with a form. */
@@ -150,7 +166,7 @@ export function readForm(form, { quiet = false } = {}) {
     const problem = entryProblem(spec, raw);
     if (problem && quiet) return null;
     if (problem) {
-      showError(form, spec.name, problem);
+      showError(form, spec.name, problem, isJson(spec) ? syntaxFault(raw) : null);
       return null;
     }
     values[spec.name] = read(spec, raw);
@@ -169,8 +185,8 @@ export function readSettings({ quiet = false, needed = ['api_url'], form = 'conf
 }
 
 /** Shows an error at its field, wherever that stands. */
-export function showError(form, name, message) {
-  setError(form, name, message);
+export function showError(form, name, message, place = null) {
+  setError(form, name, message, place);
   showField(form, name);
 }
 
@@ -180,7 +196,7 @@ export function showField(form, name) {
   const find = () => document.getElementById(id);
   if (store.review.peek()) closeReview();
   if (!find()?.checkVisibility()) {
-    store.folds.value = { ...store.folds.peek(), [form]: true };
+    store.folds.value = { ...store.folds.peek(), [OWN_FOLD.includes(name) ? name : form]: true };
     if (!find()) store.place.value = ELSEWHERE[name] ?? PLACE[form];
   }
   const focus = (left) => {
@@ -194,23 +210,31 @@ export function showField(form, name) {
 export function showRefusal(error, forms) {
   const form = error.field && forms.find((one) => specOf(one, error.field));
   if (!form) return false;
-  showError(form, error.field, error.message);
-  if (error.params?.path) requestAnimationFrame(() => pointAt(fieldId(form, error.field), error.params.path));
+  showError(form, error.field, error.message, error.params?.path);
+  if (error.params?.path) requestAnimationFrame(() => pointAt(form, error.field));
   return true;
 }
 
-/** Marks the part of a JSON text that a path such as `job.url` or `result.pictures[0]` leads to. */
-export function pointAt(id, path) {
-  const box = document.getElementById(id);
+/** Begin and end of what is wrong inside a JSON text, by an offset or a path such as `job.url` or `a.pictures[0]`. */
+export function faultIn(text, place) {
+  if (typeof place === 'number') return [Math.max(0, Math.min(place, text.length - 1)), Math.min(place + 1, text.length)];
   let from = 0;
   let found = null;
-  for (const name of path.match(/[^.[\]]+/g) ?? []) {
-    const at = box?.value.indexOf(`"${name}"`, from) ?? -1;
+  for (const name of place?.match(/[^.[\]]+/g) ?? []) {
+    const at = text.indexOf(`"${name}"`, from);
     if (at < 0) continue;
     from = at + name.length + 2;
     found = [at, from];
   }
+  return found;
+}
+
+/** Marks in the text of a field what is wrong with it. */
+export function pointAt(form, name) {
+  const box = document.getElementById(fieldId(form, name));
+  const found = box && faultIn(box.value, store.faultPlaces.peek()[`${form}.${name}`]);
   if (!found) return;
+  box.focus();
   box.setSelectionRange(...found);
   box.scrollTop = box.scrollHeight * (found[0] / box.value.length) - box.clientHeight / 2;
 }

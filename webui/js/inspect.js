@@ -37,11 +37,14 @@ export function startInspecting() {
     if (before === null) before = now;
     if (now === before) return;
     const known = store.inspection.peek();
-    const moved = JSON.parse(before)[1].input_path !== plan.input_path;
+    const [settings, { input_path: path }] = JSON.parse(before);
+    const [moved, described] = [path !== plan.input_path, settings.recipe !== store.forms.config.value.recipe];
     before = now;
     clearTimeout(store.memory.pathTimer);
-    if (!plan.input_path.trim()) store.inspection.value = null;
-    else if (moved || !known || known.busy || known.count <= MANY) {
+    if (!plan.input_path.trim()) {
+      store.inspection.value = null;
+      if (described) store.memory.pathTimer = setTimeout(checkRecipe, SOON);
+    } else if (moved || !known || known.busy || known.count <= MANY) {
       store.inspectionStale.value = true;
       store.memory.pathTimer = setTimeout(inspect, SOON);
     }
@@ -80,7 +83,21 @@ async function look(params) {
     return await call('inspect_path', { ...params, config });
   } catch (error) {
     if (!error.field || specOf('plan', error.field)) throw error;
-    if (error.field === 'recipe') setError('config', 'recipe', error.message); // checked as it is typed
+    tellRecipe(error);
     return call('inspect_path', params);
   }
+}
+
+/** A recipe is checked as it is typed, also while no folder is chosen. */
+function tellRecipe(error) {
+  if (error.field === 'recipe') setError('config', 'recipe', error.message, error.params?.path);
+}
+
+function checkRecipe() {
+  const { recipe } = store.forms.config.peek();
+  const config = recipe?.trim() && readSettings({ quiet: true });
+  if (!config) return;
+  call('inspect_path', { input_path: '', config }).catch((error) => {
+    if (store.forms.config.peek().recipe === recipe) tellRecipe(error); // a sound one is refused for its folder
+  });
 }

@@ -70,6 +70,7 @@ const byForm = (value) => Object.fromEntries(FORMS.map((form) => [form, signal(v
 export const forms = byForm({});
 export const specs = byForm([]);
 export const fieldErrors = signal({});
+export const faultPlaces = signal({}); // by the same names: path or offset of what is wrong inside a JSON text
 export const fieldNotes = signal({}); // what was done to an entry, in words
 export const folds = signal({});
 export const presetName = signal('');

@@ -104,8 +104,9 @@ function Doors() {
 function Recipe() {
   const { recipe, api_mode: mode } = store.forms.config.value;
   if (!hasField('recipe')) return null;
-  const used = Boolean(recipe) || mode === 'recipe' || Boolean(store.fieldErrors.value['config.recipe']);
-  return html`<${Fold} name="recipe" title=${t('config.recipe.label')} open=${used && !store.service.value}
+  const wrong = Boolean(store.fieldErrors.value['config.recipe']);
+  const used = Boolean(recipe) || mode === 'recipe';
+  return html`<${Fold} name="recipe" title=${t('config.recipe.label')} open=${wrong || (used && !store.service.value)}
       summary=${t(recipe ? 'connect.recipe.used' : 'connect.recipe.none')}>
     <div class="fields"><${Field} form="config" name="recipe" help=${true} /></div><//>`;
 }

@@ -83,26 +83,36 @@ function parsed(recipe) {
   }
 }
 
+/** An address of a recipe, which may be relative to the API URL; its placeholders stay as they are. */
+function resolved(address, base) {
+  try {
+    return new URL(address, base).href.replaceAll('%7B%7B', '{{').replaceAll('%7D%7D', '}}');
+  } catch {
+    return base; // not finished
+  }
+}
+
 /** The key's header and the body of a recipe as they will be filled in; else what the mode sends. */
 function requestLines() {
   const { api_url: url = '', model_name: model, api_key: key, recipe } = store.forms.config.value;
   const described = parsed(recipe);
-  const target = described.request?.url ? `${url.replace(/\/+$/, '')}${described.request.url}` : url;
+  const { request = {} } = described;
   const header = described.key?.header ?? 'Authorization';
   const value = (described.key?.value ?? 'Bearer {{api_key}}').replace('{{api_key}}', '********');
-  const body = described.request?.json ?? described.request?.form;
+  const body = request.json ?? request.form;
   return [
-    target.replaceAll('{{model}}', model),
+    url && `${request.method ?? 'POST'} ${resolved(request.url ?? '', url).replaceAll('{{model}}', model)}`,
     key || store.config.value.api_key ? `${header}: ${value}` : '',
     body ? JSON.stringify(body, null, 2).replaceAll('{{model}}', model) : model && `model: ${model}`,
   ].filter(Boolean);
 }
 
 function Sending() {
-  const [target, ...rest] = requestLines();
-  if (!target) return null;
+  const [first, ...rest] = requestLines();
+  if (!first) return null;
+  const [method, ...target] = first.split(' ');
   return html`<section class="panel"><header><h3>${t('page.connect.sending')}</h3></header>
-    <pre class="request" dir="ltr" tabindex="0"><b>POST</b> ${target}${rest.map((line) => `\n${line}`)}</pre>
+    <pre class="request" dir="ltr" tabindex="0"><b>${method}</b> ${target.join(' ')}${rest.map((line) => `\n${line}`)}</pre>
       </section>`;
 }
 

@@ -1,7 +1,7 @@
 // Owns the controls of every form: one labelled control for one field of a schema, with help, note and error.
 import { isWindow } from '../api.js';
 import { choosePath } from '../deed.js';
-import { enter, fieldId, leave, specOf } from '../form.js';
+import { enter, faultIn, fieldId, leave, pointAt, specOf } from '../form.js';
 import { html, Icon, IconButton } from '../html.js';
 import { has, t } from '../i18n.js';
 import * as store from '../store.js';
@@ -9,9 +9,18 @@ import * as store from '../store.js';
 const ROWS = { user_prompt: 4, recipe: 12, text: 3, json: 3, codes: 2 };
 
 /** Error text of a control, tied to it by id. */
-function FieldError({ id, message }) {
+function FieldError({ id, message, children }) {
   return html`<p class="field-error" id=${`error-${id}`} hidden=${!message}>
-    ${message && html`<${Icon} name="circle-alert" size=${14} /><span dir="auto">${message}</span>`}</p>`;
+    ${message && html`<${Icon} name="circle-alert" size=${14} /><span dir="auto">${message}${children}</span>`}</p>`;
+}
+
+/** The line of a JSON text in which the fault is; marks it there. */
+function FaultLine({ form, name, text }) {
+  const found = faultIn(text, store.faultPlaces.value[`${form}.${name}`] ?? null);
+  if (!found) return null;
+  const line = text.slice(0, found[0]).split('\n').length;
+  return html` <button type="button" class="link" onClick=${() => pointAt(form, name)}>${t('page.field.line', { line })}
+    </button>`;
 }
 
 /** Words for a choice: of this field, else the choice itself. */
@@ -118,7 +127,7 @@ export function Field({ form, name, help = false, label, placeholder = '', texts
       list=${list} />
     <p class=${help ? 'help' : 'help for-readers'} id=${`help-${id}`}>${words}</p>
     <p class="field-note" hidden=${!note}><${Icon} name="check" size=${14} />${note}</p>
-    <${FieldError} id=${id} message=${message} /></div>`;
+    <${FieldError} id=${id} message=${message}><${FaultLine} form=${form} name=${name} text=${String(value)} /><//></div>`;
 }
 
 /** Several fields of a form. */
