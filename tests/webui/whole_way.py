@@ -405,7 +405,7 @@ class Way:
         page.wait_for_selector("dialog.confirm", timeout=120_000)
         hand.click(page.locator("dialog .primary"))
         until(lambda: self.site.app.project_id != "default")
-        self.page.wait_for_selector("main")
+        self.page.wait_for_selector(".project h1 >> text=photos")
         hand.note("the file on another computer")
         self.look("29-carried")
 
