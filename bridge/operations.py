@@ -15,6 +15,7 @@ from bridge.usecases import (
     config,
     costs,
     datasets,
+    dropping,
     forms,
     judge,
     pictures,
@@ -179,4 +180,5 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("POST", "/api/projects/{id}/archive", projects.archive_project),
     Operation("DELETE", "/api/projects/{id}", projects.delete_project),
     Operation("GET", "/api/files", pictures.browse_folder),
+    Operation("POST", "/api/files/drop", dropping.drop_picture),
 )

@@ -164,7 +164,7 @@ def import_project(context: Context, params: ImportProject) -> ProjectJob:
             write_quickly(Path(wish.path), params.file)
             undo.callback(remove, Path(wish.path))
         else:
-            wish = read_params(ImportWish, _object(params.file))
+            wish = read_params(ImportWish, json_object(params.file))
         path = entered_path(wish.path, "path")
         if not path:
             raise InvalidInput(Code.FIELD_REQUIRED, field="path", name="path")
@@ -336,7 +336,8 @@ def _partly(missing: list[str]) -> Problem | None:
     return Problem(Code.PROJECT_FILE_PARTLY, {"count": len(missing), "example": missing[0]})
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def json_object(data: bytes) -> dict[str, Any]:
+    """The JSON object of an uploaded file; InvalidInput (NOT_JSON)."""
     try:
         return msgspec.json.decode(data, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -58,7 +58,7 @@ ON_SETS = (
 )
 ON_PROJECTS = (
     *("list_projects", "create_project", "open_project", "rename_project", "archive_project", "delete_project"),
-    *("relocate", "export_project", "import_project"),
+    *("relocate", "export_project", "import_project", "drop_picture"),
 )
 ON_MODELS = (
     *("cancel_remote", "choose_column", "collect_remote", "compare_results", "delete_rubric", "delete_trial"),
@@ -104,6 +104,9 @@ class OperationStates(RuleBasedStateMachine):
             "relocate": {"input_path": str(self.source)},
             "export_project": {"path": str(self.folder / "carried.ibcp")},
             "import_project": {"file": msgspec.json.encode({"path": str(self.folder / "carried.ibcp")})},
+            "drop_picture": {
+                "file": msgspec.json.encode({"drop": "0123-4567", "name": "in/1.png", "data": picture(1)})
+            },
             "set_report": {"path": str(self.folder / "report.html")},
         }
         self.pool = ThreadPoolExecutor(2)

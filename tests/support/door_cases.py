@@ -35,6 +35,8 @@ JUDGE = {"api_url": "http://127.0.0.1:9/v1/chat/completions", "model_name": "eye
 JUDGED: tuple[Step, ...] = (("save_judge", {"config": {**JUDGE, "max_retries": 0}}),)
 RUBRIC = {"name": "own", "criteria": [{"id": "nice", "question": "Is it nice?"}]}
 
+GIF = "R0lGODlhAQABAIAAAP///wAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw=="
+
 ONLY_IN_FLIGHT = {"preview_image", "collect_remote", "cancel_remote"}
 """Seen succeeding in test_preview.py and test_remote.py, while a task runs or is at a provider."""
 
@@ -213,6 +215,8 @@ CASES = (
     Case("export_project", {"path": "{sources}"}, Code.EXPORT_INSIDE_SOURCE),
     Case("import_project", {"path": "{out}/night.ibcp"}, None, (("export_project", {"path": "{out}/night"}),)),
     Case("import_project", {"path": "{out}/nothing.ibcp"}, Code.PATH_NOT_FOUND),
+    Case("drop_picture", {"drop": "0123-4567", "name": "../a/b.gif", "data": GIF}),
+    Case("drop_picture", {"drop": "0123-4567", "name": "b.gif", "data": "AAAA"}, Code.PICTURE_NOT_IMAGE),
     Case("browse_folder", {"path": "{sources}"}),
     Case("browse_folder", {"path": "{sources}/nowhere"}, Code.PATH_NOT_FOUND),
 )

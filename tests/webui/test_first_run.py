@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,28 @@ def test_folder_picker(site: Site, page: Page, tmp_path: Path, monkeypatch: pyte
     page.click("text=Choose this folder")
     assert to_field(page, "input_path").input_value() == str(home / "holiday <b>")
     page.wait_for_selector(".found >> text=1 picture")
+
+
+DROP = """(files) => {
+  const all = new DataTransfer();
+  for (const [name, text] of files) {
+    all.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+  }
+  dispatchEvent(new DragEvent('drop', { dataTransfer: all, cancelable: true }));
+}"""
+
+
+def test_pictures_dropped_into_a_browser(site: Site, page: Page, tmp_path: Path) -> None:
+    """A browser names no path: what is dropped is brought to the program, and looked at there."""
+    open_page(page, site)
+    files = [picture(tmp_path / f"{number}.png", number) for number in range(3)]
+    texts = [[file.name, base64.b64encode(file.read_bytes()).decode()] for file in files]
+    page.evaluate(DROP, [*texts, ["notes.txt", "AAAA"]])
+    page.wait_for_selector(".found >> text=3 pictures")
+    path = Path(to_field(page, "input_path").input_value())
+    assert sorted(file.read_bytes() for file in path.iterdir()) == sorted(file.read_bytes() for file in files)
+    page.evaluate(DROP, [["notes.txt", "AAAA"]])
+    page.wait_for_selector(".toast >> text=no picture")
 
 
 def test_recent_paths(site: Site, page: Page, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 import { batch } from '@preact/signals';
 import { render } from 'preact';
 import { call, openDoor } from './api.js';
+import { startDrop } from './drop.js';
 import { connect, refresh, restWhenHidden, takeState } from './events.js';
 import { startFacets } from './facets.js';
 import { fillSettings } from './form.js';
@@ -64,6 +65,7 @@ async function boot() {
   startOutside();
   startJobs();
   startWindow();
+  startDrop();
   startRemembering();
   startFacets();
   const [rules, { templates }] = await Promise.all([sure('list_save_rules'), sure('list_templates')]);
