@@ -169,7 +169,10 @@ def _door(config: ApiConfig, entry: Endpoint) -> ApiConfig:
 
 
 def _sameness(door: ApiConfig) -> tuple[str, str, str, str]:
-    parts = urlsplit(door.api_url)
+    try:
+        parts = urlsplit(door.api_url)
+    except ValueError:  # no address: whoever uses it says so
+        return door.api_url, "", door.api_key, door.model_name
     return origin(door.api_url), f"{parts.path.rstrip('/')}?{parts.query}", door.api_key, door.model_name
 
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import random
-import statistics
 import tempfile
 import threading
 import time
@@ -121,7 +120,6 @@ class Way:
             self.texts |= json.loads(file.read_text("utf-8"))
         self.seen = Seen(allowed=["404", "409"])
         self.wrong: dict[str, list[str]] = {}
-        self.times: list[float] = []
         self.page: Page
         self.hand: Hand
         self.site: Site
@@ -272,11 +270,9 @@ class Way:
         chance = random.Random(5)
         for done in range(pairs):
             name = shown(page.locator(".review h2"))
-            begun = time.perf_counter()
             hand.press(chance.choices(("Shift+Digit1", "Shift+Digit2", "x", "Enter"), (60, 20, 12, 8))[0])
             if done < pairs - 1:
                 until(lambda name=name: shown(page.locator(".review h2")) != name, why=f"after {name}")  # type: ignore[misc]
-                self.times.append(time.perf_counter() - begun)
         until(lambda: not self.site.app.store.ids(undecided))
         hand.press("Escape")
         self.look("14-judged")
@@ -477,16 +473,16 @@ def main() -> None:
     parser.add_argument("--slowness", type=float, default=1.0, help="times the latency of 0.5 to 3 s")
     parser.add_argument("--shots", default="", help="a folder for pictures of every view")
     parser.add_argument("--look", type=int, default=-1, help="only one of the four looks")
+    parser.add_argument("--size", default="", help="another screen, such as 2560x1440")
     options = parser.parse_args()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         for look in LOOKS if options.look < 0 else LOOKS[options.look : options.look + 1]:
-            way = walk(browser, look, options)
-            print(f"== {look[0]}, {look[1]} × {look[2]}, {look[3]}")
+            width, height = (int(part) for part in (options.size or f"{look[1]}x{look[2]}").split("x"))
+            way = walk(browser, (look[0], width, height, look[3]), options)
+            print(f"== {look[0]}, {width} × {height}, {look[3]}")
             for what, count in way.hand.log.items():
                 print(f"{what}: {count}")
-            p95 = statistics.quantiles(way.times, n=20)[-1]
-            print(f"key to next pair named: p50 {statistics.median(way.times) * 1000:.0f} ms, p95 {p95 * 1000:.0f} ms")
             faults = [f"{name}: {one}" for name, found in way.wrong.items() for one in found]
             print(f"axe: {len(faults)} in {len(way.wrong)} views", *faults, sep="\n  ")
         browser.close()
