@@ -32,6 +32,7 @@ _IN_MEMORY: Final = Path(":memory:")
 _WAL_MAGIC: Final = (0x377F0682, 0x377F0683)
 _WAL_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
+_PATIENCE_SECONDS: Final = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -65,6 +66,23 @@ class _PendingWrite:
         self.error: Exception | None = None
 
 
+class _Reader(msgspec.Struct, frozen=True):
+    """A connection and the thread that reads on it, which holds ``lock`` meanwhile."""
+
+    thread: threading.Thread
+    connection: sqlite3.Connection
+    lock: Any
+
+    def close(self, seconds: float) -> None:
+        """Close it, once nobody is in the middle of a statement: Python 3.11 would end the process then. A connection
+        that is used for longer is left to its thread."""
+        if self.lock.acquire(timeout=seconds):
+            try:
+                self.connection.close()
+            finally:
+                self.lock.release()
+
+
 class Database:
     """One writer connection under a lock, and a reader connection of each thread that asks."""
 
@@ -73,7 +91,7 @@ class Database:
         self.path = path
         self.problems: list[Problem] = []
         self._schema = schema
-        self._readers: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._readers: list[_Reader] = []
         self._local = threading.local()
         self._lock = threading.RLock()
         self._pending: list[_PendingWrite] = []
@@ -86,8 +104,10 @@ class Database:
         """Bring the write-ahead log into the file and close every connection."""
         with self._lock:
             self._closed = True
-            for _, reader in self._readers:
-                reader.close()
+            readers = list(self._readers)
+        for reader in readers:
+            reader.close(_PATIENCE_SECONDS)
+        with self._lock:
             with contextlib.suppress(sqlite3.Error):
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._writer.close()
@@ -167,26 +187,30 @@ class Database:
         try:
             if reader is None:
                 reader = self._local.reader = self._open_reader()
-            if reader.in_transaction:  # asked again inside the block: the same view
-                yield reader
-                return
-            reader.execute("BEGIN")
-            try:
-                yield reader
-            finally:
-                reader.execute("ROLLBACK")
+            with reader.lock:
+                connection = reader.connection
+                if connection.in_transaction:  # asked again inside the block: the same view
+                    yield connection
+                    return
+                connection.execute("BEGIN")
+                try:
+                    yield connection
+                finally:
+                    connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             raise _failure(error, self.path) from error
 
-    def _open_reader(self) -> sqlite3.Connection:
+    def _open_reader(self) -> _Reader:
         """A connection for the calling thread; those of threads that have ended are closed."""
-        reader = self._connect()
+        reader = _Reader(threading.current_thread(), self._connect(), threading.RLock())
         with self._lock:
-            for thread, idle in self._readers:
-                if not thread.is_alive():
-                    idle.close()
-            self._readers = [(thread, kept) for thread, kept in self._readers if thread.is_alive()]
-            self._readers.append((threading.current_thread(), reader))
+            if self._closed:
+                reader.connection.close()
+            for other in self._readers:
+                if not other.thread.is_alive():
+                    other.connection.close()
+            self._readers = [other for other in self._readers if other.thread.is_alive()]
+            self._readers.append(reader)
         return reader
 
     def checkpoint(self) -> None:
