@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from bridge.app import App
+from bridge.usecases import list_order
 from bridge.usecases.common import (
     Cleanup,
     Context,
@@ -22,10 +23,11 @@ from bridge.usecases.common import (
     remove_files,
 )
 from bridge.usecases.debug_text import debug_text, readable
+from bridge.usecases.list_order import ListSort
 from bridge.usecases.run import ask_again, retry_task_clear
 from bridge.views import TaskView, preview_url
 from engine.errors import Busy, Code, InvalidInput, NotAllowed
-from engine.models import Facets, Marks, TaskMatch, TaskSort
+from engine.models import Facets, Marks, TaskMatch
 from engine.tasks.batch import MAX_SINGLE_RETRIES
 
 MAX_PAGE = 500
@@ -35,7 +37,7 @@ _MOST_FACETS = 50
 class OutlineParams(MatchParams, frozen=True):
     """A filtered, sorted list. ``desc`` turns the order round."""
 
-    sort: TaskSort = TaskSort.ORDER
+    sort: ListSort = ListSort.ORDER
     desc: bool = False
 
 
@@ -164,7 +166,7 @@ def list_tasks(context: Context, params: ListParams) -> TaskPage:
     app = context.app
     match = match_of(context.app, params, language=context.language)
     revision = app.store.revision()
-    page = app.store.page(match, params.sort, params.desc, params.offset, params.limit)
+    page = list_order.page(app, match, params.sort, descending=params.desc, offset=params.offset, limit=params.limit)
     live, view = app.batch.live(), context.view
     return TaskPage(page.total, [view.task(task, live.get(task.id)) for task in page.tasks], revision)
 
@@ -172,7 +174,7 @@ def list_tasks(context: Context, params: ListParams) -> TaskPage:
 def list_ids(context: Context, params: OutlineParams) -> OutlineAnswer:
     """The whole task list as ids, filtered and sorted: for going through it while it changes."""
     match = match_of(context.app, params, language=context.language)
-    found = context.app.store.outline(match, params.sort, params.desc)
+    found = list_order.outline(context.app, match, params.sort, descending=params.desc)
     return OutlineAnswer(found.ids, found.undecided)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bridge.messages import LANGUAGES
-from engine.dataset.findings import Finding, FindingKind
-from engine.dataset.preflight import Preflight, check_clean
+from engine.dataset.findings import Finding, FindingKind, Shape
+from engine.dataset.preflight import Numbers, Preflight, check_clean
 from engine.errors import InvalidInput
 from engine.models import EditOutcome, ImageInfo, SourceType, StoredImage, TaskStatus
 from engine.tasks.store import NewTask
@@ -48,6 +48,24 @@ def names(door: Door, query: str) -> list[str]:
     shown = [task["source_name"] for task in page["tasks"]]
     assert page["total"] == len(shown)
     return shown
+
+
+def test_the_list_is_sorted_by_what_was_measured(door: Door) -> None:
+    """By each number of the last preflight, the largest of a task's results; what was not measured comes last."""
+    made = add(door, 4, 2)
+    assert names(door, "sort=shift") == ["0.png", "1.png", "2.png", "3.png"]
+    shape = Shape((8, 8), (8, 8), 0.0, 0.0)
+    shifts = {made[0][0]: 0.5, made[0][1]: 3.0, made[1][0]: 1.0, made[3][0]: 2.0, made[2][0]: None}
+    numbers = {one: Numbers(shape, 9.0, 9.0, 0.5, shift, 0.1) for one, shift in shifts.items()}
+    tasks = door.app.store.tasks_of_results(numbers)
+    door.app.found(Preflight(5, [], numbers, True, tasks))
+    assert names(door, "sort=shift") == ["1.png", "3.png", "0.png", "2.png"]
+    assert names(door, "sort=shift&desc=1") == ["0.png", "3.png", "1.png", "2.png"]
+    page = door.get("/api/tasks?sort=shift&desc=1&offset=1&limit=2")
+    assert ([task["source_name"] for task in page["tasks"]], page["total"]) == (["3.png", "1.png"], 4)
+    ids = door.get("/api/tasks/ids?sort=shift")
+    assert ids["ids"] == [door.get(f"/api/tasks?q={n}.png")["tasks"][0]["id"] for n in (1, 3, 0, 2)]
+    assert ids["undecided"] == [0, 1, 2, 3]
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ import * as store from '../store.js';
 import { openMenu } from './menu.js';
 
 const SORTS = ['order', 'name', 'updated', 'status', 'score'];
+const MEASURED = ['change', 'likeness', 'shift', 'zoom', 'colour_drift', 'content_drift']; // by the last preflight
 const TYPED = 250; // ms after the last key
 
 function Search() {
@@ -118,11 +119,13 @@ function Shown() {
 
 function Sort() {
   const { sort, desc } = store.filter.value;
+  const option = (one) =>
+    html`<option key=${one} value=${one} selected=${one === sort}>${t(`page.sort.${one}`)}</option>`;
+  const measured = Boolean(store.findings.value?.at) || MEASURED.includes(sort);
   return html`<label class="sort"><span class="for-readers">${t('page.sort')}</span><select value=${sort}
-      onChange=${(event) => setFilter({ sort: event.currentTarget.value })}>
-      ${SORTS.map(
-        (one) => html`<option key=${one} value=${one} selected=${one === sort}>${t(`page.sort.${one}`)}</option>`,
-      )}</select></label>
+      onChange=${(event) => setFilter({ sort: event.currentTarget.value })}>${SORTS.map(option)}
+      ${measured && html`<optgroup label=${t('page.sort.measured')}>${MEASURED.map(option)}</optgroup>`}
+      </select></label>
     <${IconButton} icon=${desc ? 'arrow-down' : 'arrow-up'} label=${t(desc ? 'page.sort.desc' : 'page.sort.asc')}
       onClick=${() => setFilter({ desc: !desc })} />`;
 }
