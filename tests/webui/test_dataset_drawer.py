@@ -121,7 +121,8 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
 
 
 def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
-    """The filter menu counts each kind and shows only its pairs, which say what is wrong; a drop takes one away."""
+    """The filter menu counts each kind and shows only its pairs, which say what is wrong; a drop takes one away. The
+    list can be sorted by what was measured."""
     open_page(page, site)
     rail = page.locator(".rail")
     rail.get_by_role("button", name="Check pairs").click()
@@ -141,6 +142,10 @@ def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
     assert found_rows.filter(has_text="Shifted").locator("input").is_checked()
     found_rows.filter(has_text="Any finding").click()
     until(lambda: page.locator(".card:not(.empty)").count() == 2)
+    page.select_option(".sort select", "likeness")
+    until(lambda: page.locator(".card .name").all_inner_texts() == ["003_start.jpg", "002_start.jpg"])
+    page.select_option(".sort select", "order")
+    until(lambda: page.locator(".card .name").all_inner_texts() == ["002_start.jpg", "003_start.jpg"])
     page.locator(".card .picture").first.click()
     page.locator(".found-wrong", has_text="shifted").wait_for()
     page.keyboard.press("x")
