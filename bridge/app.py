@@ -8,7 +8,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
 from engine.tasks.costs import read_built_in
+from engine.tasks.store import Outline
 from engine.upstream.bills import Price
 from engine.upstream.cancel import CancelToken
 from engine.workspace import Limits, Workspace, made
@@ -188,6 +189,7 @@ class App:
         self.remote, self.wait_idle = workspace.remote, workspace.wait_idle
         self.inspected: list[str] = []  # first names of the folder looked at last, for examples of saved names
         self.preflight: tuple[int, Preflight] | None = None
+        self.outlined: tuple[Hashable, Outline] | None = None  # the last list by measured numbers, and what was asked
         self.found_kinds: Mapping[str, Sequence[FindingKind]] = {}  # by result id, of the preflight before
         self.notices += project.problems
 
@@ -328,7 +330,7 @@ class App:
     def found(self, report: Preflight) -> None:
         """Keep the findings of a preflight until the next."""
         self.preflight = int(time.time()), report
-        self.found_kinds = report.by_pair
+        self.found_kinds, self.outlined = report.by_pair, None
         self.changed()
 
     def _keep_old_state(self) -> None:

@@ -40,15 +40,24 @@ _MEASURED: Final[dict[ListSort, Callable[[Numbers], float | None]]] = {
 
 def outline(app: App, match: TaskMatch, sort: ListSort, *, descending: bool) -> Outline:
     """The whole filtered, sorted list as ids; what was not measured comes last, either way."""
-    number_of = _MEASURED.get(sort)
-    if number_of is None:
+    if sort not in _MEASURED:
         return app.store.outline(match, TaskSort(sort), descending)
+    asked = (app.project_id, app.store.revision(), app.preflight and app.preflight[0], match, sort, descending)
+    kept = app.outlined  # page after page of one list is asked for
+    if kept is None or kept[0] != asked:
+        kept = app.outlined = asked, _measured_outline(app, match, sort, descending=descending)
+    return kept[1]
+
+
+def _measured_outline(app: App, match: TaskMatch, sort: ListSort, *, descending: bool) -> Outline:
+    number_of = _MEASURED[sort]
     measured: dict[str, float] = {}
-    report = app.preflight[1] if app.preflight is not None else None
-    for pair_id, numbers in report.numbers.items() if report is not None else ():
-        number, task_id = number_of(numbers), report.tasks.get(pair_id, "") if report is not None else ""
-        if number is not None:
-            measured[task_id] = max(number, measured.get(task_id, number))
+    if app.preflight is not None:
+        report = app.preflight[1]
+        for pair_id, numbers in report.numbers.items():
+            number, task_id = number_of(numbers), report.tasks.get(pair_id, "")
+            if number is not None:
+                measured[task_id] = max(number, measured.get(task_id, number))
     found = app.store.outline(match, TaskSort.ORDER, False)
     undecided = {found.ids[place] for place in found.undecided}
     known = sorted((one for one in found.ids if one in measured), key=measured.__getitem__, reverse=descending)
