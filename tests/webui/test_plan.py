@@ -140,7 +140,7 @@ def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: 
         until(lambda: page.locator(".suspects .suspect").count() == 5)  # all got the same picture
         site.app.batch.stop()
         until(lambda: not site.app.batch.running)
-        page.wait_for_selector(".suspects >> text=The run had ended by then")
+        page.wait_for_selector(".suspects >> text=The run is over")
         assert page.locator(".suspects .suspect").count() == 5
 
 
