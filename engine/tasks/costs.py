@@ -164,6 +164,8 @@ def read_price(entry: Any) -> Price:
             if amount is None:
                 raise InvalidInput(Code.FIELD_TYPE, field="prices", name=name, type="number")
             values[name] = plain(amount)
+    if values.keys() <= {"host", "model"}:  # it would stand before one that has a price
+        raise InvalidInput(Code.FIELD_REQUIRED, field="prices", name="input")
     return Price(**values)
 
 
@@ -481,12 +483,12 @@ def read_built_in(data: bytes) -> list[Price]:
 
 def began_at(run: str) -> int | None:
     """When a run began, Unix seconds, from its name; None for one of an older version."""
-    seconds, mark, _ = run.partition("-")
-    return int(seconds) if mark and seconds.isdigit() else None
+    moment, mark, _ = run.partition("-")
+    return int(moment) // 1000 if mark and moment.isdigit() else None
 
 
 def _new_run(now: float) -> str:
-    return f"{int(now)}-{secrets.token_hex(4)}"
+    return f"{int(1000 * now)}-{secrets.token_hex(4)}"
 
 
 def _shared(amount: int | None, kind: CallKind) -> int | None:

@@ -11,6 +11,9 @@ from playwright.sync_api import Page
 
 from engine.config import ApiConfig
 from engine.models import TaskMatch
+from engine.money import UNIT
+from engine.tasks.costs import Came
+from engine.upstream.bills import Bill, Price
 from engine.vision.settings import JudgeConfig
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.fakes.vision import FakeVision
@@ -162,3 +165,34 @@ def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> N
         page.wait_for_selector(".deliveries input[value=batch]")
         page.click(".deliveries input[value=batch]")
         until(lambda: "0.25" in shown(page.locator(".deliveries")))
+
+
+def test_costs_and_prices(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """Before a start both deliveries say what they cost; what was spent is shown by run and day, and the table of
+    prices takes entries, a refused one in words and nothing lost of it."""
+    seen.allowed.append("400")
+    site.app.costs.begin_run(ApiConfig(model_name="other"))
+    costs = site.app.costs
+    costs.settle(costs.admit(ApiConfig(model_name="other")), Came.ANSWER, Bill(UNIT // 4, told=True))
+    costs.end_run()
+    begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits")
+    enter(page, "price_per_call", "0.04")
+    go(page, "run")
+    until(lambda: "Live now about 0.12." in shown(page.locator(".compared")))
+    assert "Or by batch within 24 hours about 0.06." in shown(page.locator(".compared"))
+    page.get_by_role("button", name="Costs and prices").click()
+    dialog = page.locator("dialog.costs")
+    assert "0.25" in shown(dialog.locator("tbody tr").first)
+    dialog.get_by_role("button", name="Day").click()
+    assert "0.25" in shown(dialog.locator("tbody tr").first)
+    dialog.get_by_role("button", name="Prices").click()
+    dialog.get_by_role("button", name="Add an entry").click()
+    dialog.get_by_role("button", name="Add an entry").click()  # left empty: none
+    dialog.get_by_label("Model 1").fill("mine*")
+    dialog.get_by_label("Per call 1").fill("-1")
+    dialog.get_by_role("button", name="Save prices").click()
+    assert "Per call" in shown(dialog.get_by_role("alert"))
+    dialog.get_by_label("Per call 1").fill("0,5")
+    dialog.get_by_role("button", name="Save prices").click()
+    dialog.wait_for(state="detached")
+    assert site.app.costs.prices.own == [Price(model="mine*", per_call=0.5)]

@@ -27,6 +27,7 @@ function makeFormats(lang) {
     number: new Intl.NumberFormat(lang),
     one: new Intl.NumberFormat(lang, { maximumFractionDigits: 1 }),
     money: new Intl.NumberFormat(lang, { maximumFractionDigits: 3 }),
+    cents: new Intl.NumberFormat(lang, { minimumFractionDigits: 2, maximumFractionDigits: 4 }),
     plural: new Intl.PluralRules(lang),
     date: new Intl.DateTimeFormat(lang, { dateStyle: 'medium', timeStyle: 'medium' }),
     clock: new Intl.DateTimeFormat(lang, { hour: '2-digit', minute: '2-digit', second: '2-digit', hour12: false }),
@@ -70,6 +71,8 @@ export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const number = (value) => memory.formats.number?.format(value) ?? String(value);
 export const oneDigit = (value) => memory.formats.one?.format(value) ?? String(value);
 export const money = (value) => memory.formats.money?.format(value) ?? String(value);
+/** An amount in dollars of which parts of a cent count. */
+export const cents = (value) => memory.formats.cents?.format(value) ?? String(value);
 export const dateTime = (seconds) => memory.formats.date?.format(seconds * 1000) ?? '';
 export const clock = (seconds) => memory.formats.clock?.format(seconds * 1000) ?? '';
 

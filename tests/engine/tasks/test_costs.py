@@ -35,6 +35,9 @@ SAID: list[tuple[Any, str, str, float | None]] = [
     ({"usage": {"cost_in_usd_ticks": 5}, "cost": 99}, "https://api.x.ai/v1/images/edits", "x", 5e-10),
     ({"usage": OPENAI}, "https://api.openai.com/v1/images/edits", "gpt-image-1", 0.1759),
     ({"usage": OPENAI}, "https://api.openai.com/v1/images/edits", "gpt-image-1.5", 0.14082),
+    ({"usage": OPENAI}, "https://api.openai.com/v1/images/edits", "gpt-image-2", 0.1325),
+    ({"usage": OPENAI}, "https://api.openai.com/v1/images/edits", "gpt-image-2.5-flare", 0.1325),
+    ({"usageMetadata": GEMINI}, "https://generativelanguage.googleapis.com/v1beta", "gemini-3.1-flash-image", 0.07755),
     ({"usageMetadata": GEMINI}, "https://generativelanguage.googleapis.com/v1beta", "gemini-2.5-flash-image", 0.03879),
     ({"response": {"usage": {"total_cost": 0.01}}}, "https://relay.test/v1", "x", 0.01),
     ({"id": "1", "cost": 4}, "https://api.bfl.ai/v1/flux", "flux", 0.04),
@@ -67,6 +70,18 @@ def test_prices_as_people_enter_them() -> None:
             parse_entered(wrong)
         assert caught.value.field == next(iter(wrong))
     assert read_price({"model": "a*", "input": "0,5", "host": ""}).input == 0.5
+    for entry in (
+        {"model": "a"},
+        {"input": -1},
+        {"input": "1,000"},
+        {"per_call": "free"},
+        {"colour": 1},
+        {"host": 7},
+        5,
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            read_price(entry)
+        assert caught.value.field == "prices"
     own = Prices()
     own.set_own([read_price({"model": "a*", "per_call": 0.5}), read_price({"model": "ab", "per_picture": 0.25})])
     assert own.before(ApiConfig(model_name="ab", result_count=3)) == exact(0.75)

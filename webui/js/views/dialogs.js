@@ -15,6 +15,7 @@ import {
 } from '../projects.js';
 import { costOf } from '../run.js';
 import * as store from '../store.js';
+import { Costs } from './costs.js';
 import { FolderPicker } from './folders.js';
 import { Calibration, Captions, Compare, Intention, Rounds, Score, Untick } from './judging.js';
 import { ColumnEntry, Library } from './prompts.js';
@@ -206,6 +207,7 @@ const KINDS = {
   compare: [titled('page.judge.compare'), Compare],
   intention: [titled('page.prompts.write'), Intention],
   calibration: [titled('page.judge.calibration'), Calibration],
+  costs: [() => t('page.costs'), Costs],
   keys: [() => t('page.keys'), Keys],
   saveErrors: [
     (dialog) => t('page.save.errors', { count: dialog.answer.error_count }),

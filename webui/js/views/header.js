@@ -1,4 +1,5 @@
 // Owns the header: project, the way with its states, the figures of the run with Stop, and the menu of the page.
+import { openCosts } from '../costs.js';
 import { html, Icon, IconButton } from '../html.js';
 import { duration, LANGUAGES, money, number, oneDigit, t } from '../i18n.js';
 import { keyLabel } from '../keymap.js';
@@ -91,9 +92,10 @@ function Cost() {
   if (!cost) return null;
   const budget = Number(store.config.value.budget) || 0;
   const share = { width: `${Math.min(100, (100 * cost) / (budget || 1))}%` };
-  return html`<span class="cost"><b>${money(cost)}</b>
+  return html`<button type="button" class="count cost" aria-haspopup="dialog" title=${t('page.costs')}
+    onClick=${openCosts}><b>${money(cost)}</b>
     ${budget > 0 && html`<span class="muted"> / ${money(budget)}</span><i class="gauge"><i style=${share}></i></i>`}
-      </span>`;
+      </button>`;
 }
 
 function Figures() {

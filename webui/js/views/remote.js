@@ -11,7 +11,10 @@ const SOON = 7200; // seconds before the end of a job's time
 function Row({ job }) {
   const busy = store.busy.value.has(`remote ${job.id}`);
   const soon = job.expires_at > 0 && job.expires_at - Date.now() / 1000 < SOON;
-  return html`<li><b>${job.provider}</b><span>${t(`page.remote.state.${job.state}`)}</span>
+  const project = job.project && store.projects.value?.projects.find((one) => one.id === job.project);
+  return html`<li><b>${job.provider}</b>
+    ${project && html`<bdi class="muted">${t('page.remote.ofProject', { name: project.name })}</bdi>`}
+    <span>${t(`page.remote.state.${job.state}`)}</span>
     <span class="muted">${t('page.remote.since', { time: dateTime(job.submitted_at) })}</span>
     <span>${number(job.done)} / ${number(job.tasks)}</span>
     ${job.failed > 0 && html`<span class="bad">${t('page.status.failed')} ${number(job.failed)}</span>`}
@@ -32,7 +35,9 @@ export function Remote() {
   }, [away, processing, finished]);
   const jobs = store.remote.value;
   if (!jobs.length) return null;
+  const elsewhere = jobs.filter((one) => one.project);
+  const open = elsewhere.reduce((sum, one) => sum + Math.max(0, one.tasks - one.done - one.failed), away);
   return html`<section class="outcome remote"><header><${Icon} name="clock" />
-      <h2>${t('page.remote.title', { count: away })}</h2><span class="muted">${t('page.remote.hint')}</span></header>
+      <h2>${t('page.remote.title', { count: open })}</h2><span class="muted">${t('page.remote.hint')}</span></header>
     <ul>${jobs.map((job) => html`<${Row} key=${job.id} job=${job} />`)}</ul></section>`;
 }

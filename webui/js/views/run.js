@@ -1,6 +1,7 @@
 // Owns the place Run: the slip of what will be sent, the figures while it goes, and what stopped or failed afterwards.
 import { useEffect } from 'preact/hooks';
 import { withQuery } from '../api.js';
+import { openCosts } from '../costs.js';
 import { enter, isDirty } from '../form.js';
 import { html, Icon } from '../html.js';
 import { duration, failureKind, money, number, t } from '../i18n.js';
@@ -74,6 +75,16 @@ function Connection() {
     <${Fact} name=${t('config.concurrency_limit.label')}>${at}<//></dl><//>`;
 }
 
+/** Both deliveries in one line, as far as their prices are known. */
+function Compared({ found }) {
+  const { price_now: live, price_batch: batch, pace_now: pace, batch_hours: hours } = found ?? {};
+  if (!live) return null;
+  const key = pace ? 'page.slip.livePaced' : 'page.slip.live';
+  const words = [t(key, { price: money(live), pace: number(Math.round(pace)) })];
+  if (batch) words.push(t('page.slip.orBatch', { price: money(batch), hours }));
+  return html`<p class="small compared">${words.join(' ')}</p>`;
+}
+
 /** Now or by the provider's batches, each with its price for all calls; batches only where there are some. */
 function Delivery() {
   const found = store.inspection.value;
@@ -89,6 +100,7 @@ function Delivery() {
         </label>`,
       )}</div>
     ${error && html`<p class="field-error"><${Icon} name="circle-alert" size=${14} />${error}</p>`}
+    <${Compared} found=${found} />
     ${
       chosen === 'batch'
         ? html`<${Field} form="config" name="batch_provider" /><${Field} form="plan" name="batch_size" />
@@ -106,7 +118,7 @@ function Guards() {
   const cost = costOf(calls, store.forms.config.value);
   const stale = store.inspectionStale.value; // the calls are counted anew: a start waits for that
   const open = store.progress.value.pending + store.progress.value.stopped;
-  return html`<${Part} name="guards"><div class="guards">
+  return html`<${Part} name="guards" deed=${openCosts} label=${t('page.costs.open')}><div class="guards">
       <${Fields} form="config" names=${['budget', 'budget_day', 'alarm_limit'].filter(hasField)} />
       <${Fields} form="guard" names=${['ask_above', 'ask_price']} /></div>
     <button type="button" class="button primary wide" onClick=${start} disabled=${store.busy.value.has('start')}
