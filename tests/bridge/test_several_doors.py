@@ -81,3 +81,31 @@ def test_a_door_of_another_model_is_another_request(tmp_path: Path) -> None:
             body = {"input_path": str(tmp_path / "in"), "config": {**config, "endpoints": endpoints}}
             error = door.refused(400, code, "POST", "/api/tasks/start", body)
             assert error["field"] == "endpoints"
+
+
+def test_a_door_that_leads_to_a_stranger(tmp_path: Path) -> None:
+    """It redirects calls to another origin: neither key goes there, no picture comes from there, and the other door
+    makes all. A door at the same address for another model keeps a cost of its own."""
+    numbers = itertools.count()
+    with (
+        FakeUpstream() as good,
+        FakeUpstream() as bad,
+        FakeUpstream() as stranger,
+        open_door(tmp_path / "data") as door,
+    ):
+        good.answer_with(lambda _: inline(ApiMode.IMAGES_EDITS, picture(next(numbers))))
+        bad.answer_with(lambda seen: Script.redirect(stranger.url(seen.path), status=307))
+        stranger.answer_with(lambda _: inline(ApiMode.IMAGES_EDITS, picture(999)))
+        further = [
+            {"api_url": bad.url(PATH), "api_key": "key-of-bad"},
+            {"api_url": good.url(PATH), "api_key": "", "model_name": "finer"},
+        ]
+        config = config_for(good, ApiMode.IMAGES_EDITS, request_form="json", endpoints=further, price_per_call=0.01)
+        tasks = door.run(source_folder(tmp_path / "in", 12), config)
+        assert {task["status"] for task in tasks} == {"done"}
+        sent = [{**request.headers} for request in stranger.api_requests]
+        assert not any(key in str(sent) for key in ("key-of-bad", config["api_key"]))
+        doors = door.state()["run"]["doors"]
+        assert [one["model"] for one in doors] == [config["model_name"], config["model_name"], "finer"]
+        asked = [sum(request.json["model"] == one["model"] for request in good.api_requests) for one in doors]
+        assert [round(100 * one["cost"]) for one in doors] == [asked[0], 0, asked[2]]

