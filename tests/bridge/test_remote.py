@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ from tests.support.doors import open_door, until
 from tests.support.pictures import picture, source_folder
 from tests.support.providers import TEMPLATES, provider_config
 
+ROOT = Path(__file__).parents[2]
+START = "https://dashscope.aliyuncs.com"  # in the section that builds a recipe, and nowhere before
 PICTURES = 20 if os.environ.get("FULL") else 2
-
-
 WAYS = [(provider, False) for provider in PROVIDERS if provider.id not in ("openrouter-images", "gemini")]
 WAYS += [(BY_ID[name], True) for name in ("openrouter-images", "gemini", "dashscope-async", "fal", "replicate")]
 WAYS += [(provider, True) for provider in BUILT_IN]
@@ -47,6 +49,27 @@ def test_each_template_edits_at_its_provider(provider: Provider, proxied: bool, 
         ] * PICTURES
         assert provide.edits == PICTURES
         assert {job["state"] for job in door.get("/api/remote")["jobs"]} == ({"done"} if provider.poll else set())
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_recipe_that_the_readme_builds(name: str, tmp_path: Path) -> None:
+    """Its parts, put together as it says, are the template's recipe, and edit at a strict provider."""
+    text = (ROOT / name).read_text("utf-8")
+    section = text[text.index(START) :].partition("\n### ")[0]
+    recipe: dict[str, Any] = {}
+    for part in re.findall(r"```json\n(.*?)```", section, re.DOTALL):
+        recipe |= json.loads(part)
+    provider = BY_ID["dashscope-async"]
+    with FakeUpstream() as fake, open_door(tmp_path / "data") as door:
+        provide = Provide(provider, fake.url(""), lambda _: picture(7))
+        fake.answer_with(provide)
+        known = provider_config(provider, fake)
+        assert recipe.keys() == known["recipe"].keys()
+        assert recipe["result"] == known["recipe"]["result"]
+        job = recipe["job"] | {"interval": 0.05}
+        assert job == known["recipe"]["job"]
+        (task,) = door.run(source_folder(tmp_path / "in", 1), {**known, "recipe": recipe | {"job": job}})
+        assert (task["status"], provide.wrong) == ("done", [])
 
 
 class Comfy:

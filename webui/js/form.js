@@ -60,7 +60,8 @@ export function leave(form, name) {
   const cleaned = cleanEntry(name, entered[name], entered);
   if (cleaned.value !== entered[name]) enter(form, name, cleaned.value);
   setNote(form, name, cleaned.notes.map((note) => t(`page.clean.${note}`)).join(' '));
-  if (typeof store.faultPlaces.peek()[`${form}.${name}`] !== 'string') check(form, name); // else the program has checked
+  const told = store.faultPlaces.peek()[`${form}.${name}`]; // a path is the program's own finding
+  if (typeof told !== 'string') check(form, name);
 }
 
 function setNote(form, name, text) {
@@ -217,7 +218,8 @@ export function showRefusal(error, forms) {
 
 /** Begin and end of what is wrong inside a JSON text, by an offset or a path such as `job.url` or `a.pictures[0]`. */
 export function faultIn(text, place) {
-  if (typeof place === 'number') return [Math.max(0, Math.min(place, text.length - 1)), Math.min(place + 1, text.length)];
+  if (typeof place === 'number')
+    return [Math.max(0, Math.min(place, text.length - 1)), Math.min(place + 1, text.length)];
   let from = 0;
   let found = null;
   for (const name of place?.match(/[^.[\]]+/g) ?? []) {

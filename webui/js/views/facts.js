@@ -112,7 +112,7 @@ function Sending() {
   if (!first) return null;
   const [method, ...target] = first.split(' ');
   return html`<section class="panel"><header><h3>${t('page.connect.sending')}</h3></header>
-    <pre class="request" dir="ltr" tabindex="0"><b>${method}</b> ${target.join(' ')}${rest.map((line) => `\n${line}`)}</pre>
+    <pre class="request" dir="ltr" tabindex="0"><b>${method}</b> ${[target.join(' '), ...rest].join('\n')}</pre>
       </section>`;
 }
 

@@ -127,7 +127,8 @@ export function Field({ form, name, help = false, label, placeholder = '', texts
       list=${list} />
     <p class=${help ? 'help' : 'help for-readers'} id=${`help-${id}`}>${words}</p>
     <p class="field-note" hidden=${!note}><${Icon} name="check" size=${14} />${note}</p>
-    <${FieldError} id=${id} message=${message}><${FaultLine} form=${form} name=${name} text=${String(value)} /><//></div>`;
+    <${FieldError} id=${id} message=${message}>
+      <${FaultLine} form=${form} name=${name} text=${String(value)} /><//></div>`;
 }
 
 /** Several fields of a form. */
