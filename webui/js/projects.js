@@ -105,7 +105,7 @@ export const exportProject = (sources) =>
 
 export const importProject = () =>
   deed('project', async () => {
-    const asked = { title: t('page.project.import'), label: t('page.project.file') };
+    const asked = { title: t('page.project.import').replace(/…$/, ''), label: t('page.project.file') };
     const path = await askText(asked);
     if (path?.trim()) await call('import_project', { path: path.trim() });
   });
