@@ -1,7 +1,7 @@
 """What is secret, wherever it stands: in a configuration, an address, a header, a body, an export. Pure.
 
-Values are JSON-like (dicts, lists, strings, numbers). A secret is told by the name that it stands under, or by its
-place in a URL: the password, and parameters of such names.
+Values are JSON-like (dicts, lists, strings, numbers). A secret is told by the name that it stands under, by its own
+form (``Bearer …``, ``sk-…``), or by its place in a URL: the user and password, and parameters of such names or forms.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ TELLING = 4
 """So many characters of a secret are worth hiding; shorter ones stand in every text by chance."""
 
 _NAME = re.compile(
-    r"authori[sz]ation|cookie|passw(?:or)?d|secret|credential|signature|bearer|jwt|session[-_]?(?:id|key)|"
-    r"(?:^|[-_.])(?:sig|auth|pwd)$|"
-    r"(?:^|[-_.])(?:api[-_]?)?(?:key|token)$|(?:api|access|auth|subscription|secret|private)[-_]?(?:key|token)",
+    r"authori[sz]ation|authenticat|cookie|passw(?:or)?d|passphrase|secret|credential|signature|bearer|jwt|hmac|"
+    r"session[-_]?(?:id|key)|(?:^|[-_.])(?:sign?|auth|pwd|pass|otp|ak|sk)$|"
+    r"(?:^|[-_.])(?:api[-_]?)?(?:key|token)$|(?-i:[a-z](?:Key|Token)$)|"  # appKey, but neither monkey nor max_tokens
+    r"(?:api|app|access|auth|bot|client|gateway|id|licen[cs]e|master|private|refresh|secret|security|service|session|"
+    r"subscription|user)[-_]?(?:key|token)(?!s)",
+    re.IGNORECASE,
+)
+_FORM = re.compile(
+    r"(?:bearer|basic|token|apikey)\s+\S{8,}|(?:sk|xai|r8|hf|ghp|gsk|fal)[-_][\w.-]{16,}|AIza[\w-]{30,}|"
+    r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
     re.IGNORECASE,
 )
 _SAFE = "*/:,@"
@@ -29,6 +36,11 @@ def is_secret_name(name: str) -> bool:
     return bool(_NAME.search(name))
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Whether this text is, by the name that it stands under or by its own form."""
+    return is_secret_name(name) or bool(_FORM.fullmatch(value))
+
+
 def mask(value: Any, name: str = "") -> Any:
     """The value with the placeholder for each secret in it; ``name``: what it stands under itself."""
     if isinstance(value, dict):
@@ -36,12 +48,12 @@ def mask(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [mask(item, name) for item in value]
     if isinstance(value, str) and value:
-        return PLACEHOLDER if is_secret_name(name) else mask_url(value)
+        return PLACEHOLDER if is_secret(name, value) else mask_url(value)
     return value
 
 
 def mask_url(text: str) -> str:
-    """A URL with the placeholder for its password and its secret parameters; any other text as it is."""
+    """A URL with the placeholder for its user or password and its secret parameters; any other text as it is."""
     return _with_secrets(text, lambda *_: PLACEHOLDER)
 
 
@@ -49,10 +61,14 @@ def without(value: Any) -> Any:
     """The value without its secrets and what they stood under: for what is given to others."""
     if isinstance(value, dict):
         # What stands under such a name in parts (a recipe's `key`) is told by the names of its parts.
-        return {k: without(item) for k, item in value.items() if isinstance(item, dict) or not is_secret_name(str(k))}
+        return {k: without(item) for k, item in value.items() if isinstance(item, dict) or not _is_told(str(k), item)}
     if isinstance(value, list | tuple):
-        return [without(item) for item in value]
+        return [without(item) for item in value if not _is_told("", item)]
     return _bare(value) if isinstance(value, str) else value
+
+
+def _is_told(name: str, item: Any) -> bool:
+    return is_secret_name(name) or (isinstance(item, str) and is_secret(name, item))
 
 
 def find(value: Any, name: str = "") -> Iterator[str]:
@@ -64,7 +80,7 @@ def find(value: Any, name: str = "") -> Iterator[str]:
         for item in value:
             yield from find(item, name)
     elif isinstance(value, str):
-        found = [value] if is_secret_name(name) else _in_url(value)
+        found = [value] if is_secret(name, value) else _in_url(value)
         yield from (secret for secret in found if len(secret) >= TELLING)
 
 
@@ -143,16 +159,22 @@ def _with_secrets(text: str, change: Any) -> str:
     netloc = parts.netloc
     if colon and password:
         netloc = f"{user}:{change('', password)}@{parts.netloc.rpartition('@')[2]}"
+    elif user:  # some gateways take a token as the user
+        netloc = f"{change('', user)}@{parts.netloc.rpartition('@')[2]}"
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     query = parts.query
-    if any(is_secret_name(name) and value for name, value in pairs):
-        changed = [(name, change(name, value) if is_secret_name(name) and value else value) for name, value in pairs]
+    if any(_hides(*pair) for pair in pairs):
+        changed = [(name, change(name, value) if _hides(name, value) else value) for name, value in pairs]
         query = urlencode(changed, quote_via=quote, safe=_SAFE, errors="surrogateescape")
     return (
         text
         if (netloc, query) == (parts.netloc, parts.query)
         else urlunsplit(parts._replace(netloc=netloc, query=query))
     )
+
+
+def _hides(name: str, value: str) -> bool:
+    return bool(value) and (value == PLACEHOLDER or is_secret(name, value))
 
 
 def _bare(text: str) -> str:
@@ -162,6 +184,6 @@ def _bare(text: str) -> str:
     parts = urlsplit(text)
     pairs = parse_qsl(parts.query, keep_blank_values=True, errors="surrogateescape")
     query = urlencode(
-        [pair for pair in pairs if not is_secret_name(pair[0])], quote_via=quote, safe=_SAFE, errors="surrogateescape"
+        [pair for pair in pairs if not _hides(*pair)], quote_via=quote, safe=_SAFE, errors="surrogateescape"
     )
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))

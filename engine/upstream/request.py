@@ -14,7 +14,7 @@ import msgspec
 from engine.config import ApiConfig, ApiMode, RequestForm, ResponseFormat, StreamChoice, TokenField
 from engine.errors import Code, InvalidInput
 from engine.formats import extension_of
-from engine.secrets import PLACEHOLDER, TELLING, is_secret_name, mask_url
+from engine.secrets import PLACEHOLDER, TELLING, is_secret, mask, mask_url
 from engine.upstream.content import ACCEPT_ENCODING
 
 _SHOWN_CHARS = 2000
@@ -317,8 +317,8 @@ def download_headers() -> Headers:
 
 def describe_request(request: HttpRequest) -> dict[str, Any]:
     """The request as JSON-ready values for the debug log: no key in it, pictures shortened to their length."""
-    headers = {name: PLACEHOLDER if is_secret_name(name) else value for name, value in request.headers.items()}
-    secrets = [value for name, value in request.headers.items() if is_secret_name(name)]
+    headers = mask(dict(request.headers))
+    secrets = [value for name, value in request.headers.items() if is_secret(name, value)]
     secrets += [value.partition(" ")[2] for value in secrets]
     secrets = [secret for secret in secrets if len(secret) >= TELLING]
     raw = request.body
@@ -340,7 +340,7 @@ def _shorten_values(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [_shorten_values(item, name) for item in value]
     if isinstance(value, str):
-        return PLACEHOLDER if value and is_secret_name(name) else _shown_text(value)
+        return PLACEHOLDER if value and is_secret(name, value) else _shown_text(mask_url(value))
     return value
 
 

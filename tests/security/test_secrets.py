@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engine import secrets
 from engine.config import ApiConfig
 from engine.secrets import PLACEHOLDER
+from engine.upstream.request import HttpRequest, describe_request
 from tests.fakes.upstream import FakeUpstream
 from tests.support.doors import config_for, open_door
 from tests.support.pictures import picture, source_folder
@@ -69,11 +70,45 @@ def test_no_secret_leaves_by_any_answer_export_or_set(tmp_path: Path) -> None:
         ({"a": {"token": PLACEHOLDER}}, {"a": {"token": "t"}}, {"a": {"token": "t"}}),
         ([PLACEHOLDER, 1], ["x"], ["x", 1]),
         ("plain ********", "other", "plain ********"),
+        ("https://h/a?x=********", "https://h/a?x=sk-0123456789abcdef01", "https://h/a?x=sk-0123456789abcdef01"),
+        ("http://********@proxy:1", "http://tok-1@proxy:1", "http://tok-1@proxy:1"),
     ],
 )
 def test_placeholders_are_filled_from_their_own_place(sent: Any, stored: Any, filled: Any) -> None:
     """And a URL's only from one of the same scheme, host and port."""
     assert secrets.fill(sent, stored) == filled
+
+
+HIDING = (
+    "apikey", "X-Goog-Api-Key", "appKey", "userToken", "refresh_token", "id-token", "X-Auth", "Authentication", "sign",
+    "X-Sign", "hmac", "ak", "passphrase", "proxy_pass", "Ocp-Apim-Subscription-Key", "x-functions-key", "botToken",
+    "PRIVATE-TOKEN", "X-Amz-Security-Token", "sessionid", "Set-Cookie2", "X-License-Key",
+)  # fmt: skip
+TELLING_FORMS = (
+    "Bearer abcdefgh12345", "Basic dXNlcjpwdw==", "sk-0123456789abcdef01", "xai-0123456789abcdef01",
+    "AIza0123456789012345678901234567890", "eyJhbGciOiJI.eyJzdWIiOiIx.c2ln", "http://tok-123456@proxy:1",
+    "https://h/?x=sk-0123456789abcdef01", "https://u:pw-12345@h/",
+)  # fmt: skip
+OPEN = (
+    "size", "max_tokens", "token_field", "keyboard", "monkey", "passes", "assign", "design", "seed", "X-Title",
+    "hotkey", "compass", "task", "break", "risk", "keys", "signal", "authors", "designKeys",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", [True, False], ids=["headers", "body"])
+def test_secrets_are_told_by_name_and_by_form(headers: bool) -> None:
+    """Whatever a gateway calls them, and whatever they stand under; and nothing else is hidden."""
+    values = dict.fromkeys(HIDING, "v-7f3a9") | {f"x{n}": value for n, value in enumerate(TELLING_FORMS)}
+    kept = dict.fromkeys(OPEN, "open-1a2b")
+    given = {**values, **kept}
+    shown = secrets.mask(given)
+    if headers:
+        shown = describe_request(HttpRequest("POST", "https://h/", given, b"{}"))["headers"]
+    assert {name: shown[name] for name in kept} == kept
+    assert not [value for name, value in shown.items() if name not in kept and value == values[name]]
+    assert not any(str(value) in json.dumps(secrets.without(given)).replace("v-7f3a9", "") for value in TELLING_FORMS)
+    assert secrets.without(given).keys() - kept.keys() <= {"x6", "x7", "x8"}  # what is left of addresses
+    assert secrets.fill(secrets.mask(given), given) == given
 
 
 JSON = st.recursive(
