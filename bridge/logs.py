@@ -6,8 +6,17 @@ import logging
 import logging.handlers
 from pathlib import Path
 
+from bridge.plain import one_line
+
 _BYTES = 1_000_000
 _FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+class _Plain(logging.Formatter):
+    """Lines that a terminal only shows, whoever wrote what stands in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(one_line(line) for line in super().format(record).split("\n"))
 
 
 class LogFile:
@@ -34,5 +43,5 @@ def open_log(folder: Path) -> LogFile:
         )
     except OSError:
         handler = logging.NullHandler()
-    handler.setFormatter(logging.Formatter(_FORMAT))
+    handler.setFormatter(_Plain(_FORMAT))
     return LogFile(handler)

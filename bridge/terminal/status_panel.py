@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bridge.app import App
-from bridge.terminal.writer import one_line
+from bridge.plain import one_line
 from bridge.views import progress_view
 
 _REFRESH_SECONDS = 0.5

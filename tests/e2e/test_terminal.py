@@ -186,10 +186,10 @@ def test_log_file_where_none_can_be_written(tmp_path: Path) -> None:
     try:
         open_log(tmp_path / "none").close()
         log = open_log(tmp_path)
-        logging.getLogger("bridge").info("hello")
+        logging.getLogger("bridge").info("hello \x1b]0;owned\x07")
         log.close()
         logging.getLogger("bridge").info("gone")
-        assert "hello" in (tmp_path / "log.txt").read_text()
+        assert "hello ␛]0;owned␇" in (tmp_path / "log.txt").read_text("utf-8")
         assert "gone" not in (tmp_path / "log.txt").read_text()
     finally:
         logging.getLogger().setLevel(level)

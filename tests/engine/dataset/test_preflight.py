@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from engine.dataset.buckets import Buckets, by_area
 from engine.dataset.captions import CaptionMode, CaptionRule
+from engine.dataset.export import SetPlan, export_set
 from engine.dataset.features import Look
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.measure import Measurer
@@ -20,7 +22,8 @@ from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split
-from engine.errors import Code, InvalidInput, Stopped
+from engine.errors import Code, ConsoleError, InvalidInput, Stopped
+from engine.reading import hash_found, read_found
 from engine.upstream.cancel import CancelToken
 from tests.bench import drift, edits
 from tests.bench.preflight import SPLIT, make_set, score
@@ -307,3 +310,26 @@ def test_findings_come_while_it_goes(tmp_path: Path, cache: MeasurementCache) ->
         found=lambda findings: told.append((findings[0].pair_id, done)),
     )  # fmt: skip
     assert told == [(f"r{number}", number) for number in range(8)]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes, and links that anybody may make")
+@pytest.mark.parametrize("swap", ["pipe", "device", "picture elsewhere", "folder"])
+def test_a_swapped_source_is_told_and_not_read(tmp_path: Path, cache: MeasurementCache, swap: str) -> None:
+    """What stands in a source's place by now holds nobody, and nothing outside of its folder is read: neither by a look
+    nor by an export, a judge or the alarm."""
+    made = pair(tmp_path, 1)
+    path = Path(made.control.path)
+    moved = path.rename(tmp_path / path.name)
+    if swap == "pipe":
+        os.mkfifo(path)
+    elif swap == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero" if swap == "device" else moved)
+    assert look([made], cache).bad == {made.id}
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ConsoleError):
+        export_set([made], SetPlan(), tmp_path / "out", overlays={})
+    for read in (read_found, hash_found):
+        with pytest.raises(OSError, match=r"nvalid|directory|Is a"):
+            read(path)

@@ -64,6 +64,7 @@ def test_a_wait_ends_with_a_stop_and_with_the_call() -> None:
 
 if FULL:  # gigabytes over loopback: scripts/full_counts.sh answers
 
+    @pytest.mark.timeout(1800)
     @pytest.mark.parametrize("kind", ["endless line", "one line", "one value", "one picture"])
     def test_sixty_four_hostile_answers_stay_within_a_gigabyte(kind: str) -> None:
         """Each as large as an answer may be, all at once, against the whole program."""
