@@ -1,3 +1,4 @@
+# shellcheck shell=sh disable=SC2154,SC2034 # $root comes from, and $python_site goes to, who sources it
 # Finds the Python to build on. Sourced by start.sh and test.sh, which set $root first.
 # POSIX sh and POSIX tools only.
 

@@ -26,7 +26,7 @@ run() {
     done
     shift
     echo "== $name"
-    # shellcheck disable=SC2086 - several settings
+    # shellcheck disable=SC2086 # several settings
     if env FULL=1 $settings ./test.sh -q -s -p no:cacheprovider "$@" >"$logs/$name.log" 2>&1; then
         grep -E '^\.?[{]|factor|reply|kinds|events in|tries|judged|calls ended|network away|mutations|walked|projects:|made up|searched|peak of|peak_mb|^\.*alarm|passed' "$logs/$name.log" | tail -70
     else
