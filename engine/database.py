@@ -364,23 +364,33 @@ class HashMemo:
     def hash_of(self, path: str, size: int, modified: int, check: Callable[[], None] = lambda: None) -> str:
         """The sha256 in hex of a file of this size (bytes) and time of change (nanoseconds). Raises OSError, and
         what ``check`` raises, which is called while it is read."""
+        known = self.known(path, size, modified)
+        if known is None:
+            known = hash_found(path, check)
+            self.note(path, size, modified, known)
+        return known
+
+    def known(self, path: str, size: int, modified: int) -> str | None:
+        """The same where it is remembered."""
         key = (path, size, modified)
         try:
             with self._database.read() as reader:
-                known = reader.execute(
+                row = reader.execute(
                     f"SELECT hash FROM {self._table} WHERE path = ? AND size = ? AND modified = ?", key
                 ).fetchone()
-            if known is not None:
-                return str(known[0])
         except (StorageFailed, UnicodeEncodeError):  # a path that is no text cannot be looked up
             log.warning("hash not looked up", exc_info=True)
-        digest = hash_found(path, check)
+            return None
+        return str(row[0]) if row is not None else None
+
+    def note(self, path: str, size: int, modified: int, digest: str) -> None:
+        """Remember what somebody read."""
+        row = (path, size, modified, digest)
         try:
             with self._database.write() as writer:
-                writer.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)", (*key, digest))
+                writer.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)", row)
         except (StorageFailed, UnicodeEncodeError):
             log.warning("hash not remembered", exc_info=True)
-        return digest
 
 
 def _version(connection: sqlite3.Connection) -> int:

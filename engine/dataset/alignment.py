@@ -21,7 +21,7 @@ Edges = NDArray[np.float32]
 Numbers = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-FINE: Final = 512
+FINE: Final = 256
 """Longest edge in pixels at which positions are measured."""
 
 _COARSE: Final = 128
@@ -29,9 +29,9 @@ _TEXTURE: Final = 0.25  # a block's contrast of edges, as a part of the whole pi
 _FEWEST: Final = 4  # blocks that agree by chance
 _ENOUGH: Final = 8  # unrelated pictures have at most six
 _CLEARLY_MORE: Final = 1.2  # a move must explain so many times more blocks than no move
-_CERTAIN: Final = 16  # blocks of the sparse look that must agree
-_NEARLY_ALL: Final = 0.7
-_NO_SHIFT, _NO_ZOOM = 0.5, 0.0015  # pixels, and gain: a quarter of what is a finding by default
+_CERTAIN: Final = 12  # blocks of a sparse look that must agree
+_MOST_FOUND: Final = 0.6  # of those found anywhere
+_NO_SHIFT, _NO_ZOOM = 0.25, 0.0015  # pixels, and gain: a quarter of what is a finding by default
 _APART: Final = 40.0  # pixels between two blocks that may tell a zoom
 _ZOOM_TO_WARP: Final = 0.03
 _KEYPOINTS: Final = 800
@@ -53,8 +53,8 @@ class _Grid(msgspec.Struct, frozen=True):
 
 
 _WIDE = _Grid(block=28, step=14, reach=18, tolerance=1.5, score=0.45)
-_NARROW = _Grid(block=48, step=32, reach=7, tolerance=1.2, score=0.4)
-_SPARSE = _Grid(block=48, step=64, reach=7, tolerance=1.2, score=0.4)
+_NARROW = _Grid(block=24, step=16, reach=4, tolerance=0.6, score=0.4)
+_SPARSE = _Grid(block=24, step=32, reach=4, tolerance=0.6, score=0.4)
 
 
 class _Model(msgspec.Struct, frozen=True):
@@ -95,15 +95,16 @@ def overlay(control: Grey, target: Grey, check: Callable[[], None] = lambda: Non
     is called between its parts, of some hundredths of a second each, and may raise."""
     still = _Model(np.zeros(2), np.zeros(2))
     lines = edges(control), edges(target)
-    first = _agree(_match(*lines, still, _SPARSE), _NARROW)
-    if _lies_still(first):
-        return _described(control, target, first)
-    check()
-    best = _agree(_match(*lines, still, _NARROW), _NARROW)
-    check()
+    best = _Found(still, 0, 0)
+    for grid in (_SPARSE, _NARROW):  # a quarter of the blocks mostly tells
+        blocks = _match(*lines, still, grid)
+        best = _agree(blocks, grid)
+        if _lies_still(best, blocks, grid):
+            return _described(control, target, best)
+        check()
     if best.agreeing * _CLEARLY_MORE + 2 < best.blocks:  # else no other move can explain clearly more of them
         coarse = _coarse_model(control, target)
-        if np.abs(coarse.base).max() > 2 or np.abs(coarse.gain).max() > 0.01:
+        if np.abs(coarse.base).max() > 1 or np.abs(coarse.gain).max() > 0.01:
             best = _better(best, _refine(control, target, coarse))
         check()
     if best.agreeing < _ENOUGH or best.agreeing < 0.12 * best.blocks:
@@ -116,10 +117,10 @@ def overlay(control: Grey, target: Grey, check: Callable[[], None] = lambda: Non
     return _described(control, target, best)
 
 
-def _lies_still(found: _Found) -> bool:
-    """Whether a look at a quarter of the blocks tells that the target lies where it should: nearly all of many agree,
-    and on far less of a move than anybody would mind."""
-    if found.agreeing < _CERTAIN or found.agreeing < _NEARLY_ALL * found.blocks:
+def _lies_still(found: _Found, blocks: _Blocks, grid: _Grid) -> bool:
+    """Whether the target certainly lies where it should: most of the blocks that are found agree, on far less of a move
+    than anybody would mind."""
+    if found.agreeing < max(_CERTAIN, _MOST_FOUND * float((blocks.scores >= grid.score).sum())):
         return False
     return float(np.abs(found.model.base).max()) < _NO_SHIFT and float(np.abs(found.model.gain).max()) < _NO_ZOOM
 
@@ -198,28 +199,46 @@ def _refine(control: Grey, target: Grey, model: _Model) -> _Found:
 def _match(first: Edges, second: Edges, model: _Model, grid: _Grid) -> _Blocks:
     """Each textured block of ``first``, sought in ``second`` round where the model expects it."""
     height, width = first.shape
-    floor = _TEXTURE * float(first.std())
-    textured = _spread(first, grid)
-    gain, offset = model.gain.tolist(), model.base.tolist()
-    centres, moves, scores = [], [], []
+    textured = _spread(first, grid) > _TEXTURE * float(first.std())
+    (gain_x, gain_y), (base_x, base_y) = model.gain.tolist(), model.base.tolist()
+    half, wide = grid.block / 2, grid.block + 2 * grid.reach
+    # Windows that reach over the border are filled up by what stands there: all have one size.
+    far = grid.reach
+    around = cv2.copyMakeBorder(second, far, far, far, far, cv2.BORDER_REPLICATE)
+    centres, corners, scored = [], [], []
     for x, y in _corners(width, height, grid):
+        if not textured[y // grid.step, x // grid.step]:
+            continue
+        right_by = round((x + half) * gain_x + base_x)
+        down_by = round((y + half) * gain_y + base_y)
+        left, top = x + right_by, y + down_by  # in what has a border: reach pixels further left and up
+        if not (0 <= left <= width - grid.block and 0 <= top <= height - grid.block):
+            continue
         patch = first[y : y + grid.block, x : x + grid.block]
-        if textured[y // grid.step, x // grid.step] <= floor:
-            continue
-        centre = (x + grid.block / 2, y + grid.block / 2)
-        right_by, down_by = (round(at * by + base) for at, by, base in zip(centre, gain, offset, strict=True))
-        left, top = max(0, x + right_by - grid.reach), max(0, y + down_by - grid.reach)
-        right = min(width, x + right_by + grid.block + grid.reach)
-        bottom = min(height, y + down_by + grid.block + grid.reach)
-        if right - left < grid.block or bottom - top < grid.block:
-            continue
-        scored = cv2.matchTemplate(second[top:bottom, left:right], patch, cv2.TM_CCOEFF_NORMED)
-        _, best, _, place = cv2.minMaxLoc(scored)
-        centres.append(centre)
-        moves.append([left - x + _peak(scored[place[1], :], place[0]), top - y + _peak(scored[:, place[0]], place[1])])
-        scores.append(best)
-    places = np.array(centres, np.float64).reshape(-1, 2)
-    return _Blocks(places, np.array(moves, np.float64).reshape(-1, 2), np.array(scores, np.float64))
+        scored.append(cv2.matchTemplate(around[top : top + wide, left : left + wide], patch, cv2.TM_CCOEFF_NORMED))
+        centres.append((x + half, y + half))
+        corners.append((right_by - grid.reach, down_by - grid.reach))
+    if not scored:
+        return _Blocks(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+    return _best_places(np.array(centres, np.float64), np.array(corners, np.float64), np.stack(scored))
+
+
+def _best_places(centres: Numbers, corners: Numbers, scored: Edges) -> _Blocks:
+    """Where each block was found best, between pixels: the top of a parabola in either direction."""
+    count, high, wide = scored.shape
+    flat = scored.reshape(count, -1)
+    at = flat.argmax(axis=1)
+    each, down, across = np.arange(count), at // wide, at % wide
+    best = flat[each, at]
+    moves = corners.copy()
+    strips = scored[each, down, :], scored[each, :, across]
+    for axis, (place, most, strip) in enumerate(zip((across, down), (wide, high), strips, strict=True)):
+        inside = (place > 0) & (place < most - 1)
+        middle = np.clip(place, 1, most - 2)
+        before, here, after = (strip[each, middle + step].astype(np.float64) for step in (-1, 0, 1))
+        bend = before - 2 * here + after
+        moves[:, axis] += place + np.where(inside & (bend < 0), 0.5 * (before - after) / np.where(bend < 0, bend, 1), 0)
+    return _Blocks(centres, moves, best.astype(np.float64))
 
 
 def _spread(plane: Edges, grid: _Grid) -> Numbers:
@@ -241,35 +260,45 @@ def _corners(width: int, height: int, grid: _Grid) -> Iterator[tuple[int, int]]:
             yield x, y
 
 
-def _peak(scores: Any, at: int) -> float:
-    """The place of the best score between pixels: the top of a parabola."""
-    if not 0 < at < len(scores) - 1:
-        return float(at)
-    before, here, after = (float(scores[at + step]) for step in (-1, 0, 1))
-    bend = before - 2 * here + after
-    return at + (0.5 * (before - after) / bend if bend < 0 else 0.0)
-
-
 def _agree(blocks: _Blocks, grid: _Grid) -> _Found:
     """The shift and zoom that most blocks follow."""
-    still = _Found(_Model(np.zeros(2), np.zeros(2)), 0, len(blocks.scores))
     good = blocks.scores >= grid.score
     places, moves = blocks.centres[good], blocks.moves[good]
     if len(places) < _FEWEST:
-        return still
-    inside = _consensus(places, moves, grid.tolerance)
+        return _found(places[:0], moves[:0], len(blocks.scores), zooms=False)
+    follow = _following(places, moves, grid.tolerance, zooms=True)
+    if np.abs(_fit(places[follow], moves[follow]).gain).max() >= _NO_ZOOM:
+        # Few blocks follow some zoom or other by chance: it must explain clearly more than a shift alone.
+        shifted = _following(places, moves, grid.tolerance, zooms=False)
+        if follow.sum() <= shifted.sum() * _CLEARLY_MORE + 2:
+            return _found(places[shifted], moves[shifted], len(blocks.scores), zooms=False)
+    return _found(places[follow], moves[follow], len(blocks.scores), zooms=True)
+
+
+def _following(places: Numbers, moves: Numbers, tolerance: float, *, zooms: bool) -> Mask:
+    """Which blocks follow one move, of as many as there can be."""
+    if not zooms:
+        inside = np.abs(moves[:, None] - moves[None]).max(axis=2) <= tolerance
+        inside = inside[int(inside.sum(axis=1).argmax())]
+    else:
+        inside = _consensus(places, moves, tolerance)
     for _ in range(3):
         if inside.sum() < _FEWEST:
-            return still
-        model = _fit(places[inside], moves[inside])
-        inside = np.abs(model.moves(places) - moves).max(axis=1) <= grid.tolerance
-    if inside.sum() < _FEWEST:
-        return still
-    model = _fit(places[inside], moves[inside])
-    left = (model.moves(places[inside]) - moves[inside]).std(axis=0)
-    doubt_shift = float((left / math.sqrt(inside.sum())).max())
-    wide = np.maximum(np.sqrt(((places[inside] - places[inside].mean(axis=0)) ** 2).sum(axis=0)), 1.0)
-    return _Found(model, int(inside.sum()), len(blocks.scores), doubt_shift, float((left / wide).max()))
+            break
+        model = _fit(places[inside], moves[inside], zooms=zooms)
+        inside = np.abs(model.moves(places) - moves).max(axis=1) <= tolerance
+    return np.asarray(inside, bool)
+
+
+def _found(places: Numbers, moves: Numbers, blocks: int, *, zooms: bool) -> _Found:
+    """The move of blocks that follow one."""
+    if len(places) < _FEWEST:
+        return _Found(_Model(np.zeros(2), np.zeros(2)), 0, blocks)
+    model = _fit(places, moves, zooms=zooms)
+    left = (model.moves(places) - moves).std(axis=0)
+    doubt_shift = float((left / math.sqrt(len(places))).max())
+    wide = np.maximum(np.sqrt(((places - places.mean(axis=0)) ** 2).sum(axis=0)), 1.0)
+    return _Found(model, len(places), blocks, doubt_shift, float((left / wide).max()))
 
 
 def _consensus(places: Numbers, moves: Numbers, tolerance: float) -> Mask:
@@ -285,13 +314,13 @@ def _consensus(places: Numbers, moves: Numbers, tolerance: float) -> Mask:
     return np.asarray(inside[int(inside.sum(axis=1).argmax())], bool)
 
 
-def _fit(places: Numbers, moves: Numbers) -> _Model:
-    """Least squares for each axis."""
+def _fit(places: Numbers, moves: Numbers, *, zooms: bool = True) -> _Model:
+    """Least squares for each axis; of a shift alone where it does not zoom."""
     gain, base = np.zeros(2), np.zeros(2)
     for axis in range(2):
         spread = places[:, axis] - places[:, axis].mean()
         weight = float((spread**2).sum())
-        gain[axis] = float((spread * moves[:, axis]).sum()) / weight if weight > 100 else 0.0
+        gain[axis] = float((spread * moves[:, axis]).sum()) / weight if zooms and weight > 100 else 0.0
         base[axis] = float(moves[:, axis].mean() - gain[axis] * places[:, axis].mean())
     return _Model(gain, base)
 
@@ -299,18 +328,16 @@ def _fit(places: Numbers, moves: Numbers) -> _Model:
 def _keypoint_model(control: Grey, target: Grey) -> _Model | None:
     """Shift and zoom too strong for blocks, from SIFT key points; None when the pictures share none."""
     sift = cv2.SIFT_create(nfeatures=_KEYPOINTS)  # type: ignore[attr-defined] # missing in some releases' stubs
-    halves = [_resized(grey, FINE // 2) for grey in (control, target)]  # a quarter of the time; blocks refine it
-    points, words = sift.detectAndCompute(halves[0], None)
-    others, other_words = sift.detectAndCompute(halves[1], None)
+    points, words = sift.detectAndCompute(control, None)
+    others, other_words = sift.detectAndCompute(target, None)
     if min(len(points), len(others)) < _ENOUGH:
         return None
     matches = cv2.BFMatcher(cv2.NORM_L2).knnMatch(words, other_words, k=2)
     pairs = [pair[0] for pair in matches if len(pair) == 2 and pair[0].distance < _KEYPOINT_RATIO * pair[1].distance]
     if len(pairs) < _ENOUGH:
         return None
-    factor = max(control.shape) / (FINE // 2)
-    places = np.array([points[pair.queryIdx].pt for pair in pairs], np.float64) * factor
-    found = np.array([others[pair.trainIdx].pt for pair in pairs], np.float64) * factor
+    places = np.array([points[pair.queryIdx].pt for pair in pairs], np.float64)
+    found = np.array([others[pair.trainIdx].pt for pair in pairs], np.float64)
     matrix: Any
     matrix, kept = cv2.estimateAffinePartial2D(places, found, method=cv2.RANSAC, ransacReprojThreshold=3.0)
     if matrix is None or int(kept.sum()) < _ENOUGH or abs(math.atan2(matrix[1, 0], matrix[0, 0])) > _MOST_TURNED:

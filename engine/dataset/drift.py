@@ -17,15 +17,16 @@ from engine.dataset.features import Drift, Overlay
 Colours = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 
-_EDGE: Final = 256  # longest edge in pixels at which colours are compared
+_EDGE: Final = 256  # longest edge in pixels at which detail is compared; colours at half of it
 _LEAST, _MOST = 12.0, 60.0  # levels between which the border of what was edited is sought
-_AROUND: Final = 9  # pixels about it that belong to it
+_AROUND: Final = 5  # pixels of half size about it that belong to it
 _OUTSIDE: Final = 0.6  # of the picture at least: else all of it was edited
 _CLEARLY_MORE: Final = 2.1  # times as much changed inside as outside: else it is one change
 _INSIDE: Final = 15.0  # levels that an edit changes at least
-_MOST_OUTSIDE: Final = 20.0  # levels: more than this was asked for
+_MOST_OUTSIDE: Final = 18.0  # levels: more than this was asked for
 _QUIET: Final = 0.5  # of the picture at least
-_LEAST_TEXTURE: Final = 4.0  # square levels: in less there is no detail to lose
+_GRAIN: Final = 0.7  # pixels: finer than this is what compressing anew changes
+_LEAST_TEXTURE: Final = 2.0  # square levels: in less there is no detail to lose
 _STILL: Final = 0.002  # of the frame
 _MAP: Final = (32, 24)
 
@@ -36,7 +37,7 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     still = _lies_still(overlay)
     if not still:
         other = _moved(other, overlay)
-    levels = np.asarray(np.abs(cv2.GaussianBlur(other - one, (0, 0), 2.0)).max(axis=2), np.float32)
+    levels = _levels_between(one, other)
     border = float(np.clip(_parting(levels), _LEAST, _MOST))
     edited = (levels > border).astype(np.uint8)
     if not edited.any():
@@ -61,7 +62,17 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
 def _small(picture: Colours) -> Plane:
     factor = _EDGE / max(picture.shape[:2])
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    if size != (picture.shape[1], picture.shape[0]):
+        picture = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return picture.astype(np.float32)
+
+
+def _levels_between(one: Plane, other: Plane) -> Plane:
+    """At half the size: how far the colours of small areas are apart, in the channel where they are furthest."""
+    half = (max(1, one.shape[1] // 2), max(1, one.shape[0] // 2))
+    apart = cv2.GaussianBlur(cv2.resize(other - one, half, interpolation=cv2.INTER_AREA), (0, 0), 1.0)
+    red, green, blue = cv2.split(np.abs(apart))
+    return np.asarray(cv2.max(cv2.max(red, green), blue), np.float32)
 
 
 def _lies_still(overlay: Overlay) -> bool:
@@ -91,10 +102,12 @@ def _parting(levels: Plane) -> float:
 def _detail_lost(one: Plane, other: Plane, outside: NDArray[np.bool_]) -> float:
     """How much of the fine detail outside is not what it was, 0..1: painted anew it no longer correlates, smoothed it
     is weaker; of a change of contrast so much as weakens it."""
+    size = (one.shape[1], one.shape[0])
+    outside = cv2.resize(outside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     fine = []
     for picture in (one, other):
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        fine.append((grey - cv2.GaussianBlur(grey, (0, 0), 2.0))[outside])
+        fine.append((cv2.GaussianBlur(grey, (0, 0), _GRAIN) - cv2.GaussianBlur(grey, (0, 0), 2.0))[outside])
     before, after = (float((plane**2).sum()) for plane in fine)
     if before < _LEAST_TEXTURE * outside.sum():
         return 0.0

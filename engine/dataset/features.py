@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from operator import mul
 from typing import Final
 
 import msgspec
@@ -135,11 +136,7 @@ def _finger(grey: bytes) -> int:
     """Which of the 8 × 8 coarsest waves of a 32 × 32 picture are stronger than the middle one."""
     waves = _waves()
     rows = [grey[at : at + _HASH_SIDE] for at in range(0, _HASH_SIDE * _HASH_SIDE, _HASH_SIDE)]
-    across = [[sum(map(_times, wave, row)) for wave in waves] for row in rows]
-    strengths = [sum(map(_times, wave, column)) for wave in waves for column in zip(*across, strict=True)]
+    across = [[sum(map(mul, wave, row)) for wave in waves] for row in rows]
+    strengths = [sum(map(mul, wave, column)) for wave in waves for column in zip(*across, strict=True)]
     middle = sorted(strengths[1:])[len(strengths) // 2]
     return sum(1 << place for place, strength in enumerate(strengths) if strength > middle)
-
-
-def _times(one: float, other: float) -> float:
-    return one * other

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from PIL import Image, ImageChops, ImageOps, ImageStat
@@ -16,7 +16,7 @@ from engine.dataset.features import Comparison, Look, change_between, look_at
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import opened, with_path
-from engine.images.pixels import Alpha, mime_of, rendered, shape_of
+from engine.images.pixels import Alpha, mime_of, shrunk
 from engine.reading import read_found
 from engine.upstream.cancel import CancelToken
 
@@ -26,7 +26,8 @@ EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
 Settled = Callable[[Look, Look, float], bool]
 """Control, target and change: whether they tell all that is to be known of the pair."""
 
-_WORK_EDGE: Final = 512
+_WORK_EDGE: Final = 256
+_PIECE_BYTES: Final = 4 * 1024 * 1024
 _MISREAD_SIZE: Final = (64, 64)
 
 
@@ -36,6 +37,15 @@ class Measured(msgspec.Struct, frozen=True):
     control: Look
     target: Look
     comparison: Comparison
+
+
+class _File(msgspec.Struct, frozen=True):
+    """A file by its content: ``key``, what measurements of it are kept under, is its sha256, with the colour under
+    transparency that is not the usual one; ``data`` where it was just read."""
+
+    path: str
+    key: str
+    data: bytes | None
 
 
 class _Opened(msgspec.Struct, frozen=True):
@@ -70,61 +80,74 @@ class Measurer:
 
             cv2.setNumThreads(1)  # each pair has a thread already
 
-    def hash_of(self, path: str, cancel: CancelToken | None = None) -> str:
-        """The file's sha256. Raises InvalidInput (SOURCE_MISSING), PictureRejected (PICTURE_UNREADABLE), Stopped."""
-        try:
-            status = Path(path).stat()
-            return self._cache.hash_of(path, status.st_size, status.st_mtime_ns, _check(cancel))
-        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-            raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
-        except OSError as error:
-            raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
-
-    def look(self, path: str, cancel: CancelToken | None = None) -> Look:
+    def look(self, path: str, sent: str = "", cancel: CancelToken | None = None) -> Look:
         """What a picture looks like. Raises like `measure`."""
-        known = self._cache.look(self._key(self.hash_of(path, cancel)))
-        return known if known is not None else self._open(path, cancel).look
+        file = self._file(path, sent, cancel)
+        known = self._cache.look(file.key)
+        if known is None:
+            known = self._open(file, cancel).look
+            self._cache.note_look(known)
+        return known
 
     def measure(
-        self, control: str, target: str, settled: Settled = lambda *_: False, cancel: CancelToken | None = None
+        self,
+        control: str,
+        target: str,
+        settled: Settled = lambda *_: False,
+        cancel: CancelToken | None = None,
+        sent: str = "",
     ) -> Measured:
         """All about a pair of files. ``settled``: whether looks and change alone decide, so that nothing need be laid
-        over anything. Raises InvalidInput (SOURCE_MISSING), PictureRejected, which name the path; Stopped."""
-        hashes = self._key(self.hash_of(control, cancel)), self._key(self.hash_of(target, cancel))
-        looks = [self._cache.look(digest) for digest in hashes]
-        comparison = self._cache.comparison(*hashes)
+        over anything; ``sent``: sha256 of the control that was sent, "" where not known. Raises InvalidInput
+        (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, which name the path; Stopped."""
+        files = self._file(control, sent, cancel), self._file(target, "", cancel)
+        looks = [self._cache.look(file.key) for file in files]
+        comparison = self._cache.comparison(files[0].key, files[1].key)
         if looks[0] and looks[1] and comparison:
             done = comparison.overlay is not None or not self._registers
             if done or settled(looks[0], looks[1], comparison.change):
                 return Measured(looks[0], looks[1], comparison)
-        one, other = (self._open(path, cancel) for path in (control, target))
+        one, other = (self._open(file, cancel) for file in files)
         change = change_between(one.image, other.image)
         comparison = Comparison(change, None)
         if self._registers and not settled(one.look, other.look, change):
             comparison = _compared(one.image, other.image, change, cancel)
-        self._cache.note_comparison(one.look.hash, other.look.hash, comparison)
+        self._cache.note((one.look, other.look), comparison)
         return Measured(one.look, other.look, comparison)
 
-    def _key(self, digest: str) -> str:
-        """What measurements of a picture are kept under: its hash, with the colour that is not the usual one."""
-        return digest if self._alpha is Alpha.WHITE else f"{digest} {self._alpha}"
-
-    def _open(self, path: str, cancel: CancelToken | None) -> _Opened:
+    def _file(self, path: str, sent: str, cancel: CancelToken | None) -> _File:
+        """Which content a file has, read only where that is not known."""
+        data: bytes | None = None
         try:
-            data = read_found(path)
-            shape = shape_of(data)
-            with rendered(data, longest=_WORK_EDGE, alpha=self._alpha, cancel=cancel) as image:
-                contrast, finger, tint = look_at(image)
-            misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image, cancel)
-        except FileNotFoundError as error:
+            status = Path(path).stat()
+            state = (path, status.st_size, status.st_mtime_ns)
+            digest = self._cache.known_hash(*state)
+            if digest is None:
+                data = read_found(path)
+                digest = _sha256(data, _check(cancel))
+                self._cache.note_hash(*state, digest)
+        except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
+        if sent and digest != sent:
+            raise InvalidInput(Code.SOURCE_CHANGED, path=path)
+        key = digest if self._alpha is Alpha.WHITE else f"{digest} {self._alpha}"
+        return _File(path, key, data)
+
+    def _open(self, file: _File, cancel: CancelToken | None) -> _Opened:
+        try:
+            data = read_found(file.path) if file.data is None else file.data
+            shape, image = shrunk(data, _WORK_EDGE, self._alpha, cancel)
+            contrast, finger, tint = look_at(image)
+            misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image, cancel)
+        except FileNotFoundError as error:
+            raise InvalidInput(Code.SOURCE_MISSING, path=file.path) from error
+        except OSError as error:
+            raise PictureRejected(Code.PICTURE_UNREADABLE, path=file.path, reason=error.strerror or "") from error
         except PictureRejected as error:
-            raise with_path(error, path) from error
-        digest = self._key(hashlib.sha256(data).hexdigest())
-        look = Look(digest, len(data), shape.mime, shape.width, shape.height, contrast, finger, tint, misread, cause)
-        self._cache.note_look(look)
+            raise with_path(error, file.path) from error
+        look = Look(file.key, len(data), shape.mime, shape.width, shape.height, contrast, finger, tint, misread, cause)
         return _Opened(look, image)
 
 
@@ -141,6 +164,14 @@ def _check(cancel: CancelToken | None) -> Callable[[], None]:
     return cancel.check if cancel is not None else lambda: None
 
 
+def _sha256(data: bytes, check: Callable[[], None]) -> str:
+    digest, view = hashlib.sha256(), memoryview(data)
+    for at in range(0, len(data), _PIECE_BYTES):
+        check()
+        digest.update(view[at : at + _PIECE_BYTES])
+    return digest.hexdigest()
+
+
 def _compared(control: Image.Image, target: Image.Image, change: float, cancel: CancelToken | None) -> Comparison:
     """The target is brought to the control's frame, whatever its own size and shape."""
     import numpy as np
@@ -148,9 +179,17 @@ def _compared(control: Image.Image, target: Image.Image, change: float, cancel: 
     from engine.dataset.alignment import FINE, overlay
     from engine.dataset.drift import drift
 
-    factor = FINE / max(control.size)
-    size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
-    grey = [np.asarray(image.convert("L").resize(size, Image.Resampling.BILINEAR)) for image in (control, target)]
+    grey = _grey(control, target, FINE)
     found = overlay(grey[0], grey[1], _check(cancel))
     framed = target if target.size == control.size else target.resize(control.size, Image.Resampling.BILINEAR)
     return Comparison(change, found, drift(np.asarray(control), np.asarray(framed), found))
+
+
+def _grey(control: Image.Image, target: Image.Image, longest: int) -> list[Any]:
+    """Both in the control's frame."""
+    import numpy as np
+
+    factor = longest / max(control.size)
+    size = (max(1, round(control.width * factor)), max(1, round(control.height * factor)))
+    grey = [image.convert("L") for image in (control, target)]
+    return [np.asarray(one if one.size == size else one.resize(size, Image.Resampling.BILINEAR)) for one in grey]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,7 @@ from engine.database import Database, HashMemo, Schema
 from engine.dataset.features import Comparison, Look
 from engine.errors import StorageFailed
 
-VERSION: Final = 2
+VERSION: Final = 3
 """To be raised when any measure changes: older measurements are dropped then."""
 
 _SCHEMA: Final = Schema(
@@ -40,29 +39,42 @@ class MeasurementCache:
         """Let go of the file."""
         self._db.close()
 
-    def hash_of(self, path: str, size: int, modified: int, check: Callable[[], None] = lambda: None) -> str:
-        """The sha256 of a file of this size (bytes) and time of change (nanoseconds), read if need be; OSError, and
-        what ``check`` raises."""
-        return self._files.hash_of(path, size, modified, check)
+    def known_hash(self, path: str, size: int, modified: int) -> str | None:
+        """The sha256 of a file of this size (bytes) and time of change (nanoseconds)."""
+        return self._files.known(path, size, modified)
+
+    def note_hash(self, path: str, size: int, modified: int, digest: str) -> None:
+        """Note what a file's sha256 is."""
+        self._files.note(path, size, modified, digest)
 
     def look(self, digest: str) -> Look | None:
         """What the picture of this hash looks like."""
         row = self._one("SELECT data FROM look WHERE hash = ?", digest)
         return msgspec.msgpack.decode(row[0], type=Look) if row else None
 
-    def note_look(self, look: Look) -> None:
-        """Note what a picture looks like."""
-        self._put("INSERT OR REPLACE INTO look VALUES (?, ?)", look.hash, msgspec.msgpack.encode(look))
-
     def comparison(self, control: str, target: str) -> Comparison | None:
         """What was measured between two hashes."""
         row = self._one("SELECT data FROM comparison WHERE control = ? AND target = ?", control, target)
         return msgspec.msgpack.decode(row[0], type=Comparison) if row else None
 
-    def note_comparison(self, control: str, target: str, comparison: Comparison) -> None:
-        """Note what was measured between two hashes."""
-        data = msgspec.msgpack.encode(comparison)
-        self._put("INSERT OR REPLACE INTO comparison VALUES (?, ?, ?)", control, target, data)
+    def note(self, looks: tuple[Look, Look], comparison: Comparison) -> None:
+        """Note what a control and a target look like, and what was measured between them."""
+        rows = [(look.hash, msgspec.msgpack.encode(look)) for look in looks]
+        between = (looks[0].hash, looks[1].hash, msgspec.msgpack.encode(comparison))
+        try:
+            with self._db.write() as writer:
+                writer.executemany("INSERT OR REPLACE INTO look VALUES (?, ?)", rows)
+                writer.execute("INSERT OR REPLACE INTO comparison VALUES (?, ?, ?)", between)
+        except StorageFailed:
+            log.exception("measurement not kept")
+
+    def note_look(self, look: Look) -> None:
+        """Note what a picture looks like that no pair is made of."""
+        try:
+            with self._db.write() as writer:
+                writer.execute("INSERT OR REPLACE INTO look VALUES (?, ?)", (look.hash, msgspec.msgpack.encode(look)))
+        except StorageFailed:
+            log.exception("measurement not kept")
 
     def _one(self, statement: str, *values: object) -> tuple[Any, ...] | None:
         try:
@@ -72,10 +84,3 @@ class MeasurementCache:
             log.exception("measurement not read")
             return None
         return row
-
-    def _put(self, statement: str, *values: object) -> None:
-        try:
-            with self._db.write() as writer:
-                writer.execute(statement, values)
-        except StorageFailed:
-            log.exception("measurement not kept")

@@ -199,22 +199,17 @@ def _look(pair: Pair, measurer: Measurer, limits: Thresholds, cancel: CancelToke
         return _Seen(None, Finding(pair.id, pair.task_id, kind, problem=error.problem))
 
     try:
-        for control in pair.controls:
-            if control.sent_hash and measurer.hash_of(control.path, cancel) != control.sent_hash:
-                return _Seen(None, Finding(pair.id, pair.task_id, FindingKind.SOURCE_CHANGED))
         for control in pair.controls[1:]:
-            measurer.look(control.path, cancel)
-    except InvalidInput as error:
-        return failed(FindingKind.SOURCE_MISSING, error)
-    except PictureRejected as error:
-        return failed(FindingKind.UNREADABLE, error)
-    try:
+            measurer.look(control.path, control.sent_hash, cancel)
         decided = partial(settled, limits)
-        return _Seen(measurer.measure(pair.control.path, pair.target.path, decided, cancel), None)
+        sent = pair.control.sent_hash
+        return _Seen(measurer.measure(pair.control.path, pair.target.path, decided, cancel, sent), None)
     except InvalidInput as error:
-        if error.params.get("path") == pair.control.path:
-            return failed(FindingKind.SOURCE_MISSING, error)
-        return failed(FindingKind.UNREADABLE, InvalidInput(Code.RESULT_FILE_MISSING, path=pair.target.path))
+        if error.code is Code.SOURCE_CHANGED:
+            return _Seen(None, Finding(pair.id, pair.task_id, FindingKind.SOURCE_CHANGED))
+        if error.params.get("path") == pair.target.path:
+            return failed(FindingKind.UNREADABLE, InvalidInput(Code.RESULT_FILE_MISSING, path=pair.target.path))
+        return failed(FindingKind.SOURCE_MISSING, error)
     except PictureRejected as error:
         return failed(FindingKind.UNREADABLE, error)
 

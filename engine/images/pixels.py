@@ -63,22 +63,35 @@ def shape_of(data: bytes) -> Shape:
     """What a picture is, from its header. Raises PictureRejected."""
     mime = mime_of(data)
     with opened(data, mime) as (image, _):
-        turn = orientation_of(image)
-        width, height = image.size
-        if turn in _SWAPPING and not is_upright_already(image):
-            width, height = height, width
-        plain = (
-            turn == 1
-            and image.mode in _PLAIN_MODES
-            and not _is_deep(image, data)
-            and _is_srgb(_profile_of(image), image.mode)
-        )
-        return Shape(
-            mime, width, height, plain,
-            still=mime != "image/webp" or getattr(image, "n_frames", 1) == 1,
-            lossy=mime in {"image/jpeg", "image/avif"} or image.info.get("compression") in {"jpeg", "tiff_jpeg"},
-            alpha=image.has_transparency_data,
-        )  # fmt: skip
+        return _shape(image, image.size, data, mime)
+
+
+def _shape(image: Image.Image, size: tuple[int, int], data: bytes, mime: str) -> Shape:
+    """Of a picture that is not decoded yet; ``size``: before any draft."""
+    turn = orientation_of(image)
+    width, height = size
+    if turn in _SWAPPING and not is_upright_already(image):
+        width, height = height, width
+    plain = (
+        turn == 1
+        and image.mode in _PLAIN_MODES
+        and not _is_deep(image, data)
+        and _is_srgb(_profile_of(image), image.mode)
+    )
+    return Shape(
+        mime, width, height, plain,
+        still=mime != "image/webp" or getattr(image, "n_frames", 1) == 1,
+        lossy=mime in {"image/jpeg", "image/avif"} or image.info.get("compression") in {"jpeg", "tiff_jpeg"},
+        alpha=image.has_transparency_data,
+    )  # fmt: skip
+
+
+def shrunk(data: bytes, longest: int, alpha: Alpha, cancel: CancelToken | None = None) -> tuple[Shape, Image.Image]:
+    """What a picture is, and what `rendered` makes of it, opened once. Raises PictureRejected, Stopped."""
+    mime = mime_of(data)
+    with opened(data, mime, draft=int(longest * _SHARP), renders=True, cancel=cancel) as (image, stored):
+        shape = _shape(image, image.size if is_upright_already(image) else stored, data, mime)
+        return shape, _seen(image, longest, alpha)
 
 
 @contextmanager
@@ -90,22 +103,25 @@ def rendered(
     The pixels hold room for as long as the block runs (`room`): what leaves it should be small, or encoded. Raises
     PictureRejected, Stopped.
     """
-    mime = mime_of(data)
     draft = None if longest is None else int(longest * _SHARP)
-    with opened(data, mime, draft=draft, renders=True, cancel=cancel) as (image, _):
-        turn = orientation_of(image)
-        profile = _profile_of(image)
-        image.load()
-        seen = _eight_bit(image)
-        if longest is not None:
-            seen.thumbnail((longest, longest), Image.Resampling.HAMMING, reducing_gap=_SHARP)
-        seen = _in_srgb(seen, profile)
-        if turn in _TURNS and not is_upright_already(image):
-            seen = seen.transpose(_TURNS[turn])
-        if alpha is not Alpha.KEEP:
-            seen = on_colour(seen, alpha)
-        seen.info.clear()  # it describes the stored pixels; nothing of it may be written again by accident
-        yield seen
+    with opened(data, mime_of(data), draft=draft, renders=True, cancel=cancel) as (image, _):
+        yield _seen(image, longest, alpha)
+
+
+def _seen(image: Image.Image, longest: int | None, alpha: Alpha) -> Image.Image:
+    turn = orientation_of(image)
+    profile = _profile_of(image)
+    image.load()
+    seen = _eight_bit(image)
+    if longest is not None:
+        seen.thumbnail((longest, longest), Image.Resampling.HAMMING, reducing_gap=_SHARP)
+    seen = _in_srgb(seen, profile)
+    if turn in _TURNS and not is_upright_already(image):
+        seen = seen.transpose(_TURNS[turn])
+    if alpha is not Alpha.KEEP:
+        seen = on_colour(seen, alpha)
+    seen.info.clear()  # it describes the stored pixels; nothing of it may be written again by accident
+    return seen
 
 
 def on_colour(image: Image.Image, alpha: Alpha = Alpha.WHITE) -> Image.Image:

@@ -13,14 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from engine.dataset.alignment import overlay
+from engine.dataset.alignment import FINE, overlay
 from engine.dataset.drift import drift
 from engine.dataset.findings import Thresholds
 from tests.bench import edits
 from tests.bench.scenes import Picture, Rng, make_scene
 
 PAIRS: Final = 140
-_WORK: Final = 512
 Change = Callable[[Rng, Picture], Picture]
 
 
@@ -71,12 +70,17 @@ def _bytes(picture: object) -> Picture:
 
 def is_blamed(source: Picture, target: Picture, limits: Thresholds) -> bool:
     """What preflight says of two pictures of one size."""
-    factor = _WORK / max(source.shape[:2])
-    size = (round(source.shape[1] * factor), round(source.shape[0] * factor))
-    one, other = (np.asarray(Image.fromarray(p).resize(size, Image.Resampling.HAMMING)) for p in (source, target))
+    one, other = (_small(picture) for picture in (source, target))
     grey = [np.asarray(Image.fromarray(p).convert("L")) for p in (one, other)]
     found = drift(one, other, overlay(grey[0], grey[1]))
     return found is not None and (found.colour >= limits.colour_drift or found.detail * 100 >= limits.content_drift)
+
+
+def _small(picture: Picture) -> Picture:
+    """As `measure` decodes it."""
+    image = Image.fromarray(picture)
+    image.thumbnail((FINE, FINE), Image.Resampling.HAMMING, reducing_gap=1.5)
+    return np.asarray(image)
 
 
 def sent_back(rng: Rng, picture: Picture) -> Picture:

@@ -1,10 +1,14 @@
 """How well preflight finds what spoils a set, and how often it blames a good pair: a set made with faults in a quarter.
 
-Run ``python -m tests.bench.preflight [PAIRS]`` from the root; prints a table in Markdown.
+Run ``python -m tests.bench.preflight [PAIRS]`` from the root; prints a table in Markdown. With ``[PAIRS] BEFORE``, the
+root of a checkout of other code, both look through the set, part by part in turns, and what either finds is compared.
 """
 
 from __future__ import annotations
 
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +39,7 @@ FAULTS: Final = (
     FindingKind.SIZE, FindingKind.SHIFTED, FindingKind.ZOOMED, FindingKind.UNRELATED, FindingKind.SPLIT_TWIN,
     FindingKind.NO_CAPTION, FindingKind.SOURCE_MISSING, FindingKind.SOURCE_CHANGED, FindingKind.UNREADABLE,
 )  # fmt: skip
+ROOT: Final = Path(__file__).resolve().parents[2]
 SPLIT: Final = SplitRule(validation=0.2, seed=11)
 _EVERY: Final = 4  # one pair in four is spoilt
 
@@ -191,24 +196,92 @@ def score(made: list[Made], report: Preflight) -> list[tuple[FindingKind, int, i
     return rows
 
 
-def main(count: int) -> None:
-    """Make the set, look through it twice, print the table."""
+_PARTS: Final = 10
+_NEW_KINDS: Final = frozenset(
+    {FindingKind.COLOUR_DRIFT, FindingKind.CONTENT_DRIFT, FindingKind.BUCKET_LOSS}
+    | {FindingKind.TRANSPARENT, FindingKind.PROFILE, FindingKind.DEPTH}
+)
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """What a side says of a part: seconds by the clock and of the processor, and kinds by pair."""
+
+    first: tuple[float, float]
+    again: tuple[float, float]
+    found: dict[str, list[str]]
+
+
+def beside(made: list[Made], folder: Path, before: Path) -> None:
+    """Let both codes look through the parts of a set in turns, the one that begins changing; print what they took."""
+    sides = {"before": _side(before), "now": _side(ROOT)}
+    took: dict[str, list[Looked]] = {name: [] for name in sides}
+    for number in range(_PARTS):
+        pairs = folder / f"part_{number}.json"
+        pairs.write_bytes(msgspec.json.encode([one.pair for one in made[number::_PARTS]]))
+        for name in sides if number % 2 else reversed(sides):
+            work = folder / f"{name}_{number}"
+            work.mkdir()
+            took[name].append(_ask(sides[name], f"{pairs} {work}\n"))
+    for process in sides.values():
+        process.communicate()
+    for what, place in (("by the clock", 0), ("of the processor", 1)):
+        ratios = [old.first[place] / new.first[place] for old, new in zip(took["before"], took["now"], strict=True)]
+        whole = {name: sum(part.first[place] for part in parts) for name, parts in took.items()}
+        shown = f"{whole['before']:.1f} s before, {whole['now']:.1f} s now: {whole['before'] / whole['now']:.2f} times"
+        shown += f"; of parts {min(ratios):.2f} to"
+        sys.stdout.write(f"seconds {what}: {shown} {max(ratios):.2f}, median {statistics.median(ratios):.2f}\n")
+    planted = {one.pair.id: one.fault for one in made}
+    apart = 0
+    for old, new in zip(took["before"], took["now"], strict=True):
+        for pair in sorted(old.found.keys() | new.found.keys()):
+            was, now = set(old.found.get(pair, [])), set(new.found.get(pair, [])) - {str(one) for one in _NEW_KINDS}
+            if was != now:
+                apart += 1
+                sys.stdout.write(f"{pair}, planted {planted[pair]}: {sorted(was)} before, {sorted(now)} now\n")
+    sys.stdout.write(f"pairs of which they find something else: {apart} of {len(made)}\n")
+
+
+def _side(root: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("preflight_side.py"))],
+        env={**os.environ, "PYTHONPATH": str(root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def _ask(process: subprocess.Popen[str], line: str) -> Looked:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(line)
+    process.stdin.flush()
+    return msgspec.json.decode(process.stdout.readline(), type=Looked)
+
+
+def main(count: int, before: Path | None) -> None:
+    """Make the set; look through it twice and print the table, or compare."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         made = make_set(folder / "set", count)
-        pairs = [one.pair for one in made]
-        cache = MeasurementCache(folder / "notes.db")
-        begun = time.monotonic()
-        report = inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
-        once = time.monotonic()
-        inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
-        times = once - begun, time.monotonic() - once
-        cache.close()
+        if before is None:
+            alone(made, folder)
+        else:
+            beside(made, folder, before)
+
+
+def alone(made: list[Made], folder: Path) -> None:
+    """Look through a set twice and print the table."""
+    pairs = [one.pair for one in made]
+    cache = MeasurementCache(folder / "notes.db")
+    begun = time.monotonic()
+    report = inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
+    once = time.monotonic()
+    inspect(pairs, Wanted(split=SPLIT), Measurer(cache), registered=can_register())
+    times = once - begun, time.monotonic() - once
+    cache.close()
     sys.stdout.write("| finding | planted | found | | good pairs | blamed | |\n|---|---|---|---|---|---|---|\n")
     for kind, planted, hits, good, blamed in score(made, report):
         share = f"{hits / planted:.1%}" if planted else ""
         sys.stdout.write(f"| {kind} | {planted} | {hits} | {share} | {good} | {blamed} | {blamed / good:.1%} |\n")
-    sys.stdout.write(f"\n{count} pairs: {times[0]:.1f} s, again {times[1]:.2f} s\n")
+    sys.stdout.write(f"\n{len(made)} pairs: {times[0]:.1f} s, again {times[1]:.2f} s\n")
     for one in made:
         kinds = [finding for finding in report.findings if finding.pair_id == one.pair.id]
         wrong = bool(kinds) if one.fault is None else one.fault not in {finding.kind for finding in kinds}
@@ -220,4 +293,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS, Path(sys.argv[2]) if len(sys.argv) > 2 else None)
