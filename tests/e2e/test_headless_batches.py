@@ -46,4 +46,5 @@ def test_a_run_is_handed_over_and_collected(tmp_path: Path) -> None:
         desk.rate = 10
         code, events = run(data, *words, "--collect", "--wait")
         assert (code, events[-1]["saved_count"], len(list(out.iterdir()))) == (0, 3, 3)
+        assert (events[-1]["cost"], events[-1]["calls"]) == (0.06, 3)  # half of 0.04 each, asked for by another command
         assert (desk.wrong, desk.paid_twice(), sum(desk.asked.values())) == ([], [], 3)

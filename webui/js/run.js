@@ -15,9 +15,16 @@ import { forgetSteps } from './undo.js';
 const FORMS = ['plan', 'config'];
 const NEEDED = ['api_url', 'model_name'];
 
+/** What a call costs by the delivery of a configuration, 0 without a price. */
+function priceOf(config) {
+  const { price_now: live, price_batch: batch } = store.inspection.peek() ?? {};
+  const share = config.delivery === 'batch' && live > 0 && batch > 0 ? batch / live : 1;
+  return (Number(config.price_per_call) || 0) * share;
+}
+
 /** Costs of so many calls, '' without a price. */
 export function costOf(calls, config = store.forms.config.peek()) {
-  const price = Number(config.price_per_call) || 0;
+  const price = priceOf(config);
   return price ? t('page.cost.about', { price: money(price * calls) }) : '';
 }
 
@@ -45,7 +52,7 @@ export async function storeSettings() {
 /** Asks once before more calls than the person wants to make unasked. */
 async function agreed(calls, config) {
   const { ask_above: most, ask_price: dearest } = store.forms.guard.peek();
-  const tooDear = Number(dearest) > 0 && calls * (Number(config.price_per_call) || 0) > Number(dearest);
+  const tooDear = Number(dearest) > 0 && calls * priceOf(config) > Number(dearest);
   if (!(calls > Number(most)) && !tooDear) return true;
   const table = store.forms.plan.peek().prompt_table.trim();
   const lines = [t('page.run.askCalls', { count: calls }), costOf(calls, config)].filter(Boolean);

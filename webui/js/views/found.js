@@ -56,7 +56,9 @@ export function Calls({ found }) {
   const results = Number(store.forms.config.value.result_count) || 1;
   const calls = found.calls ?? found.count;
   const stale = store.inspectionStale.value;
-  const { price_now: price, pace_now: pace } = found;
+  const byBatch = store.forms.config.value.delivery === 'batch' && found.price_batch !== null;
+  const price = byBatch ? found.price_batch : found.price_now;
+  const pace = byBatch ? 0 : found.pace_now;
   return html`<p class=${`calls ${stale ? 'stale' : ''}`} aria-busy=${stale}>
     ${stale && html`<${Icon} name="loader" size=${14} class="turning" />`}
     <b>${t('page.input.calls', { count: calls })}</b>
