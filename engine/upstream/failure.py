@@ -77,7 +77,7 @@ _QUOTA = re.compile(
 _CONTENT = re.compile(
     r"content.?policy|content.?filter|(?:content|request).?moderat|moderation.?blocked|policy.?violation|"
     r"prohibited.?content|"
-    r"input was flagged|"
+    r"input was flagged|flagged as (?:sensitive|inappropriate|unsafe)|inappropriate.?content|"
     r"(?:rejected|blocked|flagged|refused)\b.{0,60}\b(?:moderation|safety)|safety.?(?:system|filter|block|violation)|"
     r"image.?safety|new.sensitive|sensitive.?(?:content|words?|information)|data.?inspection|content.?unsafe|"
     r"violat\w*.{0,60}(?:polic|terms|guideline)|\bnsfw\b|"

@@ -27,6 +27,7 @@ _DONE = frozenset(["completed", "complete", "succeeded", "succeed", "success", "
 _FAILED = frozenset(["failed", "failure", "fail", "error", "canceled", "cancelled", "expired", "rejected"])
 _PASSING = frozenset(["408", "425", "429", "502", "503", "504"])
 _UNKNOWN = frozenset(["404", "410"])
+_CODES = ("code", "error_code", "errorCode", "failCode", "fail_code")
 _MESSAGES = ("message", "error", "msg", "detail", "failMsg", "fail_reason")
 PLAIN = Recipe(request=RequestPart())
 """How the built-in modes send the key."""
@@ -190,9 +191,11 @@ def _message(part: dict[str, Any]) -> str:
 
 
 def _complaint(reason: str, status: str, document: Any) -> dict[str, Any]:
-    complaint: dict[str, Any] = {"code": status, "message": reason or status}
-    error = document.get("error") if isinstance(document, dict) else None
-    return complaint | ({"details": error} if isinstance(error, dict) else {})
+    """Why a job failed: in the provider's words, with the codes that stand beside them and tell more."""
+    parts = list(_nested(document))
+    codes = [{"code": part[key]} for part in parts for key in _CODES if part.get(key) not in (None, "", 0)]
+    errors = [error for part in parts if isinstance(error := part.get("error"), dict)]
+    return {"code": status, "message": reason or status, "details": [*codes, *errors][:4]}
 
 
 def _percent(value: Any) -> int | None:

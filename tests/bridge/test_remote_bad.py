@@ -102,6 +102,11 @@ ROWS: dict[str, tuple[dict[str, Any], Provider, str, str | None, str | None]] = 
         {}, provider(OPEN, Script.json({"status": "failed", "message": "content policy"})),
         "failed", "content_refused", "failed",
     ),
+    "a code of failure": (
+        {"job": {**JOB, "status": "output.status", "error": "output.message"}},
+        provider(Script.json({"output": {"status": "failed", "code": "DataInspectionFailed", "message": "no"}})),
+        "failed", "content_refused", "failed",
+    ),
     "failed without a word": ({}, provider(Script.json({"status": "FAILED"})), "failed", "upstream_error", "failed"),
     "a code inside 200 on a poll": (
         {}, provider(Script.json({"code": 500, "msg": "broken"})), "failed", "upstream_error", "failed",
