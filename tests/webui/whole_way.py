@@ -237,8 +237,9 @@ class Way:
         words = self.words()
         assert PROMPTS[self.language][0] in words
         hand.click(page.locator("dialog .primary"))
-        until(lambda: len(paid.calls) - begun > count // 2, seconds=200)
+        until(lambda: len(paid.calls) - begun > count // 8, seconds=200)
         self.look("8-running")
+        until(lambda: len(paid.calls) - begun > count // 2, seconds=200)
         hand.click(page.locator(".figures .stop"))
         self.until_paid(".outcome.stopped")
         self.look("9-stopped")
