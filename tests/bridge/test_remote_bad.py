@@ -207,6 +207,27 @@ def test_what_providers_do_wrong(name: str, tmp_path: Path) -> None:
         assert task["result_count"] == (0 if code else 2 if name.startswith("two") else 1)
 
 
+def test_an_upload_that_fails_half_way_costs_nothing(tmp_path: Path) -> None:
+    """Of two pictures the first is there: the request that is paid for is not sent without the second."""
+    upload = {"url": "/up", "form": {"file": "{{file}}"}, "result": "url"}
+    request = {"url": "/submit", "json": {"pictures": "{{images_url}}"}}
+    provide = provider(
+        submit=DONE, up=[Script.json({"url": "u1"}), Script.error(507, "full"), Script.json({"url": "u2"})]
+    )
+    with playing(tmp_path, provide) as (fake, door):
+        source = tmp_path / "in"
+        source.mkdir()
+        for number, name in enumerate(("a.png", "a2.png")):
+            (source / name).write_bytes(picture(number))
+        config = config_of(fake, {"request": request, "upload": upload, "result": RECIPE["result"]})
+        body = {"input_path": str(source), "config": config, "references": "suffix"}
+        for seen, status in ((["/up"] * 2, "failed"), (["/up"] * 4 + ["/submit"], "done")):
+            door.post("/api/tasks/start" if status == "failed" else "/api/tasks/retry_failed", body)
+            door.wait_idle()
+            assert (provide.seen, [task["status"] for task in door.tasks()]) == (seen, [status])
+        assert fake.requests[-2].json == {"pictures": ["u2", "u2"]}
+
+
 def test_a_poll_elsewhere_goes_without_the_key(tmp_path: Path) -> None:
     """Job, result and redirect on another origin are asked without key and headers; on a named origin with them."""
     for named in (False, True):
