@@ -54,7 +54,7 @@ def judged(source: Picture, result: Picture, prompt: str) -> tuple[dict[str, flo
     order = _ORDER.search(prompt)
     ball = ball_in(source, order[1]) if order is not None else None
     if order is None or ball is None:
-        return dict.fromkeys(("success", "overediting"), 5.0), "the ball is not to be seen"
+        return dict.fromkeys(("success", "overediting", "naturalness", "artifacts"), 5.0), "no such ball is to be seen"
     if result.shape != source.shape:
         result = np.asarray(cv2.resize(result, source.shape[1::-1], interpolation=cv2.INTER_AREA), np.uint8)
     inner = cv2.erode(ball.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
@@ -78,13 +78,16 @@ def has_hue(picture: Picture, name: str) -> Mask:
 
 
 def ball_in(picture: Picture, name: str) -> Mask | None:
-    """Where the largest round thing of this colour is."""
-    mask = cv2.morphologyEx(has_hue(picture, name).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+    """Where the largest round thing of this colour is, cut loose from what is thinner than a ball."""
+    size = max(5, round(0.09 * min(picture.shape[:2])))
+    thinner = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+    mask = cv2.morphologyEx(has_hue(picture, name).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, thinner)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask)
     round_ones = [
         (int(area), number)
         for number, (_, _, wide, tall, area) in enumerate(stats[1:count].tolist(), 1)
-        if area > 0.004 * mask.size and 0.75 < wide / tall < 1.34 and area > 0.85 * np.pi / 4 * wide * tall
+        if area > 0.004 * mask.size and 0.75 < wide / tall < 1.34 and area > 0.8 * np.pi / 4 * wide * tall
     ]
     return np.asarray(labels == max(round_ones)[1], np.bool_) if round_ones else None
 
