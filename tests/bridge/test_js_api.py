@@ -193,7 +193,7 @@ def when_settled(answer: Any) -> Any:
         return {
             key: when_settled(value)
             for key, value in answer.items()
-            if key not in ("updated_at", "started_at", "at", "trial_id", "last_used")
+            if key not in ("updated_at", "started_at", "at", "trial_id", "last_used", "run_name")
             and not _is_new_project(answer, key)
         }
     return [when_settled(value) for value in answer] if isinstance(answer, list) else answer

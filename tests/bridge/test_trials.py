@@ -297,13 +297,13 @@ def test_a_run_that_ends_with_bad_results_says_so(studio: Studio, tmp_path: Path
         assert door.state()["run"]["suspects"] == 0
 
 
-FAULTS = ("429", "500", "html", "empty", "cut", "event", "broken", "link")
+FAULTS = ("cut", "500", "html", "empty", "event")  # what is asked again by itself
 
 
 @pytest.mark.timeout(3600)
 def test_the_demo_with_its_faults_is_no_alarm(tmp_path: Path) -> None:
     """Each picture fails once before its edit comes: no run of the demo pauses, at the most careful limit of three."""
-    faults = FAULTS if os.environ.get("FULL") else FAULTS[4:5]
+    faults = FAULTS if os.environ.get("FULL") else FAULTS[:1]
     sources = draw_scenes(tmp_path / "scenes", 40 if os.environ.get("FULL") else 22)
     with DemoEndpoint(delay=0) as demo, open_door(tmp_path / "data") as door:
         demo_settings = {
@@ -319,5 +319,6 @@ def test_the_demo_with_its_faults_is_no_alarm(tmp_path: Path) -> None:
             tasks = door.tasks()
             assert {task["status"] for task in tasks} == {"done"}
             assert {task["attempts"] for task in tasks} == {2}
+            print(f"alarm: none over {len(tasks)} edits after {fault}")
             assert (door.state()["run"]["suspects"], door.state()["run"]["paused"]) == (0, None)
             door.post("/api/tasks/clear")
