@@ -39,7 +39,7 @@ def data_folder(environ: Mapping[str, str]) -> Path:
             raise InvalidInput(
                 Code.SETTING_INVALID, field="APP_DATA_DIR", name="APP_DATA_DIR", value=chosen[:200], reason=reason
             ) from error
-        raise StorageFailed(Code.STORAGE_FAILED, path=str(folder), reason=reason) from error
+        raise StorageFailed(Code.DATA_FOLDER_UNWRITABLE, path=str(folder), reason=reason) from error
     return folder
 
 

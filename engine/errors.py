@@ -137,6 +137,7 @@ class Code(StrEnum):
     STORAGE_FAILED = "storage_failed"
     KEY_STORE_UNUSABLE = "key_store_unusable"
     NO_HOME = "no_home"
+    DATA_FOLDER_UNWRITABLE = "data_folder_unwritable"
     DATA_FOLDER_IN_USE = "data_folder_in_use"
     OLD_STATE_TAKEN_OVER = "old_state_taken_over"
     FILE_DAMAGED = "file_damaged"

@@ -90,6 +90,12 @@ if is_wanted way; then
 fi
 run sets -- tests/engine/dataset/test_awkward.py
 
+if is_wanted installs; then
+    echo "== installs"
+    scripts/installs.sh >"$logs/installs.log" 2>&1 || failed="$failed installs"
+    grep -E ': ([0-9]+ pictures|exit|FAILED)' "$logs/installs.log"
+fi
+
 # The same judgement of addresses on every Python that is supported and here.
 for version in 3.11 3.12 3.13; do
     is_wanted addresses || continue

@@ -1,7 +1,8 @@
 #!/bin/bash
 # Every way to install the program, from this checkout and from the wheel, and every place to start it from that lacks
 # something: each edits the demo's pictures, or says in one line what to set. One line for each; fails where one did
-# neither. Linux, as root (the starts as somebody else need it); takes the packages from the network.
+# neither. `scripts/installs.sh starts` tries the places alone. Linux, as root (the starts as somebody else need it);
+# takes the packages from the network. PUBLIC_PYTHON: one that every user of the machine may run.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 root=$PWD
@@ -39,7 +40,9 @@ try() {
 }
 none='nothing may be said'
 
-for kind in checkout wheel; do
+kinds='checkout wheel'
+[ "${1:-}" != starts ] || kinds=
+for kind in $kinds; do
     from=$place/checkout
     [ $kind = checkout ] || from=$wheel
     d=$place/$kind-ways && mkdir "$d"
@@ -60,21 +63,23 @@ for kind in checkout wheel; do
 done
 
 # Without what a person usually has. 4242 has no account.
-console=$place/wheel-ways/venv/bin/image-batch-console
+public=${PUBLIC_PYTHON:-/usr/bin/python3}
+"$public" -m venv "$place/public" && "$place/public/bin/pip" install -q "$wheel" || exit 1
+console=$place/public/bin/image-batch-console
 less=(--clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all)
 stranger=(setpriv --reuid 4242 --regid 4242 "${less[@]}" env -i "PATH=$PATH" LANG=C.UTF-8)
 nobody=(setpriv --reuid "$(id -u nobody)" --regid 4242 "${less[@]}" env -i "PATH=$PATH" LANG=C.UTF-8)
-chmod -R a+rX "$place/wheel-ways" "$place/checkout"
+chmod -R a+rX "$place/public" "$place/checkout"
 mkdir -m 777 "$place/home"
 try "no HOME, no account" APP_DATA_DIR "${stranger[@]}" "$console"
 try "no HOME, no account, APP_DATA_DIR" "$none" "${stranger[@]}" APP_DATA_DIR="$place/home/4242" "$console"
-try "no HOME, an account without a home" "APP_DATA_DIR\|nonexistent" "${nobody[@]}" "$console"
-try "HOME that is not there" "APP_DATA_DIR\|not/there" "${stranger[@]}" HOME=/not/there "$console"
+try "no HOME, an account without a home" APP_DATA_DIR "${nobody[@]}" "$console"
+try "HOME that is not there" APP_DATA_DIR "${stranger[@]}" HOME=/not/there "$console"
 try "no account, HOME" "$none" "${stranger[@]}" HOME="$place/home" "$console"
-try "read-only checkout, start.sh" "$none" "${stranger[@]}" HOME="$place/home" PYTHON_BIN="$(command -v "$python")" \
+try "read-only checkout, start.sh" "$none" "${stranger[@]}" HOME="$place/home" PYTHON_BIN="$public" \
     "$place/checkout/start.sh"
-try "read-only checkout, no HOME, start.sh" "XDG_CACHE_HOME\|HOME" "${stranger[@]}" \
-    PYTHON_BIN="$(command -v "$python")" "$place/checkout/start.sh"
+try "read-only checkout, no HOME, start.sh" HOME "${stranger[@]}" \
+    PYTHON_BIN="$public" "$place/checkout/start.sh"
 # As a container without root: all read-only but one folder, no capabilities, no account.
 contained() { unshare --mount sh -c 'mount --bind "$1" "$1" && mount -o remount,ro,bind / && shift && exec "$@"' sh "$@"; }
 if unshare --mount true 2>/dev/null; then

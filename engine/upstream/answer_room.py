@@ -14,7 +14,7 @@ from typing import Final
 from engine.upstream.cancel import CancelToken
 from engine.upstream.sse import EventReader, ServerEvent
 
-AT_ONCE_BYTES: Final = 288 * 1024 * 1024
+AT_ONCE_BYTES: Final = 224 * 1024 * 1024
 """Of all answers at once; with the largest single one, and what becomes of it, they stay within a gigabyte."""
 LARGE_BYTES: Final = 2 * 1024 * 1024
 """Answers beyond that are taken apart one after the other: it takes several times their size for a moment."""
