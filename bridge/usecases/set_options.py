@@ -22,7 +22,7 @@ from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput
 from engine.images.pixels import Alpha
-from engine.models import Result, Task
+from engine.models import Result, Task, TaskMatch
 from engine.tasks.plan import RequestRecord
 
 
@@ -110,7 +110,7 @@ def thresholds_of(given: dict[str, float]) -> Thresholds:
 def pairs_of(app: App, params: SetParams) -> list[Pair]:
     """The pairs meant, in task order."""
     if params.trainer == Trainer.PREFERENCE:
-        return list(_preferences(app, params))
+        return [*_preferences(app, params), *_voted(app, params)]
     return list(_pairs(app, params))
 
 
@@ -128,20 +128,53 @@ def _preferences(app: App, params: SetParams) -> Iterator[Pair]:
     """Of each task its best result beside each worse one: dropped, not ticked, or scored lower; those of a task that
     has but one, or none that is kept, are no preference."""
     for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
-        numbered = list(enumerate(task.results, 1))
-        kept = [(place, one) for place, one in numbered if one.selected and not one.deleted]
-        if not kept:
+        pair = _best_of(app, task)
+        if pair is None:
             continue
-        place, chosen = max(kept, key=lambda entry: (_score(entry[1]) or 0.0, -entry[0]))
-        pair = pair_of(app, task, chosen, place)
-        for other, worse in numbered:
-            scores = _score(chosen), _score(worse)
+        for other, worse in enumerate(task.results, 1):
+            scores = pair.score, _score(worse)
             lower = scores[0] is not None and scores[1] is not None and scores[1] < scores[0]
-            if worse.hash == chosen.hash or not (worse.deleted or not worse.selected or lower):
+            if worse.hash == pair.target.hash or not (worse.deleted or not worse.selected or lower):
                 continue
             target = _target(app, worse)
             if Path(target.path).exists():  # pictures that were dropped are swept some day
                 yield msgspec.structs.replace(pair, id=f"{pair.id}-{other}", rejected=Rejected(target, scores[1]))
+
+
+def _voted(app: App, params: SetParams) -> Iterator[Pair]:
+    """Of each row of a trial on which a person has voted: what the best column made beside what the others made of the
+    same source and prompt. Of chosen tasks only where the best one's is among them."""
+    if params.match is not None:
+        return
+    for trial in app.vision.trials.all():
+        for row in trial.rows:
+            if row.vote is None or not 0 <= row.vote < len(row.cells):
+                continue
+            best, *others = (row.cells[row.vote], *(cell for cell in row.cells if cell != row.cells[row.vote]))
+            if params.task_ids is not None and best not in params.task_ids:
+                continue
+            made = {task.id: _best_of(app, task) for task in app.store.tasks(TaskMatch(ids=(best, *others)))}
+            chosen = made.get(best)
+            for place, other in enumerate(others, 1):
+                worse = made.get(other)
+                if chosen is None or worse is None or worse.target.hash == chosen.target.hash:
+                    continue
+                if _asked(worse) == _asked(chosen) and Path(worse.target.path).exists():
+                    rejected = Rejected(worse.target, worse.score)
+                    yield msgspec.structs.replace(chosen, id=f"{chosen.id}-v{place}", rejected=rejected)
+
+
+def _best_of(app: App, task: Task) -> Pair | None:
+    """The result of a task that is scored highest, the first of those alike."""
+    kept = [(place, one) for place, one in enumerate(task.results, 1) if one.selected and not one.deleted]
+    if not kept:
+        return None
+    place, result = max(kept, key=lambda entry: (_score(entry[1]) or 0.0, -entry[0]))
+    return pair_of(app, task, result, place)
+
+
+def _asked(pair: Pair) -> tuple[str, str]:
+    return pair.provenance.prompt, pair.provenance.system_prompt
 
 
 def _score(result: Result) -> float | None:

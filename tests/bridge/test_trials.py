@@ -16,7 +16,9 @@ from PIL import Image
 
 from bridge.demo.endpoint import DemoEndpoint, demo_config
 from bridge.demo.painter import paint
+from bridge.usecases.set_options import SetParams, pairs_of
 from engine.config import ApiMode
+from engine.dataset.layouts import Trainer
 from engine.models import SourceImage
 from engine.tasks.alarm import Suspicion
 from engine.vision.trial import draw
@@ -82,6 +84,13 @@ def test_a_trial_pays_for_what_the_run_then_need_not(studio: Studio, tmp_path: P
         trial = door.get(url)
         assert [column["wins"] for column in trial["columns"]] == [0, 2, 0]
         assert [(row["vote"], row["voted"]) for row in trial["rows"]] == [(1, True), (1, True), (None, True)]
+        assert pairs_of(door.app, SetParams(trainer=Trainer.PREFERENCE)) == []  # of other prompts, or no best one
+        door.post(f"{url}/vote", {"row": 2, "column": "elsewhere"})
+        (better,) = pairs_of(door.app, SetParams(trainer=Trainer.PREFERENCE))
+        plain, _, elsewhere = (door.get(f"/api/tasks/{cell}")["task"]["results"] for cell in trial["rows"][2]["cells"])
+        assert better.rejected is not None
+        assert [better.target.hash, better.rejected.target.hash] == [elsewhere[0]["hash"], plain[0]["hash"]]
+        door.post(f"{url}/vote", {"row": 2, "column": None})
         chosen = door.post(f"{url}/choose", {"column": "bold"})
         assert (chosen["config"]["user_prompt"], chosen["config"]["api_key"]) == ("make it very red", "********")
         before = len(studio.edits.api_requests)
