@@ -18,7 +18,7 @@ from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.findings import UNITS, Finding
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight
-from engine.dataset.report import Calibration, ModelCost, ReportData, ShownPair, render
+from engine.dataset.report import Calibration, ModelCost, ReportData, ShownPair, TrialColumn, render
 from engine.dataset.save import check_output
 from engine.dataset.variants import VariantRule, variants
 from engine.errors import Code, InvalidInput, PictureRejected
@@ -27,6 +27,7 @@ from engine.images.thumbnails import make_thumbnail
 from engine.models import Task, TaskMatch, TaskStatus
 from engine.money import plain
 from engine.paths import entered_path, printable
+from engine.vision.trial import tally
 
 _SHEET = 60  # pairs shown; those with findings first, the rest spread over the set
 _EDGE = 192
@@ -101,6 +102,7 @@ def _data(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, 
         scores=[pair.score for pair in pairs if pair.score is not None],
         calibration=_calibration(app, tasks),
         costs=_costs(pairs, tasks),
+        trials=trial_columns(app),
     )
 
 
@@ -126,6 +128,19 @@ def _costs(pairs: Sequence[Pair], tasks: Sequence[Task]) -> list[ModelCost]:
         if result.judgement is not None and result.judgement.cost:
             spent[result.judgement.model].append(result.judgement.cost)
     return [ModelCost(model, len(costs), sum(costs)) for model, costs in sorted(spent.items())]
+
+
+def trial_columns(app: App) -> list[TrialColumn]:
+    """The columns of all trials, the latest trial first."""
+    columns = []
+    for trial in app.vision.trials.all():
+        cells = tuple(cell for row in trial.rows for cell in row.cells)
+        made = {task.id: task for task in app.store.tasks(TaskMatch(ids=cells))}
+        columns += [
+            TrialColumn(one.name, one.model_name, one.done, one.wins, one.mean_score, one.cost)
+            for one in tally(trial, made)
+        ]
+    return columns
 
 
 def _sheet(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight, job: Job) -> list[ShownPair]:

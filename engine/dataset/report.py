@@ -79,6 +79,18 @@ class Calibration(msgspec.Struct, frozen=True):
     enough: bool
 
 
+class TrialColumn(msgspec.Struct, frozen=True):
+    """A column of a trial. ``wins``: rows in which it was voted the best; ``score`` 0..10, on average, where judged;
+    ``cost`` by the price of its connection."""
+
+    name: str
+    model: str
+    done: int
+    wins: int
+    score: float | None
+    cost: float
+
+
 class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     """All that the page shows. ``seconds``: from the first result to the last; ``price``: of one call, 0 for unknown;
     ``spent``: what all calls have cost in USD, None for unknown; ``wasted``: those paid for that brought no picture;
@@ -107,6 +119,7 @@ class ReportData(msgspec.Struct, frozen=True, kw_only=True):
     scores: Sequence[float] = ()
     calibration: Calibration | None = None
     costs: Sequence[ModelCost] = ()
+    trials: Sequence[TrialColumn] = ()
 
 
 def render(data: ReportData, words: Words, language: str) -> str:
@@ -121,7 +134,7 @@ def render(data: ReportData, words: Words, language: str) -> str:
         f"<h2>{escape(say('numbers'))}</h2>{_figures(data, say)}"
         f"<h2>{escape(say('findings'))}</h2>{note}<div class=kinds>{_finding_bars(data, words)}</div>"
         f"<h2>{escape(say('pictures'))}</h2><div class=plots>{_distributions(data, say)}</div>"
-        f"{_calibration(data.calibration, say)}{_costs(data, say)}{_failures(data, say)}"
+        f"{_calibration(data.calibration, say)}{_costs(data, say)}{_trials(data, say)}{_failures(data, say)}"
         f"<h2>{escape(say('sheet'))}</h2><div class=sheet>{''.join(_pair(pair) for pair in data.sheet)}</div>"
     )
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -214,6 +227,20 @@ def _costs(data: ReportData, say: Words) -> str:
         f"<tr><td>{one.results}</td><td>{escape(one.model)}</td><td>{one.cost:.2f}</td></tr>" for one in data.costs
     )
     return f"<h2>{escape(say('costs'))}</h2><table>{rows}</table>"
+
+
+def _trials(data: ReportData, say: Words) -> str:
+    """The columns of trials, which is where the set's prompt and model were chosen."""
+    if not data.trials:
+        return ""
+    keys = ("trial.wins", "trial.column", "trial.model", "trial.done", "trial.score", "trial.cost")
+    rows = "".join(
+        f"<tr><td>{one.wins}</td><td>{escape(one.name)}</td><td>{escape(one.model)}</td><td>{one.done}</td>"
+        f"<td>{'' if one.score is None else f'{one.score:.2f}'}</td><td>{one.cost:.2f}</td></tr>"
+        for one in data.trials
+    )
+    head = "".join(f"<td>{escape(say(key))}</td>" for key in keys)
+    return f"<h2>{escape(say('trials'))}</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _failures(data: ReportData, say: Words) -> str:

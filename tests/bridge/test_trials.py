@@ -17,6 +17,7 @@ from PIL import Image
 from bridge.demo.endpoint import DemoEndpoint, demo_config
 from bridge.demo.painter import paint
 from bridge.usecases.set_options import SetParams, pairs_of
+from bridge.usecases.set_report import trial_columns
 from engine.config import ApiMode
 from engine.dataset.layouts import Trainer
 from engine.models import SourceImage
@@ -91,6 +92,9 @@ def test_a_trial_pays_for_what_the_run_then_need_not(studio: Studio, tmp_path: P
         assert better.rejected is not None
         assert [better.target.hash, better.rejected.target.hash] == [elsewhere[0]["hash"], plain[0]["hash"]]
         door.post(f"{url}/vote", {"row": 2, "column": None})
+        assert [(one.name, one.wins, one.done, one.cost) for one in trial_columns(door.app)] == [
+            ("plain", 0, 3, 1.5), ("bold", 2, 3, 1.5), ("elsewhere", 0, 3, 1.5)
+        ]  # fmt: skip
         chosen = door.post(f"{url}/choose", {"column": "bold"})
         assert (chosen["config"]["user_prompt"], chosen["config"]["api_key"]) == ("make it very red", "********")
         before = len(studio.edits.api_requests)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import xml.etree.ElementTree as ET
 
+import msgspec
 import pytest
 
 from engine.dataset.findings import FindingKind, Shape
 from engine.dataset.plots import bars, binned, histogram
 from engine.dataset.preflight import Numbers
-from engine.dataset.report import ReportData, ShownPair, render
+from engine.dataset.report import ReportData, ShownPair, TrialColumn, render
 
 DATA = ReportData(
     title="<set> & more",
@@ -28,6 +29,7 @@ DATA = ReportData(
     findings={FindingKind.BLANK: 3, FindingKind.SHIFTED: 5},
     failures=[("<b>refused</b>", 2)],
     numbers=[Numbers(Shape((100, 100), (90 + n, 100), float(n), 1.0), 50.0, 200.0, None, None, None) for n in range(8)],
+    trials=[TrialColumn("<b>bold</b>", "edit-1", 3, 2, 7.25, 1.5), TrialColumn("plain", "edit-1", 3, 0, None, 1.5)],
     sheet=[ShownPair("<img>", (b"\xff\xd8", "image/jpeg"), None, "“caption” <i>", ["blank (3)"])],
 )
 
@@ -38,6 +40,15 @@ def words(key: str) -> str:
 
 def figures(page: str) -> dict[str, str]:
     return dict(part.split("</dt><dd>") for part in page.replace("</dd>", "<dt>").split("<dt>") if "</dt><dd>" in part)
+
+
+def test_columns_of_trials_are_told() -> None:
+    """What each column was voted, made, scored and cost, where there was a trial."""
+    page = render(DATA, words, "en")
+    assert (
+        "<tr><td>2</td><td>&lt;b&gt;bold&lt;/b&gt;</td><td>edit-1</td><td>3</td><td>7.25</td><td>1.50</td></tr>" in page
+    )
+    assert "report.trials" not in render(msgspec.structs.replace(DATA, trials=()), words, "en")
 
 
 def test_figures_follow_from_the_counts() -> None:
