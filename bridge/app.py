@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from bridge.environment import Environment
 from bridge.jobs import Jobs, JobStatus
@@ -21,24 +22,28 @@ from bridge.switching import Switching
 from bridge.vision import Vision
 from bridge.visits import Visits
 from engine.cluster.address import check_order
+from engine.cluster.messages import OUTBOX, left_in, owner_of
 from engine.config import ApiConfig
 from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
-from engine.dataset.measure import install_line
+from engine.dataset.measure import Measurer, install_line
 from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, InvalidInput, NotFound, Problem, Stopped, StorageFailed
 from engine.files import storage_failure
+from engine.images.pixels import Alpha
 from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
+from engine.tasks.attempt import Left
 from engine.tasks.costs import read_built_in
 from engine.tasks.store import Outline
 from engine.upstream.bills import Price
 from engine.upstream.cancel import CancelToken
+from engine.vision.ask import SendQuestion
 from engine.workspace import Limits, Workspace, made
 
 if TYPE_CHECKING:
-    from engine.cluster.coordinator import Cluster
+    from engine.cluster.services import ClusterServices
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +53,11 @@ class _Opened:
 
     def __init__(self, app: App, project: Project | None, first_config: ApiConfig | None = None) -> None:
         """``project`` None: the program's folder itself, without any others."""
+        self.problems: list[Problem] = []
         self.id = DEFAULT if project is None else project.id
         self.is_first = project is None or not project.place
         folder = app.folder if project is None else app.folder / project.place
+        attempts = None if app.cluster is None else app.cluster.attempts(owner_of(made(folder)))
         with contextlib.ExitStack() as opened:
             self.workspace = opened.enter_context(
                 Workspace(
@@ -60,7 +67,7 @@ class _Opened:
                     connections_folder=app.folder,
                     held=self.is_first,
                     demo=app.demo,
-                    attempts=app.cluster,
+                    attempts=attempts,
                     prices=_prices(),
                     read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),
@@ -69,6 +76,10 @@ class _Opened:
                     on_problem=app.notify,
                 )
             )
+            if (app.folder / OUTBOX).is_dir():
+                self._take_in(left_in(app.folder / OUTBOX, owner_of(folder)))
+            if attempts is not None:
+                self._take_in(attempts.left())
             self.jobs = Jobs(on_change=app.changed)
             opened.callback(self.jobs.close)
             store, batch = self.workspace.store, self.workspace.batch
@@ -83,15 +94,25 @@ class _Opened:
                 edits=lambda: self.preferences.config,
                 hold=batch.pause,
                 keys=app.keys,
+                send=app.send_question,
                 on_change=app.changed,
             )
             opened.callback(self.vision.close)
             opened.callback(app.listen(self.vision.stirred))
-            self.problems = [*self.preferences.problems, *self.workspace.problems, *self.vision.problems]
+            self.problems += [*self.preferences.problems, *self.workspace.problems, *self.vision.problems]
             close_to_others(folder)  # what was made just now as well
             batch.add_hook(self.vision.alarm)
             opened.callback(batch.close)  # before what its hooks speak to
             self.close = opened.pop_all().close
+
+    def _take_in(self, left: Iterable[Left]) -> None:
+        """What workers hold for this project since a program before this one was killed."""
+        try:
+            count = self.workspace.take_in(left)
+        except StorageFailed as error:  # it stays there
+            self.problems.append(error.problem)
+        else:
+            self.problems += [Problem(Code.ANSWERS_TAKEN_IN, {"count": count})] if count else []
 
     def _read_state(self, root: Path, folder: Path, first_config: ApiConfig | None, keys: KeyStore) -> dict[str, Any]:
         shared = root / "state.json"
@@ -135,11 +156,11 @@ class App:
         self.notices: list[Problem] = []
         self._index: Projects | None = None
         self.visits: Visits | None
-        self.cluster: Cluster | None = None
+        self.cluster: ClusterServices | None = None
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
             if environment.cluster.address:
-                self.cluster = opened.enter_context(_open_cluster(environment, folder, version))
+                self.cluster = opened.enter_context(_open_cluster(environment, folder, version, self.changed))
             self.keys = self._open_keys()
             self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
@@ -333,6 +354,17 @@ class App:
         self.found_kinds, self.outlined = report.by_pair, None
         self.changed()
 
+    def measurer(self, alpha: Alpha) -> Measurer:
+        """Who measures pairs: we, or the workers of the cluster."""
+        if self.cluster is not None:
+            return self.cluster.measurer(self.measurement_cache, alpha)
+        return Measurer(self.measurement_cache, alpha)
+
+    @property
+    def send_question(self) -> SendQuestion | None:
+        """Who asks a vision model in place of our own threads."""
+        return self.cluster.ask if self.cluster is not None else None
+
     def _keep_old_state(self) -> None:
         """Its tasks were taken over: state.json as the tool before left it is kept under another name."""
         kept = self.folder / "state.json.before-takeover"
@@ -358,19 +390,19 @@ def _limits(environment: Environment) -> Limits:
     )
 
 
-def _open_cluster(environment: Environment, folder: Path, version: str) -> Cluster:
+def _open_cluster(
+    environment: Environment, folder: Path, version: str, on_change: Callable[[], None]
+) -> ClusterServices:
     """The machines that help. ClusterFailed, or InvalidInput with the line that installs what is missing."""
     check_order(environment.cluster)
     try:
-        from engine.cluster.coordinator import Cluster  # Dask is loaded where it is used, and nowhere else
+        from engine.cluster.services import ClusterServices  # Dask is loaded where it is used, and nowhere else
     except ModuleNotFoundError as error:
         command = install_line(("distributed",), "cluster")
         raise InvalidInput(Code.CLUSTER_EXTRA_MISSING, field="cluster", command=command) from error
-    owner = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:24]
-    return Cluster(
-        environment.cluster,
-        environment.network,
-        max_redirects=environment.max_redirects,
-        program=version,
-        owner=owner,
+    order = environment.cluster
+    if order.address.startswith("local:") and not order.outbox:
+        order = msgspec.structs.replace(order, outbox=str(folder / OUTBOX))
+    return ClusterServices(
+        order, environment.network, max_redirects=environment.max_redirects, program=version, on_change=on_change
     )

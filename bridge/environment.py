@@ -100,6 +100,7 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
             key=env.get("CLUSTER_KEY", "", str),
             insecure=env.get("CLUSTER_INSECURE", False, _switch),
             outbox=env.get("CLUSTER_OUTBOX", "", str),
+            shared=env.get("CLUSTER_SHARED", "", str),
         ),
         key_store=env.get("KEY_STORE", "system", _key_store) == "system" and may_have_store(environ),
     )

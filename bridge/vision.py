@@ -21,6 +21,7 @@ from engine.tasks.costs import Costs
 from engine.tasks.ledger import Ledger
 from engine.tasks.store import Store
 from engine.upstream.transport import Transport
+from engine.vision.ask import SendQuestion
 from engine.vision.judge import JudgedPair
 from engine.vision.judging import Judge, Judging
 from engine.vision.rounds import without_reason
@@ -49,13 +50,14 @@ class Vision:
         edits: Callable[[], ApiConfig],
         hold: Callable[[Problem], None],
         keys: KeyStore,
+        send: SendQuestion | None,
         on_change: Callable[[], None],
     ) -> None:
         self.rubrics = RubricBook(read_built_in(program_folder("assets") / "rubrics"), folder / "rubrics.json")
         self.settings = JudgeFile(folder / "judge.json", keys)
         self.trials = TrialBook(trials)
         self.alarm = VisionHook(self.trials, cache, hold)
-        self.judging = Judging(transport, ledger, self._keep, costs=costs, on_change=on_change)
+        self.judging = Judging(transport, ledger, self._keep, costs=costs, send=send, on_change=on_change)
         self.problems: list[Problem] = [*self.rubrics.problems, *self.settings.problems, *self.trials.problems]
         self._store = store
         self._cache = cache

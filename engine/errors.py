@@ -178,6 +178,8 @@ class Code(StrEnum):
     CLUSTER_EMPTY = "cluster_empty"
     CLUSTER_REPEATS = "cluster_repeats"
     CLUSTER_DIFFERS = "cluster_differs"
+    CLUSTER_NOT_SHARED = "cluster_not_shared"
+    ANSWERS_TAKEN_IN = "answers_taken_in"
     WORKER_LOST = "worker_lost"
     # the door
     HOST_NOT_ALLOWED = "host_not_allowed"

@@ -33,11 +33,19 @@ from engine.paths import common_folder, folders_below
 from engine.shapes import learn_shapes
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
-from engine.tasks.attempt import Attempts, Delivered, LocalAttempts
+from engine.tasks.attempt import Attempts, Delivered, Left, LocalAttempts
 from engine.tasks.batch import Batch
 from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
 from engine.tasks.costs import Costs, Prices
-from engine.tasks.edit import Collected, EditTools, Submitted, batch_kind, collect_job, run_edit
+from engine.tasks.edit import (
+    Collected,
+    EditTools,
+    Submitted,
+    arrived_outcome,
+    batch_kind,
+    collect_job,
+    run_edit,
+)
 from engine.tasks.gate import CallGate
 from engine.tasks.hooks import RunningTask, TaskHook
 from engine.tasks.ledger import Ledger
@@ -45,7 +53,7 @@ from engine.tasks.log import EditLog
 from engine.tasks.plan import ledger_key
 from engine.tasks.planning import Plan, Planner
 from engine.tasks.provider_batches import ProviderBatches
-from engine.tasks.recovery import adopt, check_pictures, lost_rows, was_damaged
+from engine.tasks.recovery import adopt, check_pictures, give, lost_rows, was_damaged
 from engine.tasks.remote import Remote
 from engine.tasks.remote_book import RemoteBook
 from engine.tasks.store import Store
@@ -162,6 +170,7 @@ class Workspace:
             remote=self.remote,
             learned=self.forms,
             costs=self.costs,
+            obstacle=lambda: self._attempts.problem if self._attempts is not None else None,
         )
         opened.callback(self.batch.close)
         self.remote.jobs.restore(self._has_arrived)
@@ -242,6 +251,19 @@ class Workspace:
             key = ledger_key(outcome.request_record, demo=self._demo)
             sources = outcome.source_hash.split()
             self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
+
+    def take_in(self, left: Iterable[Left]) -> int:
+        """Give tasks that were found unfinished the answers that came for them elsewhere, and note in the ledger what
+        is whole, so that no task pays for it again; how many. StorageFailed: what was not taken in stays where it is.
+        """
+        count = 0
+        for one in left:
+            outcome = arrived_outcome(one, self.cache)
+            if outcome.request_record:
+                self.note_paid(outcome)
+            with contextlib.suppress(NotFound):  # its task was deleted: the ledger has it
+                count += give(outcome, self.store)
+        return count
 
     def wait_idle(self, timeout: float | None = None) -> bool:
         """Block until nothing runs and nothing is waited for at a provider; False when ``timeout`` seconds passed."""

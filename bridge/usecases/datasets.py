@@ -314,7 +314,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
     return inspect(
         pairs,
         wanted,
-        Measurer(app.measurement_cache, wanted.alpha),
+        app.measurer(wanted.alpha),
         registered=can_register(),
         cancel=job.cancel,
         progress=job.progress,

@@ -354,7 +354,7 @@ class _Counts:
 
 
 def _ask_each(app: App, judge: Judge, items: Sequence[Any], one: Any, job: Job, counts: _Counts) -> JobResult:
-    client = VisionClient(app.transport, judge.config.connection, costs=app.costs)
+    client = VisionClient(app.transport, judge.config.connection, costs=app.costs, send=app.send_question)
     job.expect(len(items))
 
     def ask(item: Any, cancel: CancelToken) -> None:

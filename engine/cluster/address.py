@@ -11,7 +11,8 @@ from engine.upstream.target import parse_url
 class ClusterOrder(msgspec.Struct, frozen=True):
     """Where the cluster is: ``local:N``, ``tcp://host:port`` or ``tls://host:port``. The three files are for TLS.
 
-    ``insecure``: bare ``tcp://`` to another machine is meant. ``outbox``: folder of the workers for answers.
+    ``insecure``: bare ``tcp://`` to another machine is meant. ``outbox``: folder of the workers for answers;
+    ``shared``: a folder that all machines see, where answers lie instead of being sent.
     """
 
     address: str
@@ -20,6 +21,7 @@ class ClusterOrder(msgspec.Struct, frozen=True):
     key: str = ""
     insecure: bool = False
     outbox: str = ""
+    shared: str = ""
 
 
 class ClusterInfo(msgspec.Struct, frozen=True):

@@ -1,8 +1,9 @@
-"""Our side of a cluster: where it is, who is in it, and how an attempt is made there as if by a thread of ours.
+"""Our side of a cluster: where it is, who is in it, and how something is done there as if by a thread of ours.
 
-Dask carries errands and answers and tells when a worker is lost; which worker makes an attempt, that none is made twice
-without our knowing, and what a loss means for a task is decided here. Each errand goes to one worker by name, and the
-scheduler must not run tasks of a dead worker again by itself (``allowed-failures: 0``).
+Dask carries what is asked and tells when a worker is lost; which worker does it, and what a loss means, is decided
+here. Each errand goes to one worker by name, and the scheduler must not run tasks of a dead worker again by itself
+(``allowed-failures: 0``). Beside Dask's way by the scheduler there is one of ours to each worker, for what no scheduler
+may see, and for when there is none: its connections are kept in a pool of their own.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import socket
 import threading
 import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 import msgspec
 from distributed import Client, LocalCluster
 from distributed.client import Future
+from distributed.core import ConnectionPool
+from distributed.scheduler import KilledWorker
 from distributed.security import Security
+from distributed.utils import LoopRunner, sync
 
 from engine.cluster.address import ClusterInfo, ClusterOrder, check_order
-from engine.cluster.worker import FORGET, LEARN, STOP, DeskPlugin, Errand, Facts, Kept, Reply, Told, facts, run_errand
-from engine.cluster.worker import waiting as waiting_answers
+from engine.cluster.messages import Facts, Question, Told
+from engine.cluster.worker import ANSWER, FORGET, LEARN, STOP, DeskPlugin, facts, run_question, sees
 from engine.config import ApiConfig
 from engine.errors import ClusterFailed, Code, Problem, Stopped
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Watch
-from engine.tasks.failures import Failure
+from engine.files import write_bytes
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 
@@ -44,45 +49,65 @@ R = TypeVar("R")
 log = logging.getLogger(__name__)
 
 
+class WorkerLost(Exception):
+    """Nothing more will come from a worker by way of the scheduler."""
+
+
 class Cluster:
     """A connection to a cluster, and its workers. Thread-safe; ``close`` ends the local ones."""
 
-    def __init__(self, order: ClusterOrder, policy: NetPolicy, *, max_redirects: int, program: str, owner: str) -> None:
-        """``program``: our version. ``owner``: whose answers may wait in an outbox, the same at each start."""
+    def __init__(
+        self,
+        order: ClusterOrder,
+        policy: NetPolicy,
+        *,
+        max_redirects: int,
+        program: str,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``program``: our version. ``on_change``: called when workers come or go, from a thread of ours."""
         local = check_order(order)
         self._order = order
-        self._owner = owner
         self._program = program
-        self._told = Told(policy, max_redirects, order.outbox)
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        outbox = str(Path(order.shared) / "outbox") if order.shared else order.outbox
+        self.told = Told(policy, max_redirects, outbox, shared=bool(order.shared))
+        self.session = uuid.uuid4().hex
+        self._on_change = on_change
+        self._changed = threading.Condition()
         self._in_flight: Counter[str] = Counter()
         self._known: dict[str, int] = {}  # threads by worker
-        self._lost: set[str] = set()
+        self._lost = 0
         self._learned: set[tuple[str, str]] = set()
         self._stopped: set[tuple[str, str]] = set()
         self._runs: weakref.WeakKeyDictionary[CancelToken, str] = weakref.WeakKeyDictionary()
-        self._sends_sources = False
         self._gone: Problem | None = None
         self._closing = threading.Event()
+        self._security = self._tls()
         with contextlib.ExitStack() as opened:
+            runner = LoopRunner()
+            runner.start()
+            opened.callback(runner.stop)
+            self._loop = runner.loop
+            self._pool: ConnectionPool = sync(self._loop, self._open_pool)
+            opened.callback(lambda: sync(self._loop, self._pool.close))
             target: Any = order.address
             if local:
-                target = opened.enter_context(_local(local))
-            self._client = opened.enter_context(self._connect(target))
+                target = opened.enter_context(_local(local, self._loop))
+            self._client = self._connect(target)
+            opened.callback(lambda: self._client.close(timeout=_STOP_SECONDS))
             self._check()
-            self._client.register_plugin(DeskPlugin(msgspec.msgpack.encode(self._told)))
+            self._client.register_plugin(self._plugin)
             self._look()
             self._watcher = threading.Thread(target=self._watch, name="cluster", daemon=True)
             self._watcher.start()
-            opened.callback(self._end_watch)
+            opened.callback(self._leave)
             self._opened = opened.pop_all()
 
     def close(self) -> None:
         """Leave the cluster."""
         self._opened.close()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -91,262 +116,307 @@ class Cluster:
     @property
     def problem(self) -> Problem | None:
         """Why nothing can be asked at the moment."""
-        return self._gone
+        if self._gone is not None or self._known:
+            return self._gone
+        return Problem(Code.CLUSTER_EMPTY, {"address": self._order.address})
 
     def info(self) -> ClusterInfo:
         """The cluster as it is known."""
-        with self._lock:
+        with self._changed:
             return ClusterInfo(
                 self._order.address,
                 len(self._known),
                 sum(self._known.values()),
                 sum(self._in_flight.values()),
-                len(self._lost),
+                self._lost,
             )
 
-    # --- attempts ---
+    # --- asking ---
 
-    def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
-        """As `Attempts.make`: by a worker, waited for. Where that worker is lost, another one makes the attempt again;
-        the log says so, since the call may have been paid."""
-        config_id = _digest(order.config)
-        run = self._run_of(watch.cancel)
-        masked = msgspec.structs.replace(order, config=order.config.masked())
-        while True:
-            token = uuid.uuid4().hex
-            try:
-                worker = self._take_worker(watch.cancel)
-            except Stopped as stopped:
-                return AttemptOutcome(failure=Failure.of(stopped))
-            try:
-                reply = self._ask(
-                    worker, Errand(masked, config_id, token, run, self._owner, order.task_id), order, watch
-                )
-            finally:
-                self._give_back(worker)
-            if reply is None:
-                self._lose(worker)
-                watch.log.add("retry", code=Code.WORKER_LOST, params={"worker": worker}, what="worker")
-                continue
-            outcome = reply.outcome
-            assert outcome is not None
-            return self._hand_over(worker, token, outcome, watch)
-
-    def _ask(self, worker: str, errand: Errand, order: AttemptOrder, watch: Watch) -> Reply | None:
-        """The worker's answer; None where the worker is lost."""
-        if self._sends_sources:
-            errand = _with_sources(errand, order)
-        while True:
-            self._teach(worker, errand.config_id, order.config)
-            watch.log.stage = "asking"
-            reply = self._wait_for(worker, errand, watch.cancel)
-            if reply is None or not reply.wants:
-                return reply
-            if reply.wants == "sources":
-                self._sends_sources = True  # workers that do not see our files will not see the next ones either
-                errand = _with_sources(errand, order)
-            else:
-                self._learned.discard((worker, errand.config_id))
-
-    def _wait_for(self, worker: str, errand: Errand, cancel: CancelToken) -> Reply | None:
+    def run_at(
+        self,
+        worker: str,
+        function: Callable[[T], R],
+        argument: T,
+        run: str,
+        cancel: CancelToken,
+        *,
+        patience: float = _STOP_SECONDS,
+    ) -> R:
+        """What ``function`` makes of the argument in that worker. Raises Stopped, once what had come until the stop is
+        home or ``patience`` seconds passed; WorkerLost; and what the function raises."""
         done = threading.Event()
         try:
-            future: Future[Reply] = self._client.submit(
-                run_errand,
-                errand,
-                workers=[worker],
-                allow_other_workers=False,
-                pure=False,
-                retries=0,
-                key=f"edit-{errand.token}",
-            )
-        except (RuntimeError, OSError, ValueError):  # the client was closed, or lost its scheduler
-            return None
+            future: Future[R] = self._client.submit(
+                function, argument, workers=[worker], allow_other_workers=False, pure=False, retries=0,
+                key=f"image-batch-{uuid.uuid4().hex}",
+            )  # fmt: skip
+        except (RuntimeError, OSError, ValueError) as error:  # the client was closed, or lost its scheduler
+            raise WorkerLost from error
         future.add_done_callback(lambda _: done.set())
 
         def stop() -> None:
             done.set()
-            self._stop_soon(errand.run)
+            self._stop_soon(run)
 
-        try:
-            with cancel.closing(stop):
-                while not done.wait(_LOOK_SECONDS):
-                    if worker in self._lost:
-                        return None
-        except Stopped:
-            pass
+        with contextlib.suppress(Stopped), cancel.closing(stop):
+            while not done.wait(_LOOK_SECONDS):
+                cancel.check()
+                if worker not in self._known and self._gone is None:
+                    raise WorkerLost
         if cancel.cancelled:
-            end = time.monotonic() + _STOP_SECONDS  # what had arrived there comes home
-            while future.status == "pending" and time.monotonic() < end and worker not in self._lost:
+            end = time.monotonic() + patience
+            while future.status == "pending" and time.monotonic() < end and worker in self._known:
                 self._closing.wait(0.01)
             if future.status != "finished":
                 future.release()
-                return Reply(AttemptOutcome(failure=Failure.of(Stopped())))
+                raise Stopped
+        if future.status == "error":
+            fault = future.exception()
+            if fault is not None and not isinstance(fault, KilledWorker):
+                raise fault
         if future.status != "finished":  # KilledWorker, or lost with the scheduler
-            return None
-        reply = future.result()
-        assert isinstance(reply, Reply)
-        return reply
+            raise WorkerLost
+        return future.result()
 
-    def _hand_over(self, worker: str, token: str, outcome: AttemptOutcome, watch: Watch) -> AttemptOutcome:
-        """Give what came to whoever waits; then the worker need keep it no longer."""
-        watch.log.entries.extend(outcome.log)
-        if outcome.failure is None:
-            watch.began()
-            watch.answered()
-        for picture in outcome.pictures:
-            watch.keep(picture)
-        if outcome.pictures:
-            self._say(worker, FORGET, tokens=[token])
-        return msgspec.structs.replace(outcome, pictures=[], log=[])
+    def ask(self, config: ApiConfig, body: bytes, cancel: CancelToken) -> bytes:
+        """A question to a vision model; see `vision.ask.SendQuestion`. Where a worker is lost another one asks."""
+        question = Question(_digest(config), body, self.run_of(cancel), self.session)
+        while True:
+            with self.worker(cancel) as worker:
+                try:
+                    self.teach(worker, question.config_id, config)
+                    answer, failure = self.run_at(worker, run_question, question, question.run, cancel)
+                except WorkerLost:
+                    self.lose(worker)
+                    continue
+            if failure is not None:
+                raise failure.error
+            if answer is not None:
+                return answer
+            self.unlearn(worker, question.config_id)
 
-    # --- measurements ---
-
-    def map(self, function: Callable[[T], R], items: Sequence[T], check: Callable[[], None]) -> Iterator[R]:
-        """``function`` of each item by the workers, in order. ``check`` is called often; what it raises ends it."""
-        futures = self._client.map(function, items, pure=False, retries=0)
+    @contextlib.contextmanager
+    def worker(self, cancel: CancelToken) -> Iterator[str]:
+        """The worker with the fewest calls; waits while there is none. Raises Stopped."""
+        cancel.check()
+        while (name := self._take_least_busy()) is None:
+            cancel.wait(_LOOK_SECONDS)
         try:
-            for future in futures:
-                while future.status == "pending":
-                    check()
-                    with contextlib.suppress(TimeoutError):
-                        future.result(timeout=_LOOK_SECONDS)
-                yield future.result()
+            yield name
         finally:
-            self._client.cancel(futures)
+            with self._changed:
+                self._in_flight[name] -= 1
+                if not self._in_flight[name]:
+                    del self._in_flight[name]
 
-    # --- the outbox ---
+    def _take_least_busy(self) -> str | None:
+        with self._changed:
+            if not self._known or self._gone is not None:
+                return None
+            name = min(self._known, key=lambda one: (self._in_flight[one], one))
+            self._in_flight[name] += 1
+            return name
 
-    def collect(self) -> list[tuple[str, Kept]]:
-        """Answers that workers hold for us and nobody came for, by worker; `taken` once they are kept."""
-        found = self._client.run(waiting_answers, self._owner)
-        seen: set[str] = set()
-        answers = []
-        for worker, kept in found.items():
-            for one in kept:
-                if one.token not in seen:  # workers of one machine may share an outbox
-                    seen.add(one.token)
-                    answers.append((worker, one))
-        return answers
+    def lose(self, worker: str) -> None:
+        """Ask this worker for nothing more, unless the scheduler goes on to name it."""
+        with self._changed:
+            if self._known.pop(worker, None) is not None:
+                self._lost += 1
+            self._learned = {(name, config_id) for name, config_id in self._learned if name != worker}
 
-    def taken(self, worker: str, token: str) -> None:
-        """The answer is kept here."""
-        self._say(worker, FORGET, tokens=[token])
+    def teach(self, worker: str, config_id: str, config: ApiConfig) -> None:
+        """The worker knows the secrets of a configuration afterwards. Raises WorkerLost."""
+        if (worker, config_id) not in self._learned:
+            data = msgspec.msgpack.encode(config)
+            try:
+                self.say(worker, LEARN, session=self.session, config_id=config_id, config=data, now=time.time())
+            except OSError as error:
+                raise WorkerLost from error
+            self._learned.add((worker, config_id))
 
-    # --- inside ---
+    def unlearn(self, worker: str, config_id: str) -> None:
+        """The worker does not know it after all."""
+        self._learned.discard((worker, config_id))
+
+    def run_of(self, cancel: CancelToken) -> str:
+        """Under which name workers know what a token stops."""
+        with self._changed:
+            return self._runs.setdefault(cancel, uuid.uuid4().hex)
+
+    def stop_run(self, run: str) -> None:
+        """Tell every worker to end a run's calls; returns at once."""
+        for worker in self.workers:
+            self._loop.add_callback(self._send_quietly, worker, STOP, {"run": run})
+
+    def _stop_soon(self, run: str) -> None:
+        """The same, once for all who wait."""
+        with self._changed:
+            workers = [worker for worker in self._in_flight if (worker, run) not in self._stopped]
+            self._stopped.update((worker, run) for worker in workers)
+        for worker in workers:
+            self._loop.add_callback(self._send_quietly, worker, STOP, {"run": run})
+
+    @property
+    def workers(self) -> list[str]:
+        """Those that are known."""
+        with self._changed:
+            return list(self._known)
+
+    def on_each(self, function: Callable[..., R], *arguments: Any) -> dict[str, R]:
+        """What ``function`` gives in each worker, between its other work."""
+        found: dict[str, R] = self._client.run(function, *arguments)
+        return found
+
+    # --- past the scheduler ---
+
+    def say(self, worker: str, operation: str, **what: Any) -> Any:
+        """Over a connection between us and the worker. Raises OSError."""
+        try:
+            return sync(self._loop, self._send, worker, operation, what, callback_timeout=_CONNECT_SECONDS)
+        except RuntimeError as error:  # we are closing
+            raise OSError(str(error)) from error
+
+    def forget(self, worker: str, token: str) -> None:
+        """An answer that the worker keeps is kept here now; returns at once."""
+        what = {"session": self.session, "tokens": [token]}
+        self._loop.add_callback(self._send_quietly, worker, FORGET, what)
+
+    def is_listening(self, worker: str) -> bool | None:
+        """Whether anybody is at a worker's address; None where nobody says so, as if the network were cut."""
+        host, _, port = worker.partition("://")[2].rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), _AGAIN_SECONDS).close()
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return None
+        return True
+
+    def answer_of(self, worker: str, token: str) -> bytes:
+        """What became of an errand, as far as it is; empty where the worker does not know it. OSError."""
+        found = self.say(worker, ANSWER, session=self.session, token=token)
+        assert isinstance(found, bytes)
+        return found
+
+    async def _open_pool(self) -> ConnectionPool:
+        arguments = self._security.get_connection_args("client") if self._security is not None else {}
+        pool = ConnectionPool(connection_args=arguments)
+        await pool.start()
+        return pool
+
+    async def _send(self, worker: str, operation: str, what: dict[str, Any]) -> Any:
+        return await getattr(self._pool(worker), operation)(**what)
+
+    async def _send_quietly(self, worker: str, operation: str, what: dict[str, Any]) -> None:
+        try:
+            await self._send(worker, operation, what)
+        except OSError:
+            log.info("worker %s cannot be reached", worker)
+
+    # --- connecting ---
+
+    @property
+    def _plugin(self) -> DeskPlugin:
+        return DeskPlugin(self.session, msgspec.msgpack.encode(self.told))
+
+    def _tls(self) -> Any:
+        order = self._order
+        if not order.address.startswith("tls:"):
+            return None
+        return Security(
+            tls_ca_file=order.ca, tls_client_cert=order.cert, tls_client_key=order.key, require_encryption=True
+        )
 
     def _connect(self, target: Any) -> Client:
-        security: Any = None
-        if self._order.address.startswith("tls:"):
-            order = self._order
-            security = Security(
-                tls_ca_file=order.ca, tls_client_cert=order.cert, tls_client_key=order.key, require_encryption=True
-            )
         try:
-            return Client(target, timeout=_CONNECT_SECONDS, security=security, set_as_default=False)
+            return Client(
+                target, timeout=_CONNECT_SECONDS, security=self._security, set_as_default=False, loop=self._loop
+            )
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise ClusterFailed(Code.CLUSTER_GONE, address=self._order.address, reason=_reason(error)) from error
 
     def _check(self) -> None:
         """Refuse a cluster with which nothing good could come of it."""
+        own, address = facts(self._program), self._order.address
         try:
+            theirs = {"scheduler": self._client.run_on_scheduler(facts, self._program)}
+            allowed = self._client.run_on_scheduler(_allowed_failures)
             self._client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
+            theirs |= self.on_each(facts, self._program)
         except TimeoutError as error:
-            raise ClusterFailed(Code.CLUSTER_EMPTY, address=self._order.address) from error
-        allowed = self._client.run_on_scheduler(_allowed_failures)
-        if allowed != 0:
-            raise ClusterFailed(Code.CLUSTER_REPEATS, address=self._order.address, allowed=allowed)
-        own = facts(self._program)
-        try:
-            others: Mapping[str, Facts] = self._client.run(facts, self._program)
+            raise ClusterFailed(Code.CLUSTER_EMPTY, address=address) from error
         except Exception as error:  # the edge to other machines: they may lack this program altogether
             raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(own), other=_reason(error)) from error
-        for worker, other in others.items():
+        self._check_facts(own, theirs)
+        if allowed != 0:
+            raise ClusterFailed(Code.CLUSTER_REPEATS, address=address, allowed=allowed)
+        if self._order.shared:
+            self._check_shared(Path(self._order.shared))
+
+    def _check_facts(self, own: Facts, theirs: Mapping[str, Facts]) -> None:
+        for name, other in theirs.items():
             if other != own:
-                raise ClusterFailed(
-                    Code.CLUSTER_DIFFERS, own=f"Python {own.python}", other=f"{worker}: Python {other.python}"
-                )
+                raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(own), other=f"{name}: {other}")
 
-    def _take_worker(self, cancel: CancelToken) -> str:
-        """The worker with the fewest attempts for its size; waits while there is none. Raises Stopped."""
-        while True:
-            cancel.check()
-            with self._changed:
-                if self._known and self._gone is None:
-                    worker = min(self._known, key=lambda name: (self._in_flight[name], name))
-                    self._in_flight[worker] += 1
-                    return worker
-            cancel.wait(_LOOK_SECONDS)
-
-    def _lose(self, worker: str) -> None:
-        """Ask this worker for nothing more, unless the scheduler goes on to name it."""
-        with self._changed:
-            if self._known.pop(worker, None) is not None:
-                self._lost.add(worker)
-
-    def _give_back(self, worker: str) -> None:
-        with self._changed:
-            self._in_flight[worker] -= 1
-            if not self._in_flight[worker]:
-                del self._in_flight[worker]
-
-    def _teach(self, worker: str, config_id: str, config: ApiConfig) -> None:
-        if (worker, config_id) not in self._learned:
-            self._say(worker, LEARN, config_id=config_id, config=msgspec.msgpack.encode(config))
-            self._learned.add((worker, config_id))
-
-    def _run_of(self, cancel: CancelToken) -> str:
-        with self._lock:
-            return self._runs.setdefault(cancel, uuid.uuid4().hex)
-
-    def _stop_soon(self, run: str) -> None:
-        """Tell every worker to end a run's calls, once for all who wait."""
-        with self._lock:
-            workers = [worker for worker in self._in_flight if (worker, run) not in self._stopped]
-            self._stopped.update((worker, run) for worker in workers)
-        for worker in workers:
-            self._client.loop.add_callback(self._send, worker, STOP, {"run": run})
-
-    def _say(self, worker: str, operation: str, **what: Any) -> None:
-        """Over a connection between us and the worker. A worker that is gone is noticed elsewhere."""
-        with contextlib.suppress(OSError, RuntimeError, TimeoutError):
-            self._client.sync(self._send, worker, operation, what, callback_timeout=_CONNECT_SECONDS)
-
-    async def _send(self, worker: str, operation: str, what: dict[str, Any]) -> None:
+    def _check_shared(self, folder: Path) -> None:
+        """Every worker must see the very folder that we see."""
+        sign = folder / f"image-batch-console-{self.session}"
+        write_bytes(sign, self.session.encode())
         try:
-            await getattr(self._client.rpc(worker), operation)(**what)
-        except OSError:
-            log.info("worker %s cannot be reached", worker)
+            for worker, seen in self.on_each(sees, str(sign), self.session).items():
+                if not seen:
+                    raise ClusterFailed(Code.CLUSTER_NOT_SHARED, worker=worker, path=str(folder))
+        finally:
+            sign.unlink(missing_ok=True)
 
     # --- the watcher's thread ---
 
     def _watch(self) -> None:
         while not self._closing.wait(_LOOK_SECONDS):
+            before = (self._gone, len(self._known))
             try:
+                if self._client.status == "closed":
+                    self._connect_again()
                 self._look()
-            except (OSError, RuntimeError, TimeoutError) as error:
+            except (OSError, RuntimeError, TimeoutError, ClusterFailed) as error:
                 if not self._closing.is_set():
                     self._gone = Problem(Code.CLUSTER_GONE, {"address": self._order.address, "reason": _reason(error)})
             else:
                 self._gone = None
+            if (self._gone, len(self._known)) != before:
+                self._on_change()
+
+    def _connect_again(self) -> None:
+        """Dask gives up after some seconds; we do not."""
+        self._client = self._connect(self._order.address)
+        self._client.register_plugin(self._plugin)
 
     def _look(self) -> None:
-        told = self._client.sync(self._client.scheduler.identity, n_workers=-1, callback_timeout=_AGAIN_SECONDS)
+        told = self._scheduler("identity", n_workers=-1)
         workers = {name: int(worker["nthreads"]) for name, worker in told["workers"].items()}
         with self._changed:
             gone = self._known.keys() - workers.keys()
-            self._lost |= gone
             self._known = workers
-            self._changed.notify_all()
+            self._lost += len(gone)
+            self._learned = {(name, config_id) for name, config_id in self._learned if name in workers}
         for worker in gone:
             log.warning("worker %s is lost", worker)
 
-    def _end_watch(self) -> None:
+    def _leave(self) -> None:
         self._closing.set()
-        self._watcher.join(_STOP_SECONDS)
+        self._watcher.join(_CONNECT_SECONDS)
+        with contextlib.suppress(OSError, RuntimeError, ValueError, TimeoutError):
+            self._scheduler("unregister_worker_plugin", name=self._plugin.name)
+
+    def _scheduler(self, operation: str, **what: Any) -> Any:
+        scheduler = self._client.scheduler
+        if scheduler is None:
+            raise OSError
+        return self._client.sync(getattr(scheduler, operation), **what, callback_timeout=_AGAIN_SECONDS)
 
 
-def _local(workers: int) -> LocalCluster:
+def _local(workers: int, loop: Any) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=_THREADS,
@@ -354,6 +424,7 @@ def _local(workers: int) -> LocalCluster:
         dashboard_address=None,
         host="127.0.0.1",
         silence_logs=logging.ERROR,
+        loop=loop,
         scheduler_kwargs={"allowed_failures": 0},
     )
 
@@ -362,16 +433,13 @@ def _allowed_failures(dask_scheduler: Any = None) -> int:
     return int(dask_scheduler.allowed_failures)
 
 
-def _with_sources(errand: Errand, order: AttemptOrder) -> Errand:
-    sources = tuple(
-        msgspec.structs.replace(source, data=source.data or source.read(order.limits.max_source_bytes).data)
-        for source in order.sources
-    )
-    return msgspec.structs.replace(errand, order=msgspec.structs.replace(errand.order, sources=sources))
-
-
 def _digest(config: ApiConfig) -> str:
     return hashlib.sha256(msgspec.msgpack.encode(config)).hexdigest()[:32]
+
+
+def config_id_of(config: ApiConfig) -> str:
+    """Under which name workers know a configuration."""
+    return _digest(config)
 
 
 def _reason(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +69,13 @@ def can_register() -> bool:
 
 
 class Measurer:
-    """Measures what the cache does not hold, with transparency laid on ``alpha``. Safe to use from many threads."""
+    """Measures what the cache does not hold, with transparency laid on ``alpha``. Safe to use from many threads.
+
+    ``at_a_time``: pairs that are best made ready together; ``threads``: that are best used, 0 for no preference.
+    """
+
+    at_a_time = 1
+    threads = 0
 
     def __init__(self, cache: MeasurementCache, alpha: Alpha = Alpha.WHITE) -> None:
         self._cache = cache
@@ -101,12 +107,8 @@ class Measurer:
         over anything; ``sent``: sha256 of the control that was sent, "" where not known. Raises InvalidInput
         (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, which name the path; Stopped."""
         files = self._file(control, sent, cancel), self._file(target, "", cancel)
-        looks = [self._cache.look(file.key) for file in files]
-        comparison = self._cache.comparison(files[0].key, files[1].key)
-        if looks[0] and looks[1] and comparison:
-            done = comparison.overlay is not None or not self._registers
-            if done or settled(looks[0], looks[1], comparison.change):
-                return Measured(looks[0], looks[1], comparison)
+        if (known := self._known(files[0].key, files[1].key, settled)) is not None:
+            return known
         one, other = (self._open(file, cancel) for file in files)
         change = change_between(one.image, other.image)
         comparison = Comparison(change, None)
@@ -114,6 +116,23 @@ class Measurer:
             comparison = _compared(one.image, other.image, change, cancel)
         self._cache.note((one.look, other.look), comparison)
         return Measured(one.look, other.look, comparison)
+
+    def prepare(self, pairs: Sequence[tuple[str, str]], settled: Settled, cancel: CancelToken | None = None) -> None:
+        """Some pairs of files will be measured next: who measures elsewhere can do so for all of them at once."""
+
+    def keys(self, control: str, target: str, cancel: CancelToken | None = None) -> tuple[str, str]:
+        """What measurements of a pair of files are kept under. Raises like `measure`."""
+        return self._file(control, "", cancel).key, self._file(target, "", cancel).key
+
+    def _known(self, control: str, target: str, settled: Settled) -> Measured | None:
+        """What the cache holds of two keys, where that is all that is to be measured."""
+        looks = self._cache.look(control), self._cache.look(target)
+        comparison = self._cache.comparison(control, target)
+        if looks[0] and looks[1] and comparison:
+            done = comparison.overlay is not None or not self._registers
+            if done or settled(looks[0], looks[1], comparison.change):
+                return Measured(looks[0], looks[1], comparison)
+        return None
 
     def _file(self, path: str, sent: str, cancel: CancelToken | None) -> _File:
         """Which content a file has, read only where that is not known."""

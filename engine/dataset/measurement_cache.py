@@ -84,3 +84,28 @@ class MeasurementCache:
             log.exception("measurement not read")
             return None
         return row
+
+
+class NoMeasurementCache(MeasurementCache):
+    """For who measures once and keeps nothing."""
+
+    def __init__(self) -> None:
+        """Nothing is opened."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def known_hash(self, path: str, size: int, modified: int) -> None:
+        """Nothing is known."""
+
+    def note_hash(self, path: str, size: int, modified: int, digest: str) -> None:
+        """Nothing is kept."""
+
+    def note(self, looks: tuple[Look, Look], comparison: Comparison) -> None:
+        """Nor here."""
+
+    def note_look(self, look: Look) -> None:
+        """Nor here."""
+
+    def _one(self, statement: str, *values: object) -> None:
+        """Nothing is known."""

@@ -134,7 +134,8 @@ def inspect(
             found(findings)
         progress(number + 1)
 
-    seen = _all(pairs, measurer, wanted.thresholds, cancel, done, workers or min(_WORKERS, os.cpu_count() or 1))
+    workers = workers or measurer.threads or min(_WORKERS, os.cpu_count() or 1)
+    seen = _all(pairs, measurer, wanted.thresholds, cancel, done, workers)
     for finding in (
         *_same_targets(pairs),
         *_split_twins(pairs, seen, wanted, cancel),
@@ -177,21 +178,32 @@ def _all(
         seen.append(one)
         done(len(seen) - 1, one)
 
-    under_way: deque[Future[_Seen]] = deque()
+    def take_all(group: Future[list[_Seen]]) -> None:
+        for one in group.result():
+            take(one)
+
+    under_way: deque[Future[list[_Seen]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
         try:
-            for pair in pairs:
+            for start in range(0, len(pairs), measurer.at_a_time):
                 cancel.check()
-                under_way.append(pool.submit(_look, pair, measurer, limits, cancel))
+                group = pairs[start : start + measurer.at_a_time]
+                under_way.append(pool.submit(_look_at, group, measurer, limits, cancel))
                 while len(under_way) > 2 * workers:
-                    take(under_way.popleft().result())
+                    take_all(under_way.popleft())
             while under_way:
                 cancel.check()
-                take(under_way.popleft().result())
+                take_all(under_way.popleft())
         finally:
             for future in under_way:
                 future.cancel()
     return seen
+
+
+def _look_at(pairs: Sequence[Pair], measurer: Measurer, limits: Thresholds, cancel: CancelToken) -> list[_Seen]:
+    files = [(pair.control.path, pair.target.path) for pair in pairs]
+    measurer.prepare(files, partial(settled, limits), cancel)
+    return [_look(pair, measurer, limits, cancel) for pair in pairs]
 
 
 def _look(pair: Pair, measurer: Measurer, limits: Thresholds, cancel: CancelToken) -> _Seen:

@@ -40,6 +40,7 @@ from engine.images.picture import check_picture
 from engine.images.sending import as_sent
 from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
 from engine.paths import printable
+from engine.tasks.arrivals import Begun
 from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader, joined
@@ -102,7 +103,8 @@ class AttemptOrder(msgspec.Struct, frozen=True):
 
     ``task_id``: for whom an answer waits that nobody could take. ``number``: 1 for the first call of a task.
     ``form``: how pictures travel to images/edits. ``job``: nothing is asked for; this job is looked at, and its
-    pictures are collected where it is done. ``delivered``: nor here; this answer is read.
+    pictures are collected where it is done. ``delivered``: nor here; this answer is read. ``begun``: what the journal
+    knows of the task, for an answer that outlives whoever asked.
     """
 
     sources: tuple[Source, ...]
@@ -113,6 +115,7 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     task_id: str = ""
     job: JobTicket | None = None
     delivered: Delivered | None = None
+    begun: Begun | None = None
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -140,6 +143,13 @@ class AttemptOutcome(msgspec.Struct, frozen=True):
     bill: Bill | None = None
 
 
+class Left(msgspec.Struct, frozen=True):
+    """An answer that came for whoever is there no more."""
+
+    begun: Begun
+    outcome: AttemptOutcome
+
+
 class Watch(Protocol):
     """Whoever waits for an attempt, and is told of it while it is under way."""
 
@@ -157,7 +167,10 @@ class Watch(Protocol):
 
 
 class Attempts(Protocol):
-    """Where attempts are made. Thread-safe."""
+    """Where attempts are made. Thread-safe. ``problem``: why none can be made at the moment."""
+
+    @property
+    def problem(self) -> Problem | None: ...
 
     def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
         """One attempt, waited for. Raises nothing that an API, a network, a file or the person may cause."""
@@ -165,6 +178,8 @@ class Attempts(Protocol):
 
 class LocalAttempts:
     """Attempts made by the thread that asks for them."""
+
+    problem: Problem | None = None
 
     def __init__(self, transport: Transport, *, now: Callable[[], float] = time.time) -> None:
         self._transport = transport

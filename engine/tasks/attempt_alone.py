@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -31,8 +33,10 @@ class _Basket:
         return hashlib.sha256(picture.data).hexdigest()
 
 
-def attempt_alone(order: AttemptOrder, attempts: Attempts, cancel: CancelToken) -> AttemptOutcome:
+def attempt_alone(
+    order: AttemptOrder, attempts: Attempts, cancel: CancelToken, clock: Callable[[], float] = time.time
+) -> AttemptOutcome:
     """The attempt as a value: pictures and log come with the outcome, which can be pickled and sent."""
-    basket = _Basket(EditLog(*order.config.secrets()), cancel)
+    basket = _Basket(EditLog(*order.config.secrets(), clock=clock), cancel)
     outcome = attempts.make(order, basket)
     return msgspec.structs.replace(outcome, pictures=basket.pictures, log=basket.log.entries)

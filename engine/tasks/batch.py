@@ -71,7 +71,10 @@ class Batch:
         remote: RemoteTasks | None = None,
         learned: LearnedForms | None = None,
         costs: Costs | None = None,
+        obstacle: Callable[[], Problem | None] = lambda: None,
     ) -> None:
+        """``obstacle``: why no call can be made at the moment, wherever calls are made; they wait."""
+        self._obstacle = obstacle
         self._store = store
         self._costs = costs or Costs()
         self._remote = remote
@@ -318,8 +321,8 @@ class Batch:
             return self._paused, None
         if self._run is None:
             return None, None
-        if self._run.paused is not None:
-            return self._run.paused, None
+        if (problem := self._run.paused or self._obstacle()) is not None:
+            return problem, None
         breaker = self._run.breaker
         if breaker.is_open:
             return Problem(Code.EVERY_TASK_FAILS, {"cause": breaker.reason}), breaker.wait(now, 0)

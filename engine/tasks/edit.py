@@ -18,7 +18,7 @@ from engine.keys import plain_address
 from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
 from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Left, Picture, Source
 from engine.tasks.breaker import DOOR_FAULTS
 from engine.tasks.costs import Admission, CallKind, Came, Costs
 from engine.tasks.gate import CallGate, Turn
@@ -113,6 +113,27 @@ def collect_job(
     or the person may do."""
     job = EditJob(submitted.task_id, "", submitted.config, limits)
     return _Edit(job, tools, cancel, log).collect(submitted, delivered)
+
+
+def arrived_outcome(left: Left, cache: Cache) -> EditOutcome:
+    """What an answer comes to that arrived for whoever is there no more; its pictures are in the cache then: DONE where
+    they are all that it named, else STOPPED. StorageFailed."""
+    pictures = left.outcome.pictures
+    digests = [cache.put(picture.data, picture.info.extension) for picture in pictures]
+    images = {digest: _stored(digest, picture) for digest, picture in zip(digests, pictures, strict=True)}
+    whole = bool(pictures) and len({picture.number for picture in pictures}) == pictures[0].of
+    begun = left.begun
+    return EditOutcome(
+        task_id=begun.task_id,
+        status=TaskStatus.DONE if whole else TaskStatus.STOPPED,
+        images=list(images.values()),
+        attempts=1,
+        http_status=left.outcome.http_status,
+        log=left.outcome.log,
+        source_hash=begun.source_hash,
+        source_size=begun.source_size,
+        request_record=begun.request_record,
+    )
 
 
 class _Edit:
@@ -340,7 +361,9 @@ class _Edit:
     def _attempt(self, order: AttemptOrder, turn: _Turn) -> AttemptOutcome:
         admission = self._tools.costs.admit(order.config)
         self._attempts += 1
-        order = msgspec.structs.replace(order, number=self._attempts)
+        record = msgspec.json.encode(self._request_record).decode()
+        begun = Begun(self._job.task_id, self._source_hash, self._source_size, record)
+        order = msgspec.structs.replace(order, number=self._attempts, begun=begun)
         forms = self._tools.gate.forms
         watch = _Watch(self._cancel, self._log, lambda: forms.began(order.config, order.form), turn.end, self._keep)
         outcome = self._pay(order, watch, admission)

@@ -29,18 +29,24 @@ def adopt(arrivals: Arrivals, store: Store, cache: Cache) -> Recovered:
     strays = 0
     for outcome in arrivals.outcomes(cache):
         try:
-            task = store.task(outcome.task_id)
+            if give(outcome, store):
+                given.append(outcome)
         except NotFound:
             strays += sum(not store.uses_hash(image.hash) for image in outcome.images)
-            continue
-        known = {result.hash for result in task.results}
-        if _is_unfinished(task) and any(image.hash not in known for image in outcome.images):
-            error = None if outcome.status is TaskStatus.DONE else task.error
-            store.finish(msgspec.structs.replace(outcome, error=error))
-            given.append(outcome)
     store.checkpoint()
     arrivals.clear()
     return Recovered(given, strays)
+
+
+def give(outcome: EditOutcome, store: Store) -> bool:
+    """Give a task that was found unfinished what had arrived for it; whether it was taken. NotFound."""
+    task = store.task(outcome.task_id)
+    known = {result.hash for result in task.results}
+    if not _is_unfinished(task) or all(image.hash in known for image in outcome.images):
+        return False
+    error = None if outcome.status is TaskStatus.DONE else task.error
+    store.finish(msgspec.structs.replace(outcome, error=error))
+    return True
 
 
 def lost_rows(database: Path, recovered: Recovered, store: Store, cache: Cache) -> Sequence[Problem]:

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,27 @@ def picture_at(path: str, max_edge: int, label: str, cancel: CancelToken) -> Lab
     return Labelled(label, SourcePicture(data, sniff(data[:HEAD_BYTES]) or "image/jpeg", Path(path).name))
 
 
+SendQuestion = Callable[[ApiConfig, bytes, CancelToken], bytes]
+"""Sends the body of a question; the body of the answer. Raises as the transport does."""
+
+
+def send_question(
+    transport: Transport, config: ApiConfig, body: bytes, cancel: CancelToken, now: Callable[[], float] = time.time
+) -> bytes:
+    """Ask from here; see `SendQuestion`."""
+    base = build_request(msgspec.structs.replace(config, extra_body={}), [])
+    with transport.send(
+        HttpRequest(base.method, base.url, base.headers, body),
+        proxy=config.proxy,
+        unlocked=config.unlock_local_api_url,
+        timeout=config.timeout_seconds,
+        cancel=cancel,
+    ) as response:
+        if response.status >= 400:
+            raise status_failure(response.status, response.headers, response.read(_ERROR_BODY_BYTES), now())
+        return response.read(_ANSWER_BYTES)
+
+
 class VisionClient:
     """One connection to a vision model, used by many threads at once. ``calls``: answers that came so far, which is
     what was paid for; ``paid``: what they cost, in units of `engine.money`, as far as that is known."""
@@ -77,14 +99,15 @@ class VisionClient:
         config: ApiConfig,
         *,
         costs: Costs | None = None,
+        send: SendQuestion | None = None,
         now: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._transport = transport
+        """``send``: who asks in place of our own threads, as a cluster does."""
+        self._send_body = send or partial(send_question, transport, now=now)
         self._config = config
         self._gate = CallGate(config.concurrency_limit, config.retry_interval)
         self._costs = costs or Costs()
-        self._now = now
         self._random = chance
         self._plain = False  # this server refuses response_format
         self._lock = threading.Lock()
@@ -97,11 +120,11 @@ class VisionClient:
         def attempt() -> Reply:
             plain = self._plain
             try:
-                return self._once(self._request(question, plain=plain), cancel)
+                return self._once(self._body(question, plain=plain), cancel)
             except UpstreamRefused as error:
                 if plain or error.http_status not in _FORM_REFUSED or error.code is Code.CONTENT_REFUSED:
                     raise
-                answer = self._once(self._request(question, plain=True), cancel)
+                answer = self._once(self._body(question, plain=True), cancel)
                 self._plain = True  # only now is it sure that this was why
                 return answer
 
@@ -115,8 +138,7 @@ class VisionClient:
             random=self._random,
         )
 
-    def _request(self, question: Question, *, plain: bool) -> HttpRequest:
-        base = build_request(msgspec.structs.replace(self._config, extra_body={}), [])
+    def _body(self, question: Question, *, plain: bool) -> bytes:
         content: list[dict[str, Any]] = [{"type": "text", "text": question.text}]
         for entry in question.pictures:
             content.append({"type": "text", "text": entry.label})
@@ -129,14 +151,13 @@ class VisionClient:
         if not plain:
             form = {"name": question.name, "strict": True, "schema": question.schema}
             fields["response_format"] = {"type": "json_schema", "json_schema": form}
-        body = msgspec.json.encode(merge(fields, self._config.extra_body))
-        return HttpRequest(base.method, base.url, base.headers, body)
+        return msgspec.json.encode(merge(fields, self._config.extra_body))
 
-    def _once(self, request: HttpRequest, cancel: CancelToken) -> Reply:
+    def _once(self, question: bytes, cancel: CancelToken) -> Reply:
         ticket = self._gate.enter(cancel)
         taken, wait = True, None
         try:
-            return self._pay(request, cancel)
+            return self._pay(question, cancel)
         except EditFailed as error:
             if error.code is Code.RATE_LIMITED:
                 taken, wait = False, error.retry_after
@@ -144,11 +165,11 @@ class VisionClient:
         finally:
             self._gate.leave(ticket, taken=taken, retry_after=wait)
 
-    def _pay(self, request: HttpRequest, cancel: CancelToken) -> Reply:
+    def _pay(self, question: bytes, cancel: CancelToken) -> Reply:
         """The words, where the budget allows them; what they cost is noted, whatever they say."""
         admission = self._costs.admit(self._config, CallKind.VISION)
         try:
-            body = self._send(request, cancel)
+            body = self._send(question, cancel)
         except BaseException:
             self._costs.settle(admission, Came.REFUSED)
             raise
@@ -166,18 +187,8 @@ class VisionClient:
             self.paid += cost or 0
         return cost
 
-    def _send(self, request: HttpRequest, cancel: CancelToken) -> bytes:
-        config = self._config
-        with self._transport.send(
-            request,
-            proxy=config.proxy,
-            unlocked=config.unlock_local_api_url,
-            timeout=config.timeout_seconds,
-            cancel=cancel,
-        ) as response:
-            if response.status >= 400:
-                raise status_failure(response.status, response.headers, response.read(_ERROR_BODY_BYTES), self._now())
-            body = response.read(_ANSWER_BYTES)
+    def _send(self, question: bytes, cancel: CancelToken) -> bytes:
+        body = self._send_body(self._config, question, cancel)
         with self._lock:
             self.calls += 1
         return body

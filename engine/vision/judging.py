@@ -21,7 +21,7 @@ from engine.money import plain
 from engine.tasks.costs import Costs, out_of_budget
 from engine.upstream.cancel import CancelToken
 from engine.upstream.transport import Transport
-from engine.vision.ask import VisionClient
+from engine.vision.ask import SendQuestion, VisionClient
 from engine.vision.judge import SWAPPED_EACH, Asker, JudgedPair, Memory, Verdict, is_known, judge_pair, pair_key
 from engine.vision.rubric import Rubric
 from engine.vision.settings import JudgeConfig
@@ -139,12 +139,14 @@ class Judging:
         keep: Callable[[JudgedPair, Judgement], None],
         *,
         costs: Costs | None = None,
+        send: SendQuestion | None = None,
         clock: Callable[[], float] = time.time,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """``keep`` is called from several threads."""
+        """``keep`` is called from several threads. ``send``: as `VisionClient` takes it."""
         self._costs = costs or Costs()
         self._transport = transport
+        self._send = send
         self._memory = memory
         self._keep = keep
         self._clock = clock
@@ -180,7 +182,7 @@ class Judging:
         progress: Callable[[int], None] = lambda _: None,
     ) -> Tally:
         """Judge them all; returns when done. Raises what ``check`` raises, and EditFailed where everything fails."""
-        client = VisionClient(self._transport, judge.config.connection, costs=self._costs)
+        client = self._new_client(judge)
         lock, reused = threading.Lock(), [0]
         fresh = 0
         items: list[tuple[JudgedPair, bool]] = []
@@ -197,6 +199,9 @@ class Judging:
         failed = run_each(items, one, workers=judge.config.concurrency_limit, check=check, progress=progress)
         problem = failed[0][1] if failed else None
         return Tally(client.calls, reused[0], len(pairs) - len(failed), len(failed), problem)
+
+    def _new_client(self, judge: Judge) -> VisionClient:
+        return VisionClient(self._transport, judge.config.connection, costs=self._costs, send=self._send)
 
     def _one(
         self, pair: JudgedPair, judge: Judge, client: VisionClient, cancel: CancelToken, *, swap: bool, again: bool
@@ -237,7 +242,7 @@ class Judging:
             self._along, self.trouble, self._fresh = judge, None, 0
             self._cancel = CancelToken()
             if judge is not None:
-                self._client = VisionClient(self._transport, judge.config.connection, costs=self._costs)
+                self._client = self._new_client(judge)
                 self._streak = Streak(judge.config.concurrency_limit)
                 threads, self._threads = (
                     self._threads,

@@ -17,7 +17,7 @@ import pytest
 from distributed import LocalCluster
 
 from engine.cluster.address import ClusterOrder, check_order
-from engine.cluster.coordinator import Cluster
+from engine.cluster.services import ClusterServices as Cluster
 from engine.config import ApiConfig, ApiMode
 from engine.errors import ClusterFailed, Code
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
@@ -66,7 +66,7 @@ def fake() -> Iterator[FakeUpstream]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two worker processes here."""
     order = ClusterOrder("local:2", outbox=str(tmp_path_factory.mktemp("outbox")))
-    with Cluster(order, NetPolicy(), max_redirects=3, program="1", owner="me") as opened:
+    with Cluster(order, NetPolicy(), max_redirects=3, program="1") as opened:
         yield opened
 
 
@@ -106,7 +106,7 @@ def test_an_attempt_comes_home_with_its_pictures(cluster: Cluster, fake: FakeUps
 
     scheduler.stream_handlers["update-graph"] = noting
     waiting = Waiting()
-    outcome = cluster.make(order, waiting)
+    outcome = cluster.attempts("me").make(order, waiting)
     assert outcome.failure is None, waiting.log.entries
     assert [one.data for one in waiting.pictures] == [picture(1), picture(2)]
     assert fake.requests[-1].headers["authorization"] == f"Bearer {KEY}"
@@ -114,7 +114,7 @@ def test_an_attempt_comes_home_with_its_pictures(cluster: Cluster, fake: FakeUps
     assert not [entry for entry in waiting.log.entries if KEY in str(entry)]
     assert seen
     assert not [graph for graph in seen if KEY.encode() in graph]
-    until(lambda: not cluster.collect())
+    until(lambda: not list(cluster.attempts("me").left()))
     told = cluster.info()
     assert (told.workers, told.in_flight, told.lost_workers) == (2, 0, 0)
 
@@ -129,7 +129,7 @@ def test_sources_that_a_worker_does_not_see_go_along(
     Path(source.path).write_bytes(b"something else")
     away = AttemptOrder((Source(source.path, source.name, source.mime, source.hash, data),), order.config)
     waiting = Waiting()
-    assert cluster.make(away, waiting).failure is None
+    assert cluster.attempts("me").make(away, waiting).failure is None
     assert len(waiting.pictures) == 1
 
 
@@ -145,7 +145,7 @@ def test_stop_closes_every_call_on_every_worker(cluster: Cluster, fake: FakeUpst
 
     stopping = threading.Thread(target=stop)
     stopping.start()
-    outcomes = at_once(8, lambda: cluster.make(order, waiting))
+    outcomes = at_once(8, lambda: cluster.attempts("me").make(order, waiting))
     stopping.join()
     assert [outcome.failure and outcome.failure.problem.code for outcome in outcomes] == [Code.STOPPED_BY_USER] * 8
     assert fake.wait_for_no_connections(10)
@@ -166,7 +166,7 @@ def test_a_worker_that_dies_costs_only_its_own_calls(cluster: Cluster, fake: Fak
 
     killer = threading.Thread(target=kill)
     killer.start()
-    outcomes = at_once(8, lambda: cluster.make(order, next(turn)))
+    outcomes = at_once(8, lambda: cluster.attempts("me").make(order, next(turn)))
     killer.join()
     assert [outcome.failure for outcome in outcomes] == [None] * 8
     retried = sum(entry.data.get("what") == "worker" for watch in watches for entry in watch.log.entries)
@@ -196,7 +196,7 @@ def test_clusters_that_cannot_be_used_are_refused_with_the_reason(
     """Before anything is asked."""
     monkeypatch.setattr("engine.cluster.coordinator._CONNECT_SECONDS", 0.5)
     with pytest.raises(ClusterFailed) as caught:
-        Cluster(ClusterOrder(address), NetPolicy(), max_redirects=3, program="1", owner="me")
+        Cluster(ClusterOrder(address), NetPolicy(), max_redirects=3, program="1")
     assert caught.value.code is code
     assert check_order(ClusterOrder("tcp://10.0.0.1:8786", insecure=True)) == 0
 
@@ -206,7 +206,7 @@ def test_a_scheduler_that_repeats_by_itself_is_refused() -> None:
     alone = {"n_workers": 1, "processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
     with LocalCluster(**alone) as theirs:
         with pytest.raises(ClusterFailed) as caught:
-            Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3, program="1", owner="me")
+            Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3, program="1")
         assert (caught.value.code, caught.value.params["allowed"]) == (Code.CLUSTER_REPEATS, 3)
 
 

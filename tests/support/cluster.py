@@ -1,0 +1,88 @@
+"""A Dask scheduler with workers as a person starts them: processes of their own, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from tests.support.processes import environment
+
+_START_SECONDS = 60.0
+
+
+class Machines:
+    """A scheduler and its workers; each can be killed, and started again."""
+
+    def __init__(self, folder: Path, *, port: int = 0, **environ: str) -> None:
+        self._folder = folder
+        self._file = folder / "scheduler.json"
+        self._environ = environment(folder / "data", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0", **environ)
+        self._port = port
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.scheduler = self.start_scheduler()
+
+    @property
+    def address(self) -> str:
+        """Where the scheduler listens."""
+        return str(msgspec.json.decode(self._file.read_bytes())["address"])
+
+    def start_scheduler(self) -> subprocess.Popen[bytes]:
+        """Again at the same port, once it has one."""
+        self._file.unlink(missing_ok=True)
+        self.scheduler = self._start(
+            "dask_scheduler", "--host", "127.0.0.1", "--port", str(self._port), "--scheduler-file", str(self._file),
+            "--no-dashboard",
+        )  # fmt: skip
+        end = time.monotonic() + _START_SECONDS
+        while not self._file.exists():
+            assert self.scheduler.poll() is None, "the scheduler ended"
+            assert time.monotonic() < end, "no scheduler"
+            time.sleep(0.05)
+        self._port = int(self.address.rpartition(":")[2])
+        return self.scheduler
+
+    def start_workers(self, count: int, *more: str) -> None:
+        """Each a process with a nanny beside it that starts it anew where it dies."""
+        self.workers += [
+            self._start("dask_worker", self.address, "--nthreads", "4", "--no-dashboard", *more) for _ in range(count)
+        ]
+
+    def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{program}.txt").open("ab") as said:
+            return subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{program}", *arguments],
+                env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                start_new_session=True,
+            )  # fmt: skip
+
+    def said(self) -> bytes:
+        """All that scheduler and workers have written."""
+        return b"".join(file.read_bytes() for file in sorted(self._folder.glob("dask_*.txt")))
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """With all that it has started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def close(self) -> None:
+        """End them all."""
+        for process in [*self.workers, self.scheduler]:
+            self.kill(process)
+
+
+@contextlib.contextmanager
+def machines(folder: Path, workers: int, **environ: str) -> Iterator[Machines]:
+    """A cluster on this machine, until the block ends."""
+    folder.mkdir(exist_ok=True)
+    with contextlib.closing(Machines(folder, **environ)) as made:
+        made.start_workers(workers)
+        yield made
