@@ -55,6 +55,7 @@ export function takeFigures(data) {
   store.taskCount.value = data.task_count;
   store.progress.value = data.progress;
   if (data.run) store.run.value = data.run;
+  if ('cluster' in data) store.cluster.value = data.cluster;
   if ('job' in data) store.job.value = data.job;
   if ('looked_at' in data) store.lookedAt.value = data.looked_at;
 }

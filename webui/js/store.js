@@ -26,6 +26,7 @@ export const progress = signal({
   percent: 0,
 });
 export const run = signal({ in_flight: 0, rate_per_minute: null, seconds_left: null, paused: null });
+export const cluster = signal(null); // machines that make the calls; null without
 export const live = signal({}); // task id → {percent, stage, preview_url?}
 export const config = signal({});
 export const presets = signal({});

@@ -221,6 +221,20 @@ function Doors() {
   )}</ul>`;
 }
 
+/** The machines that make the calls, where there are some. */
+function Machines() {
+  const found = store.cluster.value;
+  if (!found) return null;
+  return html`<ul class="door-lines small" aria-label=${t('page.run.cluster')}><li><bdi>${found.address}</bdi>
+      <span class=${found.workers ? '' : 'warn'}>${t('page.run.workers', { count: found.workers })}</span>
+      <span>${t('page.run.threads', { count: found.threads })}</span>
+      <span>${t('page.run.underWay', { count: found.in_flight })}</span>
+      ${
+        found.lost_workers > 0 &&
+        html`<span class="warn">${t('page.run.lostWorkers', { count: found.lost_workers })}</span>`
+      }</li></ul>`;
+}
+
 /** The calls in flight. */
 function Flights() {
   const ids = Object.keys(store.live.value).slice(0, IN_FLIGHT);
@@ -254,7 +268,7 @@ export function Run() {
   const some = store.selectionCount.value > 0;
   return html`${folded ? html`<${Line} />` : html`<${Slip} />`}
     ${!folded && tasks && store.folds.value.slip === true && html`<${Line} />`}
-    <${Outcomes} /><${Remote} /><${Doors} />
+    <${Outcomes} /><${Remote} /><${Machines} /><${Doors} />
     ${
       tasks
         ? html`${some ? html`<${SelectionBar} />` : html`<${Chips} />`}<${Flights} /><${Pairs} />`
