@@ -77,6 +77,7 @@ class Cluster:
         self._in_flight: Counter[str] = Counter()
         self._known: dict[str, int] = {}  # threads by worker
         self._lost = 0
+        self._scheduler_id = ""
         self._learned: set[tuple[str, str]] = set()
         self._stopped: set[tuple[str, str]] = set()
         self._runs: weakref.WeakKeyDictionary[CancelToken, str] = weakref.WeakKeyDictionary()
@@ -96,7 +97,6 @@ class Cluster:
             self._client = self._connect(target)
             opened.callback(lambda: self._client.close(timeout=_STOP_SECONDS))
             self._check()
-            self._client.register_plugin(self._plugin)
             self._look()
             self._watcher = threading.Thread(target=self._watch, name="cluster", daemon=True)
             self._watcher.start()
@@ -390,10 +390,12 @@ class Cluster:
     def _connect_again(self) -> None:
         """Dask gives up after some seconds; we do not."""
         self._client = self._connect(self._order.address)
-        self._client.register_plugin(self._plugin)
 
     def _look(self) -> None:
         told = self._scheduler("identity", n_workers=-1)
+        if told["id"] != self._scheduler_id:  # the first one, or one that was started anew
+            self._client.register_plugin(self._plugin)
+            self._scheduler_id = told["id"]
         workers = {name: int(worker["nthreads"]) for name, worker in told["workers"].items()}
         with self._changed:
             gone = self._known.keys() - workers.keys()

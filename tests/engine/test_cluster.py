@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -96,7 +94,7 @@ def test_an_attempt_comes_home_with_its_pictures(cluster: Cluster, fake: FakeUps
     """With the key that the scheduler never had; the answer leaves the worker's disk once it is kept here."""
     fake.answer(inline(EDITS, picture(1), picture(2)))
     seen: list[bytes] = []
-    scheduler = cluster._client.cluster.scheduler
+    scheduler = cluster._client.cluster.scheduler  # type: ignore[union-attr]
     handle = scheduler.update_graph
 
     async def noting(*arguments: object, **named: object) -> object:
@@ -150,33 +148,6 @@ def test_stop_closes_every_call_on_every_worker(cluster: Cluster, fake: FakeUpst
     assert [outcome.failure and outcome.failure.problem.code for outcome in outcomes] == [Code.STOPPED_BY_USER] * 8
     assert fake.wait_for_no_connections(10)
     assert cluster.info().in_flight == 0
-
-
-def test_a_worker_that_dies_costs_only_its_own_calls(cluster: Cluster, fake: FakeUpstream, order: AttemptOrder) -> None:
-    """Each attempt comes to its end; what was asked twice was in flight there, and its log says so."""
-    fake.answer(inline(EDITS, picture(1), delay=1.5))
-    before = len(fake.requests)
-    watches = [Waiting() for _ in range(8)]
-    turn = iter(watches)
-
-    def kill() -> None:
-        fake.wait_for_requests(before + 8, 30)
-        pids = [worker["pid"] for worker in cluster._client.run(_process).values()]
-        os.kill(pids[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    outcomes = at_once(8, lambda: cluster.attempts("me").make(order, next(turn)))
-    killer.join()
-    assert [outcome.failure for outcome in outcomes] == [None] * 8
-    retried = sum(entry.data.get("what") == "worker" for watch in watches for entry in watch.log.entries)
-    assert len(fake.requests) - before == 8 + retried
-    assert 1 <= retried <= 4
-    assert cluster.info().lost_workers == 1
-
-
-def _process() -> dict[str, int]:
-    return {"pid": os.getpid()}
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -21,11 +22,11 @@ _START_SECONDS = 60.0
 class Machines:
     """A scheduler and its workers; each can be killed, and started again."""
 
-    def __init__(self, folder: Path, *, port: int = 0, **environ: str) -> None:
+    def __init__(self, folder: Path, **environ: str) -> None:
         self._folder = folder
         self._file = folder / "scheduler.json"
         self._environ = environment(folder / "data", DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES="0", **environ)
-        self._port = port
+        self._port = 0
         self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self.start_scheduler()
 
@@ -63,6 +64,15 @@ class Machines:
                 start_new_session=True,
             )  # fmt: skip
 
+    def kill_worker_process(self, chance: random.Random) -> bool:
+        """kill -9 of a process that makes calls, not of the nanny beside it; whether there was one."""
+        pids = [pid for worker in self.workers if worker.poll() is None for pid in _children(worker.pid)]
+        if not pids:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(pids), signal.SIGKILL)
+        return True
+
     def said(self) -> bytes:
         """All that scheduler and workers have written."""
         return b"".join(file.read_bytes() for file in sorted(self._folder.glob("dask_*.txt")))
@@ -86,3 +96,15 @@ def machines(folder: Path, workers: int, **environ: str) -> Iterator[Machines]:
     with contextlib.closing(Machines(folder, **environ)) as made:
         made.start_workers(workers)
         yield made
+
+
+def _children(parent: int) -> list[int]:
+    """Worker processes of a nanny: those that it spawned, not the tracker of its resources."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError):
+            pid, _, rest = file.read_text().partition(" (")
+            is_child = int(rest.rpartition(")")[2].split()[1]) == parent
+            if is_child and b"resource_tracker" not in file.with_name("cmdline").read_bytes():
+                found.append(int(pid))
+    return found

@@ -1,0 +1,209 @@
+"""Machines that die, programs that die, a scheduler that goes away: no task lost, none paid twice without saying so.
+
+``KILLS=100 TASKS=500`` for the full count; the numbers go to the report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import load_messages
+from engine.config import ApiConfig, ApiMode
+from engine.errors import Code
+from engine.models import TaskStatus
+from engine.tasks.store import NewTask
+from tests.fakes.upstream import FakeUpstream, Received, Script
+from tests.support.cluster import Machines, machines
+from tests.support.doors import until
+from tests.support.kills import kills_wanted
+from tests.support.pictures import picture
+from tests.support.processes import Served, serving
+from tests.support.replies import PATHS, inline
+
+EDITS = ApiMode.IMAGES_EDITS
+KEY = "sk-cluster-never-written-77aa"
+FULL = os.environ.get("FULL") == "1"
+TASKS = int(os.environ.get("TASKS", "24"))
+WORKERS = 2
+AT_ONCE = 16
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    """A scheduler and two workers, as a person starts them."""
+    with machines(tmp_path_factory.mktemp("machines"), WORKERS) as made:
+        yield made
+
+
+def answering(delay: float) -> Callable[[Received], Script]:
+    """Each call another picture, so that each can be counted."""
+    numbers = iter(range(10**9))
+    return lambda _: inline(EDITS, picture(1000 + next(numbers), size=(8, 8)), delay=delay)
+
+
+def settings(fake: FakeUpstream) -> ApiConfig:
+    """Of a run against the fake."""
+    return ApiConfig(
+        api_url=fake.url(PATHS[EDITS]), api_key=KEY, user_prompt="dusk", unlock_local_api_url=True,
+        concurrency_limit=AT_ONCE, retry_interval=0.1, timeout_seconds=120,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened(folder: Path, cluster: Machines) -> Iterator[App]:
+    """The program with this cluster."""
+    folder.mkdir(exist_ok=True)
+    with App(folder, read_environment({"CLUSTER": cluster.address}), load_messages(), version="1") as app:
+        yield app
+
+
+def pictures_in(folder: Path, count: int) -> Path:
+    """A folder of so many pictures."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:04}.png").write_bytes(picture(number, size=(8, 8)))
+    return folder
+
+
+def has_ended(served: Served) -> bool:
+    """Whether its run is over."""
+    return not served.state()["running"]
+
+
+def is_paused(app: App) -> bool:
+    """Whether the run says that the cluster is gone."""
+    paused = app.batch.info().paused
+    return paused is not None and paused.code is Code.CLUSTER_GONE
+
+
+def has_lost(app: App, before: int) -> bool:
+    """Whether more workers than before are known to be lost; also where nobody looks any more."""
+    assert app.cluster is not None
+    return app.cluster.info().lost_workers > before or not app.batch.running
+
+
+@pytest.mark.timeout(2 * 3600)
+def test_workers_that_die_cost_no_task(
+    cluster: Machines, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    """kill -9 of a worker at random moments of a run: every task is done, and what was called more than once was under
+    way at a dead worker, and its log says so."""
+    kills, chance, under_way = 0, random.Random(7), 0
+    wanted = kills_wanted(1)
+    with FakeUpstream() as fake, opened(tmp_path / "data", cluster) as app:
+        fake.answer_with(answering(0.6))
+        source = pictures_in(tmp_path / "in", TASKS)
+        ids = app.store.add([NewTask(str(one), one.name, one.name) for one in sorted(source.iterdir())])
+        app.batch.start(ids, settings(fake))
+        fake.wait_for_requests(AT_ONCE // 2, 60)
+        while kills < wanted and app.batch.running:
+            time.sleep(chance.uniform(0, 0.3))
+            assert app.cluster is not None
+            before = app.cluster.info().lost_workers
+            if cluster.kill_worker_process(chance):
+                kills += 1
+                under_way += AT_ONCE
+                until(partial(has_lost, app, before), 30)
+        assert app.batch.wait_idle(600), "stuck"
+        said = sum(entry.data.get("what") == "worker" for task_id in ids for entry in app.store.debug_log(task_id))
+        counts = app.store.counts()
+    figures = {"kills": kills, "tasks": TASKS, "calls": len(fake.api_requests), "asked again, and said": said}
+    print(figures)
+    for name, figure in figures.items():
+        record_testsuite_property(f"cluster: {name}", figure)
+    assert counts[TaskStatus.DONE] == TASKS
+    assert len(fake.api_requests) - TASKS <= said <= under_way
+    assert KEY.encode() not in cluster.said()
+
+
+@pytest.mark.timeout(2 * 3600)
+def test_a_program_that_dies_pays_nothing_twice(cluster: Machines, tmp_path: Path) -> None:
+    """kill -9 of the program with calls under way at workers: the next start takes in what came meanwhile, and waits
+    for what is under way still."""
+    kills, taken_in = 0, 0
+    wanted = max(1, kills_wanted(1) // 2)
+    with FakeUpstream() as fake:
+        round_number = 0
+        while kills < wanted:
+            round_number += 1
+            data, count = tmp_path / f"data{round_number}", AT_ONCE
+            source = pictures_in(tmp_path / f"in{round_number}", count)
+            fake.answer_with(answering(2.0))
+            before = len(fake.api_requests)
+            with serving(data, CLUSTER=cluster.address) as served:
+                config = {"api_url": fake.url(PATHS[EDITS]), "api_key": KEY, "user_prompt": f"dusk {round_number}",
+                          "unlock_local_api_url": True, "concurrency_limit": AT_ONCE}  # fmt: skip
+                order = {"input_path": str(source), "config": config}
+                assert served.client.post("/api/tasks/start", json=order).json()["task_count"] == count
+                fake.wait_for_requests(before + count, 60)
+                time.sleep(random.Random(round_number).uniform(0, 1.5))  # some answers lie there, others do not yet
+                served.process.kill()
+                served.process.wait()
+                kills += 1
+            with serving(data, CLUSTER=cluster.address) as served:
+                notices = {one["code"]: one["params"] for one in served.state()["notices"]}
+                taken_in += int(notices.get("answers_taken_in", {"count": 0})["count"])
+                served.client.post("/api/tasks/resume", json={})
+                until(partial(has_ended, served), 60)
+                assert served.state()["progress"]["done"] == count
+            assert len(fake.api_requests) - before == count
+    print({"kills of the program": kills, "answers taken in": taken_in, "paid twice": 0})
+    assert KEY.encode() not in cluster.said()
+
+
+if FULL:  # scripts/full_counts.sh cluster
+
+    @pytest.mark.timeout(600)
+    def test_a_run_waits_while_the_scheduler_is_away(tmp_path: Path) -> None:
+        """It says why, loses nothing and pays nothing twice, and goes on by itself; so with two programs at once."""
+        with FakeUpstream() as fake, machines(tmp_path / "machines", 1) as cluster:
+            fake.answer_with(answering(1.5))
+            source = pictures_in(tmp_path / "in", 2 * TASKS)
+            files = sorted(source.iterdir())
+            with opened(tmp_path / "one", cluster) as one, opened(tmp_path / "other", cluster) as other:
+                halves = [(one, files[:TASKS]), (other, files[TASKS:])]
+                for app, mine in halves:
+                    app.batch.start(app.store.add([NewTask(str(f), f.name, f.name) for f in mine]), settings(fake))
+                fake.wait_for_requests(AT_ONCE, 60)
+                cluster.kill(cluster.scheduler)
+                until(partial(is_paused, one), 30)
+                cluster.start_scheduler()
+                cluster.start_workers(1)
+                for app, mine in halves:
+                    assert app.batch.wait_idle(120), "stuck"
+                    assert app.store.counts()[TaskStatus.DONE] == len(mine)
+                    assert app.batch.info().paused is None
+            assert len(fake.api_requests) == 2 * TASKS
+
+    def test_stop_ends_all_calls(cluster: Machines, tmp_path: Path) -> None:
+        """With all of them under way: answered at once, and every socket of every worker is closed."""
+        count = 128
+        with FakeUpstream() as fake, opened(tmp_path / "data", cluster) as app:
+            fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(1), delay=60))
+            source = pictures_in(tmp_path / "in", count + 1)
+            url = fake.url(PATHS[ApiMode.CHAT_COMPLETIONS])  # where no form is to be found out first
+            app.batch.start(
+                app.store.add([NewTask(str(f), f.name, f.name) for f in sorted(source.iterdir())]),
+                msgspec.structs.replace(settings(fake), api_url=url, concurrency_limit=count),
+            )
+            assert fake.wait_for_requests(count, 60)
+            begun = time.monotonic()
+            app.batch.stop()
+            answered = time.monotonic() - begun
+            assert fake.wait_for_no_connections(30)
+            closed = time.monotonic() - begun
+            assert app.batch.wait_idle(30)
+        print({"stop answered after s": round(answered, 3), "sockets closed after s": round(closed, 2), "calls": count})
+        assert answered <= 0.2
+        assert closed <= 2.0
