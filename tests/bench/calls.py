@@ -119,7 +119,9 @@ class Engine:
         self.folder = folder
         self.source = folder / "source.png"
         self.source.write_bytes(Picture(10_000, 1).numbered(0))
-        self.app = App(folder, read_environment({}), load_messages(), version=version())
+        self.app = App(
+            folder, read_environment({"CLUSTER": os.environ.get("CLUSTER", "")}), load_messages(), version=version()
+        )
         self.config = ApiConfig(
             api_url=f"http://127.0.0.1:{port}{load.path}",
             concurrency_limit=load.at_once,

@@ -13,6 +13,7 @@ import socket
 import socketserver
 import struct
 import sys
+import threading
 import time
 import zlib
 
@@ -52,7 +53,7 @@ def number_chunk(number: int) -> bytes:
 
 
 class Gateway(socketserver.ThreadingTCPServer):
-    """Answers POST with the next edit, GET /n with picture n."""
+    """Answers POST with the next edit, GET /n with picture n, GET /peak with the most calls at once so far."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -64,6 +65,8 @@ class Gateway(socketserver.ThreadingTCPServer):
         self.latency = latency
         self.picture = Picture(size, seed=size)
         self.numbers = itertools.count(1)
+        self.lock = threading.Lock()
+        self.running = self.peak = 0
         self.parts = _answer(kind, self.picture.template(), self.server_address[1])
 
 
@@ -82,7 +85,10 @@ class Handler(socketserver.BaseRequestHandler):
                 if header[:15].lower() == b"content-length:":
                     length = int(header[15:])
             reader.read(length)
-            if line.startswith(b"GET"):
+            if line.startswith(b"GET /peak"):
+                text = b"%d" % self.server.peak
+                self._send([_head("text/plain", len(text)), text])
+            elif line.startswith(b"GET"):
                 self._download(int(line.split()[1][1:]))
             else:
                 self._edit()
@@ -95,7 +101,12 @@ class Handler(socketserver.BaseRequestHandler):
     def _edit(self) -> None:
         server = self.server
         if server.latency:
+            with server.lock:
+                server.running += 1
+                server.peak = max(server.peak, server.running)
             time.sleep(server.latency)
+            with server.lock:
+                server.running -= 1
         number = next(server.numbers)
         before, after = server.parts
         if server.kind == "url":

@@ -6,6 +6,7 @@ LOOP is a name in loops.py; ``ours`` works in FOLDER as it is, with all tasks th
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -36,15 +37,17 @@ class Workers:
 
 
 @contextmanager
-def workers(load: Load, port: int, folders: dict[str, Path]) -> Iterator[Workers]:
-    """One process for each name: that of a loop, or another for the program."""
+def workers(load: Load, port: int, folders: dict[str, Path], **environ: str) -> Iterator[Workers]:
+    """One process for each name: that of a loop, or another for the program, with ``environ`` beside ours."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, folder in folders.items():
             who = name if name in LOOPS else "ours"
             words: Sequence[object] = (who, load.kind, load.size, load.at_once, port, folder)
             command = [sys.executable, "-m", "tests.bench.worker", *map(str, words)]
-            processes[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
+            processes[name] = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, **environ}
+            )
         yield Workers(processes)
     finally:
         for process in processes.values():
