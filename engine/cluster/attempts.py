@@ -44,12 +44,15 @@ class ClusterAttempts:
     def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
         """As `Attempts.make`: by a worker, waited for. Where that worker is lost, another one makes the attempt again;
         the log says so, since the call may have been paid."""
-        found = self._take_up(order, watch)
+        found, lost = self._take_up(order, watch), list[str]()
         while found is None:
             try:
                 with self._cluster.worker(watch.cancel) as worker:
-                    errand = self._errand(order, watch)
-                    found = self._asked(worker, errand, order, watch)
+                    found = self._found_again(lost, watch)
+                    if found is None:
+                        errand = self._errand(order, watch)
+                        found = self._asked(worker, errand, order, watch)
+                        lost.append(errand.token)
                 if found is None:
                     self._cluster.lose(worker)
                     watch.log.add("retry", code=Code.WORKER_LOST, params={"worker": worker}, what="worker")
@@ -113,6 +116,17 @@ class ClusterAttempts:
                     if kept is None or kept.outcome is not None:
                         return kept.outcome if kept is not None else None
             watch.cancel.wait(_LOOK_SECONDS)
+        return None
+
+    def _found_again(self, lost: list[str], watch: Watch) -> AttemptOutcome | None:
+        """What a lost worker had kept, where it or another one of its machine is there again."""
+        for token in lost:
+            for worker in self._cluster.workers:
+                with contextlib.suppress(OSError):
+                    found = self._cluster.answer_of(worker, token)
+                    outcome = decoded(found, Kept).outcome if found else None
+                    if outcome is not None and outcome.pictures:
+                        return self._hand_over(worker, token, outcome, watch)
         return None
 
     def _hand_over(self, worker: str, token: str, outcome: AttemptOutcome, watch: Watch) -> AttemptOutcome:

@@ -70,7 +70,7 @@ class Cluster:
         self._order = order
         self._program = program
         outbox = str(Path(order.shared) / "outbox") if order.shared else order.outbox
-        self.told = Told(policy, max_redirects, outbox, shared=bool(order.shared))
+        self.told = Told(policy, max_redirects, outbox, shared=bool(order.shared), ours=bool(local))
         self.session = uuid.uuid4().hex
         self._on_change = on_change
         self._changed = threading.Condition()
@@ -331,7 +331,12 @@ class Cluster:
     def _connect(self, target: Any) -> Client:
         try:
             return Client(
-                target, timeout=_CONNECT_SECONDS, security=self._security, set_as_default=False, loop=self._loop
+                target,
+                timeout=_CONNECT_SECONDS,
+                security=self._security,
+                set_as_default=False,
+                loop=self._loop,
+                direct_to_workers=True,  # pictures need not pass the scheduler
             )
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise ClusterFailed(Code.CLUSTER_GONE, address=self._order.address, reason=_reason(error)) from error
@@ -423,11 +428,11 @@ def _local(workers: int, loop: Any) -> LocalCluster:
         n_workers=workers,
         threads_per_worker=_THREADS,
         processes=True,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # None would be a port of all machines
         host="127.0.0.1",
         silence_logs=logging.ERROR,
         loop=loop,
-        scheduler_kwargs={"allowed_failures": 0},
+        scheduler_kwargs={"allowed_failures": 0, "dashboard": False},
     )
 
 

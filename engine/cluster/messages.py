@@ -21,12 +21,14 @@ T = TypeVar("T")
 
 class Told(msgspec.Struct, frozen=True):
     """What every worker is told once by a program. ``outbox``: folder for answers, "" for one of the worker's own;
-    ``shared``: it is the same folder for all, so that answers need not be sent."""
+    ``shared``: it is the same folder for all, so that answers need not be sent; ``ours``: the program has started the
+    worker, and ends it."""
 
     policy: NetPolicy
     max_redirects: int
     outbox: str = ""
     shared: bool = False
+    ours: bool = False
 
 
 class Facts(msgspec.Struct, frozen=True):

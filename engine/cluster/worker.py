@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,13 @@ def facts(program: str) -> Facts:
     return Facts(".".join(platform.python_version_tuple()[:2]), str(vars(distributed)["__version__"]), program)
 
 
-def sees(path: str, content: str) -> bool:
-    """Whether this machine finds a file with these words, and may write beside it."""
+def sees(path: str, content: str, dask_worker: Worker) -> bool:
+    """Whether this machine finds a file with these words, and may write beside it (Dask fills in the last one)."""
     file = Path(path)
     try:
         if file.read_text("ascii") != content:
             return False
-        trial = file.with_name(f"{file.name}-{get_worker().id}")
+        trial = file.with_name(f"{file.name}-{dask_worker.id}")
         trial.write_text(content, "ascii")
         trial.unlink()
     except (OSError, ValueError):
@@ -56,12 +57,15 @@ class DeskPlugin(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         """Called by Dask in each worker."""
         learn_shapes()
+        told = decoded(self._told, Told)
+        if told.ours:  # Ctrl-C in the terminal is meant for the program, which stops calls and keeps what came of them
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         desk = getattr(worker, _DESK, None)
         if desk is None:
             desk = Desk()
             setattr(worker, _DESK, desk)
             worker.handlers |= _handlers(desk)
-        desk.admit(self._session, decoded(self._told, Told))
+        desk.admit(self._session, told)
 
     async def teardown(self, worker: Worker) -> None:
         """Called when the program leaves, and when the worker ends: because its scheduler is gone, maybe, while calls

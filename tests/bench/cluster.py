@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import json
 import sys
 import time
 from collections.abc import Callable
@@ -113,8 +114,8 @@ def many(share: float) -> Row:
 
 def _most_at_once(port: int) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("GET", "/peak")
-    return int(connection.getresponse().read())
+    connection.request("GET", "/counts")
+    return int(json.loads(connection.getresponse().read())["peak"])
 
 
 ROWS = {"workers": four_workers, "preflight": preflight, "many": many}

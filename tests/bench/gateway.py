@@ -53,7 +53,7 @@ def number_chunk(number: int) -> bytes:
 
 
 class Gateway(socketserver.ThreadingTCPServer):
-    """Answers POST with the next edit, GET /n with picture n, GET /peak with the most calls at once so far."""
+    """Answers POST with the next edit, GET /n with picture n, GET /counts with calls so far, and the most at once."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -66,7 +66,7 @@ class Gateway(socketserver.ThreadingTCPServer):
         self.picture = Picture(size, seed=size)
         self.numbers = itertools.count(1)
         self.lock = threading.Lock()
-        self.running = self.peak = 0
+        self.calls = self.running = self.peak = 0
         self.parts = _answer(kind, self.picture.template(), self.server_address[1])
 
 
@@ -85,9 +85,9 @@ class Handler(socketserver.BaseRequestHandler):
                 if header[:15].lower() == b"content-length:":
                     length = int(header[15:])
             reader.read(length)
-            if line.startswith(b"GET /peak"):
-                text = b"%d" % self.server.peak
-                self._send([_head("text/plain", len(text)), text])
+            if line.startswith(b"GET /counts"):
+                text = json.dumps({"calls": self.server.calls, "peak": self.server.peak}).encode()
+                self._send([_head("application/json", len(text)), text])
             elif line.startswith(b"GET"):
                 self._download(int(line.split()[1][1:]))
             else:
@@ -102,6 +102,7 @@ class Handler(socketserver.BaseRequestHandler):
         server = self.server
         if server.latency:
             with server.lock:
+                server.calls += 1
                 server.running += 1
                 server.peak = max(server.peak, server.running)
             time.sleep(server.latency)
