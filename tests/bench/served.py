@@ -78,7 +78,7 @@ def served(folder: Path) -> Iterator[Served]:
             process.wait(30)
 
 
-def _wait(server: Served) -> None:
+def wait(server: Served) -> None:
     """Until it takes connections."""
     end = time.perf_counter() + 60
     while time.perf_counter() < end:
@@ -89,7 +89,7 @@ def _wait(server: Served) -> None:
     raise TimeoutError("the server did not come up")
 
 
-def _first_page(server: Served) -> None:
+def first_page(server: Served) -> None:
     """What the page asks before it shows the list."""
     for path in ("/", "/js/main.js", "/api/state?tasks=0", "/api/tasks?limit=100"):
         server.ask(path)
@@ -103,8 +103,8 @@ def start(folders: dict[int, Path], rounds: int) -> Report:
         for _ in range(rounds):
             begun = time.perf_counter()
             with served(folder) as server:
-                _wait(server)
-                _first_page(server)
+                wait(server)
+                first_page(server)
                 seconds.append(time.perf_counter() - begun)
         found[count] = median(seconds)
     bare = median([_imports() for _ in range(rounds)])
@@ -139,8 +139,8 @@ def asked(folders: dict[int, Path], rounds: int) -> Report:
     event: dict[int, float] = {}
     for count, folder in folders.items():
         with served(folder) as server:
-            _wait(server)
-            _first_page(server)
+            wait(server)
+            first_page(server)
             state[count] = median([server.ask("/api/state?tasks=0")[0] for _ in range(20 * rounds)])
             pages = [f"/api/tasks?limit=100&offset={count * part // 20}" for part in range(20)]
             pages += [f"/api/tasks?limit=100&sort={sort}&desc=1&offset={count // 2}" for sort in ("name", "updated")]
@@ -204,7 +204,7 @@ def idle(folders: dict[int, Path], seconds: float) -> Report:
     shown = "a browser"
     for count, folder in folders.items():
         with served(folder) as server:
-            _wait(server)
+            wait(server)
             with _open_page(server) as shown:
                 before = server.processor
                 time.sleep(seconds)
@@ -245,7 +245,7 @@ def _open_page(server: Served) -> Iterator[str]:
             yield "Chromium"
             chromium.close()
         return
-    _first_page(server)
+    first_page(server)
     stream = http.client.HTTPConnection("127.0.0.1", server.port)
     stream.request("GET", "/api/events?limit=200")
     stream.getresponse()
