@@ -66,9 +66,11 @@ CREATE INDEX task_status ON task (status, seq);
 CREATE INDEX task_revision ON task (revision);
 CREATE INDEX task_source ON task (source_path);
 CREATE INDEX task_fingerprint ON task (fingerprint);
-CREATE INDEX task_name ON task (name_key, seq);
-CREATE INDEX task_updated ON task (updated_at, seq);
-CREATE INDEX task_score ON task (score, seq);
+CREATE INDEX task_listed ON task (trial, seq);
+CREATE INDEX task_listed_status ON task (trial, status, seq);
+CREATE INDEX task_name ON task (trial, name_key, seq);
+CREATE INDEX task_updated ON task (trial, updated_at, seq);
+CREATE INDEX task_score ON task (trial, score, seq);
 CREATE TABLE result (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
@@ -119,8 +121,16 @@ ALTER TABLE result ADD COLUMN cost REAL;
 CREATE INDEX result_score ON result (score) WHERE score IS NOT NULL;
 """,
     5: "ALTER TABLE task ADD COLUMN trial TEXT;",
+    6: """
+DROP INDEX IF EXISTS task_name; DROP INDEX IF EXISTS task_updated; DROP INDEX IF EXISTS task_score;
+CREATE INDEX task_listed ON task (trial, seq);
+CREATE INDEX task_listed_status ON task (trial, status, seq);
+CREATE INDEX task_name ON task (trial, name_key, seq);
+CREATE INDEX task_updated ON task (trial, updated_at, seq);
+CREATE INDEX task_score ON task (trial, score, seq);
+""",
 }
-SCHEMA: Final = Schema(6, _CREATE, _UPGRADES, check_rows, salvage)
+SCHEMA: Final = Schema(7, _CREATE, _UPGRADES, check_rows, salvage)
 
 LISTED: Final = "trial IS NULL"
 """Of a task: it stands in the list; those of a trial do not."""

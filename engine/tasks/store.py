@@ -136,7 +136,8 @@ class Store:
     def _renew_name_keys(self) -> None:
         """Make the keys of an older rule anew; the index tells at once whether there are any."""
         old = (
-            f"SELECT id, source_name FROM task WHERE name_key < '{KEY_MARK}' OR name_key >= '{chr(ord(KEY_MARK) + 1)}'"
+            f"SELECT id, source_name FROM task WHERE {LISTED} AND name_key < '{KEY_MARK}'"
+            f" OR {LISTED} AND name_key >= '{chr(ord(KEY_MARK) + 1)}'"
         )
         with self._db.read() as reader:
             found = reader.execute(old).fetchall()
@@ -191,7 +192,9 @@ class Store:
         """``limit`` tasks from ``offset`` of the filtered, sorted list. Tasks without a score come last by score."""
         where, params = condition(match)
         with self._db.read() as reader:
-            total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
+            total = sum(self.counts().values())  # known; half a million would have to be counted for each page
+            if match != TaskMatch():
+                total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
             rows = reader.execute(
                 f"SELECT * FROM task{where} ORDER BY {order_by(sort, descending)} LIMIT ? OFFSET ?",
                 [*params, limit, offset],

@@ -231,7 +231,10 @@ def test_a_database_of_an_earlier_version_is_taken_as_it_is(tmp_path: Path) -> N
     store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as earlier:
         earlier.executescript(
-            "ALTER TABLE task DROP COLUMN judged; DROP INDEX task_score; DROP INDEX result_score;"
+            "DROP INDEX task_score; DROP INDEX result_score;"
+            "DROP INDEX task_listed; DROP INDEX task_listed_status; DROP INDEX task_name; DROP INDEX task_updated;"
+            "CREATE INDEX task_name ON task (name_key, seq); CREATE INDEX task_updated ON task (updated_at, seq);"
+            "ALTER TABLE task DROP COLUMN judged;"
             "ALTER TABLE task DROP COLUMN score; ALTER TABLE task DROP COLUMN trial;"
             + "".join(f"ALTER TABLE result DROP COLUMN {name};" for name in
                       ("judgement", "score", "caption", "caption_seen", "cost"))
