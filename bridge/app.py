@@ -34,7 +34,7 @@ from engine.images.pixels import Alpha
 from engine.keystore import KeyStore, open_key_store
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
-from engine.tasks.attempt import Left
+from engine.tasks.attempt_alone import Left
 from engine.tasks.costs import read_built_in
 from engine.tasks.store import Outline
 from engine.upstream.bills import Price
@@ -68,6 +68,7 @@ class _Opened:
                     held=self.is_first,
                     demo=app.demo,
                     attempts=attempts,
+                    obstacle=lambda: app.cluster.problem if app.cluster is not None else None,
                     prices=_prices(),
                     read_old_state=lambda: self._read_state(app.folder, folder, first_config, app.keys),
                     key_holders=lambda: (self.preferences.config, *app.presets.all().values()),

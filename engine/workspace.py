@@ -33,7 +33,8 @@ from engine.paths import common_folder, folders_below
 from engine.shapes import learn_shapes
 from engine.tasks.arrivals import Arrivals
 from engine.tasks.at_providers import AtProviders
-from engine.tasks.attempt import Attempts, Delivered, Left, LocalAttempts
+from engine.tasks.attempt import Attempts, Delivered, LocalAttempts
+from engine.tasks.attempt_alone import Left
 from engine.tasks.batch import Batch
 from engine.tasks.batch_orders import SETTLE_SECONDS, BatchOrders
 from engine.tasks.costs import Costs, Prices
@@ -97,6 +98,7 @@ class Workspace:
         held: bool = False,
         demo: bool = False,
         attempts: Attempts | None = None,
+        obstacle: Callable[[], Problem | None] = lambda: None,
         prices: Sequence[Price] = (),
         read_old_state: Callable[[], Mapping[str, Any]] = dict,
         key_holders: Callable[[], Iterable[ApiConfig]] = tuple,
@@ -107,14 +109,15 @@ class Workspace:
         """``ledger_folder``: where paid answers are noted, ``connections_folder``: where what was learned of APIs, if
         not in the folder. ``held``: the caller has its lock. ``read_old_state`` is called once the
         folder is ours and gives a state.json in which the tool before may have left tasks; ``took_over`` says if.
-        ``attempts``: who makes calls in place of our own threads, as a cluster does. ``prices``: the table that comes
-        with the program. ``key_holders``: configurations whose key may go where a job of an earlier program is asked
-        for."""
+        ``attempts``: who makes calls in place of our own threads, as a cluster does; ``obstacle``: why none can be made
+        now. ``prices``: the table that comes with the program. ``key_holders``: configurations whose key may go where
+        a job of an earlier program is asked for."""
         learn_shapes()
         self.folder = folder
         self.limits = limits
         self._demo = demo
         self._attempts = attempts
+        self._obstacle = obstacle
         self._on_problem = on_problem
         self._key_holders = key_holders
         self._lent = ApiConfig()  # what `run` was last given
@@ -170,7 +173,7 @@ class Workspace:
             remote=self.remote,
             learned=self.forms,
             costs=self.costs,
-            obstacle=lambda: self._attempts.problem if self._attempts is not None else None,
+            obstacle=self._obstacle,
         )
         opened.callback(self.batch.close)
         self.remote.jobs.restore(self._has_arrived)

@@ -16,9 +16,10 @@ import msgspec
 from engine.cluster.coordinator import Cluster, WorkerLost, config_id_of
 from engine.cluster.messages import Errand, Kept, Reply, decoded, read_kept
 from engine.cluster.worker import left, run_errand
-from engine.errors import Code, Problem, Stopped
+from engine.errors import Code, Stopped
 from engine.tasks.arrivals import Begun
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Left, Watch
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Watch
+from engine.tasks.attempt_alone import Left
 from engine.tasks.failures import Failure
 
 _CUT_SECONDS = 60.0  # so long a worker is looked for that answers neither yes nor no: a network is cut for a while
@@ -35,11 +36,6 @@ class ClusterAttempts:
         self._lock = threading.Lock()
         self._blind: set[str] = set()  # workers that do not see our files
         self._under_way: dict[tuple[str, str], tuple[str, Kept]] = {}  # of earlier programs, by what was asked
-
-    @property
-    def problem(self) -> Problem | None:
-        """Why nothing can be asked at the moment."""
-        return self._cluster.problem
 
     def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
         """As `Attempts.make`: by a worker, waited for. Where that worker is lost, another one makes the attempt again;

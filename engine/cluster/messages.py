@@ -11,7 +11,8 @@ import msgspec
 
 from engine.files import read_json, write_json
 from engine.tasks.arrivals import Begun
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Left
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome
+from engine.tasks.attempt_alone import Left
 from engine.upstream.netguard import NetPolicy
 
 OUTBOX = "outbox"

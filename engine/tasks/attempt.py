@@ -143,13 +143,6 @@ class AttemptOutcome(msgspec.Struct, frozen=True):
     bill: Bill | None = None
 
 
-class Left(msgspec.Struct, frozen=True):
-    """An answer that came for whoever is there no more."""
-
-    begun: Begun
-    outcome: AttemptOutcome
-
-
 class Watch(Protocol):
     """Whoever waits for an attempt, and is told of it while it is under way."""
 
@@ -167,10 +160,7 @@ class Watch(Protocol):
 
 
 class Attempts(Protocol):
-    """Where attempts are made. Thread-safe. ``problem``: why none can be made at the moment."""
-
-    @property
-    def problem(self) -> Problem | None: ...
+    """Where attempts are made. Thread-safe."""
 
     def make(self, order: AttemptOrder, watch: Watch) -> AttemptOutcome:
         """One attempt, waited for. Raises nothing that an API, a network, a file or the person may cause."""
@@ -178,8 +168,6 @@ class Attempts(Protocol):
 
 class LocalAttempts:
     """Attempts made by the thread that asks for them."""
-
-    problem: Problem | None = None
 
     def __init__(self, transport: Transport, *, now: Callable[[], float] = time.time) -> None:
         self._transport = transport

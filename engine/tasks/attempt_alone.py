@@ -8,9 +8,17 @@ from collections.abc import Callable
 
 import msgspec
 
+from engine.tasks.arrivals import Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Picture
 from engine.tasks.log import EditLog
 from engine.upstream.cancel import CancelToken
+
+
+class Left(msgspec.Struct, frozen=True):
+    """An answer that came for whoever is there no more."""
+
+    begun: Begun
+    outcome: AttemptOutcome
 
 
 class _Basket:

@@ -18,7 +18,8 @@ from engine.keys import plain_address
 from engine.models import DebugEntry, EditJob, EditLimits, EditOutcome, StoredImage, TaskStatus
 from engine.money import plain
 from engine.tasks.arrivals import Arrived, Begun
-from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Left, Picture, Source
+from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Attempts, Delivered, Picture, Source
+from engine.tasks.attempt_alone import Left
 from engine.tasks.breaker import DOOR_FAULTS
 from engine.tasks.costs import Admission, CallKind, Came, Costs
 from engine.tasks.gate import CallGate, Turn

@@ -260,7 +260,7 @@ class Store:
             reset = since < meta_number(reader, "reset_revision") or since > revision
             known = since if 0 <= since <= revision else 0
             rows = reader.execute(
-                f"SELECT * FROM task WHERE revision > ? AND {LISTED} ORDER BY revision, seq LIMIT ?",
+                f"SELECT * FROM task WHERE revision > ? AND +{LISTED} ORDER BY revision, seq LIMIT ?",
                 (0 if reset else known, limit + 1),
             ).fetchall()
             gone = reader.execute(
@@ -276,7 +276,7 @@ class Store:
         """For each fingerprint the newest task that bears it."""
         wanted = list(dict.fromkeys(prints))
         with self._db.read() as reader:
-            rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, f" AND {LISTED} ORDER BY seq")
+            rows = in_chunks(reader, "SELECT * FROM task WHERE fingerprint IN", wanted, f" AND +{LISTED} ORDER BY seq")
             newest = {row["fingerprint"]: row for row in rows}
             return {task.fingerprint: task for task in with_results(reader, list(newest.values()))}
 
