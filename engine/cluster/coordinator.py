@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 from distributed import Client, LocalCluster
-from distributed.client import Future
+from distributed.client import Future, FutureCancelledError
 from distributed.core import ConnectionPool
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
@@ -177,7 +177,21 @@ class Cluster:
                 raise fault
         if future.status != "finished":  # KilledWorker, or lost with the scheduler
             raise WorkerLost
-        return future.result()
+        return self._gathered(future, worker)
+
+    def _gathered(self, future: Future[R], worker: str) -> R:
+        """What came of it, which lies at the worker until it is here. WorkerLost where the worker dies meanwhile: Dask
+        would make it again, at a worker that is no more, and wait for ever."""
+        while True:
+            try:
+                return future.result(timeout=_CONNECT_SECONDS)
+            except TimeoutError:
+                if worker in self._known or self._gone is not None:
+                    continue
+                future.cancel()
+                raise WorkerLost from None
+            except (FutureCancelledError, KilledWorker, OSError) as error:
+                raise WorkerLost from error
 
     def ask(self, config: ApiConfig, body: bytes, cancel: CancelToken) -> bytes:
         """A question to a vision model; see `vision.ask.SendQuestion`. Where a worker is lost another one asks."""
