@@ -11,7 +11,7 @@ from msgspec import Meta
 from bridge.app import App
 from bridge.usecases.common import Context, ResultId, TaskId
 from engine.errors import Code, InvalidInput, NotFound, PictureRejected, StorageFailed
-from engine.images.browse import Folder, list_folder, roots
+from engine.images.browse import Folder, list_folder, roots, tables
 from engine.images.picture import HEAD_BYTES, sniff
 from engine.images.serve_file import OpenPicture, open_picture
 from engine.upstream.image_refs import decode_base64
@@ -52,13 +52,14 @@ class FolderParams(msgspec.Struct, frozen=True):
 
 
 class FolderAnswer(msgspec.Struct, frozen=True):
-    """What is in a folder, and the places to start from."""
+    """What is in a folder, and the places to start from; ``tables``: paths of files that may be tables of prompts."""
 
     path: str
     parent: str | None
     folders: list[Folder]
     pictures: int
     roots: list[str]
+    tables: list[str]
 
 
 def source_image(context: Context, params: TaskId) -> Picture:
@@ -109,7 +110,8 @@ def browse_folder(context: Context, params: FolderParams) -> FolderAnswer:
     """The folders in a folder of this machine, for choosing one in a browser."""
     here, folders = list_folder(params.path)
     parent = str(Path(here.path).parent)
-    return FolderAnswer(here.path, parent if parent != here.path else None, folders, here.pictures, roots())
+    above = parent if parent != here.path else None
+    return FolderAnswer(here.path, above, folders, here.pictures, roots(), tables(here.path))
 
 
 def open_to_show(path: Path, missing: Code) -> OpenPicture:

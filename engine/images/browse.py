@@ -1,4 +1,4 @@
-"""Folders of this machine, for choosing one: their names, and how many pictures seem to lie right in them."""
+"""Folders of this machine, for choosing one, with how many pictures seem to lie right in them; and the tables there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import msgspec
 
 from engine.errors import Code, InvalidInput
 from engine.formats import SUFFIXES
-from engine.paths import entered_path, natural_folder_key, printable
+from engine.paths import entered_path, natural_folder_key, natural_key, printable
 
 _PICTURE_SUFFIXES = tuple(SUFFIXES)
+_TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _COUNTED = 20_000  # entries looked at in one folder; the number is a hint, not a promise
 
 
@@ -37,6 +38,16 @@ def list_folder(path: str) -> tuple[Folder, list[Folder]]:
         reason = error.strerror or ""
         raise InvalidInput(Code.PATH_UNREADABLE, field="path", path=printable(place), reason=reason) from error
     return _folder(place), [_folder(str(Path(place, name))) for name in inside]
+
+
+def tables(path: str) -> list[str]:
+    """Paths of the files in a folder that may be tables of prompts, by name; hidden ones are left out."""
+    try:
+        with os.scandir(path) as entries:
+            names = [e.name for e in entries if e.name.lower().endswith(_TABLE_SUFFIXES) and e.is_file()]
+    except OSError:
+        return []
+    return [printable(str(Path(path, name))) for name in sorted(names, key=natural_key) if not name.startswith(".")]
 
 
 def roots() -> list[str]:

@@ -41,16 +41,19 @@ def begin(page: Page, site: Site, tmp_path: Path, url: str, count: int = 3) -> N
     to_field(page, "prompt_table")
 
 
-def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prompts of a table are shown beside their pictures, what has no partner is named, and they are what is sent."""
     seen.allowed.append("400")
+    monkeypatch.setenv("HOME", str(tmp_path))
     table = tmp_path / "prompts.csv"
     table.write_text("file,prompt\na.png,make <i>it</i> red\nnone.png,lost\n", "utf-8")
     data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
     with FakeUpstream() as fake:
         fake.answer(Script.json({"data": [{"b64_json": data}]}))
         begin(page, site, tmp_path, fake.url("/v1/images/edits"))
-        enter(page, "prompt_table", str(table))
+        page.get_by_role("button", name="Choose a prompt table").click()
+        page.locator(".folder-list button", has_text="prompts.csv").click()
+        assert to_field(page, "prompt_table").input_value() == str(table)
         page.wait_for_selector("summary >> text=1 row without a picture")
         page.wait_for_selector("summary >> text=2 pictures without a row")
         go(page, "run")

@@ -1,4 +1,4 @@
-// Owns the folder picker of the browser: folders of the program's machine with their picture counts.
+// Owns the picker of the browser: folders of the program's machine with their picture counts, or a table in one.
 import { useEffect, useState } from 'preact/hooks';
 import { call } from '../api.js';
 import { html, Icon } from '../html.js';
@@ -48,10 +48,20 @@ export function FolderPicker({ dialog, done }) {
         ${one.pictures > 0 && html`<span class="muted">${t('page.input.pictures', { count: one.pictures })}</span>`}
           </button></li>`,
       )}
-      ${!here.folders.length && html`<li class="muted">${t('page.folders.none')}</li>`}
+      ${
+        dialog.files &&
+        (here.tables ?? []).map(
+          (one) => html`<li key=${one}><button type="button" onClick=${() => done(one)}><${Icon} name="file-text" />
+            <bdi>${one.split(/[\\/]/).at(-1)}</bdi></button></li>`,
+        )
+      }
+      ${!here.folders.length && !(dialog.files && here.tables?.length) && html`<li class="muted">${t('page.folders.none')}</li>`}
     </ul>
     <div class="dialog-deeds"><button type="button" class="button" onClick=${() => done(null)}>${t('page.cancel')}
       </button>
-      <button type="button" class="button primary" onClick=${() => done(here.path)}>${t('page.folders.take')}</button>
-        </div>`;
+      ${
+        !dialog.files &&
+        html`<button type="button" class="button primary" onClick=${() => done(here.path)}>${t('page.folders.take')}
+          </button>`
+      }</div>`;
 }

@@ -37,11 +37,8 @@ function PathRow({ form, spec, shared, value }) {
   };
   const recent = spec.recent ? store[spec.recent].value : [];
   return html`<span class="path-row"><input ...${shared} type="text" list=${`recent-${shared.id}`} value=${value} />
-    ${
-      (spec.kind === 'folder' || isWindow()) &&
-      html`<${IconButton} icon=${spec.kind === 'file' ? 'file-text' : 'folder-open'} onClick=${() => choose(spec.kind)}
-        label=${t(spec.kind === 'file' ? 'page.plan.chooseTable' : 'page.choose')} />`
-    }
+    <${IconButton} icon=${spec.kind === 'file' ? 'file-text' : 'folder-open'} onClick=${() => choose(spec.kind)}
+      label=${t(spec.kind === 'file' ? 'page.plan.chooseTable' : 'page.choose')} />
     ${
       spec.name === 'input_path' &&
       isWindow() &&
