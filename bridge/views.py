@@ -363,7 +363,7 @@ def preview_url(task_id: str, preview: str | None) -> str | None:
 
 
 def progress_view(counts: Counts, at_provider: int = 0) -> ProgressView:
-    """Counts with their sums."""
+    """Counts with their sums. What was collected just now may still be counted as at its provider."""
     total = sum(counts.values())
     finished = total - counts[TaskStatus.PENDING] - counts[TaskStatus.PROCESSING]
     return ProgressView(
@@ -376,5 +376,5 @@ def progress_view(counts: Counts, at_provider: int = 0) -> ProgressView:
         stopped=counts[TaskStatus.STOPPED],
         finished=finished,
         percent=round(finished / total * 100, 2) if total else 0.0,
-        at_provider=at_provider,
+        at_provider=min(at_provider, counts[TaskStatus.PROCESSING]),
     )
