@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill cluster batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets way guided providers jobs judging alarm}
+wanted=${*:-addresses everywhere rebinding key door openapi kill cluster batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets way guided providers jobs judging alarm installs}
 failed=
 
 is_wanted() {
