@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import stat
@@ -78,15 +79,21 @@ def read_bytes(path: str | os.PathLike[str], limit: int, *, root: str | os.PathL
 def read_found(path: str | os.PathLike[str]) -> bytes:
     """All of a picture that was found before, by a start: who can write to its folder may have put anything in its
     place since. Raises NotRegular, OSError (EFBIG for more than any picture has), ValueError."""
-    data = read_bytes(path, _MAX_PICTURE_BYTES, root=Path(path).parent)
-    if len(data) > _MAX_PICTURE_BYTES:
+    with _opened_found(path) as file:
+        return file.read(_MAX_PICTURE_BYTES) or b""
+
+
+def _opened_found(path: str | os.PathLike[str]) -> io.FileIO:
+    descriptor = open_inside(path, Path(path).parent)
+    if os.fstat(descriptor).st_size > _MAX_PICTURE_BYTES:
+        os.close(descriptor)
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), os.fspath(path))
-    return data
+    return os.fdopen(descriptor, "rb", buffering=0)  # few system calls: at each, threads take turns
 
 
 def hash_found(path: str | os.PathLike[str], check: Callable[[], None] = lambda: None) -> str:
     """The sha256 in hex of the same. ``check`` is called between pieces and may raise; else as `read_found`."""
-    with os.fdopen(open_inside(path, Path(path).parent), "rb", buffering=0) as file:
+    with _opened_found(path) as file:
         digest = hashlib.sha256()
         while piece := file.read(_PIECE_BYTES):
             check()

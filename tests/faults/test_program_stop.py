@@ -146,11 +146,12 @@ def converting(source_format: str, function: str) -> Callable[[Stage], None]:
 
 
 def hashing(stage: Stage) -> None:
-    """A source that was swapped for one of gigabytes."""
-    stage.made(picture(1))
-    os.truncate(stage.folder / "in" / "0.png", 1 << 34)
+    """Sources that were swapped for files of 200 MB."""
+    stage.made(*(picture(number) for number in range(16)))
+    for source in (stage.folder / "in").iterdir():
+        os.truncate(source, 200_000_000)
     stage.door.post("/api/dataset/preflight", {})
-    inside("hash_found")
+    inside("_sha256")
 
 
 def registering(stage: Stage) -> None:
