@@ -31,7 +31,7 @@ from tests.support.replies import inline
 CALLS, LARGE = 64, 30 if os.environ.get("FULL") == "1" else 10  # at once; megapixels
 FULL = os.environ.get("FULL") == "1"
 SLACK = 1.0 if FULL else 15.0
-REPLY, CLOSED, NEXT = 0.2 * SLACK, 1.0 * SLACK, 1.0 * SLACK
+REPLY, CLOSED, NEXT = 0.5 * SLACK, 1.0 * SLACK, 1.0 * SLACK  # the promise is a second for all of it
 STREAM_HEAD = b'data: {"choices": [{"index": 0, "delta": {"content": "thinking"}}]}\n\n'
 HANG = Script(silent=True)
 CHAT = ApiMode.CHAT_COMPLETIONS
