@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,8 +80,10 @@ class Place(NamedTuple):
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One for all requests."""
     folder = tmp_path_factory.mktemp("openapi")
+    (folder / "here").mkdir()
     listed = {"API_URL_HOST_ALLOWLIST": "127.0.0.1", "DOWNLOAD_URL_HOST_ALLOWLIST": "127.0.0.1"}
-    with FakeUpstream() as fake, open_door(folder / "data", **listed) as door:
+    here = contextlib.chdir(folder / "here")  # some of what is made up is a relative path to write to
+    with here, FakeUpstream() as fake, open_door(folder / "data", **listed) as door:
         fake.answer(inline(ApiMode.CHAT_COMPLETIONS, picture(5)))
         yield Place(door, fake, source_folder(folder / "in", 3))
         door.app.batch.stop()
