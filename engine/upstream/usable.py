@@ -23,16 +23,17 @@ def read_usable(
     """A configuration as a person or script enters it in the place of ``before``, with the stored keys where they
     belong to its origins (as `with_stored_key`), and its address complete. InvalidInput by the field at fault."""
     config, warnings = parse_entered(with_newer_fields(data, before))
-    check_usable(config)
+    for url, field in _addresses(config):
+        if not url.lower().startswith(("http://", "https://")):
+            raise InvalidInput(Code.URL_SCHEME, field=field, host=url[:100], scheme=url.partition(":")[0][:40])
     config = with_stored_key(config, replaced, others)
+    check_usable(config)
     return msgspec.structs.replace(config, api_url=config.complete_url), warnings
 
 
 def check_usable(config: ApiConfig) -> None:
     """Refuse by its field what no call could be made with, whatever the keys are."""
     for url, field in _addresses(config):
-        if not url.lower().startswith(("http://", "https://")):
-            raise InvalidInput(Code.URL_SCHEME, field=field, host=url[:100], scheme=url.partition(":")[0][:40])
         try:
             parse_url(url)
         except AddressRefused as error:
