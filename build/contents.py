@@ -9,6 +9,8 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
+
 ROOT = Path(__file__).resolve().parent.parent
 SLIM, WINDOW = "slim", "window"
 Entry = tuple[str, str, str]
@@ -64,9 +66,39 @@ def scripts(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def without_docstrings(modules: Iterable[Entry]) -> list[Entry]:
-    """Python modules, those of others without their docstrings; ours have some that are shown. In a fixed order."""
-    ours = ("bridge", "engine", "launcher")
-    return sorted((name, path, kind if name.split(".")[0] in ours else "PYMODULE-2") for name, path, kind in modules)
+    """Python modules, without their docstrings but for those that describe the API. In a fixed order."""
+    shown = _described()
+    return sorted((name, path, kind if name in shown else "PYMODULE-2") for name, path, kind in modules)
+
+
+def _described() -> set[str]:
+    """Modules of the operations, and of the Structs that they take and give: their docstrings are in the OpenAPI
+    document."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from bridge.operations import OPERATIONS
+    finally:
+        sys.path.pop(0)
+    found = {operation.handler.__module__ for operation in OPERATIONS}
+    seen: set[object] = set()
+
+    def look(part: object) -> None:
+        if isinstance(part, tuple):
+            for one in part:
+                look(one)
+        elif isinstance(part, msgspec.inspect.Type | msgspec.inspect.Field):
+            cls = getattr(part, "cls", None)
+            if cls is not None and cls not in seen:
+                seen.add(cls)
+                found.add(cls.__module__)
+            elif cls is not None:
+                return
+            for name in part.__struct_fields__:
+                look(getattr(part, name))
+
+    for operation in OPERATIONS:
+        look(tuple(msgspec.inspect.type_info(kind) for kind in (operation.params, operation.answer)))
+    return found
 
 
 def _is_the_systems(name: str, path: str, kind: str) -> bool:

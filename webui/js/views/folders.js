@@ -55,7 +55,11 @@ export function FolderPicker({ dialog, done }) {
             <bdi>${one.split(/[\\/]/).at(-1)}</bdi></button></li>`,
         )
       }
-      ${!here.folders.length && !(dialog.files && here.tables?.length) && html`<li class="muted">${t('page.folders.none')}</li>`}
+      ${
+        !here.folders.length &&
+        !(dialog.files && here.tables?.length) &&
+        html`<li class="muted">${t('page.folders.none')}</li>`
+      }
     </ul>
     <div class="dialog-deeds"><button type="button" class="button" onClick=${() => done(null)}>${t('page.cancel')}
       </button>
