@@ -64,9 +64,10 @@ fi
 check pytest -q tests/bench # alone, since it compares times
 [ -z "$failed" ] || echo "== FAILED:$failed (see above)"
 
-# As many processes as processors; a file's tests stay together, with what they share. Where a test hangs is told before
-# its time limit ends the run, since those processes have nowhere to print what the limit finds.
-"$venv/bin/python" -m pytest -n logical --maxprocesses=4 --max-worker-restart=0 --dist=loadfile \
+# One process more than processors, for many tests wait; a file's tests stay together, with what they share. Where a test
+# hangs is told before its time limit ends the run, since those processes have nowhere to print what the limit finds.
+processes=$("$venv/bin/python" -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')
+"$venv/bin/python" -m pytest -n "$processes" --max-worker-restart=0 --dist=loadfile \
     --no-loadscope-reorder --ignore=tests/bench -o faulthandler_timeout=110 ${CI:+--cov --cov-report=term --cov-fail-under=80}
 status=$?
 [ -z "$failed" ] || exit 1
