@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import string
 from collections.abc import Iterator
 from functools import cache
@@ -100,6 +101,21 @@ def test_every_error_message_tells_what_to_do() -> None:
                 continue
             assert text.endswith(stop), f"{language} {key}"
             assert text.count(stop) + text.count("；") + text.count(";") + text.count(":") >= 2, f"{language} {key}"
+
+
+@pytest.mark.parametrize("language", [FIRST, SECOND])
+def test_what_errors_advise_can_be_seen(language: str) -> None:
+    """A field, switch or button that an error names in quotation marks bears that name where people see it; both
+    switches for local addresses are named where one of them is needed."""
+    errors = load(language, "errors.json")
+    names = [text.lower() for name in CATALOGUES if name != "errors.json" for text in load(language, name).values()]
+    for key, text in errors.items():
+        for named in set(re.findall("“([^”{}]+)”", text)) - {"@", "direct"}:  # these two are typed
+            assert any(name.startswith(named.lower()) for name in names), f"{key}: {named}"
+    for switch in ("unlock_local_api_url", "unlock_local_download_url"):
+        label = load(language, "config.json")[f"config.{switch}.label"]
+        assert all(f"“{label}”" in errors[f"error.{code}"] for code in ("address_private", "address_fake_ip"))
+    assert "fake-ip" in errors["error.address_fake_ip"]
 
 
 def _codes_in(node: ast.expr) -> list[Code]:

@@ -96,6 +96,12 @@ _MODEL = re.compile(
     r"模型.{0,40}(?:不存在|未找到|不支持|已下线|无可用渠道)",
     re.IGNORECASE | re.DOTALL,
 )
+# The model is there, at another path of the API: grok2api's for editing, OpenAI's that speak one of their two only.
+_ELSEWHERE = re.compile(
+    r"(?:\b(?:use|via|through|only (?:supported|available) (?:in|on|at|via))|使用|改用|调用) ?(?:the )?[`'\"]?"
+    r"/?v1/(?:chat/completions|responses|images/edits)",
+    re.IGNORECASE,
+)
 _PARAMETER = re.compile(
     r"(?:unknown|unsupported|unrecognized|unexpected|invalid|extra|missing|additional)(?: required| request)?"
     r" (?:parameter|argument|field|name|key|property|value for)s?(?: supplied| value)?(?: ?: ?[`'\"]?| ?[`'\"])"
@@ -103,9 +109,9 @@ _PARAMETER = re.compile(
     r"(?:argument|parameter|field)s? (?:is )?not supported[^:.]{0,40}: ?[`'\"]?([A-Za-z_]\w{0,63})",  # xAI
     re.IGNORECASE,
 )
-# Parameters that we send by ourselves, named in a refusal in whatever words; short names need a mark around them.
+# Parameters of ours, and one that needs ``stream`` beside it, named in whatever words; short names need a mark.
 _MENTIONED = re.compile(
-    r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities)\b|[`'\"](n|stream|seed)[`'\"]|"
+    r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities|partial_images)\b|[`'\"](n|stream|seed)[`'\"]|"
     r"\b(?:parameter|argument|field|property|参数) ?:?(n|stream|seed)\b|\b(n) ?(?:=|must be|should be)|"
     r"\b(stream)(?:ing)?(?: ?= ?true)?(?: mode)? (?:is not|must|should)|not support (?:the )?(stream)",
     re.IGNORECASE,
@@ -230,8 +236,8 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
         return known
     if status == 402 and facts.parameter and _TOKENS in facts.parameter:
         return Code.PARAMETER_REFUSED, False  # OpenRouter: there is credit, for fewer tokens
-    if status in (400, 404, 422) and _UNSUITED.search(words):
-        return Code.ACCESS_REFUSED if _POLICY.search(words) else Code.MODEL_UNSUITED, False
+    if status in (400, 404, 422) and (misplaced := _misplaced(words)) is not None:
+        return misplaced, False
     if status == 402 or (status in (400, 403, 429) and _QUOTA.search(words)):
         return Code.QUOTA_EXHAUSTED, False
     if status == 429 or (status >= 500 and _RATE.search(words)):
@@ -251,6 +257,13 @@ def _judge_status(status: int, facts: _Facts) -> tuple[Code, bool]:
     if status in (400, 422) and facts.parameter:
         return Code.PARAMETER_REFUSED, False
     return Code.UPSTREAM_STATUS, status in _RETRYABLE
+
+
+def _misplaced(words: str) -> Code | None:
+    """What was asked of a model, or at a path, that is not for it."""
+    if _UNSUITED.search(words):
+        return Code.ACCESS_REFUSED if _POLICY.search(words) else Code.MODEL_UNSUITED
+    return Code.ENDPOINT_UNKNOWN if _ELSEWHERE.search(words) else None
 
 
 def _known(facts: _Facts) -> tuple[Code, bool] | None:

@@ -40,6 +40,7 @@ _SOMETHING_ELSE = frozenset(
 )  # fmt: skip
 _OF_FORM = frozenset({400, 406, 415, 422, 500})
 _OF_PICTURE = ("image", "prompt", "model", "body", "file", "messages", "input")
+_OPTIONS = frozenset({"partial_images", "input_fidelity", "image_config", "image_size"})  # have such words in them
 _FORM_WORDS = re.compile(r"multipart|form.?data|content.?type|attribute|\b(?:file|dict|object|image)\b", re.IGNORECASE)
 _LOOK_SECONDS = 1.0
 _MOST_LEARNED = 500
@@ -65,7 +66,7 @@ def may_be_the_form(failure: UpstreamRefused) -> bool:
     named = failure.params.get("parameter")
     if not isinstance(named, str) or not named:
         return True
-    return any(word in named.lower() for word in _OF_PICTURE)
+    return named.lower() not in _OPTIONS and any(word in named.lower() for word in _OF_PICTURE)
 
 
 class LearnedForms:

@@ -18,9 +18,11 @@ from engine.errors import Code, InvalidInput
 from engine.files import is_temporary, keep_private, name_exclusively, temporary_name, write_new
 from engine.images.browse import list_folder
 from engine.images.discover import discover
+from engine.models import SourceImage
 from engine.paths import folded, natural_key
 from engine.reading import read_text
-from engine.tasks.prompts import fill, read_table
+from engine.tasks.plan import ReferenceMode, group_references
+from engine.tasks.prompts import PromptRow, fill, match_rows, read_table
 from tests.made_pictures import encoded
 
 TARGET = TargetFile("", "", "png", 1, 1)
@@ -113,6 +115,25 @@ def test_a_caption_is_found_however_its_name_is_written(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.TXT").write_text("two")
     assert fill("{caption}", str(tmp_path / "caf\u00e9.png")) == "one"
     assert fill("{caption}", str(tmp_path / "img_1.png")) == "two"
+
+
+@pytest.mark.parametrize("written", ["caf\u00e9.png", "Cafe\u0301", "CAF\u00c9.PNG", "./cafe\u0301.png"])
+def test_tables_and_references_find_a_name_however_it_is_written(tmp_path: Path, written: str) -> None:
+    """A table made on Windows for a folder from a Mac; a source here and its reference from there."""
+
+    def found(name: str) -> SourceImage:
+        return SourceImage(str(tmp_path / name), Path(name).name, 1, 1, "image/png")
+
+    picture = found("Cafe\u0301.png")
+    row = PromptRow(written, "wink", None, 2)
+    matched = match_rows([row], [picture], str(tmp_path))
+    assert (matched.by_path, matched.rows_without_file) == ({picture.path: [row]}, [])
+    stem = Path(written).stem
+    for mode, main, other in (
+        (ReferenceMode.SUFFIX, picture, found(f"{stem}_2.png")),
+        (ReferenceMode.FOLDERS, found("1/Cafe\u0301.png"), found(f"2/{stem}.jpg")),
+    ):
+        assert group_references([main, other], mode, str(tmp_path)) == [(main, other)]
 
 
 def test_tables_of_any_shape_are_read_or_refused_in_words(tmp_path: Path) -> None:

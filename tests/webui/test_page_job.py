@@ -153,7 +153,7 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
 
     fake.answer(edited("images_edits", data))
     page.locator("#card-0").get_by_role("button", name="Retry").click()
-    assert "calls the API 1 more time" in shown(page.locator("dialog"))
+    assert "calls the API 1 more time, which may be billed again" in shown(page.locator("dialog"))
     page.click("dialog >> text=Call again")
     page.wait_for_selector("#card-0[data-status=done]")
     page.click(".outcome.failed >> text=Retry as it is")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ import pytest
 from engine.config import ApiConfig, ApiMode
 from engine.errors import Code, StorageFailed
 from engine.images.cache import Cache
+from engine.images.picture import check_picture
 from engine.models import EditJob, EditLimits, EditOutcome, TaskStatus
 from engine.tasks import edit as edit_module
 from engine.tasks.attempt import LocalAttempts
@@ -47,6 +50,11 @@ class Weak(Cache):
         return super().put(data, extension, announce)
 
 
+def resolve_here(host: str, port: int, *_: Any) -> list[Any]:
+    """Every name is this machine."""
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, host, ("127.0.0.1", port))]
+
+
 class Bench:
     """Runs edits of one source picture against the fake."""
 
@@ -56,7 +64,7 @@ class Bench:
         self.cancel = CancelToken()
         self.log = EditLog("secret-key")
         self.cache: Cache = Cache(folder / "cache")
-        self.transport = Transport(NetPolicy())
+        self.transport = Transport(NetPolicy(), resolve=resolve_here)
         self.gate = CallGate(2, 0.1)
         (folder / "a.png").write_bytes(picture(1))
 
@@ -193,6 +201,53 @@ def test_a_line_that_stays_open_behind_the_end(bench: Bench) -> None:
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.parametrize(
+    "kind", ["text/event-stream; charset=gbk", "application/json; charset=latin1", "text/plain", ""]
+)
+@pytest.mark.parametrize(
+    ("name", "mimes"),
+    [
+        ("c1_two_pictures_crlf.sse", ["image/png", "image/jpeg"]),
+        ("c3_reasoning_content.sse", ["image/webp"]),  # it says that it is PNG
+        ("c4_split_base64.sse", ["image/png"]),
+        ("c7_plain_json.json", ["image/jpeg"]),
+        ("c8_two_documents.txt", ["image/png", "image/jpeg"]),
+    ],
+)
+def test_an_answer_is_what_its_bytes_are(bench: Bench, name: str, mimes: list[str], kind: str) -> None:
+    """Whatever type and charset the header names, and whatever type a picture claims: UTF-8, and the bytes decide."""
+    bench.fake.answer(Script.sample(name, content_type=kind or None))
+    outcome = bench.run()
+    assert (outcome.status, [image.info.mime for image in outcome.images]) == (TaskStatus.DONE, mimes)
+    (extracted,) = [entry.data for entry in outcome.log if entry.kind == "extracted"]
+    assert ("完成" in extracted["text"]) == (name[:2] in {"c3", "c4", "c7"})
+
+
+def test_one_picture_in_several_ways_is_one_result(bench: Bench) -> None:
+    """Two addresses and base64 with the same bytes: unique by these, in the order in which they came first; what the
+    prompt names is none of them."""
+    first, again = (bench.fake.picture(picture(2), path) for path in ("/1.png", "/2.png"))
+    other, ours = (bench.fake.picture(picture(number), f"/{number}.png") for number in (3, 4))
+    text = base64.b64encode(picture(2)).decode()
+    words = f"![s]({ours}) ![a]({first}) ![b]({other}) ![c]({again}) ![d](data:image/png;base64,{text})"
+    bench.fake.answer(Script.json({"choices": [{"message": {"content": words}, "finish_reason": "stop"}]}))
+    outcome = bench.run(user_prompt=f"as in {ours}")
+    assert [bench.cache.read(image.hash, "png") for image in outcome.images] == [picture(2), picture(3)]
+
+
+def test_a_source_that_is_converted_is_known_by_its_own_bytes(bench: Bench) -> None:
+    """What APIs refuse is sent as PNG and as small as was asked; the ledger gets the hash of the file."""
+    data = picture(4, kind="bmp", size=(60, 40))
+    (bench.folder / "a.png").write_bytes(data)
+    bench.fake.answer(inline(CHAT, picture(2)))
+    outcome = bench.run(source_max_edge=30)
+    assert outcome.source_hash == hashlib.sha256(data).hexdigest()
+    url = bench.fake.requests[0].json["messages"][-1]["content"][-1]["image_url"]["url"]
+    assert url.startswith("data:image/png;base64,")
+    sent = check_picture(base64.b64decode(url.partition(",")[2]), 10**6)
+    assert (sent.mime, sent.width, sent.height) == ("image/png", 30, 20)
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_an_answer_that_is_the_picture(bench: Bench, mode: ApiMode) -> None:
     """Some APIs send the bytes themselves: paid for like any other, and kept as they came."""
@@ -217,6 +272,9 @@ FORM_REFUSALS = [
     Script.error(415, "Unsupported Media Type"),
     Script.error(400, "Unsupported content type: 'application/json'. This method only accepts 'multipart/form-data'."),
     Script.error(500, "convert_request_failed: request Content-Type isn't multipart/form-data"),
+    Script.error(500, "'dict' object has no attribute 'read'"),
+    Script.error(400, "Invalid type for 'image': expected a file, but got an object instead."),
+    Script.error(400, "image is required"),
 ]
 
 
@@ -236,6 +294,8 @@ def test_a_relay_that_takes_forms_only(bench: Bench, refusal: Script) -> None:
     (part,) = [part for part in bench.fake.requests[-1].form if part.name == "image"]
     assert (part.content_type, part.data) == ("image/png", picture(1))
     assert (bench.run(api_url=url).status, len(bench.fake.requests)) == (TaskStatus.DONE, 4)
+    bench.fake.answer(refusal)  # after a picture came it is this request that is refused, not its form
+    assert (bench.run(api_url=url).status, len(bench.fake.requests)) == (TaskStatus.FAILED, 5)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -250,7 +310,10 @@ def test_a_form_that_is_refused_both_ways(bench: Bench, mode: ApiMode) -> None:
 
 def test_other_refusals_keep_the_form(bench: Bench) -> None:
     """What stands in a request, or a server in trouble, is no reason to say it in another form."""
-    for refusal in (Script.error(400, "Unknown parameter: 'size'"), Script.error(401, "no"), Script(status=500)):
+    options = [
+        Script.error(400, f"Unknown parameter: '{name}'.") for name in ("size", "input_fidelity", "partial_images")
+    ]
+    for refusal in (*options, Script.error(401, "no"), Script(status=500)):
         bench.fake.answer(refusal)
         before = len(bench.fake.requests)
         assert bench.run(api_url=bench.fake.url(PATHS[ApiMode.IMAGES_EDITS])).status is TaskStatus.FAILED
@@ -283,6 +346,7 @@ def refusing(field: str, message: str, answer: Script, *, most: int = 0) -> Call
         ("max_tokens", "Invalid 'max_tokens': use 'max_completion_tokens' instead, at most 128000", 0, CHAT),
         ("stream", "Argument not supported on this model: stream", False, CHAT),
         ("n", "property 'n' is unsupported", 0, ApiMode.IMAGES_EDITS),
+        ("modalities", "No endpoints found that support the requested output modalities: image, text", "", CHAT),
     ],
 )
 def test_a_parameter_that_is_refused_is_left_out(
@@ -290,7 +354,7 @@ def test_a_parameter_that_is_refused_is_left_out(
 ) -> None:
     """One refused call finds it out; from then on, also after a restart, it is left out or lowered for this model."""
     bench.fake.answer_with(refusing(field, message, inline(mode, picture(2)), most=most))
-    url = bench.fake.url(PATHS[mode])
+    url = bench.fake.url(PATHS[mode]).replace("127.0.0.1", "ai-gateway.test")  # which is sent modalities
     outcome = bench.run(api_url=url)
     assert (outcome.status, outcome.attempts) == (TaskStatus.DONE, 2), outcome.error
     assert [entry.data["what"] for entry in outcome.log if entry.kind == "retry"] == [field]

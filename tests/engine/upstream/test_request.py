@@ -127,6 +127,29 @@ def test_several_references() -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("kind", [kind for kind in RequestForm if kind is not RequestForm.AUTO])
+def test_every_form_of_edits(kind: RequestForm, count: int) -> None:
+    """Where one picture or several stand in each form that servers take; OpenAI's own get no ``response_format``."""
+    pictures = [PNG, JPEG][:count]
+    urls = [picture.data_url for picture in pictures]
+    objects: dict[str, Any] = {"image": {"url": urls[0]}} if count == 1 else {"images": [{"url": url} for url in urls]}
+    request = build_request(config("https://relay.invalid/v1/images/edits"), pictures, form=kind)
+    expected = {
+        RequestForm.JSON: {**objects, "response_format": "b64_json"},
+        RequestForm.JSON_STRING: {"image": urls[0] if count == 1 else urls, "response_format": "b64_json"},
+        RequestForm.JSON_OPENAI: {"images": [{"image_url": url} for url in urls]},
+    }.get(kind)
+    if expected is not None:
+        assert json.loads(request.body) == {"model": "m", "prompt": "wink", "n": 1, **expected}
+        return
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    parts = Received("POST", "/", headers, request.body, 0, 0).form
+    field = "image" if kind is RequestForm.FORM else "image[]"
+    assert [part.name for part in parts] == ["model", "prompt", "n"] + [field] * count
+    assert [part.data for part in parts[3:]] == [picture.data for picture in pictures]
+
+
 def test_picture_is_sent_as_what_it_is() -> None:
     """The data: URL names the real kind and holds exactly the bytes."""
     head, _, text = body(CHAT, JPEG)["messages"][0]["content"][1]["image_url"]["url"].partition(",")

@@ -108,6 +108,10 @@ ERRORS = [
     (400, '{"error":{"message":"This model does not support streaming."}}', Code.PARAMETER_REFUSED),
     (400, '{"error":{"message":"n must be 1"}}', Code.PARAMETER_REFUSED),
     (404, "<html><title>404 Not Found</title></html>", Code.ENDPOINT_UNKNOWN),
+    (400, '{"error":{"message":"图片编辑模型请使用 /v1/images/edits，并提供输入图片"}}', Code.ENDPOINT_UNKNOWN),
+    (400, '{"error":{"message":"Model x is not supported here, use /v1/images/edits"}}', Code.ENDPOINT_UNKNOWN),
+    (404, '{"error":{"message":"This model is only supported in v1/responses."}}', Code.ENDPOINT_UNKNOWN),
+    (400, '{"error":{"message":"/v1/images/edits takes multipart/form-data only"}}', Code.UPSTREAM_STATUS),
     (413, "<html><title>413 Request Entity Too Large</title></html>", Code.REQUEST_TOO_LARGE),
     (405, '{"detail":"Method Not Allowed"}', Code.ENDPOINT_UNKNOWN),
     (400, sample("error_400_content.json"), Code.CONTENT_REFUSED),
@@ -141,6 +145,7 @@ def test_codes(status: int, body: bytes | str, code: Code) -> None:
         ('{"detail":[{"loc":["body","size"],"msg":"unexpected value"}]}', "size"),
         ('{"error":{"message":"bad value","param":"image[0].url"}}', "image[0].url"),
         ("Unknown parameter: partial_images", "partial_images"),
+        ('{"error":{"message":"partial_images requires stream=true"}}', "partial_images"),
         ('{"error":"Argument not supported on this model: presencePenalty"}', "presencePenalty"),
     ],
 )

@@ -228,6 +228,25 @@ def test_environment_chooses_by_scheme_and_spares_this_machine() -> None:
         assert proxy.seen[1:] == [peer.url()]
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_the_variables_of_the_environment_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transport of the program reads them by itself, in either case, with their exceptions."""
+    for known in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(known, raising=False)
+        monkeypatch.delenv(known.lower(), raising=False)
+    with Peer(answering(ok(b"answer"))) as peer, ProxyPeer() as proxy:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        for excepted, asked in (("other.test", 1), ("api.test", 1)):
+            monkeypatch.setenv("NO_PROXY", excepted)
+            here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", peer.port))]
+            transport = Transport(NetPolicy(), resolve=lambda *_, here=here: here)
+            request = outgoing(f"http://api.test:{peer.port}/")
+            with transport.send(request, proxy="", unlocked=True, timeout=10, cancel=CancelToken()) as answer:
+                assert answer.read(100) == b"answer"
+            transport.close()
+            assert len(proxy.seen) == asked
+
+
 ENVIRONMENT = {"http": "http://h.test:1", "https": "s.test:2", "all": "socks5://a.test:3", "no": "corp.test"}
 
 
