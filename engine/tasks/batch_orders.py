@@ -64,12 +64,14 @@ class BatchOrder(msgspec.Struct, frozen=True):
 class BatchNote(msgspec.Struct, frozen=True):
     """How far a batch is: see `steps.Note`. ``creating_at``: when the last call was made that may have left
     something at the provider, Unix seconds, 0 for none. ``warned``: it was told that it expires soon; ``cancelled``:
-    the person gave it up. ``adopted``: by key of a line, the task that its answer is for now."""
+    the person gave it up; ``expired``: its time was over with lines pending. ``adopted``: by key of a line, the task
+    that its answer is for now."""
 
     file: str = ""
     creating_at: float = 0.0
     warned: bool = False
     cancelled: bool = False
+    expired: bool = False
     adopted: dict[str, str] = {}
 
 

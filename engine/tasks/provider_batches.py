@@ -46,7 +46,7 @@ WARNED_BEFORE = 2 * 3600.0
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLOWER = 2.0, 60.0, 1.5
 _AT_ONCE = 8  # results read at the same time: what they hold is in memory
 _FORGOTTEN = 3  # times that a provider says it knows no such batch before that is believed
-_DOUBTED = 3  # times that a line's pictures could not be had
+_DOUBTED = 3  # times that a line's pictures could not be had, or an expired batch not be given up
 _TOLD_AFTER = 5  # questions in a row that were not answered, before the person is told
 _DONE = frozenset({TaskStatus.DONE, TaskStatus.PARTIAL_SUCCESS})
 log = logging.getLogger(__name__)
@@ -70,6 +70,7 @@ class _Watched:
         self.misses = 0
         self.forgotten = 0
         self.doubts: dict[str, int] = {}
+        self.overdue = 0
         self.view: BatchView | None = None
         self.settled = 0.0
         """When what was asked for last is on the provider's list, or will not be; on the monotonic clock."""
@@ -326,8 +327,11 @@ class ProviderBatches:
             wait = self._find(watched, driver, place, calls)
             if wait > 0 or watched.row.id not in self._watched:
                 return wait
-        view = watched.view = calls.talk(driver.look(place, watched.row.provider_id))
-        self._note_expiry(watched, view, calls)
+        view = calls.talk(driver.look(place, watched.row.provider_id))
+        left = self._note_expiry(watched, view, calls)
+        if watched.note.expired or (left <= 0 and view.state is BatchState.OPEN and not driver.says_expired):
+            view = self._expire(watched, view, driver, place, calls)
+        watched.view = view
         paged = bool(driver.results_url(place, watched.row.provider_id, ""))
         doubts = 0
         if watched.left and (paged or view.state is not BatchState.OPEN):
@@ -359,16 +363,33 @@ class ProviderBatches:
         self._book.note(watched.row.id, provider_id=provider_id, state=RemoteState.WAITING)
         return 0.0
 
-    def _note_expiry(self, watched: _Watched, view: BatchView, calls: BatchCalls) -> None:
-        """Keep when it expires, and tell once when that is near, by the provider's clock."""
-        if view.expires_at is not None and view.expires_at != watched.row.expires_at:
-            watched.row = msgspec.structs.replace(watched.row, expires_at=view.expires_at)
-            self._book.note(watched.row.id, expires_at=view.expires_at)
+    def _note_expiry(self, watched: _Watched, view: BatchView, calls: BatchCalls) -> float:
+        """Keep when it expires, and tell once when that is near; seconds until then, by the provider's clock. What is
+        said to have expired before it was made has the time that is documented."""
+        told = view.expires_at
+        if told is not None and told > watched.row.submitted_at and told != watched.row.expires_at:
+            watched.row = msgspec.structs.replace(watched.row, expires_at=told)
+            self._book.note(watched.row.id, expires_at=told)
         left = watched.row.expires_at - self._clock() - (calls.clock_skew or 0.0)
         if view.state is BatchState.OPEN and 0 < left <= WARNED_BEFORE and not watched.note.warned:
             self._renote(watched, msgspec.structs.replace(watched.note, warned=True))
-            told: dict[str, Param] = {"minutes": round(left / 60), "count": len(watched.left)}
-            self._tell(Problem(Code.BATCH_EXPIRES_SOON, self._named(watched) | told))
+            about: dict[str, Param] = {"minutes": round(left / 60), "count": len(watched.left)}
+            self._tell(Problem(Code.BATCH_EXPIRES_SOON, self._named(watched) | about))
+        return left
+
+    def _expire(self, watched: _Watched, view: BatchView, driver: Driver, place: Place, calls: BatchCalls) -> BatchView:
+        """End a batch whose time is over though its provider does not say so. It is given up there first: what will be
+        asked for again shall not be made and billed there after all. One that stays open even so is not waited for."""
+        if not watched.note.expired:
+            self._renote(watched, msgspec.structs.replace(watched.note, expired=True))
+        if view.state is BatchState.OPEN and watched.overdue < _DOUBTED:
+            watched.overdue += 1
+            try:
+                calls.talk(driver.cancel(place, watched.row.provider_id))
+            except EditFailed as error:
+                log.warning("batch %s, which expired, is not given up: %s", watched.row.id, error.code)
+            return view
+        return msgspec.structs.replace(view, state=BatchState.EXPIRED)
 
     def _renote(self, watched: _Watched, note: BatchNote) -> None:
         watched.note = note
@@ -504,6 +525,6 @@ def _lost(state: BatchState, watched: _Watched, complaint: object = None) -> tup
     if state is BatchState.CANCELLED and watched.note.cancelled:
         return TaskStatus.STOPPED, Problem(Code.BATCH_CANCELLED, {"host": host, "reason": ""})
     told = complaint.get("message", "") if isinstance(complaint, dict) else ""
-    if state is BatchState.CANCELLED:
+    if state is BatchState.CANCELLED and not watched.note.expired:
         return TaskStatus.FAILED, Problem(Code.BATCH_CANCELLED, {"host": host, "reason": str(told)[:300]})
     return TaskStatus.FAILED, Problem(Code.BATCH_EXPIRED, {"host": host})

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from tests.bridge.test_batches import begin, finish
-from tests.fakes.batches import Desk, FakeBatch, OpenAIDesk
+from tests.fakes.batches import TICKS, Desk, FakeBatch, OpenAIDesk
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.batches import DESKS, batch_config, desk_of, edited, quick
 from tests.support.doors import open_door, until
@@ -52,6 +52,53 @@ def test_an_expiry_is_told_by_the_clock_of_the_provider(
         until(lambda: any(step.startswith("GET /v1/batches/*") and count > 2 for step, count in desk.steps.items()))
         told = [one["params"]["minutes"] for one in door.state()["notices"] if one["code"] == "batch_expires_soon"]
         assert told == ([] if minutes is None else [minutes])
+
+
+@pytest.mark.parametrize(("told", "cancels"), [(None, True), ("2020-01-01T00:00:00Z", True), (None, False)])
+def test_a_batch_that_never_says_it_expired(told: str | None, cancels: bool, tmp_path: Path) -> None:
+    """xAI tells only when a batch expires: past that, or a day where it tells nonsense, what is made comes, the rest is
+    given up there and fails as expired; its budget is free again, and what is asked again is paid once."""
+    source, other = source_folder(tmp_path / "in", 4), source_folder(tmp_path / "other", 2)
+    with FakeUpstream() as fake:
+        desk = desk_of("xai", fake)
+        desk.rate = 0
+        config = batch_config("xai", fake, budget_day=0.165)  # 0.04 a line, and 0.02 one that came
+        ahead = 0.0
+
+        def change(request: Received, script: Script) -> Script:
+            if told and b"expire_time" in script.body:
+                script = Script.json({**json.loads(script.body), "expire_time": told})
+            date = formatdate(time.time() + ahead, usegmt=True)
+            return replace(script, headers={**script.headers, "Date": date})
+
+        answering(desk, change)
+        if not cancels:
+            desk.hook = lambda step, _: Script.error(400, "the batch is over") if step.endswith(":cancel") else None
+        with open_door(tmp_path / "data") as door:
+            begin(door, source, config)
+            (batch,) = desk.batches.values()
+            desk.rate = 2
+            desk.work(batch)
+            desk.rate = 0
+            until(lambda: sum(task["status"] == "done" for task in door.tasks()) == 2)
+            ahead = 24 * HOUR - 60  # not yet
+            asked = desk.steps.total()
+            until(lambda: desk.steps.total() > asked + 4)
+            assert (door.state()["progress"]["at_provider"], desk.steps["POST /v1/batches/*:cancel"]) == (2, 0)
+        ahead = 24 * HOUR + 60  # closed for a day
+        with open_door(tmp_path / "data") as door:
+            failed = [task for task in finish(door).values() if task["status"] == "failed"]
+            assert [task["error"]["code"] for task in failed] == ["batch_expired"] * 2
+            assert [job["state"] for job in door.get("/api/remote")["jobs"]] == ["done"]
+            assert desk.steps["POST /v1/batches/*:cancel"] == (1 if cancels else 3)
+            ahead, desk.rate, desk.now = 0, 10**6, int(time.time())
+            begin(door, other, {**config, "user_prompt": "another"})
+            finish(door)
+            door.post("/api/tasks/retry_failed")
+            door.wait_idle()
+            assert finish(door)
+            assert [task["status"] for task in door.tasks()] == ["done"] * 6
+        assert (desk.wrong, desk.billed) == ([], 6 * TICKS)
 
 
 @pytest.mark.parametrize(("provider", "off"), [("openai", -HOUR), ("xai", HOUR)])

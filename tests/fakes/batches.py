@@ -14,9 +14,11 @@ import json
 import random
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -85,7 +87,7 @@ class Desk:
         self.quota = 10**9
         self.bad: set[str] = set()
         self.expires_in = 86_400
-        self.now = 1_800_000_000
+        self.now = int(time.time())
         self.hook: Callable[[str, bool], Script | None] = lambda *_: None
         self._lock = threading.RLock()
         self._random = random.Random(seed)
@@ -484,9 +486,7 @@ class XAIDesk(Desk):
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.dead = 0
-        self.tells_requests = True
-        self.largest_call = 0
+        self.dead, self.largest_call, self.tells_requests = 0, 0, True
 
     def _serve(self, request: Received) -> Script:
         path = urlsplit(request.path).path
@@ -588,9 +588,10 @@ class XAIDesk(Desk):
     def _view(self, batch: FakeBatch) -> dict[str, Any]:
         made, left = batch.made(), sum(line.result is None for line in batch.lines)
         over = batch.state in ("cancelled", "expired")
+        began, ends = (datetime.fromtimestamp(self.now + age, UTC).isoformat() for age in (0, self.expires_in))
         return {
-            "batch_id": batch.id, "name": batch.name, "create_time": "2027-01-15T08:00:00Z",
-            "expire_time": "2027-01-16T08:00:00Z", "cancel_time": "2027-01-15T09:00:00Z" if over else None,
+            "batch_id": batch.id, "name": batch.name,
+            "create_time": began, "expire_time": ends, "cancel_time": began if over else None,
             "state": {
                 "num_requests": len(batch.lines), "num_pending": 0 if over else left,
                 "num_success": sum(not line.failed for line in made), "num_error": sum(line.failed for line in made),

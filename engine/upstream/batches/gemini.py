@@ -58,6 +58,7 @@ class Gemini:
     price = 0.5
     window = 2 * 86_400.0
     uploads = False
+    says_expired = True
 
     def place(self, config: ApiConfig) -> Place | None:
         """The API whose ``generateContent`` a recipe calls."""

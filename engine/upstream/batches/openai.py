@@ -67,6 +67,7 @@ class OpenAI:
     price = 0.5
     window = DAY_SECONDS
     uploads = True
+    says_expired = True
 
     def place(self, config: ApiConfig) -> Place | None:
         """The API that ``images/edits`` belongs to."""

@@ -7,8 +7,9 @@ before the next step. Who makes the calls and keeps the notes is `engine.tasks.b
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -23,6 +24,7 @@ from engine.upstream.request import RESERVED_HEADERS, HttpRequest, SourcePicture
 T = TypeVar("T")
 DAY_SECONDS = 86_400.0
 _MOST = 2**53
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _UNCLEAR = frozenset({408, 409, 425})
 MOST_PAGES = 200
 """Pages of a listing that are looked through for a batch of ours, a hundred batches each."""
@@ -176,7 +178,8 @@ class Place(msgspec.Struct, frozen=True):
 
 class Driver(Protocol):
     """One provider. ``max_bytes`` of all lines of a batch; ``price``: of a line, as a share of that of a live call;
-    ``uploads``: pictures are uploaded one by one and named by the lines; ``window``: seconds until it expires."""
+    ``uploads``: pictures are uploaded one by one and named by the lines; ``window``: seconds until it expires;
+    ``says_expired``: one that expired is said to be, else only its time tells."""
 
     provider: BatchProvider
     max_lines: int
@@ -185,6 +188,7 @@ class Driver(Protocol):
     price: float
     window: float
     uploads: bool
+    says_expired: bool
 
     def place(self, config: ApiConfig) -> Place | None:
         """Where its batches are for this configuration; None where it has none for it."""
@@ -269,7 +273,7 @@ def segment(text: str) -> str:
 
 
 def moment(text: str) -> float | None:
-    """A moment as RFC 3339 writes it, or Unix seconds; None for neither."""
+    """A moment as RFC 3339 writes it, or Unix seconds; a day alone means its end in UTC. None for none of these."""
     try:
         seconds = float(text)
         return seconds if math.isfinite(seconds) else None
@@ -279,4 +283,6 @@ def moment(text: str) -> float | None:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found.timestamp() if found.tzinfo is not None else None
+    if found.tzinfo is not None:
+        return found.timestamp()
+    return found.replace(tzinfo=UTC).timestamp() + DAY_SECONDS if _DAY.fullmatch(text) else None

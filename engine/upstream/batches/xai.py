@@ -55,6 +55,7 @@ class XAI:
     price = 1.0
     window = DAY_SECONDS
     uploads = False
+    says_expired = False
 
     def place(self, config: ApiConfig) -> Place | None:
         """The API that ``images/edits`` belongs to."""
@@ -136,7 +137,7 @@ class XAI:
         return "", frozenset()
 
     def look(self, place: Place, provider_id: str) -> Steps[BatchView]:
-        """It has ended when nothing is pending; results are there all the time."""
+        """It has ended when nothing is pending; results are there all the time. Of expiry only the time is told."""
         document = (yield place.ask("GET", f"/batches/{segment(provider_id)}")).document
         counts = document.get("state")
         pending, every = number_of(counts, "num_pending"), number_of(counts, "num_requests")
