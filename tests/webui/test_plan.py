@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,7 +88,8 @@ def test_a_model_writes_the_prompts(site: Site, page: Page, tmp_path: Path) -> N
 
 
 def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None:
-    """Two variants of two groups are four tasks, counted before the start and made by it."""
+    """Two variants of two groups are four tasks, counted before the start and made by it; the next start says what it
+    costs, and at what pace."""
     with FakeUpstream() as fake:
         fake.answer(Script.error(400, "no"))
         begin(page, site, tmp_path, fake.url("/v1/images/edits"))
@@ -100,6 +102,9 @@ def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None
         start(page)
         page.wait_for_selector(".state >> text=All finished")
         assert len(site.app.store.ids(TaskMatch())) == 4
+        enter(page, "price_per_call", "0.04")
+        go(page, "run")
+        until(lambda: re.search(r"Live now about 0\.16 at \d+ a minute\.", shown(page.locator(".compared"))))
 
 
 def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
