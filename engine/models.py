@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -264,7 +265,7 @@ class EditJob(msgspec.Struct, frozen=True):
 
 class EditOutcome(msgspec.Struct, frozen=True):
     """What one edit came to; picklable. ``attempts``: calls made to the API. ``at``: when its pictures came, Unix
-    seconds; 0 for now."""
+    seconds: one moment for everything that notes it."""
 
     task_id: str
     status: TaskStatus
@@ -277,4 +278,4 @@ class EditOutcome(msgspec.Struct, frozen=True):
     source_hash: str = ""
     source_size: int = 0
     request_record: str = ""
-    at: int = 0
+    at: int = msgspec.field(default_factory=lambda: int(time.time()))

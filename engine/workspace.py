@@ -253,7 +253,7 @@ class Workspace:
         if outcome.status is TaskStatus.DONE:
             key = ledger_key(outcome.request_record, demo=self._demo)
             sources = outcome.source_hash.split()
-            self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, time.time())
+            self.ledger.record(key, sources, outcome.source_size, outcome.images, self.cache, outcome.at)
 
     def take_in(self, left: Iterable[Left]) -> int:
         """Give tasks that were found unfinished the answers that came for them elsewhere, and note in the ledger what

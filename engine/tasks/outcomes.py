@@ -87,7 +87,7 @@ def write_outcomes(writer: sqlite3.Connection, writes: Sequence[PendingWrite]) -
     for task_id in ids:
         if task_id not in before:
             raise NotFound(Code.TASK_UNKNOWN, id=task_id)
-    results = [row for one in writes for row in result_rows(one.outcome, one.result_ids, one.now)]
+    results = [row for one in writes for row in result_rows(one.outcome, one.result_ids)]
     for part, marks in _parts(results):
         writer.execute(f"{INSERT_RESULTS}{marks}", part)
     outcomes = [write.outcome for write in writes]

@@ -247,13 +247,13 @@ def encode(value: msgspec.Struct | None) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
 
 
-def result_rows(outcome: EditOutcome, result_ids: Mapping[str, str], now: int) -> list[tuple[object, ...]]:
+def result_rows(outcome: EditOutcome, result_ids: Mapping[str, str]) -> list[tuple[object, ...]]:
     """An outcome's results as `INSERT_RESULTS` takes them; ids by hash, made where none is given."""
     return [
         (
             result_ids.get(image.hash) or new_id(), outcome.task_id, image.hash, image.size,
             image.info.mime, image.info.extension, image.info.width, image.info.height, image.source_type,
-            outcome.at or now, outcome.source_hash, outcome.request_record, image.cost,
+            outcome.at, outcome.source_hash, outcome.request_record, image.cost,
         )
         for image in outcome.images
     ]  # fmt: skip

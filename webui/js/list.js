@@ -181,11 +181,19 @@ async function lookAgain() {
       store.pages.value = pages;
       growSlots(answers.flatMap((answer) => answer.tasks));
     });
-    for (const id of store.memory.gone) store.tasks.delete(id);
-    store.memory.gone.clear();
+    forgetGone(new Set([...pages.values()].flat()));
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (stands()) store.listError.value = error;
+  }
+}
+
+/** Lets go of deleted tasks; one that was deleted while the list was read is `shown` until it is read again. */
+function forgetGone(shown) {
+  for (const id of store.memory.gone) {
+    if (shown.has(id)) continue;
+    store.tasks.delete(id);
+    store.memory.gone.delete(id);
   }
 }
 
