@@ -196,7 +196,7 @@ class App:
 
     def secrets(self) -> list[str]:
         """All that are stored, wherever."""
-        return [*self.preferences.config.secrets(), *self.presets.secrets(), *self.vision.settings.secrets()]
+        return [*self.preferences.config.secrets, *self.presets.secrets(), *self.vision.settings.secrets()]
 
     def _take(self, project: _Opened) -> None:
         """From now on this is the project that use cases speak of."""

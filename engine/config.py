@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Container, Iterable
 from enum import StrEnum
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Final, Self, get_type_hints
 from urllib.parse import urlsplit
 
 import msgspec
@@ -118,7 +119,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     concurrency_limit: Annotated[int, Meta(ge=0, le=512)] = 0
 
 
-class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
+class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """How the API is called. ``api_key`` belongs to the origin of ``api_url`` and to no other."""
 
     api_url: Annotated[str, _field("often", kind="url")] = "https://api.openai.com/v1/chat/completions"
@@ -179,17 +180,15 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
         shown = {name: secrets.mask(value) for name, value in self.parts_with_secrets()}
         return msgspec.structs.replace(self, api_key=PLACEHOLDER if self.api_key else "", **shown)
 
-    def secrets(self) -> list[str]:
+    @functools.cached_property
+    def secrets(self) -> tuple[str, ...]:
         """The key and every other secret in it: what no log and no error may show."""
         found = [self.api_key, *(secret for _, value in self.parts_with_secrets() for secret in secrets.find(value))]
-        return [secret for secret in found if secret]
+        return tuple(secret for secret in found if secret)
 
     def parts_with_secrets(self) -> list[tuple[str, Any]]:
         """The fields besides the key in which secrets may stand."""
-        fields = ((name, getattr(self, name)) for name in self.__struct_fields__)
-        return [
-            (name, value) for name, value in fields if name in ("api_url", "proxy") or isinstance(value, dict | list)
-        ]
+        return [(name, getattr(self, name)) for name in _MAY_HOLD_SECRETS]
 
     @property
     def complete_url(self) -> str:
@@ -200,6 +199,13 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True):
             return self.api_url
         base = self.api_url.rstrip("/")
         return f"{base}{'' if path else '/v1'}{endpoint}"
+
+
+_MAY_HOLD_SECRETS: Final = (
+    "api_url",
+    "proxy",
+    *(field.name for field in msgspec.structs.fields(ApiConfig) if field.default_factory in (dict, list)),
+)
 
 
 class FieldSpec(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,6 +5,7 @@ A secret belongs to the origin that it was entered for, and never follows to ano
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from engine.errors import Code, InvalidInput
 from engine.secrets import PLACEHOLDER
 
 
+@functools.lru_cache(1024)  # each call asks several times
 def origin(url: str) -> str:
     """Scheme, host and port of a URL, lower case, default ports filled in; what a key is bound to.
 
@@ -32,6 +34,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme.lower()}://{parts.hostname.rstrip('.').lower()}:{port}"
 
 
+@functools.lru_cache(1024)
 def plain_address(url: str) -> str:
     """An address without what may be secret in it: no user, password, query."""
     return f"{origin(url)}{urlsplit(url).path}" if origin(url) else ""

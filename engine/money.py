@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from decimal import Decimal, InvalidOperation
 from typing import Final
@@ -17,8 +18,13 @@ def exact(value: object) -> int | None:
     beyond all reason. A comma before decimals is read as `with_point` does."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
+    return _units(with_point(value) if isinstance(value, str) else str(value))
+
+
+@functools.lru_cache(1024)  # each call asks for the same few prices
+def _units(text: str) -> int | None:
     try:
-        number = Decimal(with_point(value) if isinstance(value, str) else str(value))
+        number = Decimal(text)
     except InvalidOperation:
         return None
     if not number.is_finite() or number < 0 or number > _MOST // UNIT:

@@ -95,7 +95,7 @@ class PresetBook:
 
     def secrets(self) -> list[str]:
         """All that are in use."""
-        return [secret for config in self.all().values() for secret in config.secrets()]
+        return [secret for config in self.all().values() for secret in config.secrets]
 
     def _known(self, name: str) -> str:
         """The name as it is kept: without the blanks around it that `put` takes off; NotFound if there is none."""

@@ -178,7 +178,7 @@ def test_config(context: Context, params: OptionalConfig) -> TestAnswer:
     tested = check_connection(app.transport, config, seconds, app.begin_connection_test())
     problem = None
     if tested.failure is not None:
-        problem = context.view.problem(EditLog(*config.secrets()).without_key(tested.failure.problem))
+        problem = context.view.problem(EditLog(*config.secrets).without_key(tested.failure.problem))
     completed = _completed(params.config, config)
     return TestAnswer(tested.http_status is not None, tested.http_status, problem, tested.models, completed)
 

@@ -45,6 +45,6 @@ def attempt_alone(
     order: AttemptOrder, attempts: Attempts, cancel: CancelToken, clock: Callable[[], float] = time.time
 ) -> AttemptOutcome:
     """The attempt as a value: pictures and log come with the outcome, which can be pickled and sent."""
-    basket = _Basket(EditLog(*order.config.secrets(), clock=clock), cancel)
+    basket = _Basket(EditLog(*order.config.secrets, clock=clock), cancel)
     outcome = attempts.make(order, basket)
     return msgspec.structs.replace(outcome, pictures=basket.pictures, log=basket.log.entries)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import logging
+import operator
 import secrets
 import sqlite3
 import threading
@@ -115,6 +117,7 @@ class Prices:
         self.built_in = list(built_in)
         self.problems: list[Problem] = []
         self._own: list[Price] = []
+        self._found: dict[tuple[str, str], Price | None] = {}
         if path is not None:
             stored, self.problems = read_json(path)
             for entry in stored.get("prices") or []:
@@ -133,11 +136,15 @@ class Prices:
         if self._path is not None:
             write_json(self._path, {"prices": list(prices)})
         self._own = list(prices)
+        self._found = {}
 
     def of(self, config: ApiConfig) -> Price | None:
         """The entry for a configuration's model and host."""
-        host, model = urlsplit(config.api_url).hostname or "", config.model_name
-        return price_for(self._own, host, model) or price_for(self.built_in, host, model)
+        found, wanted = self._found, (config.api_url, config.model_name)
+        if wanted not in found:  # each call asks for the same few
+            host, model = urlsplit(config.api_url).hostname or "", config.model_name
+            found[wanted] = price_for(self._own, host, model) or price_for(self.built_in, host, model)
+        return found[wanted]
 
     def before(self, config: ApiConfig) -> int | None:
         """What a call of this configuration costs, as far as that is known before it is made."""
@@ -434,7 +441,7 @@ class Costs:
     @property
     def today(self) -> str:
         """The day by the person's clock: 2026-11-29."""
-        return datetime.datetime.fromtimestamp(self._clock()).astimezone().strftime("%Y-%m-%d")
+        return _day_of(int(self._clock() // 60))
 
     def sums(self, **where: str) -> Sums:
         """Of all calls in the book, or of those of one project, day or run."""
@@ -496,6 +503,11 @@ def _shared(amount: int | None, kind: CallKind) -> int | None:
     return amount if amount is None or kind is not CallKind.BATCH else -(-amount // BATCH_SHARE)
 
 
+@functools.lru_cache(2)  # each call asks
+def _day_of(minute: int) -> str:
+    return datetime.datetime.fromtimestamp(60 * minute).astimezone().strftime("%Y-%m-%d")
+
+
 def _key_of(config: ApiConfig, kind: CallKind) -> tuple[Hashable, ...]:
     """Calls that are expected to cost the same."""
     return kind, origin(config.api_url), config.model_name, config.result_count
@@ -509,8 +521,7 @@ def _door_key(config: ApiConfig) -> _DoorKey:
 
 
 def _added(one: Sums, other: Sums) -> Sums:
-    pairs = zip(msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
-    return Sums(*(int(a) + int(b) for a, b in pairs))
+    return Sums(*map(operator.add, msgspec.structs.astuple(one), msgspec.structs.astuple(other)))
 
 
 class _Note(msgspec.Struct, frozen=True):

@@ -43,12 +43,12 @@ class RunningTask:
         self.cancel = cancel
         self.single = single
         self.task: Task | None = None
-        self.log = EditLog(*config.secrets())
+        self.log = EditLog(*config.secrets)
         self.again = False
 
     def ask_with(self, config: ApiConfig) -> None:
         """Ask with another configuration than the run's; what was secret in it is blanked out of the log."""
-        self.config, self.log = config, EditLog(*config.secrets())
+        self.config, self.log = config, EditLog(*config.secrets)
 
 
 class TaskHook:

@@ -107,7 +107,7 @@ class _Check:
         refusal = _refusal(document)
         if refusal is not None:
             raise refusal
-        return _listed(document, self._config.secrets()), said
+        return _listed(document, self._config.secrets), said
 
     def _address(self, first: _Said | None) -> EditFailed | None:
         """What the address of the edits says of itself, asked without a body, so that nothing can be edited."""
@@ -191,7 +191,7 @@ class _Listed(msgspec.Struct, frozen=True):
     whole: bool
 
 
-def _listed(document: Any, secrets: list[str]) -> _Listed | None:
+def _listed(document: Any, secrets: tuple[str, ...]) -> _Listed | None:
     items: Any = document
     whole = True
     if isinstance(document, dict):

@@ -130,9 +130,9 @@ class JudgeFile:
             write_json(self._path, self._keys.put_away(_ENTRY, msgspec.to_builtins(config)))
             self._config = config
 
-    def secrets(self) -> list[str]:
+    def secrets(self) -> tuple[str, ...]:
         """All that are in use."""
-        return self._config.connection.secrets()
+        return self._config.connection.secrets
 
     def move_keys(self) -> None:
         """What an older version wrote into the file goes into the key store."""

@@ -29,7 +29,7 @@ def test_keys_of_doors_are_bound() -> None:
     stored = entered({"api_url": B, "api_key": "key-b"}, {"api_url": C, "api_key": "key-c", "weight": "0,5"})
     shown = stored.masked()
     assert [entry["api_key"] for entry in shown.endpoints] == [HIDDEN, HIDDEN]
-    assert {"key-a", "key-b", "key-c"} <= set(stored.secrets())
+    assert {"key-a", "key-b", "key-c"} <= set(stored.secrets)
     turned = entered({"api_url": C, "api_key": HIDDEN}, {"api_url": B}, api_key=HIDDEN)
     filled = with_stored_key(turned, [stored])
     assert [door.api_key for door in doors_of(filled)] == ["key-a", "key-c", "key-b"]
