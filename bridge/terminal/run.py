@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
     # Shared with the page: what one has paid for the other need not.
     ledger = folder / ("demo/answers" if order.demo else "answers")
     with contextlib.ExitStack() as stack:
+        interrupts = _Interrupts()
+        stack.enter_context(ending_signals(interrupts.interrupt))
         app = stack.enter_context(_opened(place, environment, messages, order, ledger, project))
         if not order.demo:
             stack.enter_context(_in_index(app, folder, place, source, output, project))
@@ -105,7 +107,7 @@ def run_headless(order: Order, folder: Path, environment: Environment, messages:
         if goes_on_with is None or order.preset is not None:
             app.preferences.set_config(base)
         set_up_judge(app, order.judge)
-        return _Run(app, order, source, output, among_others=project is not None).run()
+        return _Run(app, order, source, output, interrupts, among_others=project is not None).run()
 
 
 def project_of(folder: Path, source: str) -> Project | None:
@@ -192,29 +194,54 @@ def needs_person(paused: Problem) -> bool:
     return paused.params.get("cause") in LASTING or paused.code in _FOR_A_PERSON
 
 
+class _Interrupts:
+    """What Ctrl-C does: it ends the program where it stands, for there is nothing to keep, and once the run has begun
+    it stops that; asked twice, the person means it. That it was asked is noted, since an exception that comes in the
+    middle of a library may be lost there."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._stop: Callable[[], None] | None = None
+
+    def interrupt(self) -> None:
+        """The handler of the signals; raises KeyboardInterrupt in the main thread."""
+        again, self._asked = self._asked, True
+        if self._stop is None or again:
+            raise KeyboardInterrupt
+        self._stop()
+
+    def hand_to(self, stop: Callable[[], None]) -> None:
+        """The run has begun: from now on it is stopped, at once if that was asked already."""
+        self._stop = stop
+        if self._asked:
+            stop()
+
+
 class _Run:
     """One run from start to exit code."""
 
-    def __init__(self, app: App, order: Order, source: str, output: Path, *, among_others: bool) -> None:
+    def __init__(
+        self, app: App, order: Order, source: str, output: Path, interrupts: _Interrupts, *, among_others: bool
+    ) -> None:
         """``among_others``: the project has tasks of other origins too, which are left alone."""
         self._app = app
         self._among_others = among_others
         self._order = order
         self._source = source
         self._output = output
+        self._interrupts = interrupts
         self._stopped = threading.Event()
         self._given_up = False
-        self._begun = False
         self._told: Problem | None = None  # why nothing is asked
         self._revision = app.store.revision()
         kind = JsonReport if order.json else TextReport
         self._report: Report = kind(app, order.language)
 
     def run(self) -> int:
-        with ending_signals(self._stop), self._app.costs.as_one_run():
+        with self._app.costs.as_one_run():
             self._report.problems(self._app.notices)
             started = self._start()
-            self._begun = True
+            self._interrupts.hand_to(self._stop)
             if started is not None:
                 self._report.started(started)
                 if self._among_others:
@@ -289,8 +316,6 @@ class _Run:
         remove_files(self._app, self._app.store.remove(others), "run")
 
     def _stop(self) -> None:
-        if not self._begun or self._stopped.is_set():  # nothing to keep yet, or asked twice: the person means it
-            raise KeyboardInterrupt
         self._stopped.set()
         self._app.batch.stop()
         self._app.remote.stop()

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from bridge.environment import read_environment
+from bridge.open_app import load_messages
+from bridge.terminal import run
+from bridge.terminal.run_reports import EXIT_STOPPED
 from bridge.terminal.serve import Ending, ending_signals
+from bridge.usecases.common import Context
+from bridge.usecases.run import StartAnswer, StartParams, start_batch
+from engine.dataset.naming import SaveRule
 
 
 def kill_after(seconds: float) -> None:
@@ -53,3 +62,21 @@ def test_time_passes_without_an_end() -> None:
         assert signal.getsignal(signal.SIGTERM) is not before
         assert not Ending().wait(0.01)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupt_that_is_swallowed_stops_the_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KeyboardInterrupt is raised wherever the main thread is, and some library there may not let it out."""
+
+    def swallow(context: Context, params: StartParams) -> StartAnswer:
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return start_batch(context, params)
+
+    monkeypatch.setattr(run, "start_batch", swallow)
+    order = run.Order(
+        source=None, output=str(tmp_path / "out"), fields={}, preset=None, rule=SaveRule(),
+        demo=True, resume=False, json=True, language="en",
+    )  # fmt: skip
+    assert run.run_headless(order, tmp_path / "data", read_environment({}), load_messages()) == EXIT_STOPPED

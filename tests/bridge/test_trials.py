@@ -310,7 +310,7 @@ def test_a_run_that_ends_with_bad_results_says_so(studio: Studio, tmp_path: Path
         assert door.state()["run"]["suspects"] == 0
 
 
-FAULTS = ("cut", "500", "html", "empty", "event")  # what is asked again by itself
+FAULTS = ("cut", "500", "html", "empty", "event", "429")  # what is asked again by itself, after 429 at a slow pace
 
 
 @pytest.mark.timeout(3600)
@@ -328,7 +328,7 @@ def test_the_demo_with_its_faults_is_no_alarm(tmp_path: Path) -> None:
         for number, fault in enumerate(faults):
             prompt = f"{EDITS[number]} error {fault} once"
             door.start(sources, {**demo_settings, "user_prompt": prompt})
-            door.wait_idle(300)
+            door.wait_idle(900)
             tasks = door.tasks()
             assert {task["status"] for task in tasks} == {"done"}
             assert {task["attempts"] for task in tasks} == {2}
