@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
@@ -68,9 +69,9 @@ class Script:
     ``pieces``: sizes of the pieces sent, over and over (``(1,)``: byte by byte); ``cuts``: offsets to cut at besides.
     ``framing``: ``length`` (Content-Length), ``chunked`` or ``close`` (ends with the connection); None: chunked if the
     answer is sent in pieces, else length. ``claim``: a Content-Length other than the true one.
-    ``delay``: before the status line; ``pause``: between two pieces (drip). ``stop_at``: send only so many bytes of the
-    body, then ``ending``: ``close``, ``reset`` (RST) or ``hang`` (say nothing more until the client leaves).
-    ``silent``: read the request, never answer.
+    ``delay``: before the status line; ``pause``: between two pieces (drip); ``gate``: they wait until it is set.
+    ``stop_at``: send only so many bytes of the body, then ``ending``: ``close``, ``reset`` (RST) or ``hang`` (say
+    nothing more until the client leaves). ``silent``: read the request, never answer.
     """
 
     body: bytes = b""
@@ -83,6 +84,7 @@ class Script:
     claim: int | None = None
     delay: float = 0
     pause: float = 0
+    gate: threading.Event | None = None
     stop_at: int | None = None
     ending: str = "close"
     compressed: bool = False

@@ -260,6 +260,8 @@ class _Connection(BaseHTTPRequestHandler):
         for number, piece in enumerate(_cut(shown, script.pieces, script.cuts)):
             if number:
                 self._wait(script.pause)
+                while script.gate and not script.gate.is_set():
+                    self._watch(0.05)
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if framing == "chunked" else piece)
         if script.stop_at is not None:
             self._break_off(script.ending)

@@ -44,7 +44,7 @@ def seen() -> Iterator[Seen]:
 def page(browser: Browser, seen: Seen) -> Iterator[Page]:
     """A fresh page in English at 1280 by 800."""
     context = browser.new_context(viewport={"width": 1280, "height": 800}, locale="en", accept_downloads=True)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
     page = context.new_page()
     watch(page, seen)
     if THROTTLE > 1:

@@ -164,7 +164,7 @@ def watch(page: Page, seen: Seen) -> None:
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))
 
 
-def until(what: Callable[[], object], *, seconds: float = 15, why: str = "") -> None:
+def until(what: Callable[[], object], *, seconds: float = 30, why: str = "") -> None:
     """Wait for something that the page or the program comes to; the CSP forbids playwright's own wait_for_function."""
     end = time.monotonic() + seconds
     while not what():
@@ -196,14 +196,26 @@ def to_field(page: Page, field: str) -> Locator:
     if page.locator(f"main.{place}").count() == 0:
         go(page, place)
     found = page.locator(f"#field-{field}")
-    if place == "run" and not found.count():
-        page.get_by_role("button", name="Unfold").click()
-    if place == "connect" and not found.count():
-        page.locator(".fold button[aria-expanded=false]").first.wait_for()
-        for fold in page.locator(".fold h3 button[aria-expanded=false]").all()[::-1]:
-            fold.click()
+    hides = page.get_by_role("button", name="Unfold") if place == "run" else page.locator(FOLDED)
+    uncover(found, hides)
     found.wait_for()
     return found
+
+
+FOLDED = ".fold h3 button[aria-expanded=false]"
+
+
+def uncover(found: Locator, hides: Locator) -> None:
+    """Unfold what hides an element, until it is there; either may come late."""
+
+    def there() -> bool:
+        if found.count():
+            return True
+        for one in hides.all()[::-1]:
+            one.click()
+        return found.count() > 0
+
+    until(there, why=f"{found} is nowhere")
 
 
 def enter(page: Page, field: str, value: str) -> None:
@@ -230,10 +242,9 @@ def show_only(page: Page, label: str) -> None:
     """Set or take away a condition of the list's filter."""
     if page.locator("main.judge").count() == 0:
         go(page, "judge")
-    page.locator(".rail").wait_for()
-    for fold in page.locator(".rail .fold button[aria-expanded=false]").all():
-        fold.click()
-    page.locator(".rail .facet", has=page.locator(f".facet-name:text-is('{label}')")).click()
+    facet = page.locator(".rail .facet", has=page.locator(f".facet-name:text-is('{label}')"))
+    uncover(facet, page.locator(f".rail {FOLDED}"))
+    facet.click()
 
 
 def box(locator: Locator) -> FloatRect:
@@ -254,10 +265,30 @@ def choose_menu(page: Page, button: Locator, item: str) -> None:
     page.locator(".menu").get_by_text(item, exact=True).click()
 
 
+def drawn(page: Page) -> None:
+    """Until what the page has been told by now is on the screen."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+
+
+def heard(page: Page, site: Site) -> None:
+    """Until the page has heard of everything that has happened by now."""
+    now = site.app.store.revision()
+    revision = "import('./js/store.js').then((store) => store.memory.stream.revision)"
+    until(lambda: page.evaluate(revision) >= now, why="the page does not hear what happened")
+
+
+def let_through(page: Page, route: Route) -> None:
+    """Make a request that was held, until its answer is there."""
+    with page.expect_event("requestfinished", lambda request: request == route.request):
+        route.continue_()
+    drawn(page)
+
+
 class Held:
     """The first answer to an operation: made when it is asked for, on its way until it is let go."""
 
     def __init__(self, page: Page, address: str) -> None:
+        self._page = page
         self._held: list[tuple[Route, APIResponse]] = []
         self._over = False
         page.route(address, self._take)
@@ -268,14 +299,20 @@ class Held:
         else:
             self._held.append((route, route.fetch()))
 
-    def wait(self, page: Page) -> None:
+    def wait(self) -> None:
         """Until it was asked for."""
-        turn(page, lambda: bool(self._held))
+        turn(self._page, lambda: bool(self._held))
 
     def let_go(self) -> None:
+        """Until it is there; one that the page waits for no longer is lost."""
         self._over = True
         route, response = self._held.pop()
-        route.fulfill(response=response)
+        if route.request.failure:
+            route.fulfill(response=response)
+        else:
+            with self._page.expect_event("requestfinished", lambda request: request == route.request):
+                route.fulfill(response=response)
+        drawn(self._page)
 
 
 def hold(page: Page, address: str, *, times: int | None = None) -> list[Route]:

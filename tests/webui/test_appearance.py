@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.webui.driver import AXE, PLACES, Seed, Seen, Site, box, go, open_page, running, seed, until, watch
+from tests.webui.driver import AXE, PLACES, Seed, Seen, Site, box, drawn, go, open_page, running, seed, until, watch
 
 ERROR = json.dumps({"code": "rate_limited", "params": {"status": 429, "message": "slow down", "retry_after": 3}})
 WARNING = json.dumps({"code": "some_candidates_refused", "params": {"refused": 1, "named": 2, "reason": "timed_out"}})
@@ -190,7 +190,7 @@ def test_nothing_moves_while_pictures_load(site: Site, page: Page) -> None:
       }).observe({ type: 'layout-shift', buffered: true });""")
     open_page(page, site)
     until(lambda: page.evaluate("[...document.querySelectorAll('.tile img')].every((img) => img.naturalWidth > 0)"))
-    page.wait_for_timeout(500)
+    drawn(page)
     assert page.evaluate("window.shifts") < 0.02
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def test_live_with_progress_and_preview(site: Site, page: Page, tmp_path: Path) 
     script = Script.events(progress, partial(data, 0), done)
     cut = script.body.rindex(b"data: {", 0, len(script.body) - 20)
     with FakeUpstream() as fake:
-        slow = Script(body=script.body, content_type=script.content_type, cuts=(cut,), pause=4, framing="close")
+        rest = threading.Event()
+        slow = Script(body=script.body, content_type=script.content_type, cuts=(cut,), gate=rest, framing="close")
         fake.answer(slow)
         run_one(page, site, fake, tmp_path)
         page.wait_for_selector(".card[data-status=processing]")
@@ -84,6 +86,7 @@ def test_live_with_progress_and_preview(site: Site, page: Page, tmp_path: Path) 
         page.wait_for_selector(".drawer .preview")
         until(lambda: page.evaluate("document.querySelector('.drawer .preview')?.naturalWidth > 0"))
         until(lambda: "%" in shown(page.locator(".drawer .live")))
+        rest.set()
         page.wait_for_selector(".card[data-status=done]")
         until(lambda: page.locator(".drawer .live").count() == 0)
         until(lambda: page.locator(".drawer .kind-extracted").count() == 1)

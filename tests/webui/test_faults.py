@@ -13,13 +13,16 @@ from playwright.sync_api import Page
 
 from engine.models import TaskFilter, TaskMatch
 from tests.webui.driver import (
+    Held,
     Seed,
     Seen,
     Site,
     box,
     choose_menu,
+    drawn,
     enter,
     go,
+    heard,
     hold,
     open_page,
     running,
@@ -57,7 +60,7 @@ def test_decisions_in_review(site: Site, page: Page) -> None:
     open_page(page, site)
     page.locator("#card-0 .tile.source .picture").click()
     page.wait_for_selector(".review .layer img")
-    assert "from the table" in shown(page.locator(".prompt-box"))
+    until(lambda: "from the table" in shown(page.locator(".prompt-box")))
     page.keyboard.press("x")
     until(lambda: shown(page.locator(".review h2")) == "p1.png" and undecided(site) == 3)
     page.keyboard.press("Shift+Digit2")
@@ -71,7 +74,7 @@ def test_decisions_in_review(site: Site, page: Page) -> None:
     page.keyboard.down("Enter")  # held: the browser repeats it
     until(lambda: undecided(site) == 1)
     page.keyboard.up("Enter")
-    assert shown(page.locator(".review h2")) == "p3.png"
+    until(lambda: shown(page.locator(".review h2")) == "p3.png")
     page.reload()
     page.wait_for_selector("#card-0")
     for _ in range(3):
@@ -84,13 +87,14 @@ def test_nothing_is_sent_that_is_not_shown(site: Site, page: Page) -> None:
     """Without a prompt nothing starts; many calls are asked about once, with the prompt; the switch for a local address
     stands beside it; stopped is no failure."""
     open_page(page, site)
+    until(lambda: shown(page.locator(".figures .state")) == "Stopped")
+    until(lambda: shown(page.locator(".figures .of")) == "4 / 6")
+    page.locator("#card-4 .name").wait_for()
     assert page.locator("#card-4 .problem").count() == 0
-    assert shown(page.locator(".figures .state")) == "Stopped"
-    assert shown(page.locator(".figures .of")) == "4 / 6"
     enter(page, "api_url", "127.0.0.1:9")
     page.keyboard.press("Tab")
     until(lambda: to_field(page, "api_url").input_value() == "http://127.0.0.1:9/v1/chat/completions")
-    assert page.locator("#field-unlock_local_api_url").is_visible()
+    page.locator("#field-unlock_local_api_url").wait_for()
     enter(page, "api_key", "\u201cBearer k 1\u200b\u201d")
     page.keyboard.press("Tab")
     until(lambda: to_field(page, "api_key").input_value() == "k1")
@@ -104,9 +108,29 @@ def test_nothing_is_sent_that_is_not_shown(site: Site, page: Page) -> None:
     enter(page, "ask_above", "2")
     page.locator(".slip-guards .primary").click()
     page.wait_for_selector("dialog >> text=Start 6 calls?")
-    assert "make it night" in shown(page.locator("dialog"))
+    until(lambda: "make it night" in shown(page.locator("dialog")))
     page.click("dialog >> text=Cancel")
     assert not site.app.batch.running
+
+
+def test_a_task_deleted_while_the_list_is_read(site: Site, page: Page) -> None:
+    """The answer that is on its way still names it: its card stays whole until the list is read without it."""
+    open_page(page, site)
+    until(lambda: page.locator(".card:not(.empty)").count() == 6)
+    tasks = Held(page, "**/api/tasks?*")
+    site.app.store.remove(["t5"])
+    tasks.wait()
+    page.locator("#card-0 .tile.source .picture").click()  # while one reviews, the list is left as it is
+    page.wait_for_selector(".review")
+    site.app.store.remove(["t4"])
+    heard(page, site)
+    page.evaluate(BLANKS)
+    tasks.let_go()
+    until(lambda: page.locator(".card").count() == 5)
+    drawn(page)
+    assert page.evaluate("window.blanks") == 0
+    page.keyboard.press("Escape")
+    until(lambda: page.locator(".card:not(.empty)").count() == page.locator(".card").count() == 4)
 
 
 BLANKS = """() => {
@@ -128,9 +152,11 @@ def test_small_faults_stay_away(site: Site, page: Page, seen: Seen, tmp_path: Pa
     until(lambda: shown(page.locator(".list-count")).startswith("2 "))
     for width in (1280, 1366):  # with as much in it as there can be
         page.set_viewport_size({"width": width, "height": 768})
+        drawn(page)
         assert box(page.locator("main .work > *").first)["height"] < 48
     page.evaluate(BLANKS)
     page.locator(".toolbar input[type=checkbox]").click()
+    page.wait_for_selector(".selection-bar")
     assert box(page.locator("main .work > *").first)["height"] < 48
     choose_menu(page, page.get_by_role("button", name="More bulk actions"), "Delete from the list")
     page.click("dialog .button.danger")
@@ -138,6 +164,7 @@ def test_small_faults_stay_away(site: Site, page: Page, seen: Seen, tmp_path: Pa
     assert page.evaluate("window.blanks") == 0
     page.keyboard.press("?")
     page.wait_for_selector("dialog .keys-columns")
+    drawn(page)
     assert page.evaluate("(() => { const all = document.querySelector('.keys-columns');"
                          " return all.scrollHeight - all.clientHeight; })()") <= 0  # fmt: skip
     page.keyboard.press("Escape")

@@ -69,7 +69,7 @@ def test_decisions_last(site: Site, page: Page) -> None:
     page.reload()
     page.locator("#card-0 .tile.source .picture").click()
     wait_for(page, 0)
-    assert page.locator(".review .judged").count() == 1
+    until(lambda: page.locator(".review .judged").count() == 1)
     page.keyboard.press("n")
     wait_for(page, 3)
     page.reload()
@@ -96,6 +96,7 @@ def test_what_comes_meanwhile_is_reviewed_too(site: Site, page: Page) -> None:
     store.judge([f"t{n}" for n in range(COUNT - 1)], True)
     open_page(page, site)
     show_only(page, "Undecided")
+    until(lambda: shown(page.locator(".list-count")).startswith("1 of"))
     page.locator("#card-0 .tile.source .picture").click()
     wait_for(page, COUNT - 1)
     known = store.task("t0").results[0]
@@ -103,4 +104,4 @@ def test_what_comes_meanwhile_is_reviewed_too(site: Site, page: Page) -> None:
     store.finish(EditOutcome(last, TaskStatus.DONE, [picture], 1))
     page.keyboard.press("Enter")
     until(lambda: name(page) == "waits.png")
-    assert shown(page.locator(".review-place")) == "2 / 2"
+    until(lambda: shown(page.locator(".review-place")) == "2 / 2")

@@ -83,7 +83,7 @@ def configure(page: Page, fake: FakeUpstream, path: str, folder: Path) -> None:
 
 def wait_finished(page: Page) -> None:
     """Until the run bar says that nothing is open any more."""
-    page.wait_for_selector(".state >> text=All finished", timeout=30_000)
+    page.wait_for_selector(".state >> text=All finished", timeout=60_000)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -93,7 +93,7 @@ def test_job_in_each_mode(site: Site, page: Page, fake: FakeUpstream, tmp_path: 
     fake.answer(*(edited(mode, data) for data in results))
     open_page(page, site)
     configure(page, fake, MODES[mode], sources(tmp_path, 3))
-    assert "up to 3 API calls" in shown(page.locator(".found"))
+    until(lambda: "up to 3 API calls" in shown(page.locator(".found")))
     enter(page, "concurrency_limit", "1")
     start(page)
     wait_finished(page)
@@ -149,11 +149,11 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
     fake.answer(Script.error(400, "no <i>such</i> thing"))
     page.click(".outcome >> text=Continue 3 pictures")
     page.wait_for_selector(".outcome.failed >> text=Failed 3")
-    assert "no <i>such</i> thing" in shown(page.locator("#card-0"))
+    until(lambda: "no <i>such</i> thing" in shown(page.locator("#card-0")))
 
     fake.answer(edited("images_edits", data))
     page.locator("#card-0").get_by_role("button", name="Retry").click()
-    assert "calls the API 1 more time, which may be billed again" in shown(page.locator("dialog"))
+    until(lambda: "calls the API 1 more time, which may be billed again" in shown(page.locator("dialog")))
     page.click("dialog >> text=Call again")
     page.wait_for_selector("#card-0[data-status=done]")
     page.click(".outcome.failed >> text=Retry as it is")
@@ -165,7 +165,7 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
     other = picture(tmp_path / "other.png", 7, mark=True).read_bytes()
     fake.answer(edited("images_edits", other))
     choose_menu(page, page.locator("#card-2").get_by_role("button", name="Actions for"), "Clear results and retry")
-    assert "1 result is deleted first" in shown(page.locator("dialog"))
+    until(lambda: "1 result is deleted first" in shown(page.locator("dialog")))
     page.click("dialog >> text=Call again")
     until(lambda: all_tasks(site)[2].results and all_tasks(site)[2].results[0].size == len(other))
 
@@ -181,13 +181,13 @@ def test_delete_and_clear_ask_first(site: Site, page: Page, fake: FakeUpstream, 
     go(page, "judge")
     menu = page.locator("#card-0").get_by_role("button", name="Actions for")
     choose_menu(page, menu, "Delete from the list")
-    assert "1 result that cost an API call" in shown(page.locator("dialog"))
+    until(lambda: "1 result that cost an API call" in shown(page.locator("dialog")))
     page.click("dialog >> text=Cancel")
     choose_menu(page, menu, "Delete from the list")
     page.click("dialog .button.danger")
     page.wait_for_selector(".list-count >> text=2 pictures")
     choose_menu(page, page.get_by_role("button", name="More", exact=True), "Clear the list")
-    assert "2 tasks are deleted" in shown(page.locator("dialog"))
+    until(lambda: "2 tasks are deleted" in shown(page.locator("dialog")))
     page.click("dialog .button.danger")
     page.wait_for_selector(".welcome")
     assert len(list(folder.iterdir())) == 3
@@ -241,7 +241,7 @@ def test_preset_deeds_wait_their_turn(site: Site, page: Page) -> None:
     held[0].continue_()
     page.wait_for_selector(".toast >> text=second")
     until(lambda: to_field(page, "model_name").input_value() == "second")
-    assert shown(page.locator(".connections [aria-pressed=true]")) == "second"
+    until(lambda: shown(page.locator(".connections [aria-pressed=true]")) == "second")
 
 
 def test_connection_test_spends_nothing(site: Site, page: Page, fake: FakeUpstream) -> None:

@@ -54,11 +54,11 @@ def test_prompt_table(site: Site, page: Page, tmp_path: Path, seen: Seen, monkey
         begin(page, site, tmp_path, fake.url("/v1/images/edits"))
         page.get_by_role("button", name="Choose a prompt table").click()
         page.locator(".folder-list button", has_text="prompts.csv").click()
-        assert to_field(page, "prompt_table").input_value() == str(table)
+        until(lambda: to_field(page, "prompt_table").input_value() == str(table))
         page.wait_for_selector("summary >> text=1 row without a picture")
         page.wait_for_selector("summary >> text=2 pictures without a row")
         go(page, "run")
-        assert "make <i>it</i> red" in shown(page.locator(".first-tasks"))
+        until(lambda: "make <i>it</i> red" in shown(page.locator(".first-tasks")))
         start(page)
         page.wait_for_selector(".card[data-status=done]")
         assert [request.json["prompt"] for request in fake.api_requests] == ["make <i>it</i> red"]
@@ -98,7 +98,7 @@ def test_variants_and_references(site: Site, page: Page, tmp_path: Path) -> None
         page.wait_for_selector(".found >> text=up to 4 API calls")
         go(page, "run")
         page.wait_for_selector("caption >> text=Prompts of 4 tasks")
-        assert "+ a2.png" in shown(page.locator(".first-tasks"))
+        until(lambda: "+ a2.png" in shown(page.locator(".first-tasks")))
         start(page)
         page.wait_for_selector(".state >> text=All finished")
         assert len(site.app.store.ids(TaskMatch())) == 4
@@ -114,8 +114,7 @@ def test_plan_is_remembered(site: Site, page: Page, tmp_path: Path) -> None:
     to_field(page, "fresh").check()
     until(lambda: site.app.preferences.ui.get("plan", {}).get("variants") == "3")
     page.reload()
-    to_field(page, "variants")
-    assert to_field(page, "variants").input_value() == "3"
+    until(lambda: to_field(page, "variants").input_value() == "3")
     assert not to_field(page, "fresh").is_checked()
 
 
@@ -152,7 +151,7 @@ def test_a_new_key_ends_the_pause(site: Site, page: Page, tmp_path: Path, seen: 
         site.app.batch.stop()
         until(lambda: not site.app.batch.running)
         page.wait_for_selector(".suspects >> text=The run is over")
-        assert page.locator(".suspects .suspect").count() == 5
+        until(lambda: page.locator(".suspects .suspect").count() == 5)
 
 
 def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> None:
@@ -187,22 +186,22 @@ def test_costs_and_prices(site: Site, page: Page, tmp_path: Path, seen: Seen) ->
     enter(page, "price_per_call", "0.04")
     go(page, "run")
     until(lambda: "Live now about 0.12." in shown(page.locator(".compared")))
-    assert "Or by batch within 24 hours about 0.06." in shown(page.locator(".compared"))
+    until(lambda: "Or by batch within 24 hours about 0.06." in shown(page.locator(".compared")))
     page.get_by_label("Batch, within a day").check()
     until(lambda: "about 0.06" in shown(page.locator(".slip-guards")))
     page.get_by_label("Now").check()
     page.get_by_role("button", name="Costs and prices").click()
     dialog = page.locator("dialog.costs")
-    assert "0.25" in shown(dialog.locator("tbody tr").first)
+    until(lambda: "0.25" in shown(dialog.locator("tbody tr").first))
     dialog.get_by_role("button", name="Day").click()
-    assert "0.25" in shown(dialog.locator("tbody tr").first)
+    until(lambda: "0.25" in shown(dialog.locator("tbody tr").first))
     dialog.get_by_role("button", name="Prices").click()
     dialog.get_by_role("button", name="Add an entry").click()
     dialog.get_by_role("button", name="Add an entry").click()  # left empty: none
     dialog.get_by_label("Model 1").fill("mine*")
     dialog.get_by_label("Per call 1").fill("-1")
     dialog.get_by_role("button", name="Save prices").click()
-    assert "Per call" in shown(dialog.get_by_role("alert"))
+    until(lambda: "Per call" in shown(dialog.get_by_role("alert")))
     dialog.get_by_label("Per call 1").fill("0,5")
     dialog.get_by_role("button", name="Save prices").click()
     dialog.wait_for(state="detached")

@@ -46,7 +46,7 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     tab = page.context.new_page()
     watch(tab, seen)
     open_page(tab, site)
-    assert shown(page.locator(".project h1")) == "sources"
+    until(lambda: shown(page.locator(".project h1")) == "sources")
     enter(page, "user_prompt", "of the first")
     enter(page, "input_path", str(tmp_path / "dogs"))
     page.wait_for_selector(".proposal")
@@ -59,13 +59,13 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     assert not any(site.app.store.counts().values())
     enter(page, "user_prompt", "of the dogs")
     go(page, "connect")
-    assert page.locator("#field-input_path").input_value() == str(tmp_path / "dogs")
+    until(lambda: page.locator("#field-input_path").input_value() == str(tmp_path / "dogs"))
 
     choose(page, "sources")
     go(page, "judge")
     page.wait_for_selector("#card-2")
     go(page, "run")
-    assert page.locator("#field-user_prompt").input_value() == "of the first"
+    until(lambda: page.locator("#field-user_prompt").input_value() == "of the first")
 
     page.keyboard.press("Control+p")
     page.wait_for_selector("dialog .projects")
@@ -76,7 +76,7 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     page.locator(".projects .choice", has_text="dogs at night").click()
     until(lambda: shown(page.locator(".project h1")) == "dogs at night")
     go(page, "run")
-    assert page.locator("#field-user_prompt").input_value() == "of the dogs"
+    until(lambda: page.locator("#field-user_prompt").input_value() == "of the dogs")
 
     choose(page, "sources")
     page.keyboard.press("Control+p")

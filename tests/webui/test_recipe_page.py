@@ -36,18 +36,16 @@ def test_a_recipe_is_checked_at_its_place_and_tried(page: Page, seen: Seen, tmp_
         enter(page, "recipe", text)
         told = page.locator("#error-field-recipe")
         told.wait_for()
-        assert "request.json.pictures[0]" in shown(told)
-        assert "{{imgae}}" in shown(told)
+        until(lambda: "request.json.pictures[0]" in shown(told) and "{{imgae}}" in shown(told))
         assert violations(page) == []
         page.screenshot(path=str(tmp_path / "fault.png"))
-        sent = shown(page.locator("pre.request"))
-        assert sent.startswith(f"POST {fake.url('/edit')} ")
+        until(lambda: shown(page.locator("pre.request")).startswith(f"POST {fake.url('/edit')} "))
         told.get_by_role("button", name="Go to line 6").click()
-        page.screenshot(path=str(tmp_path / "marked.png"))
         marked = (
             "() => { const box = document.activeElement; return box.value.slice(box.selectionStart, box.selectionEnd) }"
         )
-        assert page.evaluate(marked) == '"pictures"'
+        until(lambda: page.evaluate(marked) == '"pictures"')
+        page.screenshot(path=str(tmp_path / "marked.png"))
         enter(page, "recipe", text.replace("imgae", "image")[:-2])
         to_field(page, "recipe").blur()
         told.get_by_role("button", name="Go to line").wait_for()

@@ -120,7 +120,7 @@ def test_scores_are_seen_sorted_filtered_and_acted_on(site: Site, page: Page) ->
     page.locator("#card-0").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector(".review-panel >> text=reason 0")
-    assert "Instruction" in shown(page.locator(".criteria-bars"))
+    until(lambda: "Instruction" in shown(page.locator(".criteria-bars")))
     assert violations(page) == []
     page.keyboard.press("e")
     page.locator("#caption:focus").wait_for()

@@ -76,7 +76,7 @@ def test_the_page_works_whole_with_a_token(tmp_path: Path, page: Page) -> None:
     seed(tmp_path / "data", [Seed("p0.png"), Seed("p1.png")])
     with running(tmp_path / "data", ACCESS_TOKEN=TOKEN) as site:
         open_page(page, site)
-        assert page.url == f"http://127.0.0.1:{site.server.port}/"
+        until(lambda: page.url == f"http://127.0.0.1:{site.server.port}/")
         until(lambda: pictures_shown(page), why="no pictures")
         site.app.notify([Problem(Code.STORAGE_FAILED, {"path": "/out/1.png", "reason": "I/O error"})])
         page.wait_for_selector(".toast.error >> text=1.png")

@@ -76,7 +76,7 @@ def voted(site: Site) -> list[int | None]:
 
 def cells(page: Page, count: int) -> None:
     """Until so many cells have their picture."""
-    until(lambda: page.locator(".cell-picture img").count() == count, seconds=30)
+    until(lambda: page.locator(".cell-picture img").count() == count)
 
 
 def test_from_an_empty_project_to_a_chosen_prompt(site: Site, page: Page, fake: FakeUpstream, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_from_an_empty_project_to_a_chosen_prompt(site: Site, page: Page, fake: 
     hand.click(page.locator(".way-place").nth(1))
     for at, text in enumerate(PROMPTS):
         hand.fill(prompt(page, at), text)
-    assert shown(page.locator(".try-start")) == "Try: 15 calls"
+    until(lambda: shown(page.locator(".try-start")) == "Try: 15 calls")
     hand.click(page.locator(".try-start"))
     cells(page, 15)
     for key in "22121":
@@ -105,7 +105,7 @@ def test_from_an_empty_project_to_a_chosen_prompt(site: Site, page: Page, fake: 
     page.wait_for_selector(f".slip-guards >> text=Start {COUNT - 5} calls")
     before = len(fake.api_requests)
     page.locator(".slip-guards .primary").click()
-    page.wait_for_selector(".state >> text=All finished", timeout=30_000)
+    page.wait_for_selector(".state >> text=All finished", timeout=60_000)
     assert len(fake.api_requests) == before + COUNT - 5
 
 
@@ -136,7 +136,7 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         page.locator(".trial-scroll").focus()
         page.keyboard.press("1")
         page.wait_for_selector("tr:not(.current) .score-number")
-        assert page.locator(".score-number").count() == 1
+        until(lambda: page.locator(".score-number").count() == 1)
         page.keyboard.press("Enter")
         page.keyboard.press("ArrowUp")
         page.wait_for_selector(".trial-large .button.primary[aria-pressed=true]")
@@ -150,7 +150,7 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         page.get_by_role("button", name="Keep prompt 1 in the library").click()
         page.get_by_role("button", name="Add a column").click()
         prompt(page, 1).fill(PROMPTS[1])
-        assert shown(page.locator(".try-start")) == "Try: 2 calls"
+        until(lambda: shown(page.locator(".try-start")) == "Try: 2 calls")
         page.get_by_role("button", name="Connection and parameters of column 2").click()
         page.fill("#column-model", "other")
         page.locator("dialog .primary").click()
@@ -170,6 +170,6 @@ def test_votes_columns_and_earlier_trials(site: Site, page: Page, fake: FakeUpst
         page.locator("dialog .danger").click()
         until(lambda: len(site.app.vision.trials.all()) == 1)
         page.wait_for_selector(".cell.chosen .cell-picture")
-        assert [prompt(page, at).input_value() for at in (0, 1)] == [PROMPTS[0], PROMPTS[1]]
+        until(lambda: [prompt(page, at).input_value() for at in (0, 1)] == [PROMPTS[0], PROMPTS[1]])
         cells(page, 2)
     assert len(vision.seen) == 2
