@@ -26,8 +26,8 @@ def site(tmp_path: Path) -> Iterator[Site]:
     """The program with an empty data folder, and three pictures beside it."""
     folder = tmp_path / "in"
     folder.mkdir()
-    for name in ("a.png", "a2.png", "b.png"):
-        picture(folder / name, len(name))
+    for number, name in enumerate(("a.png", "a2.png", "b.png")):
+        picture(folder / name, number)
     with running(tmp_path / "data") as site:
         yield site
 

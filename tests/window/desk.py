@@ -78,6 +78,29 @@ class Desk:
         """Click at a place counted from the window's corner."""
         self.xdotool("mousemove", "--window", window, int(x), int(y), "click", 1)
 
+    def open_menu(self, window: str, x: float, y: float) -> None:
+        """Click where a menu is, until it is there: a window without a name."""
+        before = self.xdotool("search", "--onlyvisible", "--class", ".*").split()
+        self.click(window, x, y)
+        opened = "the menu opens"
+        until(lambda: set(self.xdotool("search", "--onlyvisible", "--class", ".*").split()) - set(before), opened)
+
+    def enter_path(self, dialog: str, path: str) -> None:
+        """Type a path into the system's dialog of this title and confirm; again where it was still looking it up."""
+        self.xdotool("type", "--delay", 15, path)
+        time.sleep(0.5)  # both toolkits' dialogs look a path up while it is typed
+        tried = 0.0
+
+        def gone() -> bool:
+            nonlocal tried
+            if (found := self.window(dialog)) and time.monotonic() > tried + 5:
+                tried = time.monotonic()
+                self.focus(found)
+                self.keys("Return")
+            return found is None
+
+        until(gone, "the dialog closes")
+
     def sweep(self, window: str, start: tuple[float, float], end: tuple[float, float]) -> None:
         """Select what lies between two places. Its steps need not be close in time, as those of a double click must."""
         first, last = (("mousemove", "--window", window, int(x), int(y)) for x, y in (start, end))

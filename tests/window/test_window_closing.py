@@ -43,7 +43,7 @@ def counts(program: Program) -> dict[str, int]:
 def ended(program: Program, url: str, *, code: int = 0) -> None:
     """It has ended as it should, and nothing of it is left."""
     assert program.wait() == code, program.said
-    until(lambda: program.left_behind() == [], "no helper process is left", 15)
+    until(lambda: program.left_behind() == [], "no helper process is left")
     assert not listens(url)
     assert not (program.data / "instance.json").exists()
     assert "Traceback" not in program.said
@@ -124,5 +124,5 @@ def test_size_and_place_are_remembered(start: Start, screen: Desk, gui: str) -> 
     ended(program, url)
     again = start(gui).ready()
     until(lambda: screen.box(again.window) == before, f"the window stands at {before}")
-    assert again.page("innerWidth") == 1100
+    until(lambda: again.page("innerWidth") == 1100, "the page has the size of the first")
     assert screen.window(TITLE) == again.window

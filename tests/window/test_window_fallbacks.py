@@ -290,7 +290,7 @@ clock = iter([0.0] + [13.5] * 99)
 search = toolkits.ToolkitSearch("gtk", {"DISPLAY": ":1"}, clock=lambda: next(clock))
 child = search._child.pid
 assert search.result().reason == "window.no_gtk"
-assert time.monotonic() - began < 10
+assert time.monotonic() - began < 45
 try:
     os.kill(child, 0)
 except ProcessLookupError:
