@@ -15,6 +15,11 @@ were in flight when it left, and a pace learned from that would hold us back for
 its answer, or as it was not refused in _DECIDED times as long as a refusal takes. Refusals of calls that were sent
 before the last reaction tell nothing new and are only counted.
 
+And a gateway may refuse some calls whatever we do: it shares out its calls among others, or is short for a moment. A
+few such *whims* are borne. Where they are more, a pace is learned in vain: calls are refused at each pace alike. Then
+pace and limit are forgotten, and as many refusals are borne as came then; a longer row of them, or a larger share, is
+taken for a real bound again, and a pace that helps ends it.
+
     state        it means                       a call was taken                 refused for room       refused by rate
     -----------  -----------------------------  -------------------------------  ---------------------  ----------------
     steady       limit as known                 enough in a row: probing         limit = in flight,     recovering
@@ -31,9 +36,10 @@ before the last reaction tell nothing new and are only counted.
 
 The fields of `AdaptiveLimit` by part: calls (``ceiling in_call calls refusals``); limit (``limit _since_probe
 _probe_after _probing _probe_step _confirmed _sustained``); pauses (``paused_until _first_pause _pause _next_start
-_reacted``); the row (``_in_a_row _undecided``); pace (``pace _recovering _cycle_start _cycle_accepted _since_faster
-_faster_step _known_pace``). What the numbers below achieve is held by ``tests/engine/tasks/test_limiter.py`` and
-``test_doors.py``, and measured by ``python -m tests.bench.limits`` and ``tests.bench.doors``.
+_reacted``); the row (``_in_a_row _undecided``); pace (``pace _recovering _cycle_start _cycle_accepted _cycle_refused
+_since_faster _faster_step _known_pace``); whims (``_refused_share _whims _vain _vain_calls _vain_refused``). What the
+numbers below achieve is held by ``tests/engine/tasks/test_limiter.py`` and ``test_doors.py``, and measured by ``python
+-m tests.bench.limits`` and ``tests.bench.doors``.
 """
 
 from __future__ import annotations
@@ -52,6 +58,13 @@ _BLUR = 2  # calls that may be counted as in flight here and have ended there, o
 _RECENT_SECONDS = 60.0  # for so long the highest number at once that went well is remembered
 _IN_A_ROW = 3  # refusals without a call that was taken on in between
 _DECIDED = 2.5  # a call that is in flight for so many times as long as a refusal took is taken on
+# Whims
+_WHIMS = 0.04  # share of calls that any gateway may refuse without telling us anything by that
+_WHIMS_MORE, _MOST_WHIMS = 0.2, 0.95  # added to a share that was seen over a few calls only
+_SHARE_CALLS = 40  # the share of refused ones is that of about so many calls
+_BY_CHANCE = 0.005  # a row of refusals that is less likely than this is none of whims
+_HELPED = 48  # calls that go well in a row: the pace does help
+_VAIN, _SMALL_QUOTA = 1.5, 4.0  # short cycles; half as many more where the pace is that of a quota of a few a minute
 # Pauses
 RATE_RETRY_AFTER = 2.0  # a wait this long is about a quota, not about calls at once: all wait
 _LONGEST_PAUSE = 12.0
@@ -96,6 +109,10 @@ class AdaptiveLimit:
         self._probe_step = 1
         self._confirmed = 0
         self._in_a_row = 0
+        self._refused_share = 0.0
+        self._whims = _WHIMS
+        self._vain, self._vain_calls, self._vain_refused = 0.0, 0, 0
+        self._cycle_refused = 0
         self._undecided: dict[int, float] = {}  # calls sent since the row began: number → when
         self._sustained: deque[tuple[float, int]] = deque()
         self._first_pause = first_pause
@@ -138,6 +155,7 @@ class AdaptiveLimit:
         """The gateway took the call, whatever came of it."""
         self.in_call -= 1
         self._cycle_accepted += 1
+        self._refused_share -= self._refused_share / _SHARE_CALLS
         if ticket.number in self._undecided:
             self._end_row()
         self._note_sustained(ticket.others + 1, now)
@@ -163,20 +181,25 @@ class AdaptiveLimit:
         if by_quota and retry_after is not None:
             self.paused_until = max(self.paused_until, now + retry_after)
         self._undecided.pop(ticket.number, None)
+        self._cycle_refused += 1
         if ticket.started <= self._reacted:
             return  # sent before the reaction to the same crowding took effect
-        self._reacted = now
+        self._refused_share += (1 - self._refused_share) / _SHARE_CALLS
         taken_on = now - _DECIDED * (now - ticket.started)
         if any(started <= taken_on for started in self._undecided.values()):
             self._end_row()
         self._in_a_row += 1
         if ticket.probe and self._probing:
+            self._reacted = now
             self._probing = False
             self.limit = max(1, self.limit - self._probe_step)
             self._probe_after = min(self._probe_after * 2, _LONGEST_PROBE)
             self._probe_step = 1
             self._since_probe = 0
             return
+        if not by_quota and self._may_be_whim():
+            return
+        self._reacted = now
         below = self.pace is not None and ticket.others + 1 < self.limit  # paced, and not for want of room
         level = max(ticket.others, self.in_call)
         clearly = self._in_a_row >= _IN_A_ROW and level + _BLUR < self._sustained_level(now)
@@ -254,11 +277,46 @@ class AdaptiveLimit:
     def _recover(self, now: float) -> None:
         """A cycle of calls, refusal and recovery is over: so many calls in such a time is what the gateway takes."""
         self._recovering = False
+        if self._slowing_is_vain():
+            self._take_for_whims(now)
+            return
         start = self._cycle_start if self._cycle_start is not None else now
         span = now - start
         if self._cycle_accepted > 1 and span > 1.0:
             seen = span / self._cycle_accepted
             self.pace = seen if self.pace is None else max(self.pace, min(seen, self.pace * _MOST_SLOWER))
             self._known_pace = self.pace
+        self._begin_cycle(now)
+
+    def _begin_cycle(self, now: float) -> None:
         self._cycle_start = now
-        self._cycle_accepted = 0
+        self._cycle_accepted = self._cycle_refused = 0
+
+    # --- refusals that tell nothing ---
+
+    def _may_be_whim(self) -> bool:
+        """Whether so many refusals, and in such a row, come from a gateway that refuses some calls whatever we do."""
+        if self._recovering or self._refused_share > self._whims:
+            return False
+        return self._whims**self._in_a_row > _BY_CHANCE
+
+    def _slowing_is_vain(self) -> bool:
+        """Whether cycle after cycle a few calls went well at a pace learned before, and then one was refused again."""
+        if self.pace is None:
+            return False
+        self._whims = _WHIMS
+        if self._cycle_accepted >= _HELPED:
+            self._vain, self._vain_calls, self._vain_refused = 0.0, 0, 0
+            return False
+        self._vain += min(1.0, _FASTER_EVERY / (1 + self._cycle_accepted))
+        self._vain_calls += self._cycle_accepted + self._cycle_refused
+        self._vain_refused += self._cycle_refused
+        return self._vain >= _VAIN * (1.0 if self.pace < _SMALL_QUOTA else 1.5)
+
+    def _take_for_whims(self, now: float) -> None:
+        """Go as fast as one may, and bear about as many refusals as there were however slowly we went."""
+        self._refused_share = self._vain_refused / self._vain_calls
+        self._whims = min(1.25 * self._refused_share + _WHIMS_MORE, _MOST_WHIMS)
+        self._vain, self._vain_calls, self._vain_refused = 0.0, 0, 0
+        self.pace, self.limit = None, self.ceiling
+        self._begin_cycle(now)

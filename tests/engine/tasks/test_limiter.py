@@ -14,7 +14,8 @@ REFUSAL_SECONDS = 0.02
 
 
 class Gateway:
-    """Takes ``at_once`` calls at a time and ``quota`` starts in ``window`` seconds; refuses the rest."""
+    """Takes ``at_once`` calls at a time and ``quota`` starts in ``window`` seconds; refuses the rest, and the share
+    ``whims`` of all calls for no reason."""
 
     def __init__(
         self,
@@ -24,13 +25,17 @@ class Gateway:
         tells: bool = False,
         sliding: bool = False,
         window: float = 60,
+        whims: float = 0.0,
     ) -> None:
         self.at_once, self.quota, self.tells, self.sliding, self.window = at_once, quota, tells, sliding, window
+        self.whims, self.chance = whims, random.Random(3)
         self.running = 0
         self.starts: list[float] = []
 
     def ask(self, now: float) -> tuple[bool, float | None]:
         """Whether the call is taken, and the Retry-After of a refusal."""
+        if self.whims and self.chance.random() < self.whims:
+            return False, 1.0 if self.tells else None
         if self.running >= self.at_once:
             return False, 1.0 if self.tells else None
         begin = now - self.window if self.sliding else now // self.window * self.window
@@ -99,6 +104,15 @@ def test_a_sliding_window_is_learned_too(tells: bool) -> None:
     gateway, limit = Gateway(quota=60, tells=tells, sliding=True), AdaptiveLimit(16)
     assert simulate(gateway, limit, 0, 900) >= 0.88 * gateway.allowed(900, 16)
     assert limit.refusals <= 0.05 * limit.calls
+
+
+@pytest.mark.parametrize("ceiling", [4, 16])
+@pytest.mark.parametrize("whims", [0.02, 0.05, 0.1, 0.3, 0.5, 0.7])
+def test_a_gateway_that_refuses_without_a_reason_is_not_slowed_down_for(whims: float, ceiling: int) -> None:
+    """Whatever share of the calls is refused at any pace: the others come at nearly the speed of an open gateway."""
+    gateway, limit = Gateway(whims=whims), AdaptiveLimit(ceiling)
+    got_through = simulate(gateway, limit, 0, 600)
+    assert got_through >= 0.75 * (1 - whims) * gateway.allowed(600, ceiling)
 
 
 @pytest.mark.parametrize(
