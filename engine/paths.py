@@ -9,6 +9,7 @@ Whoever takes a path from a person calls `entered_path`; whoever matches names t
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterable
 from typing import Final
@@ -22,6 +23,8 @@ _LONGEST_NAME: Final = 255  # bytes, on Windows letters: NAME_MAX of Linux and m
 _LONGEST_PATH: Final = 4095  # bytes: PATH_MAX of Linux
 _WHITE: Final = " \t\r\n\u00a0"
 _QUOTES: Final = (('"', '"'), ("'", "'"), ("\u201c", "\u201d"), ("\u2018", "\u2019"))
+_SEVERAL_QUOTED: Final = re.compile(r"""(?:[\s;,]*(?:"[^"]+"|'[^']+'|\u201c[^\u201d]+\u201d)){2,}[\s;,]*""")
+_QUOTED: Final = re.compile(r"""("[^"]+"|'[^']+'|\u201c[^\u201d]+\u201d)""")
 _END: Final = "\x01"  # lower than what names hold: a name that ends stands before one that goes on
 KEY_MARK: Final = "\x02"
 """The first character of every `natural_key`: stored keys without it are of an older rule."""
@@ -45,6 +48,30 @@ def entered_path(text: str, field: str) -> str:
     if "\0" in path or nobody or _is_too_long(path):
         raise InvalidInput(Code.PATH_INVALID, field=field, path=printable(text[:200]).replace("\0", "\\0"))
     return os.path.abspath(path)
+
+
+def entered_paths(text: str, field: str) -> list[str]:
+    """The paths that a person pasted, none twice: one a line, each in quotes, or parted by ``;``; a text that exists as
+    it is, is one path. Each is as `entered_path` has it, which raises for the first that is none."""
+    parts = _parted(text)
+    if len(parts) > 1 and not _is_there(text, field):
+        return list(dict.fromkeys(entered_path(part, field) for part in parts))
+    path = entered_path(text, field)
+    return [path] if path else []
+
+
+def _parted(text: str) -> list[str]:
+    parts: list[str] = []
+    for line in re.split(r"[\r\n]+", text):
+        parts += _QUOTED.findall(line) if _SEVERAL_QUOTED.fullmatch(_trimmed(line)) else line.split(";")
+    return [part for part in parts if _trimmed(part)]
+
+
+def _is_there(text: str, field: str) -> bool:
+    try:
+        return os.path.lexists(entered_path(text, field))
+    except InvalidInput:
+        return False
 
 
 def _is_too_long(path: str) -> bool:

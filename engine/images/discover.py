@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -16,7 +17,7 @@ from engine.errors import Code, InvalidInput, PictureRejected, Problem
 from engine.formats import SUFFIXES
 from engine.images.picture import HEAD_BYTES, check_picture, is_whole, sniff, with_path
 from engine.models import ImageInfo, SourceImage
-from engine.paths import entered_path, natural_folder_key, natural_key, printable
+from engine.paths import common_folder, entered_paths, natural_folder_key, natural_key, printable
 from engine.reading import open_regular, read_bytes
 from engine.upstream.cancel import CancelToken
 
@@ -78,14 +79,18 @@ def discover(
     progress: Callable[[int], None] = lambda _: None,
 ) -> Discovery:
     """The pictures in a file or, with all below it, a folder; what is too large, cut off or unreadable is listed so.
+    Of several paths (`entered_paths`) in the order entered; their root is the folder that they share.
 
     ``check`` is called for every entry and may raise; ``progress`` gets the number of files looked at. Raises
     InvalidInput for ``input_path``: FIELD_REQUIRED, PATH_INVALID, PATH_NOT_FOUND, PATH_UNREADABLE, FOLDER_EMPTY,
     NO_PICTURES (``rejected``: how many were refused); for a single file the code of what is wrong with it.
     """
-    root = entered_path(path, FIELD)
-    if not root:
+    roots = entered_paths(path, FIELD)
+    if not roots:
         raise InvalidInput(Code.FIELD_REQUIRED, field=FIELD, name=FIELD)
+    if len(roots) > 1:
+        return _discover_several(roots, max_bytes, check, progress)
+    [root] = roots
     status = _status_of_root(root)
     search = _Search(root, max_bytes, check, progress)
     if stat.S_ISDIR(status.st_mode):
@@ -100,6 +105,31 @@ def discover(
     if not search.pictures:
         raise InvalidInput(Code.NO_PICTURES, field=FIELD, path=printable(root), rejected=len(search.rejected))
     return search.found()
+
+
+def _discover_several(
+    roots: list[str], max_bytes: int, check: Callable[[], None], progress: Callable[[int], None]
+) -> Discovery:
+    """Each path is there, or the first that is not is told; one that holds no picture is passed over or listed."""
+    is_folder = {root: stat.S_ISDIR(_status_of_root(root).st_mode) for root in roots}
+    folders = [root if is_folder[root] else os.path.dirname(root) for root in roots]
+    shared = _Search(common_folder(folders) or folders[0], max_bytes, check, progress)
+    for number, root in enumerate(roots):
+        one = _Search(root, max_bytes, check, partial(_sum, progress, shared.entries))
+        if is_folder[root]:
+            one.walk()
+        else:
+            one.look(os.path.realpath(root), os.path.basename(root), (), asked_for=True)
+        shared.take_in(one, (f"{number:09}",))
+    if not shared.pictures:
+        raise InvalidInput(
+            Code.NO_PICTURES, field=FIELD, path=", ".join(map(printable, roots[:3])), rejected=len(shared.rejected)
+        )
+    return shared.found()
+
+
+def _sum(progress: Callable[[int], None], before: int, seen: int) -> None:
+    progress(before + seen)
 
 
 def read_source(path: str, max_bytes: int, cancel: CancelToken | None = None) -> ReadSource:
@@ -155,6 +185,14 @@ class _Search:
                 self._folder(*self._folders.pop())
             else:
                 self._link(*self._links.pop())
+
+    def take_in(self, other: _Search, place: Key) -> None:
+        """What another search found stands at ``place``; what is known already does not come twice."""
+        known = {picture.path for _, picture in self.pictures}
+        refused = {file.path for _, file in self.rejected}
+        self.pictures += [((*place, *key), one) for key, one in other.pictures if one.path not in known]
+        self.rejected += [((*place, *key), one) for key, one in other.rejected if one.path not in refused]
+        self.entries += other.entries
 
     def found(self) -> Discovery:
         self.pictures.sort(key=lambda pair: pair[0])

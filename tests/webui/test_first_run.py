@@ -87,6 +87,13 @@ def test_draft_survives_without_its_key(site: Site, page: Page) -> None:
     until(lambda: "draft" not in site.app.preferences.ui)
 
 
+PASTE = """(field, text) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData('text', text);
+  field.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }));
+}"""
+
+
 def test_inspection_names_what_cannot_be_read(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
     """Count, size, formats, unreadable files with reasons, and the calls that a run would cost."""
     seen.allowed.append("400")
@@ -103,6 +110,9 @@ def test_inspection_names_what_cannot_be_read(site: Site, page: Page, tmp_path: 
     until(lambda: all(words in shown(page.locator(".found")) for words in told))
     page.click("text=1 file unreadable")
     until(lambda: "broken.png" in shown(page.locator(".unreadable")))
+    to_field(page, "input_path").evaluate(PASTE, f"{folder / 'a.png'}\r\n{folder / 'b.jpg'}\r\n")
+    until(lambda: to_field(page, "input_path").input_value() == f'"{folder / "a.png"}" "{folder / "b.jpg"}"')
+    until(lambda: "2 pictures" in shown(page.locator(".found")) and "unreadable" not in shown(page.locator(".found")))
     enter(page, "input_path", str(tmp_path / "nowhere"))
     page.wait_for_selector("#error-field-input_path:not([hidden])")
     until(lambda: page.get_attribute("#field-input_path", "aria-invalid") == "true")

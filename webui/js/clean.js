@@ -24,6 +24,15 @@ export function cleanKey(raw) {
   return { value, notes };
 }
 
+/** Several paths, one a line as a file manager copies them, in a field of one line: each in quotes. */
+export function onOneLine(text) {
+  const lines = text.split(/[\r\n]+/).map((line) => line.trim());
+  const paths = lines.filter(Boolean);
+  if (paths.length < 2) return text.trim();
+  const quoted = (path) => (/^(["']).*\1$/.test(path) ? path : path.includes('"') ? `'${path}'` : `"${path}"`);
+  return paths.map(quoted).join(' ');
+}
+
 /** An address with scheme and path: a bare host or one that ends in its version gets the path of the mode. */
 export function completeUrl(raw, mode) {
   const notes = [];

@@ -1,5 +1,6 @@
 // Owns what is special in the program's own window: dropped paths, the menu's commands and its keys.
 import { call, isWindow } from './api.js';
+import { onOneLine } from './clean.js';
 import { choosePath, deed } from './deed.js';
 import { enterPath } from './inspect.js';
 import { showKeys } from './notices.js';
@@ -54,7 +55,7 @@ async function dropped(event) {
     window.pywebview._jsApiCallback('pywebviewEventHandler', { event, nodeId: '' }, '');
   }
   const path = await call('dropped_path', {});
-  if (path) enterPath(path);
+  if (path) enterPath(onOneLine(path));
 }
 
 /** The keys that the menu names. */

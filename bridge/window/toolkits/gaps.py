@@ -55,10 +55,10 @@ class Gaps:
         """Cancel dialogs that are open: each has a loop of its own, which may keep the window's from ending."""
 
     def take_dropped(self) -> str | None:
-        """The path that was dropped last, once."""
-        path = self.dropped[-1][1] if self.dropped else None
+        """The paths that were dropped, one a line, once."""
+        paths = [path for _, path in self.dropped]
         self.dropped.clear()
-        return path
+        return "\n".join(paths) or None
 
     def on_screen(self) -> None:
         """Forget a remembered place that no screen shows any more, so that the window comes up in the middle."""

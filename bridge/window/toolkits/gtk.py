@@ -74,7 +74,7 @@ class GtkGaps(Gaps):
     def _received(self, *arguments: Any) -> None:
         """A drag's data comes while the pointer comes in; when the page sees the drop, it asks for it."""
         files = [uri for uri in arguments[4].get_uris() or () if uri.startswith("file:")]
-        self.dropped[:] = [("", unquote(urlsplit(uri).path)) for uri in files[:1]]
+        self.dropped[:] = [("", unquote(urlsplit(uri).path)) for uri in files]
 
     def _ask(self, title: str, question: str) -> bool:
         """pywebview's dialog has no title, and its buttons speak the system's language."""

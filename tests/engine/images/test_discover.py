@@ -315,6 +315,28 @@ def test_pasted_paths_are_understood(tmp_path: Path, dress: Callable[[str], str]
     assert names(discover(dress(str(folder)), LIMIT)) == ["a.png"]
 
 
+@pytest.mark.parametrize(
+    "dress", ["{}\n{}", '"{}"\r\n"{}"\r\n', '"{}" "{}"', "'{}', '{}'", "{};{}", " {} ; {};\n", "file://{}\nfile://{}"]
+)
+def test_several_paths_are_one_search(tmp_path: Path, dress: str) -> None:
+    """Folders and files pasted together give their pictures once, in the order entered, under the folder they share; a
+    missing one is told, what is no picture is listed, and a name that exists with such signs in it is one path."""
+    put(tmp_path, "b/2.png", "b/10.png", "a b/1.png")
+    put(tmp_path, "none.txt", data=b"words")
+    both = dress.format(tmp_path / "b", tmp_path / "a b" / "1.png")
+    assert names(discover(both, LIMIT)) == ["b/2.png", "b/10.png", "a b/1.png"]
+    assert discover(both, LIMIT).root == str(tmp_path)
+    twice = dress.format(tmp_path / "b", tmp_path / "b" / "2.png")
+    assert names(discover(twice, LIMIT)) == ["2.png", "10.png"]
+    assert refused(discover(dress.format(tmp_path / "b", tmp_path / "none.txt"), LIMIT)) == {
+        "none.txt": Code.PICTURE_NOT_IMAGE
+    }
+    gone = failure(dress.format(tmp_path / "b", tmp_path / "gone"))
+    assert (gone.code, gone.params["path"]) == (Code.PATH_NOT_FOUND, str(tmp_path / "gone"))
+    put(tmp_path, "x;y/c.png")
+    assert names(discover(str(tmp_path / "x;y"), LIMIT)) == ["c.png"]
+
+
 def test_the_home_folder_may_be_written_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """``~`` is the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))

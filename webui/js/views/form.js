@@ -1,5 +1,6 @@
 // Owns the controls of every form: one labelled control for one field of a schema, with help, note and error.
 import { isWindow } from '../api.js';
+import { onOneLine } from '../clean.js';
 import { choosePath } from '../deed.js';
 import { enter, faultIn, fieldId, leave, pointAt, specOf } from '../form.js';
 import { html, Icon, IconButton } from '../html.js';
@@ -35,8 +36,15 @@ function PathRow({ form, spec, shared, value }) {
     const path = await choosePath(kind, value);
     if (path) enter(form, spec.name, path);
   };
+  const paste = (event) => {
+    const text = event.clipboardData.getData('text');
+    if (spec.name !== 'input_path' || !/\S[\r\n]+\S/.test(text)) return;
+    event.preventDefault(); // a field of one line would join the lines to one name
+    enter(form, spec.name, onOneLine(text));
+  };
   const recent = spec.recent ? store[spec.recent].value : [];
-  return html`<span class="path-row"><input ...${shared} type="text" list=${`recent-${shared.id}`} value=${value} />
+  return html`<span class="path-row"><input ...${shared} type="text" onPaste=${paste}
+      list=${`recent-${shared.id}`} value=${value} />
     <${IconButton} icon=${spec.kind === 'file' ? 'file-text' : 'folder-open'} onClick=${() => choose(spec.kind)}
       label=${t(spec.kind === 'file' ? 'page.plan.chooseTable' : 'page.choose')} />
     ${
