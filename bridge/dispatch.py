@@ -11,6 +11,7 @@ import msgspec
 from bridge.operations import Operation
 from bridge.params import read_params
 from bridge.usecases.common import Context
+from bridge.usecases.projects import shown_name
 from bridge.views import ProblemView
 from engine.errors import (
     Busy,
@@ -41,9 +42,36 @@ class Failure(msgspec.Struct, frozen=True):
     error: ProblemView
 
 
+_OF_ANY_PROJECT = frozenset(
+    {
+        "open_project",
+        "create_project",
+        "rename_project",
+        "archive_project",
+        "delete_project",
+        "import_project",
+        "save_ui",
+    }
+)
+"""What changes something and says itself which project it means."""
+
+
 def call(context: Context, operation: Operation, data: Callable[[], dict[str, Any]]) -> Any:
     """The handler's answer, or a Failure; never raises. ``data`` gives the parameters as they came, and may refuse."""
-    return attempt(context, operation.name, lambda: operation.handler(context, read_params(operation.params, data())))
+
+    def work() -> Any:
+        if operation.method != "GET" and operation.name not in _OF_ANY_PROJECT:
+            _check_project(context)
+        return operation.handler(context, read_params(operation.params, data()))
+
+    return attempt(context, operation.name, work)
+
+
+def _check_project(context: Context) -> None:
+    """Busy (PROJECT_SWITCHED) where the asker still sees another project: what it asks for was meant for that one."""
+    app = context.app
+    if context.project and context.project != app.project_id:
+        raise Busy(Code.PROJECT_SWITCHED, name=shown_name(context, app.projects.get(app.project_id)))
 
 
 def attempt(context: Context, name: str, work: Callable[[], Any]) -> Any:

@@ -218,7 +218,8 @@ class HttpApi:
 
     def _context(self) -> Context:
         language = self._language(_headers().get("accept-language", ""))
-        return Context(self._app, language, is_local(request.environ.get("REMOTE_ADDR", ""), _headers()))
+        local = is_local(request.environ.get("REMOTE_ADDR", ""), _headers())
+        return Context(self._app, language, local, request.get_header("X-Project", ""))
 
     def _language(self, accepted: str) -> str:
         return pick_language(accepted or str(self._app.preferences.ui.get("language", "")))

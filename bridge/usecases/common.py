@@ -21,11 +21,13 @@ TASK_ID_PATTERN = "[A-Za-z0-9_-]{1,128}"
 
 
 class Context(msgspec.Struct, frozen=True):
-    """What every handler gets beside its parameters: the program, and who asks. ``local``: from this machine."""
+    """What every handler gets beside its parameters: the program, and who asks. ``local``: from this machine;
+    ``project``: which project the asker sees, "" where it does not say."""
 
     app: App
     language: str = DEFAULT_LANGUAGE
     local: bool = True
+    project: str = ""
 
     @property
     def view(self) -> Viewer:

@@ -21,14 +21,15 @@ _Work = Callable[[Context, Any], Any]
 
 
 def make_js_api(app: App, language: str = DEFAULT_LANGUAGE, extra: Mapping[str, Extra] | None = None) -> object:
-    """``api.<name>(params)`` answers ``{ok: true, data}`` or ``{ok: false, error}``; it never raises.
+    """``api.<name>(params, project)`` answers ``{ok: true, data}`` or ``{ok: false, error}``; it never raises.
+    ``project``: which one the page shows; may be left out.
 
     ``language``: of the answers, until the person chooses one on the page.
     ``extra``: what only a window can do (native dialogs), under the same rules.
     """
 
-    def context() -> Context:
-        return Context(app, pick_language(str(app.preferences.ui.get("language", language))), local=True)
+    def context(project: str) -> Context:
+        return Context(app, pick_language(str(app.preferences.ui.get("language", language))), True, project)
 
     methods = {operation.name: _method(operation.name, _asking(operation), context) for operation in OPERATIONS}
     methods |= {name: _method(name, _requesting(name, function), context) for name, function in (extra or {}).items()}
@@ -45,10 +46,10 @@ def _requesting(name: str, function: Extra) -> _Work:
     return lambda context, params: attempt(context, name, lambda: function(_object(params)))
 
 
-def _method(name: str, work: _Work, context: Callable[[], Context]) -> Callable[..., dict[str, Any]]:
+def _method(name: str, work: _Work, context: Callable[[str], Context]) -> Callable[..., dict[str, Any]]:
     # pywebview hands on as many arguments as the page gave; one too many must not become an exception there.
-    def method(_self: object, params: Any = None, *_more: object) -> dict[str, Any]:
-        return _answer(work(context(), params))
+    def method(_self: object, params: Any = None, project: object = "", *_more: object) -> dict[str, Any]:
+        return _answer(work(context(project if isinstance(project, str) else ""), params))
 
     method.__name__ = name
     return method

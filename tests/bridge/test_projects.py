@@ -6,9 +6,11 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
 from engine.data_folder import hold
 from engine.errors import Code
@@ -103,6 +105,14 @@ def test_every_tab_hears_of_another_project(door: Door, fake: FakeUpstream, tmp_
         assert (change["reset"], change["tasks"], change["task_count"]) == (True, [], 0)
     missed = door.get("/api/state", params={"since": revision})
     assert (missed["reset"], missed["project"]) == (True, other)
+    late = {"headers": {"X-Project": "default"}}  # a page that has not heard of it yet
+    refusal = door.refused(409, Code.PROJECT_SWITCHED, "POST", "/api/tasks/clear", {}, **late)
+    assert "other" in refusal["message"]
+    window: Any = make_js_api(door.app)
+    answer = window.clear_tasks({}, "default")
+    assert answer["error"]["code"] == Code.PROJECT_SWITCHED
+    door.post("/api/projects/open", {"id": "default"})
+    assert door.state()["task_count"] == 2
 
 
 def test_nothing_is_lost_by_going_elsewhere(door: Door, fake: FakeUpstream, tmp_path: Path) -> None:

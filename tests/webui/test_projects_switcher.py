@@ -55,6 +55,7 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     until(lambda: shown(page.locator(".project h1")) == "dogs")
     page.wait_for_selector(".toast >> text=Back to “sources”")
     until(lambda: shown(tab.locator(".project h1")) == "dogs", why="every tab shows the current project")
+    tab.wait_for_selector(".toast >> text=Another tab or window opened “dogs”")
     assert len(site.app.projects.all()) == 2
     assert not any(site.app.store.counts().values())
     enter(page, "user_prompt", "of the dogs")
@@ -86,6 +87,37 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     page.get_by_role("button", name="Delete", exact=True).click()
     until(lambda: len(site.app.projects.all()) == 1)
     assert len(list((tmp_path / "dogs").iterdir())) == 2
+
+
+HOLD = """(() => {
+  const Prompt = window.EventSource;
+  window.held = [];
+  window.EventSource = class extends Prompt {
+    addEventListener(kind, take) {
+      super.addEventListener(kind, kind === 'change' ? (event) => window.held.push(() => take(event)) : take);
+    }
+  };
+})()"""
+
+
+def test_a_tab_that_shows_another_project_changes_nothing(site: Site, page: Page, seen: Seen, tmp_path: Path) -> None:
+    """Until a tab has heard that another one opened a project, what is done in it is refused in words; then it follows,
+    says so, and leads back."""
+    seen.allowed += ["409", "404"]  # what it shows is not of the project that is open
+    page.add_init_script(HOLD)
+    open_page(page, site)
+    page.wait_for_selector("#card-0 .tile img")
+    site.app.open_project(site.app.projects.create("dogs", str(tmp_path / "dogs")).id)
+    page.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
+    page.wait_for_selector(".toast.error >> text=Nothing was changed")
+    until(lambda: page.evaluate("held.length") > 0)
+    page.evaluate("held.splice(0).forEach((tell) => tell())")
+    page.wait_for_selector(".toast >> text=Another tab or window opened “dogs”")
+    page.click(".toast >> text=Back to “sources”")
+    until(lambda: shown(page.locator(".project h1")) == "sources")
+    go(page, "judge")
+    page.wait_for_selector("#card-0 .tile.ticked")
+    assert site.app.project_id == "default"
 
 
 def test_a_project_goes_out_and_in_and_finds_its_pictures(

@@ -252,6 +252,7 @@ class Way:
             self.look("10-continue-ask")
             going_on = page.locator("dialog .primary")
         self.pay(going_on, paid, left, "")
+        until(lambda: not self.site.app.batch.running, seconds=200)
         page.wait_for_selector(".outcome.failed")
         self.look("11-run-ended")
         hand.note("run of all, with a stop and a continue")

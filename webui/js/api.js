@@ -61,7 +61,12 @@ export function admit(data) {
 }
 
 function headers() {
-  return { 'Accept-Language': door.language, ...(access.script && { 'X-Access-Token': access.script }) };
+  const { project } = memory.stream; // the program changes nothing in another one that a page does not show yet
+  return {
+    'Accept-Language': door.language,
+    ...(project && { 'X-Project': project }),
+    ...(access.script && { 'X-Access-Token': access.script }),
+  };
 }
 
 /** The language in which the program's messages are asked for. */
@@ -109,7 +114,7 @@ export function storing(name) {
 }
 
 async function callBridge(name, params) {
-  const answer = await door.bridge[name](params);
+  const answer = await door.bridge[name](params, memory.stream.project);
   if (answer?.ok) return admit(answer.data);
   throw new ApiError(answer?.error ?? { code: 'internal', message: name });
 }

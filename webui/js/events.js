@@ -4,6 +4,7 @@ import { admit, call, eventsUrl } from './api.js';
 import { problemText } from './i18n.js';
 import { catchUp, growSlots, readAgain, reload } from './list.js';
 import { toast } from './notices.js';
+import { follow } from './projects.js';
 import { closeReview } from './reviewing.js';
 import * as store from './store.js';
 
@@ -89,10 +90,8 @@ function tellNotices(notices) {
 /** What the stream tells: all there is (snapshot; where only what was missed was asked for, since the list was cleared)
  * or what happened since. */
 function take(kind, data, onFinished) {
-  if (data.version !== store.version || data.project !== stream.project) {
-    location.reload(); // of another version, or another project: nothing that is known holds any more
-    return;
-  }
+  if (data.version !== store.version) return location.reload(); // nothing that is known holds any more
+  if (data.project !== stream.project) return follow();
   store.asked.status();
   const wasRunning = store.running.peek();
   const lost = store.connection.peek() === 'lost';

@@ -21,29 +21,47 @@ export const openProjects = () =>
 const named = (id) => store.projects.peek()?.projects.find((one) => one.id === id);
 
 const CAME_FROM = 'came from'; // for the page that begins anew
+const FOLLOWED = 'followed';
 
 /** Goes to another project: what is entered stays with this one, and the page begins anew. */
 async function go(id) {
   await saveUi();
-  const from = store.projects.peek().current;
-  await call('open_project', { id });
+  store.memory.going = true;
   try {
-    sessionStorage.setItem(CAME_FROM, from);
+    await call('open_project', { id });
+  } finally {
+    store.memory.going = false;
+  }
+  beginAnew();
+}
+
+function beginAnew(followed = '') {
+  try {
+    sessionStorage.setItem(CAME_FROM, store.projects.peek().current);
+    sessionStorage.setItem(FOLLOWED, followed);
   } catch {
     // no storage here: the switcher leads back
   }
   location.reload();
 }
 
+/** Shows the project that another tab or window has opened, and says so; a tab that goes there itself does it alone. */
+export function follow() {
+  if (!store.memory.going) beginAnew('yes');
+}
+
 /** Offers the way back to the project that this tab was in before. */
 export function offerWayBack() {
   try {
     const from = named(sessionStorage.getItem(CAME_FROM));
+    const followed = sessionStorage.getItem(FOLLOWED);
     sessionStorage.removeItem(CAME_FROM);
+    sessionStorage.removeItem(FOLLOWED);
     const { current } = store.projects.peek();
     if (!from || from.id === current) return;
     const action = { label: t('page.project.back', { name: from.name }), run: () => openProject(from.id) };
-    toast(t('page.project.opened', { name: named(current).name }), { action });
+    const { name } = named(current);
+    toast(followed ? t('page.project.followed', { name }) : t('page.project.opened', { name }), { action });
   } catch {
     // no storage, or no projects
   }

@@ -163,6 +163,7 @@ export const memory = {
   ended: null, // {done, failed}: a run that ended while the person looked elsewhere
   finish: null, // what to call when a run ends
   formats: {}, // of numbers and dates in the chosen language
+  going: false, // whether this tab is opening another project
   gone: new Set(), // tasks that are deleted, but shown until the list is read again
   lastToast: 0,
   leaving: false, // the page is being left or loaded anew: calls under way are cut off

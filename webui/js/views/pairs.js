@@ -199,7 +199,11 @@ export function Pairs() {
       ${problemText(store.listError.value)} <button type="button" class="link" onClick=${reload}>${t('page.again')}
         </button></p>`
     }
-    ${store.total.value === 0 && html`<p class="list-note">${t('page.list.nothing')}</p>`}
+    ${
+      store.total.value === 0 &&
+      (store.filtered.value || !store.taskCount.value) && // else the list is about to be read
+      html`<p class="list-note">${t('page.list.nothing')}</p>`
+    }
     <div class="rows" role="presentation" style=${{ height: `${virtual.getTotalSize()}px` }}>
       ${items.map(
         (item) => html`<${Cards} key=${item.index % pool} row=${item.index} columns=${columns} count=${count}
