@@ -139,6 +139,25 @@ def test_what_no_trial_can_be_made_of(studio: Studio, tmp_path: Path) -> None:
         door.refused(400, "field_choice", "POST", f"{url}/choose", {"column": "b"})
 
 
+def test_a_trial_pauses_at_its_budget_and_goes_on_with_what_is_raised(studio: Studio, tmp_path: Path) -> None:
+    """No call beyond the budget; the grid shows what came; each missing cell is paid for once."""
+    with open_door(tmp_path / "data") as door:
+        given = studio.config(price_per_call=0.5, budget=1.2)
+        door.post("/api/config/current", {"config": given})
+        columns = [{"name": name, "user_prompt": f"make it {name}"} for name in ("red", "blue")]
+        begun = door.post("/api/trials", {"input_path": str(studio.draw(3)), "sample": 3, "columns": columns})
+        until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "budget_reached")
+        trial = door.get(f"/api/trials/{begun['trial_id']}")
+        assert (trial["done"], sum(column["done"] for column in trial["columns"])) == (False, 2)
+        assert sum(column["cost"] for column in trial["columns"]) == door.state()["run"]["cost"] == 1.0
+        assert len(studio.edits.api_requests) == 2
+        door.post("/api/config/current", {"config": {**given, "budget": 10}})
+        door.post("/api/tasks/resume")
+        trial = trial_of(door, begun["trial_id"])
+        assert [(column["done"], column["calls"], column["cost"]) for column in trial["columns"]] == [(3, 3, 1.5)] * 2
+        assert len(studio.edits.api_requests) == 6
+
+
 def test_the_draw_is_spread_and_can_be_repeated() -> None:
     """Each folder, shape and size has its turn before any has a second one; a seed draws the same again."""
     pictures = [
