@@ -329,7 +329,7 @@ def test_a_run_that_ends_with_bad_results_says_so(studio: Studio, tmp_path: Path
         assert door.state()["run"]["suspects"] == 0
 
 
-FAULTS = ("cut", "500", "html", "empty", "event", "429")  # what is asked again by itself, after 429 at a slow pace
+FAULTS = ("cut", "500", "html", "empty", "event", "429")  # what is asked again by itself
 
 
 @pytest.mark.timeout(3600)
