@@ -56,6 +56,7 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     reverse_caption_template: str = "undo: {prompt}"
     reverse_trigger: str = ""
     no_op_share: Annotated[float, Meta(extra={"minimum": 0, "maximum": 0.5, "kind": "share"})] = 0.0
+    num_repeats: Annotated[int, Meta(extra={"minimum": 1, "maximum": 1000})] = 1
     path_root: Annotated[str, Meta(extra={"kind": "code"})] = ""
     masks: bool = False
     thresholds: dict[str, float] = {}
@@ -89,6 +90,7 @@ def plan_of(params: SetParams) -> SetPlan:
             ),
             no_op_share=params.no_op_share,
         ),
+        num_repeats=params.num_repeats,
         path_root=params.path_root,
         masks=params.masks,
     )

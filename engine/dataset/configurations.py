@@ -42,7 +42,7 @@ def _samples(facts: SetFacts) -> list[Row]:
 def _ai_toolkit(facts: SetFacts, layout: Layout) -> dict[str, str]:
     """Source: toolkit/config_modules.py `DatasetConfig`, `SampleItem` (``ctrl_img_1`` to ``ctrl_img_3``)."""
     files = {}
-    for _, at in _sides(facts, layout):
+    for side, at in _sides(facts, layout):
         controls = [quoted(facts.path(f"{at}{control_folder(number)}", at)) for number in range(facts.controls)]
         control = controls[0] if len(controls) == 1 else f"[{', '.join(controls)}]"
         mask = f"    mask_path: {quoted(facts.path('mask', at))}\n" if facts.masks else ""
@@ -55,7 +55,7 @@ def _ai_toolkit(facts: SetFacts, layout: Layout) -> dict[str, str]:
             f"{mask}"
             '    caption_ext: "txt"\n'
             "    caption_dropout_rate: 0.05\n"
-            "    num_repeats: 1\n"
+            f"    num_repeats: {facts.repeats(side)}\n"
             f"    resolution: {list(facts.resolutions)}\n"
             f"{_ai_toolkit_samples(facts, at)}"
         )
@@ -83,7 +83,7 @@ def _musubi(facts: SetFacts, layout: Layout) -> dict[str, str]:
     """Source: dataset/image_video_dataset.py: without ``control_resolution`` every control is cut to the target's
     bucket; with it each gets the bucket of its own shape, which for the first one is the target's."""
     files = {}
-    for _, at in _sides(facts, layout):
+    for side, at in _sides(facts, layout):
         text = f'{_note(facts)}[general]\ncaption_extension = ".txt"\nbatch_size = 1\nenable_bucket = true\n'
         for edge in facts.resolutions:
             cache = "cache" if len(facts.resolutions) == 1 else f"cache_{edge}"
@@ -95,7 +95,7 @@ def _musubi(facts: SetFacts, layout: Layout) -> dict[str, str]:
                 f"cache_directory = {quoted(facts.path(f'{at}{cache}', at))}\n"
                 f"control_resolution = [{edge}, {edge}]\n"
                 "no_resize_control = false\n"
-                "num_repeats = 1\n"
+                f"num_repeats = {facts.repeats(side)}\n"
             )
         text += "# FLUX.2 with one control: no_resize_control = true and control_resolution = [2024, 2024]\n"
         files[f"{at}musubi.toml"] = text
@@ -112,7 +112,7 @@ def _musubi_sample(facts: SetFacts, row: Row, at: str) -> str:
 
 def _kohya(facts: SetFacts, layout: Layout) -> dict[str, str]:
     files = {}
-    for _, at in _sides(facts, layout):
+    for side, at in _sides(facts, layout):
         files[f"{at}kohya.toml"] = (
             "# For ControlNet and LLLite training only: the LoRA scripts refuse conditioning_data_dir, and with\n"
             "# --masked_loss they take the control for a mask. Target and control have the same size in pixels.\n"
@@ -125,7 +125,7 @@ def _kohya(facts: SetFacts, layout: Layout) -> dict[str, str]:
             f"image_dir = {quoted(facts.path(f'{at}target', at))}\n"
             f"conditioning_data_dir = {quoted(facts.path(f'{at}control', at))}\n"
             'caption_extension = ".txt"\n'
-            "num_repeats = 1\n"
+            f"num_repeats = {facts.repeats(side)}\n"
         )
     return files
 
@@ -139,9 +139,14 @@ def _hugging_face(facts: SetFacts, layout: Layout) -> dict[str, str]:
             files[f"{prefix}{METADATA}"] = lines([_image_row(row, prefix, several) for row in rows])
     files["diffusers.txt"] = (
         f"--dataset_name {argument(facts.path(''))} --image_column output"
-        " --cond_image_column input --caption_column prompt\n"
+        f" --cond_image_column input --caption_column prompt{_repeated('repeats', facts)}\n"
     )
     return files
+
+
+def _repeated(flag: str, facts: SetFacts, side: Side = Side.TRAIN) -> str:
+    """The argument of a trainer that is told repeats in its command line, where there are any."""
+    return f" --{flag} {facts.repeats(side)}" if facts.repeats(side) > 1 else ""
 
 
 def _image_row(row: Row, prefix: str, several: bool) -> dict[str, Any]:
@@ -174,7 +179,7 @@ def _diffsynth(facts: SetFacts, layout: Layout) -> dict[str, str]:
         base, named = facts.path(at, at), facts.path(f"{at}diffsynth.json", at)
         files[f"{at}diffsynth_arguments.txt"] = (
             f"--dataset_base_path {argument(base)} --dataset_metadata_path {argument(named)}"
-            f" --max_pixels {max(facts.resolutions) ** 2}"
+            f" --max_pixels {max(facts.resolutions) ** 2}{_repeated('dataset_repeat', facts, side)}"
             ' --data_file_keys "image,edit_image" --extra_inputs "edit_image"\n'
             '# FLUX.1 Kontext: call the column "kontext_images" in the table and in both arguments.\n'
         )
@@ -193,6 +198,7 @@ def _simpletuner(facts: SetFacts, layout: Layout) -> dict[str, str]:
         backends.append(
             _backend(facts, side, "target", f"{facts.name}-{side}")
             | {"dataset_type": "image", "caption_strategy": "textfile", "conditioning_data": names}
+            | ({"repeats": facts.repeats(side) - 1} if facts.repeats(side) > 1 else {})  # beside the first time
             | ({"probability": 0.0} if side is Side.VALIDATION else {})
             | ({"disable_validation": True} if side is Side.TRAIN and len(facts.prefixes) > 1 else {})
         )
@@ -248,7 +254,7 @@ def _diffusion_pipe(facts: SetFacts, layout: Layout) -> dict[str, str]:
             f"path = {quoted(facts.path(f'{at}target', at))}\n"
             f"control_path = {quoted(facts.path(f'{at}control', at))}\n"
             f"{mask}"
-            "num_repeats = 1\n"
+            f"num_repeats = {facts.repeats(side)}\n"
         )
     return files
 

@@ -36,6 +36,7 @@ from engine.paths import entered_path, folded
 from engine.reading import read_found
 from engine.upstream.cancel import CancelToken
 
+MOST_REPEATS: Final = 1000
 _WORKERS: Final = 8
 
 
@@ -43,7 +44,7 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to write. ``stem_template`` names pairs, as file names of results are named; ``as_zip``: one ZIP instead of
     a folder (a trainer that takes ZIPs gets them in a folder either way). ``path_root``: the folder on the machine that
     trains in which the set will lie, "" for paths relative to the files that name them. ``masks``: a picture for each
-    pair of what was changed in it."""
+    pair of what was changed in it. ``num_repeats``: how often an epoch shows each pair for training."""
 
     trainer: Trainer = Trainer.AI_TOOLKIT
     name: str = "set"
@@ -55,6 +56,7 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     variants: VariantRule = VariantRule()
     path_root: str = ""
     masks: bool = False
+    num_repeats: int = 1
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -90,6 +92,10 @@ def check_plan(plan: SetPlan) -> None:
         # One of two results is the better one for its own prompt and source only.
         name = "no_op_share" if plan.variants.no_op_share else "reverse"
         raise InvalidInput(Code.FIELD_CHOICE, field=name, name=name, choices="0" if name == "no_op_share" else "off")
+    most = MOST_REPEATS if LAYOUTS[plan.trainer].repeats else 1
+    if not 1 <= plan.num_repeats <= most:
+        raise InvalidInput(Code.FIELD_RANGE, field="num_repeats", name="num_repeats", minimum=1, maximum=most,
+                           value=plan.num_repeats)  # fmt: skip
     if plan.masks and not can_register():
         raise InvalidInput(Code.EXTRA_MISSING, field="masks", command=install_line(EXTRA_PACKAGES))
     if plan.trainer is Trainer.PARQUET and not can_publish():
@@ -204,7 +210,7 @@ def export_set(
         name = target.name.removesuffix(".zip")
         facts = SetFacts(
             name=name, title=title, root=root_of(plan, name), rows=rows, prefixes=prefixes,
-            resolutions=plan.resolutions, masks=plan.masks,
+            resolutions=plan.resolutions, masks=plan.masks, num_repeats=plan.num_repeats,
         )  # fmt: skip
         texts = shards.close(facts) if shards is not None else text_files(plan.trainer, facts)
         for path, text in texts.items():

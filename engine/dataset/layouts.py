@@ -56,7 +56,8 @@ class Placed(msgspec.Struct, frozen=True):
 class Layout(msgspec.Struct, frozen=True):
     """A trainer's rules. ``reader``: what it reads; ``even_controls``: each pair needs as many, or its training fails;
     ``archives``: it takes a ZIP for each side; ``sided``: always in a folder of their side, split or not;
-    ``validates``: it has validation sets, and so a configuration for them; ``shards``: its files lie in larger ones."""
+    ``validates``: it has validation sets, and so a configuration for them; ``shards``: its files lie in larger ones;
+    ``repeats``: its configuration says how often an epoch shows a pair."""
 
     trainer: Trainer
     title: str
@@ -68,6 +69,7 @@ class Layout(msgspec.Struct, frozen=True):
     sided: bool = False
     validates: bool = False
     shards: bool = False
+    repeats: bool = True
 
 
 def prefix_of(side: Side, is_split: bool, layout: Layout) -> str:
@@ -157,6 +159,7 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             max_controls=4,
             even_controls=True,
             archives=True,
+            repeats=False,
         ),
         Layout(Trainer.MUSUBI, "musubi-tuner", _numbered, Reader(_COMMON | {"bmp"}, buckets=Buckets(by_list, 16))),
         Layout(
@@ -192,8 +195,10 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             max_controls=1,
             validates=True,
         ),
-        Layout(Trainer.PREFERENCE, "preference pairs", _chosen, _PLAIN, validates=True),
-        Layout(Trainer.WEBDATASET, "WebDataset", _image_folder, _PLAIN, sided=True, validates=True, shards=True),
-        Layout(Trainer.PARQUET, "Hugging Face parquet", _image_folder, _PLAIN, sided=True, validates=True, shards=True),
+        Layout(Trainer.PREFERENCE, "preference pairs", _chosen, _PLAIN, validates=True, repeats=False),
+        *(
+            Layout(trainer, title, _image_folder, _PLAIN, sided=True, validates=True, shards=True, repeats=False)
+            for trainer, title in ((Trainer.WEBDATASET, "WebDataset"), (Trainer.PARQUET, "Hugging Face parquet"))
+        ),
     )
 }

@@ -44,6 +44,11 @@ class SetFacts(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: dict[Side, str]
     resolutions: tuple[int, ...]
     masks: bool = False
+    num_repeats: int = 1
+
+    def repeats(self, side: Side) -> int:
+        """How often an epoch shows each pair of a side; what is held out is seen once."""
+        return self.num_repeats if side is Side.TRAIN else 1
 
     @property
     def controls(self) -> int:

@@ -70,7 +70,7 @@ def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
     name = f"{safe_stem(plan.name.strip())}_v001"
     facts = SetFacts(
         name=name, title=safe_stem(plan.name.strip()), root=root_of(plan, name), rows=rows, prefixes=prefixes,
-        resolutions=plan.resolutions, masks=plan.masks,
+        resolutions=plan.resolutions, masks=plan.masks, num_repeats=plan.num_repeats,
     )  # fmt: skip
     texts = {} if layout.shards else text_files(plan.trainer, facts)
     own = next((path for path in texts if path != METADATA), "")

@@ -245,6 +245,8 @@ def test_wishes_of_makers_are_checked(made: Door, tmp_path: Path) -> None:
         ({"reverse": "sideways"}, "reverse"),
         ({"alpha": "pink"}, "alpha"),
         ({"no_op_share": 0.7}, "no_op_share"),
+        ({"num_repeats": 0}, "num_repeats"),
+        ({"num_repeats": 2, "trainer": "webdataset"}, "num_repeats"),
         ({"resolution": [5]}, "resolution"),
         ({"step": 3}, "step"),
         ({"reverse_caption_mode": "x"}, "reverse_caption_mode"),

@@ -145,6 +145,24 @@ def test_configurations_are_for_the_machine_that_trains(pairs: list[Pair], tmp_p
                 assert f'"{root}/{folder.name}/train/target"' in (folder / "train" / "musubi.toml").read_text("utf-8")
 
 
+def test_repeats_are_told_each_trainer_in_its_own_words(pairs: list[Pair], tmp_path: Path) -> None:
+    """Pairs for training as often as was asked for, SimpleTuner beside the first time; those held out once."""
+    for trainer, name, told in (
+        (Trainer.AI_TOOLKIT, "train/ai_toolkit.yaml", "num_repeats: 3"),
+        (Trainer.MUSUBI, "train/musubi.toml", "num_repeats = 3"),
+        (Trainer.KOHYA, "train/kohya.toml", "num_repeats = 3"),
+        (Trainer.DIFFUSION_PIPE, "train/diffusion_pipe.toml", "num_repeats = 3"),
+        (Trainer.DIFFUSION_PIPE, "validation/diffusion_pipe.toml", "num_repeats = 1"),
+        (Trainer.HUGGING_FACE, "diffusers.txt", " --repeats 3"),
+        (Trainer.DIFFSYNTH, "train/diffsynth_arguments.txt", " --dataset_repeat 3 "),
+    ):
+        folder = write(pairs, tmp_path / "out", trainer=trainer, num_repeats=3, split=SplitRule(0.4, 3))
+        assert told in (folder / name).read_text("utf-8"), trainer
+    folder = write(pairs, tmp_path / "out", trainer=Trainer.SIMPLETUNER, num_repeats=3, split=SplitRule(0.4, 3))
+    sets = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
+    assert [one.get("repeats", 0) for one in sets if one["dataset_type"] == "image"] == [2, 0]
+
+
 def test_arguments_can_be_given_to_a_shell(pairs: list[Pair], tmp_path: Path) -> None:
     """What a folder's name holds is handed on, not run."""
     for root in ("/a b/$(touch ran)", "/it's `touch ran`", '/"$HOME"', "/plain 集"):
