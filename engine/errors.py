@@ -152,6 +152,7 @@ class Code(StrEnum):
     PROJECT_IN_USE = "project_in_use"
     PROJECT_BUSY = "project_busy"
     PROJECT_SWITCHED = "project_switched"
+    PROJECT_UNWRITABLE = "project_unwritable"
     PROJECT_FILE_INVALID = "project_file_invalid"
     PROJECT_FILE_NEWER = "project_file_newer"
     PROJECT_FILE_UNSAFE = "project_file_unsafe"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from filelock import FileLock
 
 from bridge.window.js_api import make_js_api
 from engine.config import ApiMode
@@ -113,6 +116,28 @@ def test_every_tab_hears_of_another_project(door: Door, fake: FakeUpstream, tmp_
     assert answer["error"]["code"] == Code.PROJECT_SWITCHED
     door.post("/api/projects/open", {"id": "default"})
     assert door.state()["task_count"] == 2
+
+
+def test_a_project_that_cannot_be_written_stays_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only folder: which project, where, why and what to do are told; the one that was open stays, and opening
+    works once the folder can be written."""
+    other = create(door, "other")
+    acquire = FileLock.acquire
+
+    def refuse(lock: FileLock, *given: Any, **more: Any) -> Any:
+        if other in str(lock.lock_file):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return acquire(lock, *given, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileLock, "acquire", refuse)
+        refusal = door.refused(400, Code.PROJECT_UNWRITABLE, "POST", "/api/projects/open", {"id": other})
+    assert refusal["params"] == {
+        "name": "other", "path": str(door.app.folder / "projects" / other), "reason": os.strerror(errno.EROFS)
+    }  # fmt: skip
+    assert door.state()["project"] == "default"
+    door.post("/api/projects/open", {"id": other})
+    assert door.state()["project"] == other
 
 
 def test_nothing_is_lost_by_going_elsewhere(door: Door, fake: FakeUpstream, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ export function Pairs() {
     if (count) see(first, last);
   }, [first, last, count, pages]);
   const thumbs = { '--thumb': `${size}px` };
-  return html`<div class="list" ref=${box} tabindex="0" role="list" aria-label=${t('page.list')}
+  return html`<div class="list" ref=${box} tabindex="0" role=${count ? 'list' : 'group'} aria-label=${t('page.list')}
     aria-busy=${store.total.value === null} style=${thumbs} onKeyDown=${onKeyDown}>
     ${
       store.listError.value &&
