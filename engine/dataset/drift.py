@@ -29,6 +29,11 @@ _GRAIN: Final = 0.7  # pixels: finer than this is what compressing anew changes
 _LEAST_TEXTURE: Final = 2.0  # square levels: in less there is no detail to lose
 _STILL: Final = 0.002  # of the frame
 _MAP: Final = (32, 24)
+_FIT_STEP: Final = 4  # every so many pixels are enough to find one change of tone
+_FIT_TURNS: Final = 14
+_TONED: Final = 0.8  # of the picture at least that one change of tone explains
+_TONE_LEFT: Final = 1.5  # levels that nine tenths of that part are within of it: what compressing leaves
+_MOST_TONE: Final = 25.0  # levels: a greater change of tone was asked for
 
 
 def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
@@ -42,7 +47,12 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     edited = (levels > border).astype(np.uint8)
     if not edited.any():
         return None
-    outside = cv2.dilate(edited, np.ones((_AROUND, _AROUND), np.uint8)) == 0
+    return _beside(one, other, levels, edited, still) or _toned(one, other)
+
+
+def _beside(one: Plane, other: Plane, levels: Plane, edited: NDArray[np.uint8], still: bool) -> Drift | None:
+    """Where there is less change outside than in the part that was edited."""
+    outside = _around(edited)
     share = float(outside.mean())
     inside = float(np.median(levels[edited > 0]))
     if share < _OUTSIDE or inside < _INSIDE:
@@ -53,10 +63,51 @@ def drift(control: Colours, target: Colours, overlay: Overlay) -> Drift | None:
     quiet = outside & (levels <= 2 * colour + 6)  # without what else was asked for, and shadows
     if quiet.mean() < _QUIET:
         return None
-    shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)
-    small = cv2.resize(shown, _MAP, interpolation=cv2.INTER_AREA)
     detail = _detail_lost(one, other, quiet) if still else 0.0  # what was moved back is smoother for that
-    return Drift(round(colour, 3), round(detail, 4), round(share, 3), small.tobytes())
+    return Drift(round(colour, 3), round(detail, 4), round(share, 3), _map(levels, outside))
+
+
+def _toned(one: Plane, other: Plane) -> Drift | None:
+    """Where one change of tone (saturation, contrast: some colours move far, others not at all) explains nearly all of
+    the picture, and what it leaves is the part that was edited. Paint, drawings and new scenes are no such change."""
+    toned = _one_tone(one, other)
+    left, levels = _levels_between(toned, other), _levels_between(one, toned)
+    edited = (left > float(np.clip(_parting(left), _LEAST, _MOST))).astype(np.uint8)
+    outside = _around(edited)
+    share = float(outside.mean())
+    if not edited.any() or share < _TONED or float(np.median(left[edited > 0])) < _INSIDE:
+        return None
+    colour = float(np.median(levels[outside]))
+    if colour > _MOST_TONE or float(np.quantile(left[outside], 0.9)) > _TONE_LEFT:
+        return None
+    return Drift(round(colour, 3), 0.0, round(share, 3), _map(levels, outside))
+
+
+def _one_tone(one: Plane, other: Plane) -> Plane:
+    """The control under the affine change of colours that most of the target shows: least squares with Cauchy's
+    weights, so that an edited part does not bend it."""
+    few, seen = (
+        cv2.GaussianBlur(picture, (0, 0), 2.0)[::_FIT_STEP, ::_FIT_STEP].reshape(-1, 3).astype(np.float64)
+        for picture in (one, other)
+    )
+    few = np.hstack([few, np.ones((len(few), 1))])
+    change = np.vstack([np.eye(3), np.zeros((1, 3))])
+    for turn in range(_FIT_TURNS):
+        left = np.abs(seen - few @ change).max(axis=1)
+        scale = max(2.0, float(np.median(left)) if turn < _FIT_TURNS // 2 else min(float(np.median(left)), 4.0))
+        weighted = few / (1 + (left / scale) ** 2)[:, None]
+        change = np.linalg.solve(weighted.T @ few + 1e-3 * np.eye(4), weighted.T @ seen)
+    return np.asarray(np.clip(one @ change[:3] + change[3], 0, 255), np.float32)
+
+
+def _around(edited: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """All but what was edited and its border."""
+    return np.asarray(cv2.dilate(edited, np.ones((_AROUND, _AROUND), np.uint8)) == 0, np.bool_)
+
+
+def _map(levels: Plane, outside: NDArray[np.bool_]) -> bytes:
+    shown: NDArray[np.uint8] = np.clip(np.where(outside, levels * 8, 0), 0, 255).astype(np.uint8)
+    return cv2.resize(shown, _MAP, interpolation=cv2.INTER_AREA).tobytes()
 
 
 def _small(picture: Colours) -> Plane:

@@ -287,6 +287,17 @@ def test_what_changed_where_nobody_asked(tmp_path: Path, cache: MeasurementCache
         assert any(finding.map)
 
 
+def test_one_change_of_tone_is_told_from_an_edit_of_all() -> None:
+    """Less saturation beside a small edit moves some colours far and others not: found; a whole picture that was
+    coloured, drawn or painted anew is what was asked for."""
+    number = 1041
+    rng, view = np.random.default_rng(number), make_scene(number)
+    spoilt = drift.saturation(rng, edits.local_repaint(rng, view))
+    assert drift.is_blamed(view.picture, spoilt, Thresholds())
+    for edit in (edits.recolour, edits.drawn_style, edits.paint_style):
+        assert not drift.is_blamed(view.picture, edit(rng, view), Thresholds()), edit.__name__
+
+
 def test_what_the_trainer_would_cut_is_told(tmp_path: Path, cache: MeasurementCache) -> None:
     """A bucket that cuts more than a part of a picture is a note with the percent; it keeps no pair out."""
     report = look([pair(tmp_path, 5)], cache, Wanted(buckets=Buckets(by_area, 64), resolutions=(128, 1024)))
