@@ -17,7 +17,7 @@ from engine.dataset.manifests import METADATA, Row, SetFacts
 from engine.dataset.naming import safe_stem
 from engine.dataset.pairs import Direction, Pair
 from engine.dataset.split import Side
-from engine.dataset.transform import PictureFormat
+from engine.dataset.transform import PictureFormat, sized_for
 from engine.dataset.variants import caption_for
 from engine.errors import InvalidInput
 
@@ -44,7 +44,8 @@ class SetExample(msgspec.Struct, frozen=True):
 
 class SetPreview(msgspec.Struct, frozen=True):
     """``training``, ``validation``: pairs of each side; ``configuration``: the name of the trainer's own file, "" for
-    none, and the beginning of its text. Extensions may change where a picture is rewritten."""
+    none, and the beginning of its text. Extensions may change where a picture is rewritten; sizes in the text are those
+    of a source with the shape of its result."""
 
     training: int
     validation: int
@@ -59,6 +60,7 @@ def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
     """Raises InvalidInput as an export does; no picture is read."""
     layout = LAYOUTS[plan.trainer]
     made, sides, prefixes = arranged(pairs, plan)
+    came = {pair.task_id: (pair.target.width, pair.target.height) for pair in pairs}
     rows: list[Row] = []
     for number, (pair, side, stem) in enumerate(zip(made, sides, stems(made, plan.stem_template), strict=True), 1):
         extensions = [_extension(plan, extension) for extension in (pair.target.extension, *_extensions(pair))]
@@ -66,7 +68,8 @@ def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
         if plan.masks:
             placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
         caption = _caption(pair, plan.captions, plan, number)
-        rows.append(Row(pair, side, placed, caption, (), (pair.target.width, pair.target.height)))
+        sized = sized_for([came[pair.task_id]] * 2, plan.pictures, layout.reader)
+        rows.append(Row(pair, side, placed, caption, (), sized[0][1]))
     name = f"{safe_stem(plan.name.strip())}_v001"
     facts = SetFacts(
         name=name, title=safe_stem(plan.name.strip()), root=root_of(plan, name), rows=rows, prefixes=prefixes,

@@ -1,5 +1,5 @@
 """How well preflight finds what changed where nobody asked: local edits whose outside was changed, and edits that are
-as they should be. Run ``python -m tests.bench.drift [PAIRS]`` from the root; prints a table in Markdown."""
+as they should be. Run ``python -m tests.bench.drift [PAIRS [FIRST_SEED]]`` from the root; prints a Markdown table."""
 
 from __future__ import annotations
 
@@ -92,11 +92,11 @@ def sent_back(rng: Rng, picture: Picture) -> Picture:
         return np.asarray(image.convert("RGB"))
 
 
-def main(count: int) -> None:
+def main(count: int, first: int = 0) -> None:
     """Make the pairs, look, print the table."""
     cv2.setNumThreads(1)
     limits, planted, found = Thresholds(), Counter[str](), Counter[str]()
-    for number in range(count):
+    for number in range(first, first + count):
         rng = np.random.default_rng(number)
         scene = make_scene(number)
         edit = edits.EDITS[number % len(edits.EDITS)]
@@ -115,4 +115,4 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else PAIRS)
+    main(*(map(int, sys.argv[1:3]) if len(sys.argv) > 1 else (PAIRS,)))

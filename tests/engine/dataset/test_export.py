@@ -27,6 +27,7 @@ from engine.dataset.preflight import check_clean, inspect
 from engine.dataset.preview import preview
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
 from engine.upstream.cancel import CancelToken
 from tests.support.files import sha256_of
@@ -143,6 +144,15 @@ def test_configurations_are_for_the_machine_that_trains(pairs: list[Pair], tmp_p
             assert named <= ({"train", "validation"} if LAYOUTS[trainer].validates else {"train"})
             if root and trainer is Trainer.MUSUBI:
                 assert f'"{root}/{folder.name}/train/target"' in (folder / "train" / "musubi.toml").read_text("utf-8")
+
+
+def test_sizes_are_foreseen(pairs: list[Pair], tmp_path: Path) -> None:
+    """The preview's configuration names the sizes that are written, of reversed pairs too."""
+    for reverse in Reverse:
+        plan = SetPlan(trainer=Trainer.DIFFUSION_PIPE, variants=VariantRule(reverse=reverse))
+        foreseen = preview(pairs, plan)
+        folder = write(pairs, tmp_path / "out", trainer=plan.trainer, variants=plan.variants, pictures=plan.pictures)
+        assert foreseen.text == (folder / foreseen.configuration).read_text("utf-8"), reverse
 
 
 def test_repeats_are_told_each_trainer_in_its_own_words(pairs: list[Pair], tmp_path: Path) -> None:
