@@ -420,5 +420,5 @@ def test_closing_the_program_ends_the_streams(fake: FakeUpstream, tmp_path: Path
 
         opened = threading.Event()
         threading.Thread(target=listen, daemon=True).start()
-        assert opened.wait(10)
-    assert ended.wait(10)
+        assert opened.wait(60)
+    assert ended.wait(60)

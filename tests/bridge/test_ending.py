@@ -35,7 +35,7 @@ def test_signals_that_fall_into_the_wait_are_not_lost() -> None:
         with ending_signals(ended.set):
             sender = threading.Thread(target=kill_after, args=(number % 60 * 0.00002,))
             sender.start()
-            assert ended.wait(10)
+            assert ended.wait(60)
             sender.join()
         assert ended.wait(0), "it stays set"
 
@@ -49,7 +49,7 @@ def test_a_signal_that_does_not_wake_the_wait_ends_it() -> None:
         sender.start()  # may take the signal itself, since its mask is from before
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         try:
-            assert ended.wait(10)
+            assert ended.wait(60)
         finally:
             sender.join()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})

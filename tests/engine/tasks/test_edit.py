@@ -147,7 +147,7 @@ def test_previews_are_progress(bench: Bench) -> None:
     assert bench.log.preview == preview
     assert bench.log.stage == "receiving"
     bench.cancel.cancel()
-    thread.join(10)
+    thread.join(30)
     assert (outcomes[0].status, outcomes[0].images) == (TaskStatus.STOPPED, [])
 
 

@@ -80,7 +80,7 @@ def test_chunks_come_as_they_arrive(transport: Transport) -> None:
     def talk(client: socket.socket) -> None:
         read_request(client)
         client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        assert go_on.wait(10)
+        assert go_on.wait(30)
         client.sendall(b"6\r\nsecond\r\n0\r\n\r\n")
 
     with (
@@ -148,7 +148,7 @@ def test_many_connections_closed_while_idle_are_replaced(transport: Transport) -
     def talk(client: socket.socket) -> None:
         if read_request(client):
             if peer.accepted <= 16:
-                together.wait(10)
+                together.wait(30)
             client.sendall(ok())
 
     with Peer(talk) as peer, ThreadPoolExecutor(16) as pool:
@@ -268,7 +268,7 @@ def test_close_ends_running_calls_and_all_connections() -> None:
         thread.start()
         assert peer.wait_for_clients(1)
         transport.close()
-        thread.join(5)
+        thread.join(30)
         assert errors == [Code.STOPPED_BY_USER]
         assert peer.wait_for_none(1)
 
