@@ -115,7 +115,7 @@ class BatchCalls:
             page = self._ask(self._place.ask("GET", url)).document
             found, token = driver.read_page(page)
             yield from found
-            if not token or token in tokens:  # a page that names itself has no end
+            if not token or token in tokens or len(tokens) + 1 >= driver.max_lines:  # pages without an end
                 return
             tokens.add(token)
         for file in files:
