@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from PIL import Image
 
+from engine.dataset.layouts import LAYOUTS, Trainer
 from tests.trainers.sets import PAIRS, Match, edited, expected, exported
 
 HERE: Final = Path(__file__).parent
@@ -107,7 +108,8 @@ def _checked(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
                 folder = exported(door, place / "sets", trainer, validation)
                 kept = round(PAIRS * validation)
                 name = f"{PAIRS - kept} + {kept} pairs, {pictures} source{'s' * (pictures > 1)} each"
-                yield name, _judged(load(trainer, python, folder), folder, meant, kept)
+                held = kept if LAYOUTS[Trainer(trainer)].validates else 0  # else its configuration names none of them
+                yield name, _judged(load(trainer, python, folder), folder, meant, kept, held)
             if pictures == 1:
                 for missing in ("control", "target"):
                     folder = exported(door, place / "sets", trainer, 0)
@@ -147,8 +149,9 @@ def _run(command: list[str], place: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _judged(found: list[Found] | str, folder: Path, meant: dict[str, Match], kept: int) -> str:
-    """How many pairs are what was meant: caption, target, every control, side; each once."""
+def _judged(found: list[Found] | str, folder: Path, meant: dict[str, Match], kept: int, held: int) -> str:
+    """How many pairs are what was meant: caption, target, every control, side; each once. ``kept``: for validation, of
+    which the configuration names ``held``."""
     if isinstance(found, str):
         return f"WRONG: {found}"
     looked_at = "validation" if kept else "train"
@@ -163,7 +166,7 @@ def _judged(found: list[Found] | str, folder: Path, meant: dict[str, Match], kep
         and all(_alike(Path(a), b) for a, b in zip(one.controls, meant[one.caption].controls, strict=True))
     }
     counts = {side: sum(one[0] == side for one in good) for side in ("train", "validation", "shown")}
-    whole = len(good) == len(found) and (counts["train"], counts["validation"]) == (PAIRS - kept, kept)
+    whole = len(good) == len(found) and (counts["train"], counts["validation"]) == (PAIRS - kept, held)
     whole = whole and counts["shown"] in (0, kept or PAIRS)
     shown = f", {counts['shown']} shown in validation" if counts["shown"] else ""
     return f"{'' if whole else 'WRONG: '}{counts['train']} trained on, {counts['validation']} held out{shown}"
