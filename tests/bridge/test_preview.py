@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ def test_a_preview_is_shown_while_the_task_runs(fake: FakeUpstream, door: Door, 
         {"type": "image_edit.completed", "b64_json": final},
     ]
     parts = [f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events]
-    fake.answer(
-        Script(body=b"".join(parts), content_type="text/event-stream", pieces=(len(parts[0]), 10**6), pause=2.0)
-    )
+    shown_all = threading.Event()
+    pieces = (len(parts[0]), 10**6)
+    fake.answer(Script(body=b"".join(parts), content_type="text/event-stream", pieces=pieces, gate=shown_all))
     door.start(source_folder(tmp_path / "in", 1), config_for(fake, ApiMode.IMAGES_EDITS))
     until(lambda: any((task["live"] or {}).get("preview_url") for task in door.tasks()))
     task = door.tasks()[0]
@@ -34,6 +35,7 @@ def test_a_preview_is_shown_while_the_task_runs(fake: FakeUpstream, door: Door, 
     by_js = make_js_api(door.app).preview_image({"task_id": task["id"]})  # type: ignore[attr-defined]
     assert by_js == {"ok": True, "data": {"mime": "image/png", "url": f"/api/tasks/{task['id']}/preview"}}
     assert door.get(f"/api/tasks/{task['id']}/debug")["preview"] == task["live"]["preview_url"]
+    shown_all.set()
     door.wait_idle()
     assert [result["size"] for result in door.tasks()[0]["results"]] == [len(picture(2))]
     door.refused(404, "no_preview", "GET", f"/api/tasks/{task['id']}/preview")

@@ -229,7 +229,7 @@ def test_a_stop_ends_the_rounds(studio: Studio, tmp_path: Path) -> None:
         door.post("/api/tasks/retry_below", {"score": 7, "rounds": 10})
         assert studio.edits.wait_for_requests(8)
         door.post("/api/dataset/stop")
-        assert door.app.jobs.wait_idle(10)
+        assert door.app.jobs.wait_idle(60)
         assert door.get("/api/dataset/job")["job"]["status"] == "stopped"
         door.wait_idle()
         assert len(studio.edits.api_requests) < 33
@@ -252,7 +252,7 @@ def test_the_budget_ends_the_rounds_in_the_middle(studio: Studio, tmp_path: Path
         assert studio.edits.wait_for_requests(4 + 9)
         until(lambda: (door.state()["run"]["paused"] or {}).get("code") == "budget_reached")
         door.post("/api/dataset/stop")
-        assert door.app.jobs.wait_idle(10)
+        assert door.app.jobs.wait_idle(60)
         assert door.state()["job"]["status"] == "stopped"
         door.wait_idle()
         assert len(studio.edits.api_requests) == 4 + 9

@@ -62,7 +62,7 @@ class Peer:
         """An absolute URL here."""
         return f"{'https' if self._tls else 'http'}://{self.host}:{self.port}{path}"
 
-    def wait_for_clients(self, count: int, seconds: float = 10) -> bool:
+    def wait_for_clients(self, count: int, seconds: float = 60) -> bool:
         """Until so many clients have come in all."""
         with self._changed:
             return self._changed.wait_for(lambda: self.accepted >= count, seconds)

@@ -227,7 +227,7 @@ def test_answer_that_comes_before_all_was_sent(transport: Transport) -> None:
 
     with Peer(talk) as peer:
         request = outgoing(peer.url(), body=b"x" * 20_000_000)
-        with transport.send(request, proxy="", unlocked=True, timeout=10, cancel=CancelToken()) as answer:
+        with transport.send(request, proxy="", unlocked=True, timeout=60, cancel=CancelToken()) as answer:
             assert (answer.status, answer.read(100)) == (413, b"too large")
 
 

@@ -148,7 +148,7 @@ def test_literal_redirect_to_the_forbidden_address(ports: tuple[list[bytes], Pee
                 f"http://cdn.test:{allowed.port}/",
                 proxy="",
                 unlocked=False,
-                timeout=5,
+                timeout=60,
                 cancel=CancelToken(),
                 max_bytes=9,
             )

@@ -62,7 +62,7 @@ class BatchKills:
                         served.end()
                         return True
                 except httpx.HTTPError:
-                    served.process.wait(10)  # it was killed
+                    served.process.wait(60)  # it was killed
                     return False
                 time.sleep(0.02)
             raise AssertionError("the run did not end by itself")

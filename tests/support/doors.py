@@ -22,7 +22,7 @@ from tests.support.replies import PATHS
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 KEY = "sk-test-0123456789abcdef"
 MESSAGES = load_messages()
-LONG = 20.0
+LONG = 60.0
 
 
 class Door:

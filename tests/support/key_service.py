@@ -47,10 +47,10 @@ def key_service(folder: Path) -> Iterator[dict[str, str]]:
             yield environ
         finally:
             keys.terminate()
-            keys.wait(10)
+            keys.wait(60)
     finally:
         bus.terminate()
-        bus.wait(10)
+        bus.wait(60)
         assert bus.stdout is not None
         bus.stdout.close()
 
@@ -58,7 +58,7 @@ def key_service(folder: Path) -> Iterator[dict[str, str]]:
 def _await_service(environ: dict[str, str]) -> None:
     method, name = "org.freedesktop.DBus.NameHasOwner", "string:org.freedesktop.secrets"
     ask = ["dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.DBus", "/", method, name]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while b"true" not in subprocess.run(ask, env=environ, capture_output=True, check=False).stdout:
         assert time.monotonic() < end, "no Secret Service"
         time.sleep(0.02)

@@ -25,7 +25,7 @@ def transport() -> Iterator[Transport]:
     made.close()
 
 
-def call(transport: Transport, url: str, *, timeout: float = 10, **changes: Any) -> tuple[int, bytes]:
+def call(transport: Transport, url: str, *, timeout: float = 60, **changes: Any) -> tuple[int, bytes]:
     """Status and body of an API call with the local network unlocked."""
     request = outgoing(url, headers={"Authorization": f"Bearer {KEY}"}, **changes)
     with transport.send(request, proxy="", unlocked=True, timeout=timeout, cancel=CancelToken()) as answer:
@@ -34,7 +34,7 @@ def call(transport: Transport, url: str, *, timeout: float = 10, **changes: Any)
 
 def fetch(transport: Transport, url: str, *, max_bytes: int = 1 << 20, unlocked: bool = True) -> bytes:
     """A download with the local network unlocked."""
-    return transport.fetch(url, proxy="", unlocked=unlocked, timeout=10, cancel=CancelToken(), max_bytes=max_bytes)
+    return transport.fetch(url, proxy="", unlocked=unlocked, timeout=60, cancel=CancelToken(), max_bytes=max_bytes)
 
 
 def failure(action: Callable[[], object]) -> EditFailed:

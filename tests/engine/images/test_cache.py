@@ -118,7 +118,7 @@ def test_many_threads_may_put_the_same_pictures(cache: Cache, tmp_path: Path) ->
     start = threading.Barrier(8)
 
     def put_all(_: int) -> list[str]:
-        start.wait(10)
+        start.wait(60)
         return [cache.put(data, "png") for data in pictures]
 
     with ThreadPoolExecutor(8) as pool:

@@ -192,13 +192,13 @@ def many_scans(count: int, size: tuple[int, int]) -> bytes:
 
 def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded() -> None:
     """8,000 passes over two megapixels would take half a minute; usual ones are taken."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     for use in (lambda data: check_picture(data, LIMIT), shape_of):
         with pytest.raises(PictureRejected) as caught:
             use(many_scans(8_000, (2000, 1000)))
         assert caught.value.code is Code.PICTURE_TOO_SLOW
         assert int(caught.value.params["scans"] or 0) > 8_000
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
     assert check_picture(many_scans(20, (2000, 1000)), LIMIT).width == 2000
     assert check_picture(encoded("jpeg", drawn(), progressive=True) + b"\xff\xda" * 9_000, LIMIT).width == 60
 

@@ -311,9 +311,9 @@ def test_any_error_answer_is_read(status: int, body: bytes, headers: dict[str, s
 def test_large_error_pages_are_quick() -> None:
     """A page made to be slow is cut before it is looked at."""
     for page in ("<script" * 40_000, "<html>" + "<!--" * 60_000, '{"a":' * 50_000, "no api key " * 30_000):
-        started = time.perf_counter()
+        started = time.process_time()
         failure(500, page)
-        assert time.perf_counter() - started < 3
+        assert time.process_time() - started < 3
 
 
 class RequestRecord:

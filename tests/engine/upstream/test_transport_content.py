@@ -79,7 +79,7 @@ def test_head_takes_the_beginning_only(transport: Transport) -> None:
     """For error texts the first bytes are enough, whatever follows."""
     with Peer(answering(ok(b"abc" * 1000, "500 Oops"))) as peer:
         request = outgoing(peer.url())
-        with transport.send(request, proxy="", unlocked=True, timeout=10, cancel=CancelToken()) as answer:
+        with transport.send(request, proxy="", unlocked=True, timeout=60, cancel=CancelToken()) as answer:
             assert (answer.status, answer.head(4)) == (500, b"abca")
 
 

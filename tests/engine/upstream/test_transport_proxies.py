@@ -44,7 +44,7 @@ def call(
         body = b""
         for _ in range(times):
             request = outgoing(url, headers={"Authorization": f"Bearer {KEY}"})
-            with transport.send(request, proxy=proxy, unlocked=unlocked, timeout=10, cancel=CancelToken()) as answer:
+            with transport.send(request, proxy=proxy, unlocked=unlocked, timeout=60, cancel=CancelToken()) as answer:
                 body = answer.read(1000)
         return body
     finally:
@@ -146,7 +146,7 @@ def test_redirects_of_a_download_are_checked_behind_a_proxy() -> None:
                 f"http://cdn.test:{peer.port}/x",
                 proxy=f"http://127.0.0.1:{proxy.port}",
                 unlocked=False,
-                timeout=5,
+                timeout=60,
                 cancel=CancelToken(),
                 max_bytes=9,
             )
@@ -241,7 +241,7 @@ def test_the_variables_of_the_environment_count(name: str, monkeypatch: pytest.M
             here = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", peer.port))]
             transport = Transport(NetPolicy(), resolve=lambda *_, here=here: here)
             request = outgoing(f"http://api.test:{peer.port}/")
-            with transport.send(request, proxy="", unlocked=True, timeout=10, cancel=CancelToken()) as answer:
+            with transport.send(request, proxy="", unlocked=True, timeout=60, cancel=CancelToken()) as answer:
                 assert answer.read(100) == b"answer"
             transport.close()
             assert len(proxy.seen) == asked
@@ -351,13 +351,13 @@ def test_failed_tunnels_leave_nothing_behind() -> None:
                 outgoing(f"https://api.test:{peer.port}/"),
                 proxy=f"http://127.0.0.1:{proxy.port}",
                 unlocked=False,
-                timeout=5,
+                timeout=60,
                 cancel=CancelToken(),
             )
             with pytest.raises(EditFailed) as caught, sending:
                 pass
             assert caught.value.code is Code.TLS_FAILED
-            assert proxy.wait_for_none(1)
+            assert proxy.wait_for_none(60)
             assert len(proxy.seen) == number
         transport.close()
 
