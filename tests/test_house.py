@@ -226,6 +226,17 @@ def test_locks_have_hashes() -> None:
     assert pins["requirements.lock"].items() <= pins["requirements-dev.lock"].items()
 
 
+def test_what_is_said_of_parts_and_releases_is_done() -> None:
+    """The audit asks about every lock, and released files get checksums, a list of their parts and an attestation, as
+    SECURITY.md says."""
+    audit = (ROOT / "scripts" / "audit.sh").read_text(encoding="utf-8")
+    assert all(part in audit for part in ("requirements.lock", "requirements-dev.lock", "scripts/page_checks audit"))
+    workflow = (ROOT / ".github" / "workflows" / "build.yml").read_text(encoding="utf-8")
+    made = (ROOT / "scripts" / "ci" / "release_files.sh").read_text(encoding="utf-8")
+    assert all(step in workflow for step in ("scripts/ci/release_files.sh", "actions/attest-build-provenance@"))
+    assert all(file in made for file in ("SHA256SUMS", "cdx.json"))
+
+
 def test_lock_follows_pyproject() -> None:
     """Each dependency that pyproject.toml names is locked."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

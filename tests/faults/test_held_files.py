@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,11 @@ def work(door: Door, path: str, body: dict[str, object]) -> dict[str, object]:
     return begun
 
 
+def _state(status: os.stat_result) -> tuple[int, ...]:
+    """All that a write, a link, a change of rights would change."""
+    return status.st_ino, status.st_mode, status.st_nlink, status.st_mtime_ns, status.st_ctime_ns
+
+
 def test_the_layer_refuses_what_is_open(held: HeldFiles, tmp_path: Path) -> None:
     """Only what is closed is removed, renamed, replaced; a rename replaces nothing; no folder of open files moves."""
     (folder := tmp_path / "a").mkdir()
@@ -50,8 +56,10 @@ def test_the_layer_refuses_what_is_open(held: HeldFiles, tmp_path: Path) -> None
 
 def test_nothing_that_is_open_is_removed_or_renamed(held: HeldFiles, tmp_path: Path) -> None:
     """Editing, saving, sets as folder and ZIP, a report, a project file out and in, deleting, clearing, sweeping, and
-    damaged databases set aside at a start: ends well, leaves nothing half made behind, never has to be refused."""
+    damaged databases set aside at a start: ends well, leaves nothing half made behind, never has to be refused. The
+    source folder is only read."""
     source, out = source_folder(tmp_path / "in", 4), tmp_path / "out"
+    before = {path: _state(path.stat()) for path in (source, *source.iterdir())}
     environ = {"CACHE_TTL_HOURS": "0", "CACHE_MAX_BYTES": "0"}
     with FakeUpstream() as fake:
         numbers = iter(range(300, 400))
@@ -83,6 +91,7 @@ def test_nothing_that_is_open_is_removed_or_renamed(held: HeldFiles, tmp_path: P
             work(door, "/api/dataset/preflight", {"allow": allow})
         kept = {file.name for file in databases if list(file.parent.glob(f"{file.name}.damaged-*"))}
         assert kept == {file.name for file in databases} - {"measures.db"}, "what can be made anew is not kept"
+    assert {path: _state(path.stat()) for path in (source, *source.iterdir())} == before
     assert held.refused == []
     assert held.asked > 20
     assert [path for path in tmp_path.rglob("*") if is_temporary(path.name)] == []
