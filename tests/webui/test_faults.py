@@ -148,9 +148,11 @@ def test_small_faults_stay_away(site: Site, page: Page, seen: Seen, tmp_path: Pa
     page.set_viewport_size({"width": 1366, "height": 768})
     open_page(page, site)
     page.wait_for_selector(".tile img")
-    page.fill("#search", "s")
-    show_only(page, "Stopped")
-    until(lambda: shown(page.locator(".list-count")).startswith("2 "))
+    with page.expect_response(lambda response: "/api/tasks?" in response.url):
+        page.fill("#search", "s")
+    with page.expect_response(lambda response: "/api/tasks?" in response.url):
+        show_only(page, "Stopped")
+    until(lambda: (page.locator(".card:not(.empty)").count(), page.locator(".card.empty").count()) == (2, 0))
     for width in (1280, 1366):  # with as much in it as there can be
         page.set_viewport_size({"width": width, "height": 768})
         drawn(page)
