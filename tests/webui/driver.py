@@ -315,6 +315,18 @@ class Held:
         drawn(self._page)
 
 
+HOLD_CHANGES = """(() => {
+  const Prompt = window.EventSource;
+  window.held = [];
+  window.EventSource = class extends Prompt {
+    addEventListener(kind, take) {
+      super.addEventListener(kind, kind === 'change' ? (event) => window.held.push(() => take(event)) : take);
+    }
+  };
+})()"""
+"""Keeps what the stream tells in ``window.held``, until it is called there."""
+
+
 def hold(page: Page, address: str, *, times: int | None = None) -> list[Route]:
     """Requests that are not made until ``continue_`` is said to them; of as many as ``times``."""
     held: list[Route] = []

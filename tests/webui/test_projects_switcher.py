@@ -9,7 +9,21 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
-from tests.webui.driver import Seed, Seen, Site, enter, go, open_page, picture, running, seed, shown, until, watch
+from tests.webui.driver import (
+    HOLD_CHANGES,
+    Seed,
+    Seen,
+    Site,
+    enter,
+    go,
+    open_page,
+    picture,
+    running,
+    seed,
+    shown,
+    until,
+    watch,
+)
 
 LOOKS = os.environ.get("SCREENSHOTS")
 
@@ -90,22 +104,11 @@ def test_projects_are_begun_switched_renamed_and_deleted(site: Site, page: Page,
     assert len(list((tmp_path / "dogs").iterdir())) == 2
 
 
-HOLD = """(() => {
-  const Prompt = window.EventSource;
-  window.held = [];
-  window.EventSource = class extends Prompt {
-    addEventListener(kind, take) {
-      super.addEventListener(kind, kind === 'change' ? (event) => window.held.push(() => take(event)) : take);
-    }
-  };
-})()"""
-
-
 def test_a_tab_that_shows_another_project_changes_nothing(site: Site, page: Page, seen: Seen, tmp_path: Path) -> None:
     """Until a tab has heard that another one opened a project, what is done in it is refused in words; then it follows,
     says so, and leads back."""
     seen.allowed += ["409", "404"]  # what it shows is not of the project that is open
-    page.add_init_script(HOLD)
+    page.add_init_script(HOLD_CHANGES)
     open_page(page, site)
     page.wait_for_selector("#card-0 .tile img")
     site.app.open_project(site.app.projects.create("dogs", str(tmp_path / "dogs")).id)

@@ -11,6 +11,7 @@ from playwright.sync_api import APIResponse, Page, Route
 from engine.config import ApiConfig
 from engine.models import TaskMatch
 from tests.webui.driver import (
+    HOLD_CHANGES,
     Note,
     Seed,
     Site,
@@ -166,20 +167,9 @@ def test_many_steps_back(site: Site, page: Page) -> None:
     until(lambda: decisions(site) == judged)
 
 
-HOLD = """(() => {
-  const Prompt = window.EventSource;
-  window.held = [];
-  window.EventSource = class extends Prompt {
-    addEventListener(kind, take) {
-      super.addEventListener(kind, kind === 'change' ? (event) => window.held.push(() => take(event)) : take);
-    }
-  };
-})()"""
-
-
 def test_late_events_mislead_no_step(site: Site, page: Page) -> None:
     """An event that tells of a step after the next one was made, as on a busy machine, does not turn a key around."""
-    page.add_init_script(HOLD)
+    page.add_init_script(HOLD_CHANGES)
     site.app.preferences.merge_ui({"reject_goes_on": False})
     review(page, site)
     for first, then in (("t", "zy"), ("t", "tt"), ("x", "zy"), ("x", "xx")):
