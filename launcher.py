@@ -38,10 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     environ = os.environ
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == [PROBE_COMMAND]:  # a child of this program tries a window toolkit
-        return probe(words[1])
-    if words[:1] == [ENCODE_COMMAND]:  # another makes a picture's file
-        return encode_input(words[1:])
+    if words[:1] in ([PROBE_COMMAND], [ENCODE_COMMAND]):
+        return _child(words, environ)
     messages = load_messages()
     language = terminal_language(environ)
     arguments = make_parser(messages, language, version()).parse_args(words)
@@ -62,6 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_WRONG_USE
     except KeyboardInterrupt:
         return EXIT_STOPPED
+
+
+def _child(words: list[str], environ: Mapping[str, str]) -> int:
+    """One child of this program tries a window toolkit, another makes a picture's file."""
+    try:
+        return probe(words[1:]) if words[0] == PROBE_COMMAND else encode_input(words[1:])
+    except InvalidInput as error:  # a person typed it
+        say(load_messages().problem(terminal_language(environ), error.problem))
+        return EXIT_WRONG_USE
 
 
 def terminal_language(environ: Mapping[str, str]) -> str:

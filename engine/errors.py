@@ -27,6 +27,7 @@ class Code(StrEnum):
     RECIPE_INVALID = "recipe_invalid"
     SETTING_INVALID = "setting_invalid"
     CONFIG_FILE_UNREADABLE = "config_file_unreadable"
+    CHILD_COMMAND = "child_command"
     PRESET_FILE_INVALID = "preset_file_invalid"
     CAPTION_MISSING = "caption_missing"
     FILE_NOT_REGULAR = "file_not_regular"

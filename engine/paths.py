@@ -33,8 +33,8 @@ KEY_MARK: Final = "\x02"
 def entered_path(text: str, field: str) -> str:
     """An absolute path from what people paste: quotes, white space, invisible marks, ``~``, file URLs; "" for nothing.
 
-    Raises InvalidInput (PATH_INVALID) for ``field`` where it holds a NUL or a name that no system takes, or names the
-    home of nobody.
+    Raises InvalidInput (PATH_INVALID) for ``field`` where it holds a NUL, bytes that are no text (what is done is noted
+    under it, in UTF-8) or a name that no system takes, or names the home of nobody.
     """
     text = _trimmed(text)
     while len(text) >= 2 and (text[0], text[-1]) in _QUOTES:
@@ -45,7 +45,7 @@ def entered_path(text: str, field: str) -> str:
         return ""
     path = os.path.expanduser(text)
     nobody = path.startswith("~") and not os.path.lexists(path.replace("\0", "")) and "\0" not in path
-    if "\0" in path or nobody or _is_too_long(path):
+    if "\0" in path or printable(path) != path or nobody or _is_too_long(path):
         raise InvalidInput(Code.PATH_INVALID, field=field, path=printable(text[:200]).replace("\0", "\\0"))
     return os.path.abspath(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,11 +18,14 @@ from engine.config import FieldSpec, describe, parse_entered, parse_stored
 from engine.dataset.naming import BUILT_IN_RULES, SaveRule, check_rule
 from engine.errors import Code, InvalidInput
 from engine.files import without_mark
+from engine.paths import printable
+from engine.reading import NotRegular, read_bytes
 from engine.tasks.plan import ReferenceMode
 from engine.vision.rounds import MOST_ROUNDS
 
 ENV_PREFIX = "IBC_"
 _WRONG_USE = 2
+_MAX_FILE_BYTES = 16 * 1024 * 1024
 
 
 class _Parser(argparse.ArgumentParser):
@@ -43,6 +47,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(_WRONG_USE)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in sys.argv[1:] if args is None else args:
+            if (shown := printable(word)) != word:
+                self.error(self._text("cli.error.not_text", value=shown).replace("%%", "%"))
         known, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(self._text("cli.error.unknown", value=" ".join(rest)).replace("%%", "%"))
@@ -257,6 +264,8 @@ def _from_variable(spec: FieldSpec, variable: str, text: str) -> Any:
 
 
 def _from_text(spec: FieldSpec, value: Any) -> Any:
+    if isinstance(value, str) and printable(value) != value:
+        raise InvalidInput(Code.FIELD_TYPE, field=spec.name, name=spec.name, type=spec.type)
     if spec.type == "object" and isinstance(value, str):
         try:
             return msgspec.json.decode(value)
@@ -267,7 +276,12 @@ def _from_text(spec: FieldSpec, value: Any) -> Any:
 
 def _read_json(path: Path) -> Any:
     try:
-        return msgspec.json.decode(without_mark(path.read_bytes()))
+        data = read_bytes(path, _MAX_FILE_BYTES)
+        if len(data) > _MAX_FILE_BYTES:
+            raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason="EFBIG")
+        return msgspec.json.decode(without_mark(data))
+    except NotRegular as error:
+        raise InvalidInput(Code.FILE_NOT_REGULAR, field="config", path=str(path)) from error
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "JSON"
         raise InvalidInput(Code.CONFIG_FILE_UNREADABLE, field="config", path=str(path), reason=reason) from error

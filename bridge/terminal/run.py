@@ -171,7 +171,7 @@ def _in_index(
 def run_folder(folder: Path, source: str, output: Path, key: str) -> Path:
     """Where the tasks of one source, output and order are kept, so that the same command finds them again."""
     name = hashlib.sha256(
-        f"{Path(entered_path(source, 'input_path')).resolve()}\0{output.resolve()}".encode()
+        f"{Path(entered_path(source, 'input_path')).resolve()}\0{output.resolve()}".encode("utf-8", "surrogatepass")
     ).hexdigest()[:16]
     return folder / "runs" / name / key[:16]
 

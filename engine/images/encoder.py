@@ -12,13 +12,18 @@ from typing import Final
 
 from PIL import Image
 
+from engine.errors import Code, InvalidInput
 from engine.upstream.cancel import CancelToken
 
 ENCODE_COMMAND: Final = "encode-webp"
+ENCODE_USAGE: Final = f"{ENCODE_COMMAND} MODE WIDTH HEIGHT QUALITY METHOD"
 LARGE_PIXELS: Final = 2_000_000
 """From here on it pays to start a process: encoding takes some 0.2 s a megapixel, starting one 0.1 s."""
 
 _STRIP_ROWS: Final = 256
+_MOST: Final = (16383, 16383, 100, 6)  # width and height of a WebP, quality, method
+_MOST_DIGITS: Final = 5
+_MODES: Final = ("L", "LA", "RGB", "RGBA")
 _CHILD: Final = """import sys
 sys.path.insert(0, sys.argv[1])
 from engine.images.encoder import encode_input
@@ -58,8 +63,8 @@ def webp_apart(image: Image.Image, quality: int, method: int, cancel: CancelToke
 
 
 def encode_input(told: list[str]) -> int:
-    """Runs in the child: pixels from standard input, the file to standard output."""
-    mode, (width, height, quality, method) = told[0], (int(number) for number in told[1:])
+    """In the child: pixels from standard input, the file to standard output. Raises InvalidInput for other words."""
+    mode, width, height, quality, method = _read_order(told)
     image = Image.new(mode, (width, height))
     with os.fdopen(0, "rb", closefd=False) as pixels:
         for box in _strips(image.size):
@@ -73,6 +78,16 @@ def encode_input(told: list[str]) -> int:
     with os.fdopen(1, "wb", closefd=False) as file:
         file.write(buffer.getvalue())
     return 0
+
+
+def _read_order(told: list[str]) -> tuple[str, int, int, int, int]:
+    numbers = [int(word) for word in told[1:] if word.isascii() and word.isdigit() and len(word) <= _MOST_DIGITS]
+    if len(told) != 1 + len(_MOST) or told[0] not in _MODES or len(numbers) != len(_MOST):
+        raise InvalidInput(Code.CHILD_COMMAND, usage=ENCODE_USAGE)
+    width, height, quality, method = numbers
+    if not (width and height and all(number <= most for number, most in zip(numbers, _MOST, strict=True))):
+        raise InvalidInput(Code.CHILD_COMMAND, usage=ENCODE_USAGE)
+    return told[0], width, height, quality, method
 
 
 def _strips(size: tuple[int, int]) -> list[tuple[int, int, int, int]]:

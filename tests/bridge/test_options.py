@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from bridge.terminal.flags import chosen_fields, make_parser
 from bridge.terminal.set_flags import add_set_flags, chosen_sets
 from engine.errors import Code, InvalidInput
+from launcher import main
 from tests.support.doors import MESSAGES
 
 
@@ -30,6 +32,8 @@ def fields(*flags: str, **environ: str) -> dict[str, Any]:
         ("IBC_API_MODE", "soap", "chat_completions"),
         ("IBC_UNLOCK_LOCAL_API_URL", "perhaps", "boolean"),
         ("IBC_EXTRA_BODY", "{", "object"),
+        ("IBC_EXTRA_BODY", '{"a": "\udcff"}', "object"),
+        ("IBC_USER_PROMPT", "\udcff", "string"),
         ("IBC_EXTRA_HEADERS", '{"Authorization": "Bearer sk-secret"}', "object"),
     ],
 )
@@ -116,6 +120,8 @@ def test_a_set_never_takes_the_flag_of_a_setting() -> None:
         (["run", "in", "--references", "all"], "--references 不能是“all”，可选：off, suffix, folders"),
         (["run", "in", "--variants", "two"], "--variants 的值“two”无效"),
         (["run", "in", "-o"], "-o/--output 后面缺少值"),
+        (["run", "in", "-o", "out\udcff"], "out\\udcff”不符合终端的字符编码"),
+        (["run", "in", "--user-prompt", "\udcff"], "不符合终端的字符编码"),
         (["fly"], "命令 不能是“fly”，可选：serve, run, trial"),
     ],
 )
@@ -128,6 +134,35 @@ def test_wrong_use_is_one_line_in_the_persons_language(
     heard = capsys.readouterr()
     assert (caught.value.code, heard.out, heard.err.count("\n")) == (2, "", 1)
     assert said in heard.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["encode-webp", *told.split()] for told in ("", "x", "-h", "a b c d e f", "RGB 9 9 80", "RGB 0 9 80 4")),
+        *(["encode-webp", *told.split()] for told in ("RGB 9 9 80 7", "RGB -1 9 80 4", f"RGB {'9' * 5000} 9 80 4")),
+        *(["probe-window", *told.split()] for told in ("", "x", "native", "gtk qt", "--help")),
+        *(
+            ["run", "--demo", "-o", "out", flag, place]
+            for flag in ("--judge", "--config")
+            for place in ("pipe", "zero")
+        ),
+        *(["trial", "--demo", "--columns", place] for place in ("pipe", "zero", "large", "none", ".")),
+    ],
+)
+def test_no_words_bring_more_than_one_line(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor hang, or read a device without end: what the program says to itself, and files that are none, included."""
+    monkeypatch.setenv("APP_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("zero").symlink_to("/dev/zero")
+    with Path("large").open("wb") as file:
+        file.truncate(1 << 40)
+    assert main(words) == 2
+    heard = capsys.readouterr()
+    assert (heard.out, heard.err.count("\n")) == ("", 1)
 
 
 @pytest.mark.parametrize("command", [[], ["serve"], ["run"], ["trial"]])

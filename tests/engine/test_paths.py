@@ -37,9 +37,9 @@ PLACES = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("text", ["a\0b", "~nosuchuser/t.csv", '"/tmp/a\0.html"'])
+@pytest.mark.parametrize("text", ["a\0b", "~nosuchuser/t.csv", '"/tmp/a\0.html"', "file:///tmp/a%ff"])
 def test_what_is_no_path_is_refused_in_words_everywhere(place: str, text: str) -> None:
-    """A NUL, or the home of nobody, is an error of the field and none of the program."""
+    """A NUL, bytes that are no text, or the home of nobody, is an error of the field and none of the program."""
     with pytest.raises(InvalidInput) as caught:
         PLACES[place](text)
     assert caught.value.code is Code.PATH_INVALID

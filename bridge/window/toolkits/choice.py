@@ -16,14 +16,16 @@ from typing import Any
 import msgspec
 
 from bridge.environment import has_display
+from engine.errors import Code, InvalidInput
 
 PROBE_COMMAND = "probe-window"
+PROBE_USAGE = f"{PROBE_COMMAND} gtk|qt"
 _SEARCH_SECONDS = 14.0
 _PROBE_SECONDS = 10
 _CHILD = """import sys
 sys.path.insert(0, sys.argv[1])
 from bridge.window.toolkits.choice import probe
-sys.exit(probe(sys.argv[2]))"""
+sys.exit(probe(sys.argv[2:]))"""
 
 
 class Toolkit(StrEnum):
@@ -104,13 +106,17 @@ def toolkit_environment(toolkit: Toolkit) -> dict[str, str]:
     return {}
 
 
-def probe(name: str) -> int:
-    """Runs in the child: open a hidden web view and load a page; 0 when that works."""
+def probe(told: list[str]) -> int:
+    """Runs in the child: open a hidden web view and load a page; 0 when that works. Raises InvalidInput for wrong
+    words."""
+    probes = {"gtk": _probe_gtk, "qt": _probe_qt}
+    if len(told) != 1 or told[0] not in probes:
+        raise InvalidInput(Code.CHILD_COMMAND, usage=PROBE_USAGE)
     if sys.platform != "win32":
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # toolkits abort where something is missing
-    return {"gtk": _probe_gtk, "qt": _probe_qt}[name]()
+    return probes[told[0]]()
 
 
 def load_gtk() -> Any:

@@ -250,7 +250,7 @@ def test_paths_without_pictures_have_their_own_codes(tmp_path: Path) -> None:
     assert failure(str(tmp_path / "nowhere")).code is Code.PATH_NOT_FOUND
     assert failure(str(tmp_path / "words" / "a.txt" / "b")).code is Code.PATH_NOT_FOUND
     assert failure("\0").code is Code.PATH_INVALID
-    assert failure("\udfff").code is Code.PATH_NOT_FOUND
+    assert failure("\udfff").code is Code.PATH_INVALID
     assert failure(str(tmp_path / "empty")).code is Code.FOLDER_EMPTY
     assert failure(str(tmp_path / "words")).code is Code.NO_PICTURES
     error = failure(str(tmp_path / "bad"))
