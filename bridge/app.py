@@ -32,7 +32,6 @@ from engine.errors import Busy, Code, InvalidInput, NotFound, Problem, Stopped, 
 from engine.files import storage_failure
 from engine.images.pixels import Alpha
 from engine.keystore import KeyStore, open_key_store
-from engine.paths import printable
 from engine.presets import PresetBook
 from engine.projects import DEFAULT, Project, Projects
 from engine.tasks.attempt_alone import Left
@@ -250,14 +249,10 @@ class App:
                 return
             self.check_idle()
             try:
-                following = _Opened(self, project)
+                with self.projects.changing(project):
+                    following = _Opened(self, project)
             except Busy as error:
                 raise Busy(Code.PROJECT_IN_USE, name=project.name) from error
-            except StorageFailed as error:
-                place = printable(str(self.folder / project.place))
-                reason = error.problem.params.get("reason", "")
-                name = project.name or Path(project.input_path).name
-                raise StorageFailed(Code.PROJECT_UNWRITABLE, name=name, path=place, reason=reason) from error
             before = self._project
             self.note_counts()
             following.workspace.store.follow(before.workspace.store.revision())

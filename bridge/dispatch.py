@@ -60,11 +60,16 @@ def call(context: Context, operation: Operation, data: Callable[[], dict[str, An
     """The handler's answer, or a Failure; never raises. ``data`` gives the parameters as they came, and may refuse."""
 
     def work() -> Any:
-        if operation.method != "GET" and operation.name not in _OF_ANY_PROJECT:
+        if checks_project(operation):
             _check_project(context)
         return operation.handler(context, read_params(operation.params, data()))
 
     return attempt(context, operation.name, work)
+
+
+def checks_project(operation: Operation) -> bool:
+    """Whether it changes the project that is open, and is refused to who still sees another one."""
+    return operation.method != "GET" and operation.name not in _OF_ANY_PROJECT
 
 
 def _check_project(context: Context) -> None:

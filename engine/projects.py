@@ -21,8 +21,8 @@ import msgspec
 
 from engine.data_folder import hold
 from engine.database import Database, Schema
-from engine.errors import Code, InvalidInput, NotFound
-from engine.files import read_json, remove, storage_failure, write_json
+from engine.errors import Code, InvalidInput, NotFound, StorageFailed
+from engine.files import name_exclusively, read_json, remove, storage_failure, temporary_name, write_json
 from engine.paths import folded, printable
 
 DEFAULT: Final = "default"
@@ -151,8 +151,10 @@ class Projects:
 
     def set_name(self, project_id: str, name: str) -> None:
         """Give it another name; InvalidInput, NotFound."""
-        project = msgspec.structs.replace(self.get(project_id), name=checked_name(name))
-        self._describe(project)
+        known = self.get(project_id)
+        project = msgspec.structs.replace(known, name=checked_name(name))
+        with self.changing(known):
+            self._describe(project)
         with self._db.write() as writer:
             writer.execute("UPDATE project SET name = ? WHERE id = ?", (project.name, project_id))
 
@@ -161,14 +163,16 @@ class Projects:
         project = msgspec.structs.replace(self.get(project_id), archived=archived)
         if archived and project.id == DEFAULT:
             raise InvalidInput(Code.PROJECT_FIRST, field="id")
-        self._describe(project)
+        with self.changing(project):
+            self._describe(project)
         with self._db.write() as writer:
             writer.execute("UPDATE project SET archived = ? WHERE id = ?", (archived, project_id))
 
     def set_input(self, project_id: str, input_path: str) -> None:
         """Its pictures lie there now."""
         project = msgspec.structs.replace(self.get(project_id), input_path=printable(input_path))
-        self._describe(project)
+        with self.changing(project):
+            self._describe(project)
         with self._db.write() as writer:
             writer.execute(
                 "UPDATE project SET input_path = ?, device = ?, inode = ? WHERE id = ?",
@@ -190,14 +194,30 @@ class Projects:
         if not project.place:
             raise InvalidInput(Code.PROJECT_FIRST, field="id")
         folder = self.folder(project)
-        hold(folder).release()
-        remove(folder / _FILE)  # first: what is left of it after a kill is no project
+        gone = folder.with_name(temporary_name())  # all or nothing: what cannot be written stays whole
+        with self.changing(project):
+            hold(folder).release()
+            try:
+                name_exclusively(folder, gone)
+            except OSError as error:
+                raise storage_failure(error, folder) from error
+        remove(gone / _FILE)  # first: what is left of it after a kill is no project
         with self._db.write() as writer:
             writer.execute("DELETE FROM project WHERE id = ?", (project_id,))
         try:
-            shutil.rmtree(folder)
+            shutil.rmtree(gone)
         except OSError as error:
-            raise storage_failure(error, folder) from error
+            raise storage_failure(error, gone) from error
+
+    @contextlib.contextmanager
+    def changing(self, project: Project) -> Iterator[None]:
+        """Where the project's folder cannot be written in the block: StorageFailed (PROJECT_UNWRITABLE)."""
+        try:
+            yield
+        except StorageFailed as error:
+            name = project.name or Path(project.input_path).name
+            place, reason = printable(str(self.folder(project))), error.problem.params.get("reason", "")
+            raise StorageFailed(Code.PROJECT_UNWRITABLE, name=name, path=place, reason=reason) from error
 
     def _describe(self, project: Project) -> None:
         if project.place.startswith(f"{_FOLDER}/"):

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bridge.dispatch import checks_project
 from bridge.http.access import TOKEN_HEADER
 from bridge.operations import OPERATIONS, Kind, Operation
 from bridge.usecases.common import TASK_ID_PATTERN, Upload
@@ -19,6 +20,8 @@ EVENTS_PATH: Final = "/api/events"
 
 _REF: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
+PROJECT_HEADER: Final = "X-Project"
+_SWITCHED: Final = "another project is open than the one that `X-Project` names (`project_switched`)."
 _REFUSED: Final = {
     "400": "Something entered cannot be used; `field` names what.",
     "401": "No access token, or a wrong one.",
@@ -78,6 +81,9 @@ def _operation(operation: Operation, schemas: dict[str, Schema]) -> Schema:
         described["requestBody"] = {"required": bool(body["required"]), "content": {_JSON: {"schema": body}}}
     elif operation.method != "POST":
         described["parameters"] += [_parameter(name, fields[name], "query", name in required) for name in fields]
+    if checks_project(operation):
+        described["parameters"].append(_project())
+        described["responses"]["409"]["description"] += f" Or {_SWITCHED}"
     return described
 
 
@@ -100,6 +106,17 @@ def _parameter(name: str, schema: Schema, place: str, required: bool = True) -> 
     if schema.get("type") == "array":  # commas between, as people write it
         described |= {"style": "form", "explode": False}
     return described
+
+
+def _project() -> Schema:
+    return {
+        "name": PROJECT_HEADER,
+        "in": "header",
+        "required": False,
+        "description": "The id of the project that is meant, `current` of GET /api/projects. Nothing is done where "
+        "another one is open by now; without it, what is open is meant.",
+        "schema": {"type": "string"},
+    }
 
 
 def _upload(kind: type[Upload]) -> Schema:

@@ -16,7 +16,7 @@ from bridge.dispatch import Failure, attempt, call, failure
 from bridge.http.access import MAX_BODY_BYTES, PRESETS_PATH, Access, Request, is_local
 from bridge.http.events import Hub
 from bridge.http.instance import SHOW_PATH, ShowAnswer, answer_to
-from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, document
+from bridge.http.openapi import EVENTS_PATH, OPENAPI_PATH, PROJECT_HEADER, document
 from bridge.http.page import make_page, page_policy
 from bridge.messages import pick_language
 from bridge.operations import OPERATIONS, Kind, Operation, upload_limit
@@ -219,7 +219,7 @@ class HttpApi:
     def _context(self) -> Context:
         language = self._language(_headers().get("accept-language", ""))
         local = is_local(request.environ.get("REMOTE_ADDR", ""), _headers())
-        return Context(self._app, language, local, request.get_header("X-Project", ""))
+        return Context(self._app, language, local, request.get_header(PROJECT_HEADER, ""))
 
     def _language(self, accepted: str) -> str:
         return pick_language(accepted or str(self._app.preferences.ui.get("language", "")))

@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from bridge.window.js_api import make_js_api
+from engine import files
 from engine.config import ApiMode
 from engine.data_folder import hold
 from engine.errors import Code
@@ -118,23 +119,35 @@ def test_every_tab_hears_of_another_project(door: Door, fake: FakeUpstream, tmp_
     assert door.state()["task_count"] == 2
 
 
-def test_a_project_that_cannot_be_written_stays_closed(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A read-only folder: which project, where, why and what to do are told; the one that was open stays, and opening
-    works once the folder can be written."""
+def test_a_project_that_cannot_be_written_stays_as_it_is(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read-only folder: to open it, to delete it and to rename it are refused with which project, where, why and what
+    to do; the one that was open stays, and opening works once the folder can be written."""
     other = create(door, "other")
-    acquire = FileLock.acquire
+    acquire, create_temporary = FileLock.acquire, files.create_temporary
 
-    def refuse(lock: FileLock, *given: Any, **more: Any) -> Any:
-        if other in str(lock.lock_file):
+    def refuse(place: object) -> None:
+        if other in str(place):
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-        return acquire(lock, *given, **more)
+
+    def lock(it: FileLock, *given: Any, **more: Any) -> Any:
+        refuse(it.lock_file)
+        return acquire(it, *given, **more)
+
+    def make(folder: Path, *given: Any) -> tuple[Path, int]:
+        refuse(folder)
+        return create_temporary(folder, *given)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FileLock, "acquire", refuse)
-        refusal = door.refused(400, Code.PROJECT_UNWRITABLE, "POST", "/api/projects/open", {"id": other})
-    assert refusal["params"] == {
-        "name": "other", "path": str(door.app.folder / "projects" / other), "reason": os.strerror(errno.EROFS)
-    }  # fmt: skip
+        patched.setattr(FileLock, "acquire", lock)
+        patched.setattr(files, "create_temporary", make)
+        told = {"name": "other", "path": str(door.app.folder / "projects" / other), "reason": os.strerror(errno.EROFS)}
+        for method, path, body in (
+            ("POST", "/api/projects/open", {"id": other}),
+            ("POST", f"/api/projects/{other}/rename", {"name": "else"}),
+            ("DELETE", f"/api/projects/{other}", None),
+        ):
+            assert door.refused(400, Code.PROJECT_UNWRITABLE, method, path, body)["params"] == told
+    assert "other" in listed(door)
     assert door.state()["project"] == "default"
     door.post("/api/projects/open", {"id": other})
     assert door.state()["project"] == other

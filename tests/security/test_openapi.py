@@ -26,7 +26,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from bridge.http.openapi import document
+from bridge.http.openapi import PROJECT_HEADER, document
 from bridge.operations import OPERATIONS, Kind, Operation
 from engine.config import ApiMode
 from tests.fakes.upstream import FakeUpstream
@@ -103,7 +103,7 @@ def test_every_operation_is_described(described: Any) -> None:
         assert entry["operationId"] == operation.name
         assert entry["summary"] == operation.summary
         assert {"200", "400", "401", "403", "404", "409", "413"} <= entry["responses"].keys()
-        named = {parameter["name"] for parameter in entry["parameters"]}
+        named = {parameter["name"] for parameter in entry["parameters"]} - {PROJECT_HEADER}
         if "requestBody" in entry and operation.kind is not Kind.UPLOAD:
             named |= entry["requestBody"]["content"]["application/json"]["schema"]["properties"].keys()
         wanted = set(operation.params.__struct_fields__)
@@ -140,6 +140,10 @@ def test_the_document_is_the_tables() -> None:
     config = made["components"]["schemas"]["ApiConfig"]["properties"]
     assert (config["concurrency_limit"]["minimum"], config["concurrency_limit"]["maximum"]) == (1, 512)
     assert made == document("7.8.9")
+    for path, named in (("/api/tasks/clear", True), ("/api/projects", False)):
+        described = made["paths"][path]["post"]
+        assert any(one["name"] == PROJECT_HEADER for one in described["parameters"]) == named
+        assert (PROJECT_HEADER in described["responses"]["409"]["description"]) == named
 
 
 def strategy_of(operation: Any) -> SearchStrategy[Any]:
@@ -171,6 +175,8 @@ def test_no_fault_and_no_answer_outside_its_schema(
         tried += 1
         if tried % 2 and not spared:
             case.path_parameters = {name: known[name] for name in case.path_parameters or {}}
+        if tried % 4 and case.headers:  # another project than the open one is refused before anything else
+            case.headers.pop(PROJECT_HEADER, None)
         if operation.name in NEVER_AT_LARGE and isinstance(case.body, dict):
             field = NEVER_AT_LARGE[operation.name]
             places = {"input_path": place.source, "output_dir": tmp_path, "path": tmp_path / "report.html"}

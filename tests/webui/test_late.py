@@ -131,12 +131,13 @@ def test_names_of_an_earlier_rule(site: Site, page: Page) -> None:
 
 def test_what_is_remembered_is_what_came_last(site: Site, page: Page) -> None:
     """However long the storing of what was there before takes."""
+    page.clock.install()
     open_page(page, site)
     asked = hold(page, "**/api/ui", times=1)
     go(page, "set")
     turn(page, lambda: bool(asked))
     go(page, "judge")
-    page.wait_for_timeout(1200)  # longer than the page waits before it stores: nothing tells that it would have
+    page.clock.fast_forward(1200)  # longer than the page waits before it stores: nothing tells that it would have
     let_through(page, asked.pop())
     until(lambda: site.app.preferences.ui.get("place") == "judge")
 

@@ -1,7 +1,7 @@
 """Another program on the desktop, of which a file can be dragged and whose text can be pasted: what a file manager is.
 
-``companion.py PATH TEXT`` opens a small window of which PATH can be dragged and puts TEXT into the clipboard. For
-each line that comes in on stdin it prints what the clipboard holds then.
+``companion.py TEXT PATH…`` opens a small window of which all PATHs can be dragged together and puts TEXT into the
+clipboard. For each line that comes in on stdin it prints what the clipboard holds then.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def main() -> None:
     gi.require_version("Gtk", "3.0")
     from gi.repository import Gdk, GLib, Gtk
 
-    path, text = Path(sys.argv[1]), sys.argv[2]
+    text, uris = sys.argv[1], [Path(path).as_uri() for path in sys.argv[2:]]
     window = Gtk.Window(title=TITLE)
     window.set_default_size(160, 120)
     box = Gtk.EventBox()
     box.add(Gtk.Label(label="drag me"))
     box.drag_source_set(Gdk.ModifierType.BUTTON1_MASK, [], Gdk.DragAction.COPY)
     box.drag_source_add_uri_targets()
-    box.connect("drag-data-get", lambda _box, _context, data, _info, _time: data.set_uris([path.as_uri()]))
+    box.connect("drag-data-get", lambda _box, _context, data, _info, _time: data.set_uris(uris))
     window.add(box)
     window.show_all()
     window.move(1330, 0)

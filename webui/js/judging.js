@@ -103,7 +103,7 @@ export async function openRounds() {
   if (!answer || !(await storeSettings())) return;
   const { score, rounds, withReason } = answer;
   const begun = await begin('retry_below', { score, rounds, with_reason: withReason });
-  if (begun) toast(t('page.retry.started', { count: begun.retried_count }));
+  if (begun) toast(t('page.retry.started', { count: begun.retried_count }), { topic: 'retry' });
 }
 
 export async function openCaptions() {

@@ -29,10 +29,11 @@ async function go(id) {
   store.memory.going = true;
   try {
     await call('open_project', { id });
-  } finally {
+  } catch (error) {
     store.memory.going = false;
+    throw error;
   }
-  beginAnew();
+  beginAnew(); // still going: the stream may tell of it before the page is gone
 }
 
 function beginAnew(followed = '') {

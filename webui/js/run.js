@@ -192,7 +192,7 @@ function retryMany(name, count, where, clear = false) {
       if (!settingsForRetry(tasks[0]) || !(await askCalls(count, tasks, loss)) || !(await storeForRetry(tasks[0])))
         return;
       const { affected } = await call('bulk_tasks', { action: clear ? 'retry_clear' : 'retry', ...where });
-      toast(t('page.retry.started', { count: affected }));
+      toast(t('page.retry.started', { count: affected }), { topic: 'retry' });
     },
     FORMS,
   );
@@ -213,7 +213,7 @@ export function retryWithPrompt(count, where, before) {
       if (!text?.trim()) return;
       await storeForRetry({ own_prompt: text });
       const { affected } = await call('bulk_tasks', { action: 'retry', user_prompt: text, ...where });
-      toast(t('page.retry.started', { count: affected }));
+      toast(t('page.retry.started', { count: affected }), { topic: 'retry' });
     },
     FORMS,
   );

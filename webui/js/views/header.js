@@ -43,9 +43,10 @@ const STATES = {
       : html`<span>${Math.floor(shareDone(percent, total, stopped))} %</span>`;
   },
   judge: () => {
-    const left = store.facets.value?.only?.undecided ?? null;
-    if (left === null || !store.taskCount.value) return null;
-    return left ? html`<span>${number(left)}</span>` : done;
+    const { undecided: left, decided } = store.facets.value?.only ?? {};
+    if (!store.taskCount.value) return null;
+    const over = decided ? done : null;
+    return left ? html`<span>${number(left)}</span>` : over;
   },
   set: () => {
     const bad = store.foundTasks.value?.any;

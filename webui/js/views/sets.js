@@ -133,6 +133,16 @@ function kindsOf(page) {
   return kinds.sort((a, b) => isNote(a[0]) - isNote(b[0]) || b[1] - a[1]);
 }
 
+/** What can be done with all that is shown; among all kinds notes are left alone. */
+function FindingDeeds({ page, kind, shown }) {
+  if (!kind && !page.bad) return html`<p class="muted">${t('dataset.allGood', { count: page.pairs })}</p>`;
+  const told = !kind && t('dataset.badPairs', { bad: page.bad, pairs: page.pairs });
+  return html`<p class="finding-deeds"><span class="muted">${told}</span><span class="finding-buttons">
+    <button type="button" class="button small" onClick=${() => showInList(kind)}>${t('dataset.showInList')}</button>
+    <button type="button" class="button small" onClick=${() => untick(shown)}>
+      ${t('dataset.untickShown', { count: shown.length })}</button></span></p>`;
+}
+
 function Findings() {
   const page = store.findings.value;
   const kind = store.findingKind.value;
@@ -153,11 +163,7 @@ function Findings() {
           class=${`chip ${isNote(one) ? 'is-note' : ''}`} onClick=${() => showKind(one)}>
           ${capital(t(`finding.${one}`))} ${number(count)}</button>`,
       )}</div>
-    <p class="finding-deeds"><span class="muted">${t('dataset.badPairs', { bad: page.bad, pairs: page.pairs })}</span>
-      <span class="finding-buttons"><button type="button" class="button small" onClick=${() => showInList(kind)}>
-        ${t('dataset.showInList')}</button><button type="button" class="button small"
-        onClick=${() => untick(page.findings)}>${t('dataset.untickShown', { count: page.findings.length })}</button>
-      </span></p>
+    <${FindingDeeds} page=${page} kind=${kind} shown=${kind ? page.findings : faults} />
     ${cuttable && html`<div class="offer"><${Field} form="set" name="crop_align" control="offer-crop_align" /></div>`}
     <ul class="findings">${rows(faults)}</ul>
     ${
