@@ -27,6 +27,9 @@ _MOST_OUTSIDE: Final = 18.0  # levels: more than this was asked for
 _QUIET: Final = 0.5  # of the picture at least
 _GRAIN: Final = 0.7  # pixels: finer than this is what compressing anew changes
 _LEAST_TEXTURE: Final = 2.0  # square levels: in less there is no detail to lose
+_LEAST_SLOPE: Final = 3.0  # levels a pixel: an edge whose place can be told
+_FEWEST_SHARP: Final = 50  # pixels of such edges
+_MOVED_COUNTS: Final = 0.5  # of the detail is lost where edges lie a pixel beside where they were
 _STILL: Final = 0.002  # of the frame
 _MAP: Final = (32, 24)
 _FIT_STEP: Final = 4  # every so many pixels are enough to find one change of tone
@@ -151,16 +154,42 @@ def _parting(levels: Plane) -> float:
 
 
 def _detail_lost(one: Plane, other: Plane, outside: NDArray[np.bool_]) -> float:
-    """How much of the fine detail outside is not what it was, 0..1: painted anew it no longer correlates, smoothed it
-    is weaker; of a change of contrast so much as weakens it."""
+    """How much of the fine detail outside is not what it was, 0..1: smoothed it is weaker, painted anew it lies
+    elsewhere. Compressing anew takes faint detail everywhere, so that only the strongest is looked at."""
     size = (one.shape[1], one.shape[0])
     outside = cv2.resize(outside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
-    fine = []
-    for picture in (one, other):
-        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        fine.append((cv2.GaussianBlur(grey, (0, 0), _GRAIN) - cv2.GaussianBlur(grey, (0, 0), 2.0))[outside])
-    before, after = (float((plane**2).sum()) for plane in fine)
-    if before < _LEAST_TEXTURE * outside.sum():
+    greys = [_grey(picture) for picture in (one, other)]
+    return max(_weaker(greys, outside), min(1.0, _MOVED_COUNTS * _edges_moved(greys, outside)))
+
+
+def _grey(picture: Plane) -> Plane:
+    """Without what compressing anew changes."""
+    return np.asarray(cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), _GRAIN), np.float32)
+
+
+def _weaker(greys: list[Plane], outside: NDArray[np.bool_]) -> float:
+    """Of the quarter with the most texture: how far it no longer correlates, or how much weaker it is; of a change of
+    contrast so much as weakens it."""
+    fine = [grey - cv2.GaussianBlur(grey, (0, 0), 1.87) for grey in greys]
+    strength = cv2.GaussianBlur(fine[0] ** 2, (0, 0), 3.0)
+    most = outside & (strength >= np.quantile(strength[outside], 0.75))
+    before, after = (float((plane[most] ** 2).sum()) for plane in fine)
+    if before < _LEAST_TEXTURE * most.sum():
         return 0.0
-    alike = float((fine[0] * fine[1]).sum()) / math.sqrt(before * max(after, 1e-6))
+    alike = float((fine[0][most] * fine[1][most]).sum()) / math.sqrt(before * max(after, 1e-6))
     return max(0.0, 1 - alike, 1 - math.sqrt(after / before))
+
+
+def _edges_moved(greys: list[Plane], outside: NDArray[np.bool_]) -> float:
+    """By how many pixels the sharpest edges lie beside where they were, in the middle: what changed across an edge,
+    by its slope."""
+    middle = (greys[0] + greys[1]) / 2
+    slope = cv2.magnitude(
+        cv2.Sobel(middle, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(middle, cv2.CV_32F, 0, 1, scale=1 / 8)
+    )
+    sharp = outside & (slope >= max(_LEAST_SLOPE, float(np.quantile(slope[outside], 0.9))))
+    if sharp.sum() < _FEWEST_SHARP:
+        return 0.0
+    change = greys[1] - greys[0]
+    change = np.abs(change - cv2.GaussianBlur(change, (0, 0), 4.0))  # without that of tone
+    return float(np.median(change[sharp] / slope[sharp]))

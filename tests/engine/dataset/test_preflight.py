@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -295,6 +296,16 @@ def test_one_change_of_tone_is_told_from_an_edit_of_all() -> None:
     assert drift.is_blamed(view.picture, spoilt, Thresholds())
     for edit in (edits.recolour, edits.drawn_style, edits.paint_style):
         assert not drift.is_blamed(view.picture, edit(rng, view), Thresholds()), edit.__name__
+
+
+@pytest.mark.parametrize(("number", "blamed"), [(193, False), (17, True)])
+def test_compressing_anew_is_no_loss_of_detail(number: int, blamed: bool) -> None:
+    """A small edit that was sent back as a poor JPEG is good, one whose rest was painted anew is not."""
+    rng, view = np.random.default_rng(number), make_scene(number)
+    made = drift.painted_anew(rng, edits.local_repaint(rng, view)) if blamed else edits.added_thing(rng, view)
+    kept = io.BytesIO()
+    Image.fromarray(made).save(kept, "JPEG", quality=60)
+    assert drift.is_blamed(view.picture, np.asarray(Image.open(kept)), Thresholds()) == blamed
 
 
 def test_what_the_trainer_would_cut_is_told(tmp_path: Path, cache: MeasurementCache) -> None:
