@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from engine.errors import Busy, Code, ConsoleError, Problem, Stopped
 from engine.upstream.cancel import CancelToken
 
 _TELL_SECONDS = 0.2
+_LEAST_SECONDS = 1.0  # of steps before a rate says anything
 log = logging.getLogger(__name__)
 
 
@@ -64,7 +66,9 @@ class JobResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class JobState(msgspec.Struct, frozen=True):
-    """A job as it is now. ``done`` of ``total`` steps; ``total`` 0 while not known; ``started_at`` in Unix seconds."""
+    """A job as it is now. ``done`` of ``total`` steps; ``total`` 0 while not known; ``started_at`` in Unix seconds.
+    ``rate_per_minute``: steps since these steps began; ``seconds_left`` at this rate, None while nobody can tell.
+    ``found``: findings that can be listed so far."""
 
     id: int
     kind: JobKind
@@ -72,6 +76,9 @@ class JobState(msgspec.Struct, frozen=True):
     started_at: int
     done: int = 0
     total: int = 0
+    rate_per_minute: float = 0.0
+    seconds_left: int | None = None
+    found: int = 0
     problem: Problem | None = None
     result: JobResult | None = None
 
@@ -79,11 +86,13 @@ class JobState(msgspec.Struct, frozen=True):
 class Job:
     """What the work itself sees of its job."""
 
-    def __init__(self, cancel: CancelToken, tell: Callable[[int, int], None]) -> None:
+    def __init__(self, cancel: CancelToken, tell: Callable[[int, int, float, int], None]) -> None:
         self.cancel = cancel
         self._tell = tell
         self._done = 0
         self._total = 0
+        self._found = 0
+        self._began = time.monotonic()
 
     def check(self) -> None:
         """Raises Stopped once somebody stopped the job."""
@@ -95,13 +104,21 @@ class Job:
 
     def expect(self, total: int) -> None:
         """How many steps there are; those done start from none."""
-        self._done, self._total = 0, total
-        self._tell(0, total)
+        self._done, self._total, self._began = 0, total, time.monotonic()
+        self._tell_all()
 
     def progress(self, done: int) -> None:
         """How many steps are done."""
         self._done = done
-        self._tell(done, self._total)
+        self._tell_all()
+
+    def tell_found(self, findings: int) -> None:
+        """How many findings can be listed."""
+        self._found = findings
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        self._tell(self._done, self._total, time.monotonic() - self._began, self._found)
 
 
 Work = Callable[[Job], JobResult]
@@ -172,13 +189,23 @@ class Jobs:
 
     def _end(self, status: JobStatus, problem: Problem | None = None, result: JobResult | None = None) -> None:
         assert self._state is not None
-        self._state = msgspec.structs.replace(self._state, status=status, problem=problem, result=result)
+        self._state = msgspec.structs.replace(
+            self._state, status=status, problem=problem, result=result, seconds_left=None
+        )
         self._on_change()
 
-    def _tell(self, done: int, total: int) -> None:
+    def _tell(self, done: int, total: int, seconds: float, found: int) -> None:
         """Note the progress; who listens hears of it a few times a second."""
         assert self._state is not None
-        self._state = msgspec.structs.replace(self._state, done=done, total=total)
+        rate = done / seconds if done and seconds >= _LEAST_SECONDS else 0.0
+        self._state = msgspec.structs.replace(
+            self._state,
+            done=done,
+            total=total,
+            rate_per_minute=round(rate * 60, 1),
+            seconds_left=math.ceil((total - done) / rate) if rate and total else None,
+            found=found,
+        )
         now = time.monotonic()
         if now - self._told >= _TELL_SECONDS or done == total:
             self._told = now

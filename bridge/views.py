@@ -145,7 +145,8 @@ class RunView(msgspec.Struct, frozen=True):
 
 
 class JobView(msgspec.Struct, frozen=True):
-    """A job: ``kind`` preflight, export or report; ``status`` running, done, failed or stopped; ``error`` says why."""
+    """A job: ``kind`` preflight, export or report; ``status`` running, done, failed or stopped; ``error`` says why.
+    ``rate_per_minute``: steps since these began, 0 while nobody can tell; ``found``: findings to be listed so far."""
 
     id: int
     kind: str
@@ -153,6 +154,9 @@ class JobView(msgspec.Struct, frozen=True):
     started_at: int
     done: int
     total: int
+    rate_per_minute: float
+    seconds_left: int | None
+    found: int
     error: ProblemView | None
     result: JobResult | None
 
@@ -293,8 +297,8 @@ class Viewer:
         if state is None:
             return None
         return JobView(
-            state.id, state.kind, state.status, state.started_at, state.done, state.total, self.maybe(state.problem),
-            state.result,
+            state.id, state.kind, state.status, state.started_at, state.done, state.total, state.rate_per_minute,
+            state.seconds_left, state.found, self.maybe(state.problem), state.result,
         )  # fmt: skip
 
     def status(self, info: RunInfo, counts: Counts, job: JobState | None, suspects: int = 0) -> dict[str, Any]:

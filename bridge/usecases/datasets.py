@@ -310,6 +310,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
         if time.monotonic() - told >= _TELL_SECONDS:
             told = time.monotonic()
             app.found(Preflight(len(pairs), list(so_far), {}, can_register(), tasks))
+            job.tell_found(len(so_far))
 
     return inspect(
         pairs,

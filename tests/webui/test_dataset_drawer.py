@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -12,7 +15,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route
 
+from bridge import jobs
+from bridge.usecases import datasets
 from engine.config import ApiMode
+from engine.dataset.measure import Measured, Measurer
 from tests.bench import edits
 from tests.bench.scenes import make_scene
 from tests.fakes.upstream import FakeUpstream
@@ -119,13 +125,34 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
     drawer.locator("text=which is no variable").wait_for()
 
 
-def test_findings_filter_the_list(site: Site, page: Page, seen: Seen) -> None:
-    """The filter menu counts each kind and shows only its pairs, which say what is wrong; a drop takes one away. The
-    list can be sorted by what was measured."""
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A check waits before the last pair until this is set; what it finds and its rate are told at once."""
+    go_on, measure = threading.Event(), Measurer.measure
+
+    def held_back(self: Measurer, control: str, *rest: Any) -> Measured:
+        if "003" in control:
+            go_on.wait(60)
+        return measure(self, control, *rest)
+
+    monkeypatch.setattr(Measurer, "measure", held_back)
+    monkeypatch.setattr(datasets, "_TELL_SECONDS", 0)
+    monkeypatch.setattr(jobs, "_LEAST_SECONDS", 0)
+    yield go_on
+    go_on.set()
+
+
+def test_findings_filter_the_list(site: Site, page: Page, seen: Seen, held: threading.Event, tmp_path: Path) -> None:
+    """What a check found is shown while it goes, with rate and time left. The filter menu counts each kind and shows
+    only its pairs, which say what is wrong; a drop takes one away. The list can be sorted by what was measured."""
     open_page(page, site)
     rail = page.locator(".rail")
     rail.get_by_role("button", name="Check pairs").click()
     drawer = page.locator("main.set")
+    drawer.locator(".job", has_text=re.compile(r"Checking\s+3/4 · [\d,.]+ pairs a minute · .+ left")).wait_for()
+    drawer.locator(".finding", has_text="002_start.jpg").wait_for()
+    page.screenshot(path=str(tmp_path / "while.png"))
+    held.set()
     drawer.get_by_text("4 pairs checked, 2 with findings.").wait_for()
     drawer.locator(".kinds .chip", has_text="shifted").click()
     drawer.get_by_role("button", name="Show in the list").click()

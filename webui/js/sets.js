@@ -1,5 +1,5 @@
 // Owns the making of training sets: the jobs that check, export and report, and what the last check found.
-import { effect } from '@preact/signals';
+import { computed, effect } from '@preact/signals';
 import { call } from './api.js';
 import { deed } from './deed.js';
 import { untickResults } from './decide.js';
@@ -117,8 +117,12 @@ export function showKind(kind) {
 export const untick = (findings) =>
   deed('untick', async () => toast(t('dataset.unticked', { count: await untickResults(findings) })));
 
-/** Tells the end of a job once, wherever it was begun. */
+/** Tells the end of a job once, wherever it was begun, and shows what it found while it goes. */
 export function startJobs() {
+  const found = computed(() => (store.job.value?.status === 'running' ? store.job.value.found : 0));
+  effect(() => {
+    if (found.value && store.place.peek() === 'set') loadFindings().catch(toastError);
+  });
   const ended = (job) => (job && job.status !== 'running' ? job.id : null);
   let told = ended(store.job.peek());
   effect(() => {

@@ -3,7 +3,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { withQuery } from '../api.js';
 import { fieldId } from '../form.js';
 import { html, Icon } from '../html.js';
-import { bytes, capital, has, number, problemText, t } from '../i18n.js';
+import { bytes, capital, duration, has, number, oneDigit, problemText, t } from '../i18n.js';
 import { chooseRule, saveAll } from '../saving.js';
 import {
   allowKind,
@@ -33,6 +33,14 @@ function JobDeed({ icon, text, run, primary = false }) {
     onClick=${unlessRunning(run)}><${Icon} name=${icon} />${text}</button>`;
 }
 
+/** How fast a job goes and how long it will take, once that is known. */
+function pace({ kind, rate_per_minute: rate, seconds_left: left }) {
+  const parts = [];
+  if (rate > 0 && !kind.startsWith('project_')) parts.push(t('dataset.rate', { rate: oneDigit(rate) }));
+  if (typeof left === 'number') parts.push(t('page.run.left', { time: duration(left) }));
+  return parts.map((one) => ` · ${one}`).join('');
+}
+
 /** How the last job ended, or how far it is. */
 function Job() {
   const job = store.job.value;
@@ -42,7 +50,7 @@ function Job() {
     const share = { width: `${job.total ? (job.done / job.total) * 100 : 0}%` };
     return html`<div class="job" role="status"><p><${Icon} name="loader" class="turning" />
       ${t(`dataset.job.${job.kind}`)}
-        ${' '}${number(job.done)}/${number(job.total)}</p><i class="mini-bar"><i style=${share}></i></i>
+        ${' '}${number(job.done)}/${number(job.total)}${pace(job)}</p><i class="mini-bar"><i style=${share}></i></i>
       <button type="button" class="button small" onClick=${stopJob}><${Icon} name="square" size=${14} />
         ${t('dataset.stop')}</button></div>`;
   }
