@@ -162,6 +162,8 @@ class Code(StrEnum):
     SET_EMPTY = "set_empty"
     SET_HAS_FINDINGS = "set_has_findings"
     EXPORT_INSIDE_SOURCE = "export_inside_source"
+    NO_FOLDER_REPEATS = "no_folder_repeats"
+    FOLDER_WITHOUT_PAIRS = "folder_without_pairs"
     EXTRA_MISSING = "extra_missing"
     JOB_RUNNING = "job_running"
     REPORT_NAME = "report_name"

@@ -45,8 +45,9 @@ def chosen_sets(arguments: argparse.Namespace) -> SetOrder:
     """The set and the report to be made of the results. Raises InvalidInput naming the field."""
     given = {field.name: getattr(arguments, _dest(field.name)) for field in _fields()}
     given = {name: value for name, value in given.items() if value is not None}
-    if "thresholds" in given:
-        given["thresholds"] = dict(_threshold(entry) for entry in given["thresholds"])
+    for name, flag in (("thresholds", "threshold"), ("folder_repeats", "folder-repeats")):
+        if name in given:
+            given[name] = dict(_numbered(entry, flag) for entry in given[name])
     return SetOrder(read_params(ExportParams, given), arguments.report, export="trainer" in given)
 
 
@@ -66,7 +67,7 @@ def _shape(field: inspect.Field) -> dict[str, Any]:
     if isinstance(info, inspect.BoolType):
         return {"action": "store_true"}
     if isinstance(info, inspect.DictType):
-        return {"action": "append", "metavar": "KIND=NUMBER"}
+        return {"action": "append", "metavar": "NAME=NUMBER"}
     if isinstance(info, inspect.ListType | inspect.FrozenSetType):
         return {"action": "append", "metavar": _metavar(info.item_type)}
     return {"metavar": _metavar(info)}
@@ -81,9 +82,10 @@ def _metavar(info: inspect.Type) -> str:
     return "TEXT"
 
 
-def _threshold(entry: str) -> tuple[str, float]:
-    name, _, number = entry.partition("=")
+def _numbered(entry: str, flag: str) -> tuple[str, float]:
+    name, _, number = entry.rpartition("=")
     try:
-        return name.strip(), msgspec.convert(number.strip(), float, strict=False)
+        value = msgspec.convert(number.strip(), float, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidInput(Code.FIELD_TYPE, field="threshold", name=f"--threshold {entry}", type="number") from error
+        raise InvalidInput(Code.FIELD_TYPE, field=flag, name=f"--{flag} {entry}", type="number") from error
+    return name.strip(), int(value) if value.is_integer() else value

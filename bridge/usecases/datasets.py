@@ -19,7 +19,7 @@ from bridge.usecases.set_report import ReportSpec, check_report_path, write_repo
 from bridge.views import JobView, ProblemView
 from engine.dataset import export
 from engine.dataset.captions import CAPTION_VARIABLES, CaptionMode
-from engine.dataset.export import check_place, wanted_for
+from engine.dataset.export import check_folders, check_place, wanted_for
 from engine.dataset.features import Overlay
 from engine.dataset.findings import NOTES, THRESHOLD_LIMITS, UNITS, Finding, FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS
@@ -27,7 +27,6 @@ from engine.dataset.measure import EXTRA_PACKAGES, Measurer, can_register, insta
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.transform import PictureFormat, SizeRule
-from engine.dataset.variants import variants
 from engine.errors import Code, InvalidInput, Problem
 from engine.models import TaskMatch
 
@@ -202,6 +201,7 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
     pairs = pairs_of(app, params)
     if not pairs:
         raise InvalidInput(Code.SET_EMPTY)
+    check_folders(plan, pairs)
     folder = check_place(params.output_dir, pairs, app.preferences.source_folders)
     if plan.pictures.crop_align:
         allowed |= GOOD_WHEN_CUT
@@ -209,8 +209,9 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
     def work(job: Job) -> JobResult:
         kept, report = _select_pairs(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
         overlays = _overlays(app, kept, report, job) if plan.pictures.crop_align else {}
-        job.expect(len(variants(kept, plan.variants)))
-        done = export.export_set(kept, plan, folder, overlays=overlays, cancel=job.cancel, progress=job.progress)
+        done = export.export_set(
+            kept, plan, folder, overlays=overlays, cancel=job.cancel, expect=job.expect, progress=job.progress
+        )
         return JobResult(
             path=done.path,
             pairs=done.pairs,

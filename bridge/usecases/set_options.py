@@ -23,12 +23,14 @@ from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput
 from engine.images.pixels import Alpha
 from engine.models import Result, Task, TaskMatch
+from engine.paths import common_folder, folders_below
 from engine.tasks.plan import RequestRecord
 
 
 class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     """Which pairs, and what the set is to be. Without ``task_ids`` and ``match``: all tasks. ``thresholds``: those of
-    preflight that are not to be the built-in ones. ``resolution``: edges of the squares that a training uses."""
+    preflight that are not to be the built-in ones. ``resolution``: edges of the squares that a training uses.
+    ``folder_repeats``: by folder of the sources, below the one that they all lie in."""
 
     task_ids: list[str] | None = None
     match: MatchParams | None = None
@@ -57,6 +59,7 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     reverse_trigger: str = ""
     no_op_share: Annotated[float, Meta(extra={"minimum": 0, "maximum": 0.5, "kind": "share"})] = 0.0
     num_repeats: Annotated[int, Meta(extra={"minimum": 1, "maximum": 1000})] = 1
+    folder_repeats: dict[str, int] = {}
     path_root: Annotated[str, Meta(extra={"kind": "code"})] = ""
     masks: bool = False
     thresholds: dict[str, float] = {}
@@ -91,6 +94,7 @@ def plan_of(params: SetParams) -> SetPlan:
             no_op_share=params.no_op_share,
         ),
         num_repeats=params.num_repeats,
+        folder_repeats=params.folder_repeats,
         path_root=params.path_root,
         masks=params.masks,
     )
@@ -117,11 +121,13 @@ def pairs_of(app: App, params: SetParams) -> list[Pair]:
 
 
 def _pairs(app: App, params: SetParams) -> Iterator[Pair]:
+    root = common_folder(app.store.source_folders()) if params.folder_repeats else ""
     for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
+        folder = folders_below(task.source_path, root)
         for place, result in enumerate(task.results, 1):
             if result.deleted or (params.only_selected and not result.selected):
                 continue
-            yield pair_of(app, task, result, place)
+            yield msgspec.structs.replace(pair_of(app, task, result, place), folder=folder)
             if params.first_only:
                 break
 

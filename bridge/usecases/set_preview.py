@@ -7,6 +7,7 @@ import msgspec
 from bridge.usecases.common import Context
 from bridge.usecases.datasets import GOOD_WHEN_CUT, ExportParams
 from bridge.usecases.set_options import pairs_of, plan_of
+from engine.dataset.export import check_folders
 from engine.dataset.findings import NOTES
 from engine.dataset.preview import SetPreview, preview
 from engine.errors import Code, InvalidInput
@@ -27,6 +28,7 @@ def preview_set(context: Context, params: ExportParams) -> SetSum:
     """What an export would write, by what the last preflight found; no picture is read and nothing is written."""
     app, plan = context.app, plan_of(params)
     pairs = pairs_of(app, params)
+    check_folders(plan, pairs)
     allowed = params.allow | NOTES | (GOOD_WHEN_CUT if params.crop_align else frozenset())
     findings = app.preflight[1].findings if app.preflight else []
     bad = {finding.pair_id for finding in findings if finding.kind not in allowed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -43,23 +44,29 @@ def _ai_toolkit(facts: SetFacts, layout: Layout) -> dict[str, str]:
     """Source: toolkit/config_modules.py `DatasetConfig`, `SampleItem` (``ctrl_img_1`` to ``ctrl_img_3``)."""
     files = {}
     for side, at in _sides(facts, layout):
-        controls = [quoted(facts.path(f"{at}{control_folder(number)}", at)) for number in range(facts.controls)]
-        control = controls[0] if len(controls) == 1 else f"[{', '.join(controls)}]"
-        mask = f"    mask_path: {quoted(facts.path('mask', at))}\n" if facts.masks else ""
         files[f"{at}ai_toolkit.yaml"] = (
             '# The parts "datasets" and "sample" of a process in an AI-Toolkit job.\n'
             f"{_note(facts)}"
             "datasets:\n"
-            f"  - folder_path: {quoted(facts.path(f'{at}target', at))}\n"
-            f"    control_path: {control}\n"
-            f"{mask}"
-            '    caption_ext: "txt"\n'
-            "    caption_dropout_rate: 0.05\n"
-            f"    num_repeats: {facts.repeats(side)}\n"
-            f"    resolution: {list(facts.resolutions)}\n"
+            f"{''.join(_ai_toolkit_folder(facts, at, *group) for group in facts.groups(side))}"
             f"{_ai_toolkit_samples(facts, at)}"
         )
     return files
+
+
+def _ai_toolkit_folder(facts: SetFacts, at: str, folder: str, repeats: int) -> str:
+    controls = [quoted(facts.path(f"{folder}{control_folder(number)}", at)) for number in range(facts.controls)]
+    control = controls[0] if len(controls) == 1 else f"[{', '.join(controls)}]"
+    mask = f"    mask_path: {quoted(facts.path('mask', at))}\n" if facts.masks else ""
+    return (
+        f"  - folder_path: {quoted(facts.path(f'{folder}target', at))}\n"
+        f"    control_path: {control}\n"
+        f"{mask}"
+        '    caption_ext: "txt"\n'
+        "    caption_dropout_rate: 0.05\n"
+        f"    num_repeats: {repeats}\n"
+        f"    resolution: {list(facts.resolutions)}\n"
+    )
 
 
 def _ai_toolkit_samples(facts: SetFacts, at: str) -> str:
@@ -85,17 +92,17 @@ def _musubi(facts: SetFacts, layout: Layout) -> dict[str, str]:
     files = {}
     for side, at in _sides(facts, layout):
         text = f'{_note(facts)}[general]\ncaption_extension = ".txt"\nbatch_size = 1\nenable_bucket = true\n'
-        for edge in facts.resolutions:
+        for edge, (folder, repeats) in itertools.product(facts.resolutions, facts.groups(side)):
             cache = "cache" if len(facts.resolutions) == 1 else f"cache_{edge}"
             text += (
                 "\n[[datasets]]\n"
                 f"resolution = [{edge}, {edge}]\n"
-                f"image_directory = {quoted(facts.path(f'{at}target', at))}\n"
-                f"control_directory = {quoted(facts.path(f'{at}control', at))}\n"
-                f"cache_directory = {quoted(facts.path(f'{at}{cache}', at))}\n"
+                f"image_directory = {quoted(facts.path(f'{folder}target', at))}\n"
+                f"control_directory = {quoted(facts.path(f'{folder}control', at))}\n"
+                f"cache_directory = {quoted(facts.path(f'{folder}{cache}', at))}\n"
                 f"control_resolution = [{edge}, {edge}]\n"
                 "no_resize_control = false\n"
-                f"num_repeats = {facts.repeats(side)}\n"
+                f"num_repeats = {repeats}\n"
             )
         text += "# FLUX.2 with one control: no_resize_control = true and control_resolution = [2024, 2024]\n"
         files[f"{at}musubi.toml"] = text
@@ -120,13 +127,16 @@ def _kohya(facts: SetFacts, layout: Layout) -> dict[str, str]:
             "[[datasets]]\n"
             f"resolution = {max(facts.resolutions)}\n"
             "batch_size = 1\n"
-            "enable_bucket = true\n\n"
-            "[[datasets.subsets]]\n"
-            f"image_dir = {quoted(facts.path(f'{at}target', at))}\n"
-            f"conditioning_data_dir = {quoted(facts.path(f'{at}control', at))}\n"
-            'caption_extension = ".txt"\n'
-            f"num_repeats = {facts.repeats(side)}\n"
+            "enable_bucket = true\n"
         )
+        for folder, repeats in facts.groups(side):
+            files[f"{at}kohya.toml"] += (
+                "\n[[datasets.subsets]]\n"
+                f"image_dir = {quoted(facts.path(f'{folder}target', at))}\n"
+                f"conditioning_data_dir = {quoted(facts.path(f'{folder}control', at))}\n"
+                'caption_extension = ".txt"\n'
+                f"num_repeats = {repeats}\n"
+            )
     return files
 
 
@@ -193,22 +203,9 @@ def _simpletuner(facts: SetFacts, layout: Layout) -> dict[str, str]:
     (probability 0, from SimpleTuner 4.0 on), and the only one that validation pictures are made of.
     """
     backends: list[dict[str, Any]] = []
-    for side, _ in _sides(facts, layout):
-        names = [f"{facts.name}-{side}-{control_folder(number)}" for number in range(facts.controls)]
-        backends.append(
-            _backend(facts, side, "target", f"{facts.name}-{side}")
-            | {"dataset_type": "image", "caption_strategy": "textfile", "conditioning_data": names}
-            | ({"repeats": facts.repeats(side) - 1} if facts.repeats(side) > 1 else {})  # beside the first time
-            | ({"probability": 0.0} if side is Side.VALIDATION else {})
-            | ({"disable_validation": True} if side is Side.TRAIN and len(facts.prefixes) > 1 else {})
-        )
-        for number, name in enumerate(names):
-            # Strict ones are cut as their target is; of another shape they would be stretched.
-            kind = "reference_strict" if number == 0 else "reference_loose"
-            backends.append(
-                _backend(facts, side, control_folder(number), name)
-                | {"dataset_type": "conditioning", "conditioning_type": kind, "caption_strategy": None}
-            )
+    for side, at in _sides(facts, layout):
+        for folder, repeats in facts.groups(side):
+            backends += _simpletuner_folder(facts, side, folder, repeats, own=folder != at)
     text_cache = {
         "id": f"{facts.name}-text",
         "type": "local",
@@ -225,12 +222,32 @@ def _simpletuner(facts: SetFacts, layout: Layout) -> dict[str, str]:
     }
 
 
-def _backend(facts: SetFacts, side: Side, folder: str, name: str) -> dict[str, Any]:
+def _simpletuner_folder(facts: SetFacts, side: Side, at: str, repeats: int, *, own: bool) -> list[dict[str, Any]]:
+    """The data set of a folder and its control sets. ``own``: it has repeats of its own."""
+    title = f"{facts.name}-{side}{f'-x{repeats}' if own else ''}"
+    names = [f"{title}-{control_folder(number)}" for number in range(facts.controls)]
+    target = (
+        _backend(facts, f"{at}target", title)
+        | {"dataset_type": "image", "caption_strategy": "textfile", "conditioning_data": names}
+        | ({"repeats": repeats - 1} if repeats > 1 else {})  # beside the first time
+        | ({"probability": 0.0} if side is Side.VALIDATION else {})
+        | ({"disable_validation": True} if side is Side.TRAIN and len(facts.prefixes) > 1 else {})
+    )
+    # Strict ones are cut as their target is; of another shape they would be stretched.
+    return [target] + [
+        _backend(facts, f"{at}{control_folder(number)}", name)
+        | {"dataset_type": "conditioning", "caption_strategy": None}
+        | {"conditioning_type": "reference_loose" if number else "reference_strict"}
+        for number, name in enumerate(names)
+    ]
+
+
+def _backend(facts: SetFacts, folder: str, name: str) -> dict[str, Any]:
     """``crop_style``: by itself it is random, and drawn apart for target and control."""
     return {
         "id": name,
         "type": "local",
-        "instance_data_dir": facts.path(f"{facts.prefixes[side]}{folder}"),
+        "instance_data_dir": facts.path(folder),
         "resolution": max(facts.resolutions),
         "resolution_type": "pixel_area",
         "crop_style": "center",
@@ -249,13 +266,16 @@ def _diffusion_pipe(facts: SetFacts, layout: Layout) -> dict[str, str]:
             f"{_note(facts)}"
             f"resolutions = {list(facts.resolutions)}\n"
             "enable_ar_bucket = true\n"
-            f"size_buckets = {[[*size, 1] for size in sizes]}\n\n"
-            "[[directory]]\n"
-            f"path = {quoted(facts.path(f'{at}target', at))}\n"
-            f"control_path = {quoted(facts.path(f'{at}control', at))}\n"
-            f"{mask}"
-            f"num_repeats = {facts.repeats(side)}\n"
+            f"size_buckets = {[[*size, 1] for size in sizes]}\n"
         )
+        for folder, repeats in facts.groups(side):
+            files[f"{at}diffusion_pipe.toml"] += (
+                "\n[[directory]]\n"
+                f"path = {quoted(facts.path(f'{folder}target', at))}\n"
+                f"control_path = {quoted(facts.path(f'{folder}control', at))}\n"
+                f"{mask}"
+                f"num_repeats = {repeats}\n"
+            )
     return files
 
 

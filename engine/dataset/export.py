@@ -37,6 +37,7 @@ from engine.reading import read_found
 from engine.upstream.cancel import CancelToken
 
 MOST_REPEATS: Final = 1000
+_FOLDERS_SHOWN: Final = 20
 _WORKERS: Final = 8
 
 
@@ -44,7 +45,8 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to write. ``stem_template`` names pairs, as file names of results are named; ``as_zip``: one ZIP instead of
     a folder (a trainer that takes ZIPs gets them in a folder either way). ``path_root``: the folder on the machine that
     trains in which the set will lie, "" for paths relative to the files that name them. ``masks``: a picture for each
-    pair of what was changed in it. ``num_repeats``: how often an epoch shows each pair for training."""
+    pair of what was changed in it. ``num_repeats``: how often an epoch shows each pair for training;
+    ``folder_repeats``: those whose source lies in or below one of these folders."""
 
     trainer: Trainer = Trainer.AI_TOOLKIT
     name: str = "set"
@@ -57,11 +59,17 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     path_root: str = ""
     masks: bool = False
     num_repeats: int = 1
+    folder_repeats: dict[str, int] = {}
 
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Edges of the squares that the training uses, from small to large."""
         return tuple(sorted(set(self.pictures.resolutions))) or (RESOLUTION,)
+
+    @property
+    def title(self) -> str:
+        """The name as a folder may have it."""
+        return safe_stem(self.name.strip())
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -92,10 +100,7 @@ def check_plan(plan: SetPlan) -> None:
         # One of two results is the better one for its own prompt and source only.
         name = "no_op_share" if plan.variants.no_op_share else "reverse"
         raise InvalidInput(Code.FIELD_CHOICE, field=name, name=name, choices="0" if name == "no_op_share" else "off")
-    most = MOST_REPEATS if LAYOUTS[plan.trainer].repeats else 1
-    if not 1 <= plan.num_repeats <= most:
-        raise InvalidInput(Code.FIELD_RANGE, field="num_repeats", name="num_repeats", minimum=1, maximum=most,
-                           value=plan.num_repeats)  # fmt: skip
+    _check_repeats(plan, LAYOUTS[plan.trainer])
     if plan.masks and not can_register():
         raise InvalidInput(Code.EXTRA_MISSING, field="masks", command=install_line(EXTRA_PACKAGES))
     if plan.trainer is Trainer.PARQUET and not can_publish():
@@ -106,6 +111,44 @@ def check_plan(plan: SetPlan) -> None:
                            value=plan.split.validation)  # fmt: skip
     if not plan.name.strip():
         raise InvalidInput(Code.FIELD_REQUIRED, field="name", name="name")
+
+
+def _check_repeats(plan: SetPlan, layout: Layout) -> None:
+    if plan.folder_repeats and not layout.grouped:
+        titles = ", ".join(one.title for one in LAYOUTS.values() if one.grouped)
+        raise InvalidInput(Code.NO_FOLDER_REPEATS, field="folder_repeats", trainer=layout.title, trainers=titles)
+    most = MOST_REPEATS if layout.repeats else 1
+    for name, number in (
+        ("num_repeats", plan.num_repeats),
+        *(("folder_repeats", n) for n in plan.folder_repeats.values()),
+    ):
+        if not 1 <= number <= most:
+            raise InvalidInput(Code.FIELD_RANGE, field=name, name=name, minimum=1, maximum=most, value=number)
+
+
+def check_folders(plan: SetPlan, pairs: Sequence[Pair]) -> None:
+    """Raises InvalidInput (FOLDER_WITHOUT_PAIRS) for repeats of a folder that no source lies in or below."""
+    known = {folder for pair in pairs for folder in _folders_of(pair)}
+    for folder in plan.folder_repeats:
+        if _plain(folder) not in known:
+            shown = ", ".join(sorted(known - {""})[:_FOLDERS_SHOWN])
+            raise InvalidInput(Code.FOLDER_WITHOUT_PAIRS, field="folder_repeats", folder=folder, folders=shown)
+
+
+def repeats_of(pair: Pair, plan: SetPlan) -> int:
+    """How often an epoch shows a pair for training: as the nearest folder says that has a number."""
+    given = {_plain(folder): number for folder, number in plan.folder_repeats.items()}
+    return next((given[folder] for folder in _folders_of(pair) if folder in given), plan.num_repeats)
+
+
+def _folders_of(pair: Pair) -> list[str]:
+    """The folder of a pair's source and those that it lies in, from the inside; the last is that of all, ""."""
+    parts = folded(pair.folder).split("/")
+    return ["/".join(parts[:count]) for count in range(len(parts), 0, -1)] + [""]
+
+
+def _plain(folder: str) -> str:
+    return folded(folder.strip().replace("\\", "/").strip("/"))
 
 
 def wanted_for(plan: SetPlan, thresholds: Thresholds) -> Wanted:
@@ -162,9 +205,36 @@ def arranged(pairs: Sequence[Pair], plan: SetPlan) -> tuple[list[Pair], list[Sid
     return made, sides, {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side if side in sides}
 
 
-def root_of(plan: SetPlan, name: str) -> str:
-    """Where the set ``name`` will lie on the machine that trains; "" for paths relative to the files that name them."""
-    return f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
+class Filled(msgspec.Struct, frozen=True):
+    """What a pair's files will hold: caption, extensions (the target's first), size of the target in pixels, sha256 of
+    the sources as they were read."""
+
+    caption: str
+    extensions: tuple[str, ...]
+    size: tuple[int, int]
+    source_hashes: tuple[str, ...] = ()
+
+
+def row_of(plan: SetPlan, pair: Pair, side: Side, prefix: str, stem: str, filled: Filled) -> Row:
+    """A pair with the places of its files. Those with repeats of their own lie in a folder of their own, since
+    trainers count by folder; what is held out is seen once."""
+    repeats = repeats_of(pair, plan) if side is Side.TRAIN else 1
+    usual = plan.num_repeats if side is Side.TRAIN else 1
+    at = prefix if repeats == usual else f"{prefix}repeats_{repeats}/"
+    target, *controls = filled.extensions
+    placed = LAYOUTS[plan.trainer].place(Slot(stem, at, target, tuple(controls)))
+    if plan.masks:
+        placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
+    return Row(pair, side, placed, filled.caption, filled.source_hashes, filled.size, at, repeats)
+
+
+def facts_of(plan: SetPlan, name: str, rows: Sequence[Row], prefixes: dict[Side, str]) -> SetFacts:
+    """What configurations tell of the set ``name``; with a root each path lies where the training machine has it."""
+    root = f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
+    return SetFacts(
+        name=name, title=plan.title, root=root, rows=rows, prefixes=prefixes, resolutions=plan.resolutions,
+        masks=plan.masks,
+    )  # fmt: skip
 
 
 def export_set(
@@ -174,19 +244,20 @@ def export_set(
     *,
     overlays: Mapping[str, Overlay],
     cancel: CancelToken | None = None,
+    expect: Callable[[int], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Exported:
     """Write ``pairs`` into a new version folder (or ZIP) in ``folder``.
 
-    ``overlays``: by pair id, for those to be cut with ``crop_align``. ``check`` is called before each pair and may
-    raise; nothing stays then, as after any failure. ``progress`` counts what is written, reversed pairs and those that
-    change nothing too. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, StorageFailed.
+    ``overlays``: by pair id, for those to be cut with ``crop_align``. ``expect`` hears how many will be written,
+    reversed pairs and those that change nothing too, ``progress`` how many are. Nothing stays after a stop or a
+    failure. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, StorageFailed.
     """
     layout = LAYOUTS[plan.trainer]
     made, sides, prefixes = arranged(pairs, plan)
     archives = tuple(prefixes.values()) if layout.archives else ()
-    title = safe_stem(plan.name.strip())
-    with new_set(folder, title, as_zip=plan.as_zip, archives=archives) as (sink, target):
+    expect(len(made))
+    with new_set(folder, plan.title, as_zip=plan.as_zip, archives=archives) as (sink, target):
         counted = _Counted(sink)
         shards = new_shards(plan.trainer, counted.add) if layout.shards else None
         rows: list[Row] = []
@@ -194,12 +265,10 @@ def export_set(
         with contextlib.closing(_prepared(made, plan, layout, overlays, cancel or CancelToken())) as stream:
             for pair, side, stem, ready in zip(made, sides, names, stream, strict=True):
                 caption = caption_for(pair, plan.captions, plan.variants, len(rows) + 1)
-                extensions = tuple(control.extension for control in ready.controls)
-                placed = layout.place(Slot(stem, prefixes[side], ready.target.extension, extensions))
-                if ready.mask is not None:
-                    placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
-                row = Row(pair, side, placed, caption, ready.source_hashes, ready.target.size)
-                files = _files(placed, ready, caption)
+                extensions = tuple(picture.extension for picture in (ready.target, *ready.controls))
+                filled = Filled(caption, extensions, ready.target.size, ready.source_hashes)
+                row = row_of(plan, pair, side, prefixes[side], stem, filled)
+                files = _files(row.placed, ready, caption)
                 if shards is not None:
                     shards.add(row, files)
                 else:
@@ -207,11 +276,7 @@ def export_set(
                         counted.add(path, data)
                 rows.append(row)
                 progress(len(rows))
-        name = target.name.removesuffix(".zip")
-        facts = SetFacts(
-            name=name, title=title, root=root_of(plan, name), rows=rows, prefixes=prefixes,
-            resolutions=plan.resolutions, masks=plan.masks, num_repeats=plan.num_repeats,
-        )  # fmt: skip
+        facts = facts_of(plan, target.name.removesuffix(".zip"), rows, prefixes)
         texts = shards.close(facts) if shards is not None else text_files(plan.trainer, facts)
         for path, text in texts.items():
             counted.add(path, text.encode("utf-8", "backslashreplace"))

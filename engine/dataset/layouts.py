@@ -57,7 +57,7 @@ class Layout(msgspec.Struct, frozen=True):
     """A trainer's rules. ``reader``: what it reads; ``even_controls``: each pair needs as many, or its training fails;
     ``archives``: it takes a ZIP for each side; ``sided``: always in a folder of their side, split or not;
     ``validates``: it has validation sets, and so a configuration for them; ``shards``: its files lie in larger ones;
-    ``repeats``: its configuration says how often an epoch shows a pair."""
+    ``repeats``: its configuration says how often an epoch shows a pair; ``grouped``: and so for each of its folders."""
 
     trainer: Trainer
     title: str
@@ -70,6 +70,7 @@ class Layout(msgspec.Struct, frozen=True):
     validates: bool = False
     shards: bool = False
     repeats: bool = True
+    grouped: bool = False
 
 
 def prefix_of(side: Side, is_split: bool, layout: Layout) -> str:
@@ -150,7 +151,9 @@ _AREA: Final = Buckets(by_area, 32)
 LAYOUTS: Final[dict[Trainer, Layout]] = {
     layout.trainer: layout
     for layout in (
-        Layout(Trainer.AI_TOOLKIT, "AI-Toolkit", _beside, Reader(_COMMON, buckets=_AREA), even_controls=True),
+        Layout(
+            Trainer.AI_TOOLKIT, "AI-Toolkit", _beside, Reader(_COMMON, buckets=_AREA), even_controls=True, grouped=True
+        ),
         Layout(
             Trainer.FAL,
             "fal (Kontext, Qwen-Edit, Flux 2)",
@@ -161,13 +164,20 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             archives=True,
             repeats=False,
         ),
-        Layout(Trainer.MUSUBI, "musubi-tuner", _numbered, Reader(_COMMON | {"bmp"}, buckets=Buckets(by_list, 16))),
+        Layout(
+            Trainer.MUSUBI,
+            "musubi-tuner",
+            _numbered,
+            Reader(_COMMON | {"bmp"}, buckets=Buckets(by_list, 16)),
+            grouped=True,
+        ),
         Layout(
             Trainer.KOHYA,
             "kohya sd-scripts (ControlNet, LLLite)",
             _beside,
             Reader(_COMMON | {"bmp"}, equal_sizes=True, buckets=Buckets(by_range, 64)),
             max_controls=1,
+            grouped=True,
         ),
         Layout(
             Trainer.HUGGING_FACE,
@@ -186,6 +196,7 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             Reader(_COMMON, same_extension=True, buckets=Buckets(by_ratio, 64)),
             even_controls=True,
             validates=True,
+            grouped=True,
         ),
         Layout(
             Trainer.DIFFUSION_PIPE,
@@ -194,6 +205,7 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             Reader(_COMMON, buckets=_AREA),
             max_controls=1,
             validates=True,
+            grouped=True,
         ),
         Layout(Trainer.PREFERENCE, "preference pairs", _chosen, _PLAIN, validates=True, repeats=False),
         *(

@@ -22,7 +22,8 @@ _PLAIN_ARGUMENT: Final = re.compile(r"[\w ./:,@+=-]*")
 
 class Row(msgspec.Struct, frozen=True):
     """A pair as it was written. ``source_hashes``: sha256 of the controls' files, read when the set was written;
-    ``size``: pixels of the target."""
+    ``size``: pixels of the target. ``at``: the folder that holds its targets and controls, ``repeats``: how often an
+    epoch shows it; pairs of one folder have as many."""
 
     pair: Pair
     side: Side
@@ -30,6 +31,8 @@ class Row(msgspec.Struct, frozen=True):
     caption: str
     source_hashes: tuple[str, ...]
     size: tuple[int, int]
+    at: str
+    repeats: int
 
 
 class SetFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,11 +47,14 @@ class SetFacts(msgspec.Struct, frozen=True, kw_only=True):
     prefixes: dict[Side, str]
     resolutions: tuple[int, ...]
     masks: bool = False
-    num_repeats: int = 1
+
+    def groups(self, side: Side) -> list[tuple[str, int]]:
+        """The folders of a side, each with the repeats of its pairs."""
+        return sorted({(row.at, row.repeats) for row in self.side(side)})
 
     def repeats(self, side: Side) -> int:
-        """How often an epoch shows each pair of a side; what is held out is seen once."""
-        return self.num_repeats if side is Side.TRAIN else 1
+        """The most repeats of any pair of a side: those of all for trainers that know one number."""
+        return max((row.repeats for row in self.side(side)), default=1)
 
     @property
     def controls(self) -> int:

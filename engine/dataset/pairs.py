@@ -56,7 +56,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     """One result with its sources, the edited one first. ``id``: the result's. ``index``: 1-based place among the
     results of its task. ``written``: the caption that a model wrote for it, as it was edited since. ``score`` 0..10 and
     ``judge`` (a model's name), where it was judged. ``origin``: what tells its source from others where that is not
-    the first control."""
+    the first control. ``folder``: the folders between that of all sources and its own, parted by ``/``."""
 
     id: str
     task_id: str
@@ -71,6 +71,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
     rejected: Rejected | None = None
     direction: Direction = Direction.FORWARD
     origin: str = ""
+    folder: str = ""
 
     @property
     def control(self) -> ControlFile:

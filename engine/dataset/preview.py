@@ -11,10 +11,9 @@ import msgspec
 
 from engine.dataset.captions import CaptionRule
 from engine.dataset.configurations import text_files
-from engine.dataset.export import SetPlan, arranged, root_of, stems
-from engine.dataset.layouts import LAYOUTS, Slot
-from engine.dataset.manifests import METADATA, Row, SetFacts
-from engine.dataset.naming import safe_stem
+from engine.dataset.export import Filled, SetPlan, arranged, facts_of, row_of, stems
+from engine.dataset.layouts import LAYOUTS
+from engine.dataset.manifests import METADATA, Row
 from engine.dataset.pairs import Direction, Pair
 from engine.dataset.split import Side
 from engine.dataset.transform import PictureFormat, sized_for
@@ -64,18 +63,11 @@ def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
     rows: list[Row] = []
     for number, (pair, side, stem) in enumerate(zip(made, sides, stems(made, plan.stem_template), strict=True), 1):
         extensions = [_extension(plan, extension) for extension in (pair.target.extension, *_extensions(pair))]
-        placed = layout.place(Slot(stem, prefixes[side], extensions[0], tuple(extensions[1:])))
-        if plan.masks:
-            placed = msgspec.structs.replace(placed, mask=f"mask/{stem}.png")
-        caption = _caption(pair, plan.captions, plan, number)
-        sized = sized_for([came[pair.task_id]] * 2, plan.pictures, layout.reader)
-        rows.append(Row(pair, side, placed, caption, (), sized[0][1]))
-    name = f"{safe_stem(plan.name.strip())}_v001"
-    facts = SetFacts(
-        name=name, title=safe_stem(plan.name.strip()), root=root_of(plan, name), rows=rows, prefixes=prefixes,
-        resolutions=plan.resolutions, masks=plan.masks, num_repeats=plan.num_repeats,
-    )  # fmt: skip
-    texts = {} if layout.shards else text_files(plan.trainer, facts)
+        _, size = sized_for([came[pair.task_id]] * 2, plan.pictures, layout.reader)[0]
+        filled = Filled(_caption(pair, plan.captions, plan, number), tuple(extensions), size)
+        rows.append(row_of(plan, pair, side, prefixes[side], stem, filled))
+    name = f"{plan.title}_v001"
+    texts = {} if layout.shards else text_files(plan.trainer, facts_of(plan, name, rows, prefixes))
     own = next((path for path in texts if path != METADATA), "")
     folders = Counter(_folder(path) for row in rows for path in row.placed.files)
     return SetPreview(

@@ -75,6 +75,7 @@ def test_numbers_of_a_file_are_clamped(tmp_path: Path) -> None:
         (["--export", "kohya", "--zip"], "as_zip", True),
         (["--allow", "blank", "--allow", "shifted"], "allow", {"blank", "shifted"}),
         (["--threshold", "shifted=0.6"], "thresholds", {"shifted": 0.6}),
+        (["--folder-repeats", "a=b=3"], "folder_repeats", {"a=b": 3}),
         (["--resolution", "512", "--resolution", "768"], "resolution", [512, 768]),
         (["--validation", "0.5"], "validation", 0.5),
     ],

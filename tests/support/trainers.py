@@ -11,6 +11,7 @@ import tomllib
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import yaml
@@ -34,7 +35,11 @@ def _pictures(folder: Path, *, walk: bool = False) -> list[Path]:
 
 def load_ai_toolkit(folder: Path) -> list[Loaded]:
     """Targets are walked recursively; a control has the same stem in each control folder; a missing one is skipped."""
-    (config,) = yaml.safe_load((folder / "ai_toolkit.yaml").read_text("utf-8"))["datasets"]
+    sets = yaml.safe_load((folder / "ai_toolkit.yaml").read_text("utf-8"))["datasets"]
+    return [pair for one in sets for pair in _load_ai_toolkit_folder(folder, one)]
+
+
+def _load_ai_toolkit_folder(folder: Path, config: dict[str, Any]) -> list[Loaded]:
     targets, listed, extension = folder / config["folder_path"], config["control_path"], config["caption_ext"]
     controls = [folder / one for one in ([listed] if isinstance(listed, str) else listed)]
     loaded = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import threading
 import zipfile
@@ -17,7 +18,7 @@ import yaml
 from PIL import Image
 
 from engine.dataset.captions import CaptionMode, CaptionRule
-from engine.dataset.export import SetPlan, check_place, export_set, stems, wanted_for
+from engine.dataset.export import SetPlan, check_folders, check_place, check_plan, export_set, stems, wanted_for
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
@@ -171,6 +172,40 @@ def test_repeats_are_told_each_trainer_in_its_own_words(pairs: list[Pair], tmp_p
     folder = write(pairs, tmp_path / "out", trainer=Trainer.SIMPLETUNER, num_repeats=3, split=SplitRule(0.4, 3))
     sets = json.loads((folder / "multidatabackend.json").read_text("utf-8"))
     assert [one.get("repeats", 0) for one in sets if one["dataset_type"] == "image"] == [2, 0]
+
+
+def test_repeats_by_folder(pairs: list[Pair], tmp_path: Path) -> None:
+    """Each pair is repeated as the nearest folder of its source says, in folders that the trainer counts for itself;
+    those held out once. Trainers with one number for all refuse, and so does a folder that no source lies in."""
+    folders = ("", "faces", "faces/near", "Hände", "other")
+    made = [msgspec.structs.replace(one, folder=folder) for one, folder in zip(pairs, folders, strict=True)]
+    plan: dict[str, Any] = {"num_repeats": 2, "folder_repeats": {"faces": 3, "hände/": 5}}
+    for trainer, name, word in (
+        (Trainer.AI_TOOLKIT, "ai_toolkit.yaml", "num_repeats: "),
+        (Trainer.MUSUBI, "musubi.toml", "num_repeats = "),
+        (Trainer.KOHYA, "kohya.toml", "num_repeats = "),
+        (Trainer.DIFFUSION_PIPE, "diffusion_pipe.toml", "num_repeats = "),
+        (Trainer.SIMPLETUNER, "multidatabackend.json", '"repeats": '),
+    ):
+        folder = write(made, tmp_path / "out", trainer=trainer, **plan)
+        assert {one.caption for one in LOADERS[trainer](folder)} == {f"edit {number} 夜晚" for number in range(5)}
+        told = re.findall(f"{word}(\\d+)", (folder / name).read_text("utf-8"))
+        more = trainer is Trainer.SIMPLETUNER  # which counts what comes beside the first time
+        assert [int(one) + more for one in told] == [2, 3, 5], trainer
+        placed = Counter(path.parent.parent.name for path in folder.rglob("target/*.txt"))
+        assert placed == {folder.name: 2, "repeats_3": 2, "repeats_5": 1}
+        foreseen = preview(made, SetPlan(trainer=trainer, pictures=PictureRule(size=SizeRule.AS_IT_CAME), **plan))
+        written = (folder / foreseen.configuration).read_text("utf-8")
+        assert written.replace(folder.name, foreseen.name).startswith(foreseen.text)
+    for trainer in (Trainer.FAL, Trainer.DIFFSYNTH, Trainer.HUGGING_FACE, Trainer.PARQUET):
+        with pytest.raises(InvalidInput) as refused:
+            check_plan(SetPlan(trainer=trainer, **plan))
+        assert refused.value.code is Code.NO_FOLDER_REPEATS
+    with pytest.raises(InvalidInput) as refused:
+        check_folders(SetPlan(folder_repeats={"face": 2}), made)
+    assert (refused.value.code, refused.value.params["folders"]) == (
+        Code.FOLDER_WITHOUT_PAIRS, "faces, faces/near, hände, other",
+    )  # fmt: skip
 
 
 def test_arguments_can_be_given_to_a_shell(pairs: list[Pair], tmp_path: Path) -> None:
