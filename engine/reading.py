@@ -13,7 +13,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -76,11 +76,12 @@ def read_bytes(path: str | os.PathLike[str], limit: int, *, root: str | os.PathL
         return data if data is not None else b""
 
 
-def read_found(path: str | os.PathLike[str]) -> bytes:
+def read_found(path: str | os.PathLike[str], check: Callable[[], None] = lambda: None) -> bytes:
     """All of a picture that was found before, by a start: who can write to its folder may have put anything in its
-    place since. Raises NotRegular, OSError (EFBIG for more than any picture has), ValueError."""
+    place since. ``check`` is called between pieces and may raise. Raises NotRegular, OSError (EFBIG for more than any
+    picture has), ValueError."""
     with _opened_found(path) as file:
-        return file.read(_MAX_PICTURE_BYTES) or b""
+        return b"".join(_pieces(file, check))  # of one piece, that itself
 
 
 def _opened_found(path: str | os.PathLike[str]) -> io.FileIO:
@@ -91,12 +92,19 @@ def _opened_found(path: str | os.PathLike[str]) -> io.FileIO:
     return os.fdopen(descriptor, "rb", buffering=0)  # few system calls: at each, threads take turns
 
 
+def _pieces(file: io.FileIO, check: Callable[[], None]) -> Iterator[bytes]:
+    left = _MAX_PICTURE_BYTES  # a file may grow while it is read
+    while left and (piece := file.read(min(_PIECE_BYTES, left))):
+        check()
+        left -= len(piece)
+        yield piece
+
+
 def hash_found(path: str | os.PathLike[str], check: Callable[[], None] = lambda: None) -> str:
     """The sha256 in hex of the same. ``check`` is called between pieces and may raise; else as `read_found`."""
     with _opened_found(path) as file:
         digest = hashlib.sha256()
-        while piece := file.read(_PIECE_BYTES):
-            check()
+        for piece in _pieces(file, check):
             digest.update(piece)
     return digest.hexdigest()
 

@@ -332,11 +332,11 @@ def _prepared(
 def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None, cancel: CancelToken) -> _Ready:
     """Read, check against what was sent and what came, transform."""
     result = pair.control if pair.direction is Direction.REVERSED else pair.target
-    controls = [_read(control.path, _missing(control.path, result.path)) for control in pair.pictures]
+    controls = [_read(control.path, _missing(control.path, result.path), cancel) for control in pair.pictures]
     hashes = tuple(hashlib.sha256(data).hexdigest() for data in controls)
     for control, digest in zip(pair.pictures, hashes, strict=True):
         _check_same(control.path, control.sent_hash, digest, result.path)
-    target = _read(pair.target.path, _missing(pair.target.path, result.path))
+    target = _read(pair.target.path, _missing(pair.target.path, result.path), cancel)
     _check_same(pair.target.path, pair.target.hash, hashlib.sha256(target).hexdigest(), result.path)
     if overlay is not None and pair.direction is Direction.REVERSED:
         overlay = overlay.turned
@@ -366,9 +366,9 @@ def _check_same(path: str, known: str, digest: str, result: str) -> None:
     raise InvalidInput(Code.SOURCE_CHANGED, path=path)
 
 
-def _read(path: str, missing: Code) -> bytes:
+def _read(path: str, missing: Code, cancel: CancelToken) -> bytes:
     try:
-        return read_found(path)
+        return read_found(path, cancel.check)
     except FileNotFoundError as error:
         raise InvalidInput(missing, path=path) from error
     except OSError as error:

@@ -17,7 +17,7 @@ from engine.dataset.measurement_cache import MeasurementCache
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.images.picture import opened, with_path
 from engine.images.pixels import Alpha, mime_of, shrunk
-from engine.reading import read_found
+from engine.reading import hash_found, read_found
 from engine.upstream.cancel import CancelToken
 
 EXTRA_PACKAGES: Final = ("numpy", "opencv-python-headless")
@@ -27,7 +27,7 @@ Settled = Callable[[Look, Look, float], bool]
 """Control, target and change: whether they tell all that is to be known of the pair."""
 
 _WORK_EDGE: Final = 256
-_PIECE_BYTES: Final = 4 * 1024 * 1024
+_AT_HAND_BYTES: Final = 32 * 1024 * 1024  # of a file, from its hashing to its decoding; larger ones are read twice
 _MISREAD_SIZE: Final = (64, 64)
 
 
@@ -142,8 +142,11 @@ class Measurer:
             state = (path, status.st_size, status.st_mtime_ns)
             digest = self._cache.known_hash(*state)
             if digest is None:
-                data = read_found(path)
-                digest = _sha256(data, _check(cancel))
+                if status.st_size <= _AT_HAND_BYTES:
+                    data = read_found(path, _check(cancel))
+                    digest = hashlib.sha256(data).hexdigest()
+                else:
+                    digest = hash_found(path, _check(cancel))
                 self._cache.note_hash(*state, digest)
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
@@ -156,7 +159,7 @@ class Measurer:
 
     def _open(self, file: _File, cancel: CancelToken | None) -> _Opened:
         try:
-            data = read_found(file.path) if file.data is None else file.data
+            data = read_found(file.path, _check(cancel)) if file.data is None else file.data
             shape, image = shrunk(data, _WORK_EDGE, self._alpha, cancel)
             contrast, finger, tint = look_at(image)
             misread, cause = (0.0, "") if shape.plain and not shape.alpha else misreading(data, image, cancel)
@@ -181,14 +184,6 @@ def misreading(data: bytes, seen: Image.Image, cancel: CancelToken | None = None
 
 def _check(cancel: CancelToken | None) -> Callable[[], None]:
     return cancel.check if cancel is not None else lambda: None
-
-
-def _sha256(data: bytes, check: Callable[[], None]) -> str:
-    digest, view = hashlib.sha256(), memoryview(data)
-    for at in range(0, len(data), _PIECE_BYTES):
-        check()
-        digest.update(view[at : at + _PIECE_BYTES])
-    return digest.hexdigest()
 
 
 def _compared(control: Image.Image, target: Image.Image, change: float, cancel: CancelToken | None) -> Comparison:

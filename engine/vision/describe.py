@@ -48,7 +48,7 @@ def write_caption(pair: JudgedPair, length: CaptionLength, language: str, asker:
                      asker.config.model_name)  # fmt: skip
     if (known := asker.memory.recall(key)) is not None:
         return known, True
-    check_files(pair)
+    check_files(pair, asker.cancel)
     text = (
         f"The edit that was asked for: {pair.instruction or '—'}\n\n"
         f"Describe what really changed from the source to the result, as an instruction that would bring it about, in "
@@ -128,7 +128,7 @@ def _prefer(first: JudgedPair, second: JudgedPair, asker: Asker) -> Better:
                      asker.config.model_name)  # fmt: skip
     known = asker.memory.recall(key)
     if known is None:
-        check_files(first)
+        check_files(first, asker.cancel)
         text = (
             f"The edit that was asked for: {first.instruction or '—'}\n\nWhich result carries it out better and keeps "
             'the rest as it was? Answer in JSON: {"better": "A", "B" or "tie"}.'

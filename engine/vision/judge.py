@@ -147,7 +147,7 @@ def question_for(
     """The question about a pair, its pictures read and made small."""
     roles = [("source", pair.sources[0]), *(("reference", path) for path in pair.sources[1:]), ("result", pair.result)]
     roles = [*roles[-1:], *roles[:-1]] if swapped else roles
-    check_files(pair)
+    check_files(pair, cancel)
     pictures = tuple(
         picture_at(path, config.max_edge, f"Picture {number}: {LABELS[role]}", cancel)
         for number, (role, path) in enumerate(roles, 1)
@@ -254,12 +254,12 @@ def _mean(answers: Sequence[Answered]) -> dict[str, float]:
     return {name: round(sum(answer.scores[name] for answer in answers) / len(answers), 2) for name in answers[0].scores}
 
 
-def check_files(pair: JudgedPair) -> None:
-    """The pictures of a pair are there, and the ones that the pair is made of."""
+def check_files(pair: JudgedPair, cancel: CancelToken) -> None:
+    """The pictures of a pair are there, and the ones that the pair is made of. Raises EditFailed, Stopped."""
     known = pair.source_hash.split()
     for path, sent in zip(pair.sources, known or [""] * len(pair.sources), strict=False):
         try:
-            digest = hash_found(path)
+            digest = hash_found(path, cancel.check)
         except OSError as error:
             raise EditFailed(Code.SOURCE_MISSING, path=path, reason=error.strerror or "") from error
         if sent and digest != sent:

@@ -151,7 +151,7 @@ def hashing(stage: Stage) -> None:
     for source in (stage.folder / "in").iterdir():
         os.truncate(source, 200_000_000)
     stage.door.post("/api/dataset/preflight", {})
-    inside("_sha256")
+    inside("hash_found")
 
 
 def registering(stage: Stage) -> None:
