@@ -161,7 +161,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Never show the key, whoever prints this."""
         return f"ApiConfig(api_url={self.api_url!r}, model_name={self.model_name!r})"
 
-    @property
+    @functools.cached_property
     def mode(self) -> ApiMode:
         """The mode to use: ``api_mode``, or that of a recipe, or what the path of ``api_url`` tells."""
         if self.api_mode is not ApiMode.AUTO:

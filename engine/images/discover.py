@@ -16,6 +16,7 @@ import msgspec
 from engine.errors import Code, InvalidInput, PictureRejected, Problem
 from engine.formats import SUFFIXES
 from engine.images.picture import HEAD_BYTES, check_picture, is_whole, sniff, with_path
+from engine.images.pixels import Shape, checked
 from engine.models import ImageInfo, SourceImage
 from engine.paths import common_folder, entered_paths, natural_folder_key, natural_key, printable
 from engine.reading import open_regular, read_bytes
@@ -68,6 +69,7 @@ class ReadSource(msgspec.Struct, frozen=True):
 
     data: bytes
     info: ImageInfo
+    shape: Shape
     name: str
 
 
@@ -145,10 +147,10 @@ def read_source(path: str, max_bytes: int, cancel: CancelToken | None = None) ->
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror or "") from error
     try:
-        info = check_picture(data, max_bytes, cancel)
+        info, shape = checked(data, max_bytes, cancel)
     except PictureRejected as error:
         raise with_path(error, shown) from error
-    return ReadSource(data, info, os.path.basename(path))
+    return ReadSource(data, info, shape, os.path.basename(path))
 
 
 def _status_of_root(root: str) -> os.stat_result:

@@ -14,7 +14,16 @@ from PIL import Image
 
 from engine.errors import Code, PictureRejected
 from engine.images.encoder import LARGE_PIXELS, webp_apart, write_webp
-from engine.images.picture import DECODER_ERRORS, HEAD_BYTES, is_upright_already, opened, orientation_of, sniff
+from engine.images.picture import (
+    DECODER_ERRORS,
+    HEAD_BYTES,
+    decoding,
+    is_upright_already,
+    opened,
+    orientation_of,
+    sniff,
+)
+from engine.models import ImageInfo
 from engine.upstream.cancel import CancelToken
 
 _TURNS: Final = {
@@ -64,6 +73,14 @@ def shape_of(data: bytes) -> Shape:
     mime = mime_of(data)
     with opened(data, mime) as (image, _):
         return _shape(image, image.size, data, mime)
+
+
+def checked(data: bytes, max_bytes: int, cancel: CancelToken | None = None) -> tuple[ImageInfo, Shape]:
+    """What `check_picture` and `shape_of` say, opened once. Raises as the former."""
+    with decoding(data, max_bytes, cancel) as (image, info):
+        shape = _shape(image, image.size if is_upright_already(image) else (info.width, info.height), data, info.mime)
+        image.load()
+    return info, shape
 
 
 def _shape(image: Image.Image, size: tuple[int, int], data: bytes, mime: str) -> Shape:

@@ -14,12 +14,15 @@ _QUALITY: Final = 95
 _MIME: Final = {SourceFormat.PNG: "image/png", SourceFormat.JPEG: "image/jpeg", SourceFormat.WEBP: "image/webp"}
 
 
-def as_sent(data: bytes, wanted: SourceFormat, max_edge: int, cancel: CancelToken | None = None) -> tuple[bytes, str]:
-    """The bytes to send and their MIME type. ``max_edge``: longest edge in pixels, 0 for any.
+def as_sent(
+    data: bytes, wanted: SourceFormat, max_edge: int, cancel: CancelToken | None = None, *, shape: Shape | None = None
+) -> tuple[bytes, str]:
+    """The bytes to send and their MIME type. ``max_edge``: longest edge in pixels, 0 for any; ``shape``: that of
+    ``data``, where it is known.
 
     Raises PictureRejected, Stopped.
     """
-    shape = shape_of(data)
+    shape = shape or shape_of(data)
     shrinks = 0 < max_edge < max(shape.width, shape.height)
     mime = _mime(shape, wanted)
     fits = wanted is SourceFormat.AS_IS or (shape.plain and (shape.still or shape.mime == "image/png"))

@@ -37,6 +37,7 @@ from engine.errors import (
 )
 from engine.images.discover import read_source
 from engine.images.picture import check_picture
+from engine.images.pixels import Shape
 from engine.images.sending import as_sent
 from engine.models import DebugEntry, EditLimits, ImageInfo, ImageRef, SourceType
 from engine.paths import printable
@@ -78,6 +79,7 @@ class Source(msgspec.Struct, frozen=True):
     data: bytes = b""
     width: int = 0
     height: int = 0
+    shape: Shape | None = None
 
     def read(self, max_bytes: int, cancel: CancelToken | None = None) -> SourcePicture:
         """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, Stopped."""
@@ -183,7 +185,7 @@ def sent_pictures(order: AttemptOrder, cancel: CancelToken) -> list[SourcePictur
     config, pictures = order.config, []
     for source in order.sources:
         picture = source.read(order.limits.max_source_bytes, cancel)
-        data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, cancel)
+        data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, cancel, shape=source.shape)
         width, height = picture.width, picture.height
         if data is not picture.data:
             info = check_picture(data, len(data), cancel)

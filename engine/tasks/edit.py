@@ -505,7 +505,7 @@ def what_came(outcome: AttemptOutcome, brought: int) -> Came:
 def _source(path: str, max_bytes: int, cancel: CancelToken) -> Source:
     read = read_source(path, max_bytes, cancel)
     digest, info = hashlib.sha256(read.data).hexdigest(), read.info
-    return Source(path, read.name, info.mime, digest, read.data, info.width, info.height)
+    return Source(path, read.name, info.mime, digest, read.data, info.width, info.height, read.shape)
 
 
 def _stored(digest: str, picture: Picture) -> StoredImage:

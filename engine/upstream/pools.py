@@ -1,4 +1,8 @@
-"""Kept connections: one pool for the calls that follow the same rules, each with its way out of this machine."""
+"""Kept connections: one pool for the calls that follow the same rules, each with its way out of this machine.
+
+httpcore makes the connections. Its own pool looks at each of them whenever a call begins and ends, which with hundreds
+of calls at once is most of the work; here a call takes one and gives it back.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, Purpose, usable_addresses
 from engine.upstream.proxies import ProxyServer
 
-MAX_IDLE_CONNECTIONS = 128
+MAX_IDLE_CONNECTIONS = 512
 IDLE_SECONDS = 4.0
 """Below the five seconds after which common servers close: a paid call must not meet a closing connection."""
 
@@ -28,6 +32,51 @@ class _PoolKey(msgspec.Struct, frozen=True):
     https: bool
 
 
+class Pool:
+    """Connections for calls that follow the same rules, to any host. Thread-safe."""
+
+    def __init__(self, connections: httpcore.ConnectionPool) -> None:
+        """``connections``: makes them."""
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._idle: list[httpcore.ConnectionInterface] = []  # the one used last stands last
+        self._closed = False
+
+    def take(self, origin: httpcore.Origin) -> httpcore.ConnectionInterface:
+        """A connection for one call, which gives it back: the one that waited least, or a new one."""
+        while True:
+            with self._lock:
+                fits = (at for at in range(len(self._idle) - 1, -1, -1) if self._idle[at].can_handle_request(origin))
+                at = next(fits, None)
+                kept = self._idle.pop(at) if at is not None else None
+            if kept is None:
+                return self._connections.create_connection(origin)
+            if not kept.has_expired():
+                return kept
+            kept.close()
+
+    def give_back(self, connection: httpcore.ConnectionInterface) -> None:
+        """The call is over: the connection is kept if its answer was read to the end."""
+        spare: list[httpcore.ConnectionInterface] = []
+        with self._lock:
+            if self._closed or connection.is_closed() or not connection.is_idle():
+                spare.append(connection)
+            else:
+                self._idle.append(connection)
+                if len(self._idle) > MAX_IDLE_CONNECTIONS or self._idle[0].has_expired():
+                    spare.append(self._idle.pop(0))
+        for one in spare:
+            one.close()
+
+    def close(self) -> None:
+        """Close the connections that wait for another call, and each that is given back from here on."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
 class Pools:
     """The pools of one transport, made when they are needed. Thread-safe."""
 
@@ -38,11 +87,9 @@ class Pools:
         self._tls = tls
         self._closing = closing
         self._lock = threading.Lock()
-        self._pools: dict[_PoolKey, httpcore.ConnectionPool] = {}
+        self._pools: dict[_PoolKey, Pool] = {}
 
-    def pool(
-        self, purpose: Purpose, unlocked: bool, proxy: ProxyServer | None, *, https: bool
-    ) -> httpcore.ConnectionPool:
+    def pool(self, purpose: Purpose, unlocked: bool, proxy: ProxyServer | None, *, https: bool) -> Pool:
         """The pool for such calls; raises Stopped once all is being closed."""
         key = _PoolKey(purpose, unlocked, proxy, https)
         with self._lock:
@@ -52,25 +99,16 @@ class Pools:
                 pool = self._pools[key] = self._new(key)
             return pool
 
-    def drop_idle(self) -> None:
-        """Close the connections that wait for another call; calls that begin later open new ones."""
-        for pool in self._taken():  # those in use are closed by their own call, which may be in the middle of reading
-            for connection in pool.connections:
-                if connection.is_idle():
-                    connection.close()
-
     def close(self) -> None:
-        """Close all connections."""
-        for pool in self._taken():
-            pool.close()
-
-    def _taken(self) -> list[httpcore.ConnectionPool]:
+        """Close the connections that wait for another call; calls that begin later open new ones. Those in use are
+        closed by their own call, which may be in the middle of reading."""
         with self._lock:
             pools = list(self._pools.values())
             self._pools.clear()
-        return pools
+        for pool in pools:
+            pool.close()
 
-    def _new(self, key: _PoolKey) -> httpcore.ConnectionPool:
+    def _new(self, key: _PoolKey) -> Pool:
         """A pool that looks up and checks (direct), or leaves the host to the proxy: by tunnel, by SOCKS, or whole."""
         proxy, secure = key.proxy, key.proxy is not None and key.proxy.scheme == "https"
         if (key.https or secure) and self._tls is None:
@@ -82,13 +120,10 @@ class Pools:
         backend: httpcore.NetworkBackend = GuardedBackend(self._resolve, rules if proxy is None else None)
         if proxy is not None and core_proxy is None:
             backend = TunnelBackend(GuardedBackend(self._resolve, None), proxy, self._tls if secure else None)
-        return httpcore.ConnectionPool(
-            ssl_context=self._tls,
-            proxy=core_proxy,
-            max_connections=None,  # whoever calls bounds the number of calls; a queue here could not be cancelled
-            max_keepalive_connections=MAX_IDLE_CONNECTIONS,
-            keepalive_expiry=IDLE_SECONDS,
-            network_backend=backend,
+        return Pool(
+            httpcore.ConnectionPool(
+                ssl_context=self._tls, proxy=core_proxy, keepalive_expiry=IDLE_SECONDS, network_backend=backend
+            )
         )
 
 

@@ -22,7 +22,7 @@ from engine.upstream.backend import Resolve
 from engine.upstream.call import Call
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, Purpose, check_target
-from engine.upstream.pools import Pools
+from engine.upstream.pools import Pool, Pools
 from engine.upstream.proxies import ProxyServer, choose_proxy
 from engine.upstream.request import Headers, HttpRequest, download_headers, request_headers
 from engine.upstream.response import MAX_ANSWER_BYTES, Hold, HttpResponse, failures, proxy_failed
@@ -99,7 +99,7 @@ class Transport:
 
     def drop_idle(self) -> None:
         """Close the connections that wait for another call, after a stop; calls that begin later open new ones."""
-        self._pools.drop_idle()
+        self._pools.close()
 
     @contextmanager
     def send(
@@ -214,7 +214,7 @@ class Transport:
 
     def _once(
         self,
-        pool: httpcore.ConnectionPool,
+        pool: Pool,
         target: Target,
         message: _Message,
         trip: _Trip,
@@ -224,10 +224,12 @@ class Transport:
         call = Call(target.host, trip.timeout, trip.deadline, (trip.cancel, self._closing), self._clock)
         request.extensions = call.extensions()
         with ExitStack() as stack:
+            connection = pool.take(request.url.origin)
+            stack.callback(pool.give_back, connection)
             self._enter(stack, call, trip)
             try:
                 with failures(call):
-                    answer = pool.handle_request(request)
+                    answer = connection.handle_request(request)
             except NetworkFailed as error:
                 safe = message.method in SAFE_METHODS or call.unsent
                 if error.code is Code.CONNECTION_LOST and call.reused and not call.received and safe:
