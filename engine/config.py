@@ -18,6 +18,9 @@ from engine.errors import Code, InvalidInput, Problem
 from engine.money import with_point
 from engine.secrets import PLACEHOLDER
 
+PLAIN_PARAMETERS: Final = ("seed",)
+"""Settings that every API takes under their own name, and that are sent only where a person gave them."""
+
 _MOST_ENDPOINTS = 64
 _MOST_EXACT = 2**53 - 1  # the largest whole number that every JSON reader keeps
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from engine.config import PLAIN_PARAMETERS
 from engine.errors import Code, Param, UpstreamRefused
 from engine.upstream.retry import parse_span, retry_after
 from engine.upstream.sse import parse_json, well_formed
@@ -110,9 +111,11 @@ _PARAMETER = re.compile(
     re.IGNORECASE,
 )
 # Parameters of ours, and one that needs ``stream`` beside it, named in whatever words; short names need a mark.
+_SHORT = "|".join(("n", "stream", *PLAIN_PARAMETERS))
 _MENTIONED = re.compile(
-    r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities|partial_images)\b|[`'\"](n|stream|seed)[`'\"]|"
-    r"\b(?:parameter|argument|field|property|参数) ?:?(n|stream|seed)\b|\b(n) ?(?:=|must be|should be)|"
+    r"\b(temperature|response_format|max_(?:completion_|output_)?tokens|modalities|partial_images)\b|"
+    rf"[`'\"]({_SHORT})[`'\"]|\b(?:parameter|argument|field|property|参数) ?:?({_SHORT})\b|"
+    r"\b(n) ?(?:=|must be|should be)|"
     r"\b(stream)(?:ing)?(?: ?= ?true)?(?: mode)? (?:is not|must|should)|not support (?:the )?(stream)",
     re.IGNORECASE,
 )
@@ -368,7 +371,7 @@ def _note_message(text: str, facts: _Facts, depth: int) -> None:
 def _named_parameter(message: str) -> str | None:
     found = _PARAMETER.search(message) or _MENTIONED.search(message)
     name = next(name for name in found.groups() if name).rstrip(".") if found else None
-    return name.lower() if name and name.lower() in ("n", "seed", "stream") else name
+    return name.lower() if name and re.fullmatch(_SHORT, name, re.IGNORECASE) else name
 
 
 def web_page_title(body: bytes) -> str | None:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode
+from engine.config import PLAIN_PARAMETERS, ApiConfig, ApiMode
 from engine.errors import Code, Param, Problem, StorageFailed
 from engine.files import read_json, write_json
 from engine.upstream.request import build_request
 
 _TOKEN_FIELDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
-_OURS = frozenset({*_TOKEN_FIELDS, "temperature", "response_format", "modalities", "n", "stream", "seed", "size"})
+_OURS = frozenset(
+    {*_TOKEN_FIELDS, *PLAIN_PARAMETERS, "temperature", "response_format", "modalities", "n", "stream", "size"}
+)
 _REFUSALS = frozenset({Code.PARAMETER_REFUSED, Code.MODEL_UNSUITED})
 _MODES = frozenset({ApiMode.CHAT_COMPLETIONS, ApiMode.RESPONSES, ApiMode.IMAGES_EDITS})
 _MOST = 500

@@ -15,7 +15,7 @@ import msgspec
 from jmespath import functions
 from jmespath.exceptions import JMESPathError
 
-from engine.config import ApiConfig
+from engine.config import PLAIN_PARAMETERS, ApiConfig
 from engine.errors import AddressRefused, Code, InvalidInput
 from engine.upstream.request import FRAMING_HEADERS
 from engine.upstream.target import Target, parse_url
@@ -24,7 +24,7 @@ _FOUND_CHARS = 120
 PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}")
 _PICTURE_NAME = re.compile(r"(?:image(?:[2-9]|[1-9][0-9])?|images|references)(?:_base64|_mime|_url)?")
 TEXTS = frozenset({"prompt", "system_prompt", "user_prompt"})
-_SCALARS = frozenset({"model", "n", "seed", "width", "height", "size"})
+_SCALARS = frozenset({"model", "n", "width", "height", "size", *PLAIN_PARAMETERS})
 FILES = frozenset({"file", "files"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})

@@ -11,7 +11,7 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
-from engine.config import ApiConfig
+from engine.config import PLAIN_PARAMETERS, ApiConfig
 from engine.models import ImageRef
 from engine.upstream.answer import Answer
 from engine.upstream.image_links import read_words, visible_parts
@@ -52,7 +52,7 @@ class Values:
             "user_prompt": config.user_prompt,
             "model": config.model_name,
             "n": config.result_count,
-            "seed": config.seed,
+            **{name: getattr(config, name) for name in PLAIN_PARAMETERS},
             "width": width or None,
             "height": height or None,
             "size": f"{width}x{height}" if width and height else None,

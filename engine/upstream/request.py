@@ -11,7 +11,15 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, RequestForm, ResponseFormat, StreamChoice, TokenField
+from engine.config import (
+    PLAIN_PARAMETERS,
+    ApiConfig,
+    ApiMode,
+    RequestForm,
+    ResponseFormat,
+    StreamChoice,
+    TokenField,
+)
 from engine.errors import Code, InvalidInput
 from engine.formats import extension_of
 from engine.secrets import PLACEHOLDER, TELLING, is_secret, mask, mask_url
@@ -123,7 +131,7 @@ def _chat(config: ApiConfig, pictures: Sequence[SourcePicture], streaming: bool)
     if config.system_prompt:
         messages.insert(0, {"role": "system", "content": config.system_prompt})
     body = {"model": config.model_name, "messages": messages, "temperature": config.temperature, "stream": streaming}
-    body |= _token_limit(config, TokenField.MAX_TOKENS) | _seed(config)
+    body |= _token_limit(config, TokenField.MAX_TOKENS) | _plain(config)
     if config.result_count > 1:
         body["n"] = config.result_count
     if _wants_modalities(config.api_url):
@@ -190,7 +198,7 @@ def _edits_fields(config: ApiConfig, streaming: bool) -> Body:
     # This mode has one prompt; a system prompt leads it rather than being lost.
     prompt = "\n\n".join(text for text in (config.system_prompt, config.user_prompt) if text)
     fields: Body = {"model": config.model_name, "prompt": prompt, "n": config.result_count}
-    return fields | _seed(config) | ({"stream": True} if streaming else {})
+    return fields | _plain(config) | ({"stream": True} if streaming else {})
 
 
 _BUILDERS: Mapping[ApiMode, Callable[[ApiConfig, Sequence[SourcePicture], bool], Body]] = {
@@ -199,8 +207,8 @@ _BUILDERS: Mapping[ApiMode, Callable[[ApiConfig, Sequence[SourcePicture], bool],
 }
 
 
-def _seed(config: ApiConfig) -> Body:
-    return {} if config.seed is None else {"seed": config.seed}
+def _plain(config: ApiConfig) -> Body:
+    return {name: value for name in PLAIN_PARAMETERS if (value := getattr(config, name)) is not None}
 
 
 def _streams(config: ApiConfig, mode: ApiMode) -> bool:
