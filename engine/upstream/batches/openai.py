@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, BatchProvider, RequestForm, StreamChoice
+from engine.config import ApiConfig, BatchProvider, RequestForm, StreamChoice
 from engine.errors import AnswerUnusable, Code
 from engine.upstream.batches.steps import (
     DAY_SECONDS,
@@ -25,13 +25,12 @@ from engine.upstream.batches.steps import (
     Steps,
     Uploaded,
     bad_line,
-    base_before,
+    beside_edits,
     items_of,
     number_of,
     segment,
     text_of,
 )
-from engine.upstream.jobs import PLAIN
 from engine.upstream.request import SourcePicture, build_request, encode_form
 
 ENDPOINT = "/v1/images/edits"
@@ -71,8 +70,7 @@ class OpenAI:
 
     def place(self, config: ApiConfig) -> Place | None:
         """The API that ``images/edits`` belongs to."""
-        base = base_before(config.api_url, "/images/") if config.mode is ApiMode.IMAGES_EDITS else None
-        return None if base is None else Place(base, config, PLAIN)
+        return beside_edits(config)
 
     def line(self, place: Place, key: str, pictures: Sequence[SourcePicture], files: Sequence[str]) -> dict[str, Any]:
         """A call without multipart, its pictures named by ``file_id``."""

@@ -16,8 +16,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from engine.config import ApiConfig, BatchProvider
+from engine.config import ApiConfig, ApiMode, BatchProvider
 from engine.errors import AnswerUnusable, Code, ConsoleError, InvalidInput, UpstreamRefused
+from engine.upstream.jobs import PLAIN
 from engine.upstream.recipe import Recipe, key_headers
 from engine.upstream.request import RESERVED_HEADERS, HttpRequest, SourcePicture
 
@@ -233,6 +234,12 @@ def base_before(url: str, mark: str) -> str | None:
     parts = urlsplit(url)
     before, found, _ = parts.path.rpartition(mark)
     return urlunsplit((parts.scheme, parts.netloc, before, "", "")) if found else None
+
+
+def beside_edits(config: ApiConfig) -> Place | None:
+    """The API that ``images/edits`` belongs to."""
+    base = base_before(config.api_url, "/images/") if config.mode is ApiMode.IMAGES_EDITS else None
+    return None if base is None else Place(base, config, PLAIN)
 
 
 def bad_line(key: str, reason: str) -> InvalidInput:

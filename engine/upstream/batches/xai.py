@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.config import ApiConfig, ApiMode, BatchProvider, RequestForm, ResponseFormat, StreamChoice
+from engine.config import ApiConfig, BatchProvider, RequestForm, ResponseFormat, StreamChoice
 from engine.errors import AnswerUnusable, Code, UpstreamRefused
 from engine.upstream.batches.steps import (
     DAY_SECONDS,
@@ -25,7 +25,7 @@ from engine.upstream.batches.steps import (
     Steps,
     Uploaded,
     bad_line,
-    base_before,
+    beside_edits,
     items_of,
     moment,
     number_of,
@@ -33,7 +33,6 @@ from engine.upstream.batches.steps import (
     segment,
     text_of,
 )
-from engine.upstream.jobs import PLAIN
 from engine.upstream.request import SourcePicture, build_request
 
 HOST = "api.x.ai"
@@ -59,8 +58,7 @@ class XAI:
 
     def place(self, config: ApiConfig) -> Place | None:
         """The API that ``images/edits`` belongs to."""
-        base = base_before(config.api_url, "/images/") if config.mode is ApiMode.IMAGES_EDITS else None
-        return None if base is None else Place(base, config, PLAIN)
+        return beside_edits(config)
 
     def line(self, place: Place, key: str, pictures: Sequence[SourcePicture], files: Sequence[str]) -> dict[str, Any]:  # noqa: ARG002 - see Driver
         """The body of the live call as an ``image_edit``: one line of another kind would cancel the whole batch."""
