@@ -114,6 +114,18 @@ def test_unread_answer_costs_its_connection(transport: Transport) -> None:
         assert peer.accepted == 2
 
 
+def test_connections_dropped_while_a_call_reads_are_closed_after_it(transport: Transport) -> None:
+    """What is dropped is used no more: idle connections close at once, one in use when its answer is read."""
+    with Peer(answering(ok(b"x" * 500_000))) as peer:
+        assert call(transport, peer.url())[0] == 200
+        with transport.send(outgoing(peer.url()), proxy="", unlocked=True, timeout=60, cancel=CancelToken()) as got:
+            transport.drop_idle()
+            assert sum(map(len, got.chunks())) == 500_000
+        assert peer.wait_for_none(60)
+        assert call(transport, peer.url())[0] == 200
+        assert peer.accepted == 2
+
+
 def test_connections_are_not_shared_between_locked_and_unlocked_calls(transport: Transport) -> None:
     """A kept connection to a local address serves no call for which local addresses are forbidden."""
     local = Transport(
