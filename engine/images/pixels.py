@@ -78,6 +78,8 @@ def shape_of(data: bytes) -> Shape:
 def checked(data: bytes, max_bytes: int, cancel: CancelToken | None = None) -> tuple[ImageInfo, Shape]:
     """What `check_picture` and `shape_of` say, opened once. Raises as the former."""
     with decoding(data, max_bytes, cancel) as (image, info):
+        if info.mime == "image/png":  # Pillow looks for EXIF behind the pixels, where broken ones would pass for none
+            image.load()
         shape = _shape(image, image.size if is_upright_already(image) else (info.width, info.height), data, info.mime)
         image.load()
     return info, shape

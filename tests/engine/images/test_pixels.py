@@ -21,7 +21,7 @@ from engine.dataset.transform import PictureRule, Reader, SizeRule, prepare
 from engine.errors import Code, PictureRejected, Stopped
 from engine.images.encoder import webp_apart
 from engine.images.picture import PNG_SIGNATURE, check_picture
-from engine.images.pixels import Alpha, rendered, shape_of
+from engine.images.pixels import Alpha, checked, rendered, shape_of
 from engine.images.pixels import encoded as pixels_encoded
 from engine.images.room import AT_ONCE_BYTES, DecodingRoom
 from engine.images.sending import as_sent
@@ -107,7 +107,9 @@ def test_review_set_and_api_get_the_same_pixels(name: str) -> None:
     """What is rendered, written into a set and sent shows the colour that people see, each to its place."""
     data, at, colour = SEEN[name]
     written, _ = prepare(data, [data], AS_IT_CAME, Reader(frozenset({"png", "jpg"}), same_extension=True))
-    sent, mime = as_sent(data, SourceFormat.AUTO, 0)
+    info, shape = checked(data, LIMIT)
+    assert (info, shape) == (check_picture(data, LIMIT), shape_of(data))
+    sent, mime = as_sent(data, SourceFormat.AUTO, 0, shape=shape)
     assert mime == "image/png"
     with rendered(data) as image:
         assert near(pixel(image, at), colour), pixel(image, at)
