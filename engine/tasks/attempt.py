@@ -186,11 +186,8 @@ def sent_pictures(order: AttemptOrder, cancel: CancelToken) -> list[SourcePictur
     for source in order.sources:
         picture = source.read(order.limits.max_source_bytes, cancel)
         data, mime = as_sent(picture.data, config.source_format, config.source_max_edge, cancel, shape=source.shape)
-        width, height = picture.width, picture.height
-        if data is not picture.data:
-            info = check_picture(data, len(data), cancel)
-            width, height = info.width, info.height
-        pictures.append(SourcePicture(data, mime, picture.name, width, height))
+        sized = picture if data is picture.data else check_picture(data, len(data), cancel)
+        pictures.append(SourcePicture(data, mime, picture.name, sized.width, sized.height))
     return pictures
 
 
