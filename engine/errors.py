@@ -165,6 +165,7 @@ class Code(StrEnum):
     NO_FOLDER_REPEATS = "no_folder_repeats"
     FOLDER_WITHOUT_PAIRS = "folder_without_pairs"
     EXTRA_MISSING = "extra_missing"
+    PUBLISH_EXTRA_MISSING = "publish_extra_missing"
     JOB_RUNNING = "job_running"
     REPORT_NAME = "report_name"
     # the judge

@@ -104,7 +104,8 @@ def check_plan(plan: SetPlan) -> None:
     if plan.masks and not can_register():
         raise InvalidInput(Code.EXTRA_MISSING, field="masks", command=install_line(EXTRA_PACKAGES))
     if plan.trainer is Trainer.PARQUET and not can_publish():
-        raise InvalidInput(Code.EXTRA_MISSING, field="trainer", command=install_line(PUBLISH_PACKAGES, "publish"))
+        command = install_line(PUBLISH_PACKAGES, "publish")
+        raise InvalidInput(Code.PUBLISH_EXTRA_MISSING, field="trainer", command=command)
     check_rule(SaveRule(filename_template=plan.stem_template))
     if not 0 <= plan.split.validation <= 0.9:
         raise InvalidInput(Code.FIELD_RANGE, field="validation", name="validation", minimum=0, maximum=0.9,

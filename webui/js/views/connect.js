@@ -74,13 +74,21 @@ function groups() {
   return [...found];
 }
 
+/** A service's name without what stands in another script: "阿里云百炼 DashScope (async)". */
+function inScript(name) {
+  const parts = /^(\p{Script=Han}+) (\S+)(.*)$/u.exec(name);
+  if (!parts) return name;
+  return `${store.language.value.startsWith('zh') ? parts[1] : parts[2]}${parts[3]}`;
+}
+
 function Services() {
   return groups().map(
     ([group, all]) => html`<div class="rail-head" key=${group}><h2>
         ${group ? t(`template.group.${group}`) : t('page.preset.templates')}</h2></div>
       <ul class="services">${all.map(
         (one) => html`<li key=${one.id}><button type="button" class="choice" title=${one.name}
-          aria-pressed=${store.service.value === one.id} onClick=${() => applyTemplate(one)}>${one.name}</button></li>`,
+          aria-pressed=${store.service.value === one.id} onClick=${() => applyTemplate(one)}>
+          ${inScript(one.name)}</button></li>`,
       )}</ul>`,
   );
 }

@@ -75,8 +75,10 @@ function Caption({ task, result }) {
       }</header>
     <textarea id="caption" ref=${box} rows="4" dir="auto" maxlength="4000" placeholder=${t('page.caption.none')}
       value=${text ?? stored} onInput=${(event) => setText(event.currentTarget.value)} onBlur=${keep} onKeyDown=${key}>
-    </textarea><p class="muted small"><kbd>${keyLabel('review', 'caption')}</kbd> ${t('page.caption.edit')}${' '}
-      <kbd>Ctrl Enter</kbd> ${t('page.caption.keep')} <kbd>Esc</kbd> ${t('page.cancel')}</p></section>`;
+    </textarea><p class="muted small key-hints">
+      <span><kbd>${keyLabel('review', 'caption')}</kbd> ${t('page.caption.edit')}</span>
+      <span><kbd>Ctrl Enter</kbd> ${t('page.caption.keep')}</span><span><kbd>Esc</kbd> ${t('page.cancel')}</span></p>
+      </section>`;
 }
 
 /** Opens the panel where it is closed, and goes to the caption. */
