@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.bench import disk, growth, judged, limits, rates, served
+from tests.bench import disk, growth, judged, limits, rates, served, turns
 from tests.bench.calls import ROOT
 from tests.bench.measure import Curve, Report, Row, machine, table
 from tests.bench.plot import svg
@@ -59,6 +59,7 @@ def _parts(plan: Plan) -> dict[str, Callable[[], Report]]:
         "14": lambda: limits.slow_tail(share=share),
         "15": lambda: rates.described(plan.rounds, share=share),
         "16": lambda: judged.along(plan.rounds, share=share),
+        "17": lambda: turns.turned(60 if plan.quick else 279),
     }
 
 
@@ -69,7 +70,7 @@ def _rows(number: str, plan: Plan, share: float) -> list[Row]:
 def main() -> int:
     """Measure and print; 1 when a goal was missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help="1 to 16; all when none is named")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="1 to 17; all when none is named")
     parser.add_argument("--quick", action="store_true", help="fewer pictures, fewer rounds, 5,000 tasks at most")
     parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md, growth.svg and recorded.json")
     options = parser.parse_args()

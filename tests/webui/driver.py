@@ -270,6 +270,12 @@ def drawn(page: Page) -> None:
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
 
+def listens(page: Page) -> None:
+    """Until the stream has told the page how things stand."""
+    opened = "import('./js/store.js').then((store) => store.connection.value === 'open')"
+    until(lambda: page.evaluate(opened), why="the page does not listen")
+
+
 def heard(page: Page, site: Site) -> None:
     """Until the page has heard of everything that has happened by now."""
     now = site.app.store.revision()

@@ -16,6 +16,7 @@ from tests.webui.driver import (
     Site,
     enter,
     go,
+    listens,
     open_page,
     picture,
     running,
@@ -111,6 +112,7 @@ def test_a_tab_that_shows_another_project_changes_nothing(site: Site, page: Page
     page.add_init_script(HOLD_CHANGES)
     open_page(page, site)
     page.wait_for_selector("#card-0 .tile img")
+    listens(page)
     site.app.open_project(site.app.projects.create("dogs", str(tmp_path / "dogs")).id)
     page.locator("#card-0").get_by_role("button", name="Tick Result 1").click()
     page.wait_for_selector(".toast.error >> text=Nothing was changed")
