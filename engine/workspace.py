@@ -59,6 +59,7 @@ from engine.tasks.remote import Remote
 from engine.tasks.remote_book import RemoteBook
 from engine.tasks.store import Store
 from engine.tasks.takeover import take_over
+from engine.upstream.answer_room import ANSWERS
 from engine.upstream.bills import Price
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import status_failure
@@ -124,6 +125,7 @@ class Workspace:
         with contextlib.ExitStack() as opened:
             if not held:
                 opened.callback(hold(made(folder)).release)
+            ANSWERS.spool.folder = folder
             old_state = dict(read_old_state())
             self.cache = Cache(folder / "cache")
             self._open_books(opened, ledger_folder or folder / "answers", prices)

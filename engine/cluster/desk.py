@@ -25,6 +25,7 @@ from engine.reading import read_found
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, LocalAttempts, Source
 from engine.tasks.attempt_alone import attempt_alone
 from engine.tasks.failures import Failure
+from engine.upstream.answer_room import ANSWERS
 from engine.upstream.cancel import CancelToken
 from engine.upstream.transport import Transport
 from engine.vision.ask import send_question
@@ -41,7 +42,7 @@ class _Session:
     def __init__(self, told: Told) -> None:
         self.told = told
         self.skew = 0.0
-        self.outbox = _outbox(told.outbox)
+        self.outbox = ANSWERS.spool.folder = _outbox(told.outbox)
         self.transport = Transport(told.policy, max_redirects=told.max_redirects)
         self.attempts = LocalAttempts(self.transport, now=self.now)
 

@@ -16,7 +16,6 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -45,7 +44,7 @@ from engine.tasks.arrivals import Begun
 from engine.tasks.failures import Failure
 from engine.tasks.log import EditLog
 from engine.upstream.answer import Answer, AnswerReader, joined
-from engine.upstream.answer_room import ANSWERS, Held
+from engine.upstream.answer_room import AFTER_END_SECONDS, ANSWERS, Held
 from engine.upstream.bills import Bill, bill_of
 from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import event_failure, status_failure, wait_as_told
@@ -61,7 +60,6 @@ from engine.upstream.transport import Transport
 
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
-_AFTER_END_SECONDS = 1.0
 _TOO_LARGE = frozenset({Code.ANSWER_TOO_LARGE, Code.PICTURE_TOO_LARGE, Code.PICTURE_TOO_MANY_PIXELS})
 _MOST_OF_SEVERAL = 320 * 2**20  # bytes of one event with all results in it
 _TELLING = {Code.ANSWER_WEB_PAGE, Code.KEY_REFUSED, Code.ACCESS_REFUSED, Code.QUOTA_EXHAUSTED, Code.RATE_LIMITED}
@@ -216,7 +214,7 @@ class _Attempt:
         self._held: Held
 
     def run(self) -> AttemptOutcome:
-        with ANSWERS.reading(self._watch.cancel) as self._held:
+        with ANSWERS.reading() as self._held:
             return self._run()
 
     def _run(self) -> AttemptOutcome:
@@ -331,10 +329,10 @@ class _Attempt:
         self._reader = AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
         self._is_picture = response.is_picture()
         if self._is_picture:
-            data = self._held.body(partial(response.read, self._kept_up_to))
+            data = response.read(self._kept_up_to, self._held.body)
             return [ServerEvent("", f'{{"image":"data:image/png;base64,{b64encode(data).decode()}"}}')]
         chunks = self._reader.glanced(response.chunks())
-        pieces = self._held.events(EventReader(self._event_bytes), chunks, response.seconds_left)
+        pieces = self._held.events(EventReader(self._event_bytes), response, chunks)
         found = [event for some in pieces for event in some]
         for event in found:
             self._log.event(event.name, event.data)
@@ -474,13 +472,13 @@ class _Attempt:
     def _read(self, response: HttpResponse, reader: AnswerReader) -> ConsoleError | None:
         try:
             if response.is_picture():
-                reader.picture(self._held.body(partial(response.read, self._kept_up_to)))
+                reader.picture(response.read(self._kept_up_to, self._held.body))
                 return None
             chunks = reader.glanced(response.chunks())
-            for events in self._held.events(EventReader(self._event_bytes), chunks, response.seconds_left):
+            for events in self._held.events(EventReader(self._event_bytes), response, chunks):
                 self._take(reader, events)
                 if self._ended:  # the connection is kept if its end comes at once, and not waited for if not
-                    response.end_within(_AFTER_END_SECONDS)
+                    response.end_within(AFTER_END_SECONDS)
         except (EditFailed, Stopped) as error:
             # What had arrived whole before the cut is paid for and kept; after the end mark there is nothing to cut.
             return None if self._ended and isinstance(error, EditFailed) else error.with_traceback(None)
@@ -581,7 +579,7 @@ class _Attempt:
                 timeout=config.timeout_seconds,
                 cancel=self._watch.cancel,
                 max_bytes=limit,
-                hold=self._held.hold,
+                through=self._held.body,
             )
         except NetworkFailed as error:
             error.retryable &= ref.thumbnail is None or (error.http_status or 500) >= 500

@@ -18,6 +18,10 @@ from engine.upstream.cancel import CancelToken
 ASLEEP_SECONDS = 2.0
 """A wait that took so much longer than was asked for shows that the machine or the program was suspended."""
 
+LEAST_READ_BYTES = 32 * 1024
+READS_BYTES = 16 * 1024 * 1024
+"""Of what the reads of all calls bring at once."""
+
 
 class Phase(StrEnum):
     """What a call was doing when its time was up."""
@@ -47,10 +51,13 @@ class Call:
         deadline: float,
         tokens: tuple[CancelToken, ...],
         clock: Callable[[], float],
+        read_share: Callable[[], int] = lambda: READS_BYTES,
     ) -> None:
         self.host = host
         self.seconds = seconds
         self.phase = Phase.CONNECT
+        self.read_share = read_share
+        """Most bytes that one read may bring: each layer keeps what came last until more comes."""
         self.reused = False
         """Whether the connection had served an earlier call."""
         self.received = False
@@ -88,6 +95,10 @@ class Call:
     def end_within(self, seconds: float) -> None:
         """Move the deadline nearer."""
         self._deadline = min(self._deadline, self._clock() + seconds)
+
+    def extend(self, seconds: float) -> None:
+        """Move the deadline away: for so long nothing was asked of the peer."""
+        self._deadline += seconds
 
     @contextmanager
     def waiting(self, seconds: float) -> Iterator[None]:

@@ -19,8 +19,7 @@ MAX_ANSWER_BYTES = 1024 * 1024 * 1024
 """Most bytes of a whole answer: ten results of 20 MiB as base64, named up to four times in one stream."""
 
 
-Hold = Callable[[int, float], None]
-"""Told how many bytes are held now; may wait, so many seconds at most, until there is room for them."""
+_DIGITS = 16  # of a length that is believed
 
 
 class HttpResponse:
@@ -83,37 +82,42 @@ class HttpResponse:
             except ContentBroken:
                 raise self._broken("content_encoding") from None
 
-    def seconds_left(self) -> float:
-        """Until the call's deadline; raises Stopped or NetworkFailed(TIMED_OUT)."""
-        return self._call.remaining()
+    @property
+    def announced(self) -> int:
+        """Bytes of the body, as its head says and as far as they may come; 0 where it does not say."""
+        told = self.headers.get("content-length", "")
+        return min(int(told), self._limit) if told.isascii() and told.isdigit() and len(told) < _DIGITS else 0
 
-    def read(self, max_bytes: int, hold: Hold = lambda _size, _seconds: None) -> bytes:
-        """The whole body, of which ``hold`` is told how much there is; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond
-        ``max_bytes``, and what ``chunks`` raises."""
+    def read(self, max_bytes: int, through: Passage | None = None) -> bytes:
+        """The whole body; raises AnswerUnusable(ANSWER_TOO_LARGE) beyond ``max_bytes``, and what ``chunks`` raises.
+        ``through``: hands on the pieces, each when there is room for it."""
         encoded = self.headers.get("content-encoding", "identity") != "identity"
-        announced = self.headers.get("content-length", "")
-        if not encoded and announced.isdigit() and int(announced) > max_bytes:
+        if not encoded and self.announced > max_bytes:
             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
-        data = self.head(max_bytes + 1, hold)
+        data = self.head(max_bytes + 1, through)
         if len(data) > max_bytes:
             raise AnswerUnusable(Code.ANSWER_TOO_LARGE, http_status=self.status, limit=max_bytes)
         return data
 
-    def head(self, max_bytes: int, hold: Hold = lambda _size, _seconds: None) -> bytes:
+    def head(self, max_bytes: int, through: Passage | None = None) -> bytes:
         """The first bytes of the body, for an error's text; the rest is left unread."""
-        pieces: list[bytes] = []
-        missing = max_bytes
+        pieces = self._first(max_bytes)
+        return b"".join(pieces if through is None else through(self, pieces))
+
+    def _first(self, missing: int) -> Iterator[bytes]:
         for piece in self.chunks():
-            pieces.append(piece[:missing])
-            missing -= len(pieces[-1])
-            hold(max_bytes - missing, self._call.remaining())
-            if missing == 0:
-                break
-        return b"".join(pieces)
+            yield piece[:missing]
+            missing -= len(piece)
+            if missing <= 0:
+                return
 
     def end_within(self, seconds: float) -> None:
         """Wait no longer than that for the rest: what is needed of the answer is there."""
         self._call.end_within(seconds)
+
+    def extend(self, seconds: float) -> None:
+        """So long nobody read: that is not the sender's delay."""
+        self._call.extend(seconds)
 
     def close(self) -> None:
         """End the call. A connection whose answer was read to the end is kept, any other is closed."""
@@ -123,6 +127,10 @@ class HttpResponse:
 
     def _broken(self, reason: str) -> NetworkFailed:
         return NetworkFailed(Code.PROTOCOL_BROKEN, http_status=self.status, host=self._call.host, reason=reason)
+
+
+Passage = Callable[[HttpResponse, Iterator[bytes]], Iterator[bytes]]
+"""What the pieces of a body go through on their way to whoever reads it."""
 
 
 @contextmanager

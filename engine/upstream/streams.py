@@ -67,7 +67,7 @@ class SocketStream(httpcore.NetworkStream):
         call.remaining()  # a peer that floods never makes us wait, and has no more time than others
         while True:
             try:
-                data = self._socket.recv(max(self._piece, max_bytes))
+                data = self._socket.recv(min(max(self._piece, max_bytes), call.read_share()))
             except (BlockingIOError, InterruptedError):
                 self._wait(call, writing=False)
             except OSError as error:

@@ -19,13 +19,13 @@ import msgspec
 
 from engine.errors import Code, NetworkFailed
 from engine.upstream.backend import Resolve
-from engine.upstream.call import Call
+from engine.upstream.call import LEAST_READ_BYTES, READS_BYTES, Call
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy, Purpose, check_target
 from engine.upstream.pools import Pool, Pools
 from engine.upstream.proxies import ProxyServer, choose_proxy
 from engine.upstream.request import Headers, HttpRequest, download_headers, request_headers
-from engine.upstream.response import MAX_ANSWER_BYTES, Hold, HttpResponse, failures, proxy_failed
+from engine.upstream.response import MAX_ANSWER_BYTES, HttpResponse, Passage, failures, proxy_failed
 from engine.upstream.retry import retry_after
 from engine.upstream.target import Target, parse_url
 
@@ -157,9 +157,9 @@ class Transport:
         timeout: float,
         cancel: CancelToken,
         max_bytes: int,
-        hold: Hold = lambda _size, _seconds: None,
+        through: Passage | None = None,
     ) -> bytes:
-        """Download a result: no key, no cookie; each redirect is checked like the first URL. ``hold``: see `Hold`.
+        """Download a result: no key, no cookie; each redirect is checked like the first URL. ``through``: `Passage`.
 
         Raises Stopped, InvalidInput(PROXY_INVALID), AddressRefused, NetworkFailed (with DOWNLOAD_STATUS for an error
         status), AnswerUnusable(ANSWER_TOO_LARGE).
@@ -170,7 +170,7 @@ class Transport:
         with closing(self._follow(target, message, trip, self._anywhere)) as response:
             if not 200 <= response.status < 300:
                 raise _download_refused(response, target)
-            return response.read(max_bytes, hold)
+            return response.read(max_bytes, through)
 
     def _trip(self, purpose: Purpose, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken) -> _Trip:
         return _Trip(purpose, proxy, unlocked, timeout, self._clock() + timeout, cancel)
@@ -221,7 +221,8 @@ class Transport:
         proxy: ProxyServer | None,
     ) -> HttpResponse:
         request = _core_request(target, message, proxy)
-        call = Call(target.host, trip.timeout, trip.deadline, (trip.cancel, self._closing), self._clock)
+        tokens = (trip.cancel, self._closing)
+        call = Call(target.host, trip.timeout, trip.deadline, tokens, self._clock, self._read_share)
         request.extensions = call.extensions()
         with ExitStack() as stack:
             connection = pool.take(request.url.origin)
@@ -257,6 +258,9 @@ class Transport:
         stack.callback(call.close)
         stack.enter_context(trip.cancel.closing(call.abort))
         stack.enter_context(self._closing.closing(call.abort))
+
+    def _read_share(self) -> int:
+        return max(READS_BYTES // max(1, self._running), LEAST_READ_BYTES)
 
     def _leave(self) -> None:
         with self._lock:
