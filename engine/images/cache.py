@@ -77,7 +77,7 @@ class Cache:
         """Where the picture of this hash lies, whether it is there or not."""
         if not _HASH.fullmatch(digest) or not _EXTENSION.fullmatch(extension):
             raise ValueError("not the name of a cached picture")
-        return self._folder / digest[:2] / f"{digest[2:]}.{extension}"
+        return self._folder.joinpath(digest[:2], f"{digest[2:]}.{extension}")
 
     def has(self, digest: str, extension: str) -> bool:
         """Whether the picture of this hash is there."""

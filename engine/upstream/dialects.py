@@ -332,9 +332,11 @@ def read_job(value: Json, base_url: str, *, accepted: bool = False) -> JobRef | 
             continue
         urls = holder["urls"] if isinstance(holder.get("urls"), dict) else {}
         asked = next((holder[key] for key in _POLL_KEYS if _string(holder.get(key))), urls.get("get"))
-        number = next((holder[key] for key in _JOB_KEYS if isinstance(holder.get(key), str | int)), "")
         url = _address(asked, base_url)
-        if url and number != "":
+        if not url:
+            continue
+        number = next((holder[key] for key in _JOB_KEYS if isinstance(holder.get(key), str | int)), "")
+        if number != "":
             return JobRef(
                 id=str(number),
                 url=url,

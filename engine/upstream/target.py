@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from ipaddress import IPv6Address
@@ -75,6 +76,7 @@ class Target(msgspec.Struct, frozen=True):
         return self.host in LOOPBACK_NAMES or self.host.endswith(".localhost")
 
 
+@functools.lru_cache(maxsize=64)
 def parse_url(url: str) -> Target:
     """The form of a URL alone; raises AddressRefused with the three codes of form."""
     if not url or len(url) > MAX_URL_LENGTH or url != url.strip() or _FORBIDDEN.search(url):
