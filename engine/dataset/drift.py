@@ -26,9 +26,13 @@ _INSIDE: Final = 15.0  # levels that an edit changes at least
 _MOST_OUTSIDE: Final = 18.0  # levels: more than this was asked for
 _QUIET: Final = 0.5  # of the picture at least
 _GRAIN: Final = 0.7  # pixels: finer than this is what compressing anew changes
-_LEAST_TEXTURE: Final = 2.0  # square levels: in less there is no detail to lose
-_LEAST_SLOPE: Final = 3.0  # levels a pixel: an edge whose place can be told
-_FEWEST_SHARP: Final = 50  # pixels of such edges
+_AREA: Final = 32  # pixels: what changed everywhere outside did so in most of these areas
+_FEWEST_AREAS: Final = 2
+_LEAST_TEXTURE: Final = 20.0  # square levels: in less there is no detail to lose that compressing would leave
+_TEXTURED: Final = 0.1  # of an area with so much
+_KEPT: Final = 2 / 3  # of these areas
+_LEAST_SLOPE: Final = 8.0  # levels a pixel: an edge whose place can be told
+_SHARP: Final = 0.02  # of an area that such edges are
 _MOVED_COUNTS: Final = 0.5  # of the detail is lost where edges lie a pixel beside where they were
 _STILL: Final = 0.002  # of the frame
 _MAP: Final = (32, 24)
@@ -155,7 +159,8 @@ def _parting(levels: Plane) -> float:
 
 def _detail_lost(one: Plane, other: Plane, outside: NDArray[np.bool_]) -> float:
     """How much of the fine detail outside is not what it was, 0..1: smoothed it is weaker, painted anew it lies
-    elsewhere. Compressing anew takes faint detail everywhere, so that only the strongest is looked at."""
+    elsewhere. Compressing takes faint detail, so that only strong one is looked at; an edit of some colours leaves
+    parts that hardly differ, so that it counts what most areas have in common."""
     size = (one.shape[1], one.shape[0])
     outside = cv2.resize(outside.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
     greys = [_grey(picture) for picture in (one, other)]
@@ -168,28 +173,44 @@ def _grey(picture: Plane) -> Plane:
 
 
 def _weaker(greys: list[Plane], outside: NDArray[np.bool_]) -> float:
-    """Of the quarter with the most texture: how far it no longer correlates, or how much weaker it is; of a change of
-    contrast so much as weakens it."""
+    """Of areas with texture, without the third that lost most: how far it no longer correlates, or how much weaker it
+    is; of a change of contrast so much as weakens it."""
     fine = [grey - cv2.GaussianBlur(grey, (0, 0), 1.87) for grey in greys]
-    strength = cv2.GaussianBlur(fine[0] ** 2, (0, 0), 3.0)
-    most = outside & (strength >= np.quantile(strength[outside], 0.75))
-    before, after = (float((plane[most] ** 2).sum()) for plane in fine)
-    if before < _LEAST_TEXTURE * most.sum():
+    strong = outside & (cv2.GaussianBlur(fine[0] ** 2, (0, 0), 3.0) >= _LEAST_TEXTURE)
+    products = (fine[0] ** 2, fine[1] ** 2, fine[0] * fine[1])
+    sums = _by_area(strong, _TEXTURED, *products)
+    if sums.shape[1] < _FEWEST_AREAS:
         return 0.0
-    alike = float((fine[0][most] * fine[1][most]).sum()) / math.sqrt(before * max(after, 1e-6))
-    return max(0.0, 1 - alike, 1 - math.sqrt(after / before))
+    kept = np.argsort(_lost(*sums))[: math.ceil(sums.shape[1] * _KEPT)]
+    return float(_lost(*sums[:, kept].sum(axis=1)))
+
+
+def _lost(before: Plane, after: Plane, both: Plane) -> Plane:
+    """From sums of squares and of products."""
+    alike = both / np.sqrt(np.maximum(before * after, 1e-6))
+    weaker = 1 - np.sqrt(after / np.maximum(before, 1e-6))
+    return np.asarray(np.maximum(0.0, np.maximum(1 - alike, weaker)), np.float32)
 
 
 def _edges_moved(greys: list[Plane], outside: NDArray[np.bool_]) -> float:
-    """By how many pixels the sharpest edges lie beside where they were, in the middle: what changed across an edge,
-    by its slope."""
+    """By how many pixels the sharpest edges of the middle area lie beside where they were: what changed across an edge
+    is that by its slope."""
     middle = (greys[0] + greys[1]) / 2
-    slope = cv2.magnitude(
-        cv2.Sobel(middle, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(middle, cv2.CV_32F, 0, 1, scale=1 / 8)
-    )
-    sharp = outside & (slope >= max(_LEAST_SLOPE, float(np.quantile(slope[outside], 0.9))))
-    if sharp.sum() < _FEWEST_SHARP:
-        return 0.0
+    across, down = (cv2.Sobel(middle, cv2.CV_32F, *axes, scale=1 / 8) for axes in ((1, 0), (0, 1)))
+    slope = np.asarray(cv2.magnitude(across, down), np.float32)
     change = greys[1] - greys[0]
-    change = np.abs(change - cv2.GaussianBlur(change, (0, 0), 4.0))  # without that of tone
-    return float(np.median(change[sharp] / slope[sharp]))
+    change = np.asarray(np.abs(change - cv2.GaussianBlur(change, (0, 0), 4.0)), np.float32)  # without that of tone
+    by_slope, squares = _by_area(outside & (slope >= _LEAST_SLOPE), _SHARP, change * slope, slope**2)
+    return float(np.median(by_slope / squares)) if len(squares) >= _FEWEST_AREAS else 0.0
+
+
+def _by_area(of: NDArray[np.bool_], least: float, *planes: Plane) -> Plane:
+    """Means of each plane over the pixels ``of`` each area, a row for each plane, a column for each area of which these
+    pixels are at least the part ``least``."""
+    size = (max(1, round(of.shape[1] / _AREA)), max(1, round(of.shape[0] / _AREA)))
+    chosen = of.astype(np.float32)
+    means = [
+        cv2.resize(plane, size, interpolation=cv2.INTER_AREA).ravel()
+        for plane in (chosen, *(plane * chosen for plane in planes))
+    ]
+    return np.asarray(means[1:], np.float32)[:, means[0] >= least]

@@ -90,7 +90,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     unrelated: float = 0.2
     split_twin: float = 10.0
     colour_drift: float = 1.7
-    content_drift: float = 7.0
+    content_drift: float = 5.5
     bucket_loss: float = 8.0
 
 

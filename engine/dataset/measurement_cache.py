@@ -12,7 +12,7 @@ from engine.database import Database, HashMemo, Schema
 from engine.dataset.features import Comparison, Look
 from engine.errors import StorageFailed
 
-VERSION: Final = 5
+VERSION: Final = 6
 """To be raised when any measure changes: older measurements are dropped then."""
 
 _SCHEMA: Final = Schema(
