@@ -96,7 +96,7 @@ class MatchParams(msgspec.Struct, frozen=True):
 
     status: frozenset[TaskStatus] = frozenset()
     only: frozenset[TaskFilter] = frozenset()
-    q: str = ""
+    q: Annotated[str, Meta(max_length=10_000)] = ""  # SQLite's patterns are bounded
     finding: frozenset[str] = frozenset()
     failure: frozenset[str] = frozenset()
     prompt: str = ""

@@ -125,12 +125,14 @@ def test_list_pages_filters_and_searches(filled: Door) -> None:
     assert filled.get("/api/tasks?status=failed,done")["total"] == 3
     assert filled.get("/api/tasks?q=003")["total"] == 1
     assert filled.get("/api/tasks?q=%25")["total"] == 0
+    assert filled.get("/api/tasks?q=" + "%E9%95%BF" * 6_000)["total"] == 0
     assert filled.get("/api/tasks?offset=3")["tasks"] == []
     assert filled.get("/api/tasks?limit=500")["total"] == 3
     for wrong, field in (("limit=501", "limit"), ("limit=0", "limit"), ("offset=-1", "offset")):
         assert filled.refused(400, "field_range", "GET", f"/api/tasks?{wrong}")["field"] == field
     filled.refused(400, "field_choice", "GET", "/api/tasks?status=finished")
     filled.refused(400, "field_type", "GET", "/api/tasks?limit=many")
+    filled.refused(400, "field_type", "GET", "/api/tasks?q=" + "a" * 60_000)
 
 
 def test_debug_log(filled: Door) -> None:

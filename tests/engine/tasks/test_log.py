@@ -10,7 +10,7 @@ import pytest
 
 from engine.errors import Code, Problem
 from engine.secrets import PLACEHOLDER
-from engine.tasks.log import MAX_TEXT, EditLog
+from engine.tasks.log import MAX_TEXT, Blanking, EditLog
 
 KEY = 'sk-"a/b&ü+0123456789'
 
@@ -29,6 +29,11 @@ def test_long_and_deep_values_are_cut() -> None:
     assert (len(data["many"]), len(data["keys"])) == (100, 100)
     assert "bottom" not in str(data["deep"])
     assert "…" in str(data["deep"])
+
+
+def test_a_key_of_a_letter_garbles_nothing() -> None:
+    """It stands in every text by chance."""
+    assert Blanking("a").blank("answer_empty") == "answer_empty"
 
 
 @pytest.mark.parametrize(
