@@ -19,6 +19,8 @@ from multiprocessing.connection import Client, Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.window.inside import CHOSEN
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAUNCHER = ROOT / "launcher.py"
 INSIDE = Path(__file__).with_name("inside.py")
@@ -85,10 +87,14 @@ class Desk:
         opened = "the menu opens"
         until(lambda: set(self.xdotool("search", "--onlyvisible", "--class", ".*").split()) - set(before), opened)
 
-    def enter_path(self, dialog: str, path: str) -> None:
-        """Type a path into the system's dialog of this title and confirm; again where it was still looking it up."""
+    def enter_path(self, program: Program, dialog: str, path: str) -> None:
+        """Type a path into the system's dialog of this title and confirm, once it is looked up; again where it was not
+        taken."""
         self.xdotool("type", "--delay", 15, path)
-        time.sleep(0.5)  # both toolkits' dialogs look a path up while it is typed
+        if program.gui == "gtk":
+            until(lambda: program.chosen() == path.rstrip("/"), "the dialog has looked the path up")
+        else:
+            time.sleep(0.5)  # Qt's looks it up, too, and does not tell
         tried = 0.0
 
         def gone() -> bool:
@@ -226,6 +232,14 @@ class Program:
             raise AssertionError(f"the page does not answer to {expression}")
         answer = self._page.recv()
         return json.loads(answer) if isinstance(answer, str) else answer
+
+    def chosen(self) -> str | None:
+        """The path that GTK's open file dialog stands at."""
+        assert self._page is not None
+        self._page.send(CHOSEN)
+        assert self._page.poll(PATIENCE), "the window's process does not answer"
+        answer = self._page.recv()
+        return answer if isinstance(answer, str) else None
 
     def _connected(self) -> Connection | None:
         """The way to the page; None while its socket has a name and nobody listens yet, or has none."""

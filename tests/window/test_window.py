@@ -116,7 +116,7 @@ def test_a_folder_is_chosen_in_the_native_dialog(used: Used, tmp_path: Path) -> 
     used.program.click("#field-input_path ~ button")
     dialog = until(lambda: used.desk.window("选择文件夹"), "the dialog opens again")
     used.desk.focus(dialog)
-    used.desk.enter_path("选择文件夹", f"{tmp_path}/")
+    used.desk.enter_path(used.program, "选择文件夹", f"{tmp_path}/")
     until(lambda: used.field("input_path").rstrip("/") == str(tmp_path), "the path is in the field")
     used.program.until("document.querySelector('.found b')?.textContent.startsWith('1 ')")
 
@@ -126,7 +126,7 @@ def test_a_picture_is_chosen_in_the_native_dialog(used: Used) -> None:
     used.program.click("#field-input_path ~ button ~ button")
     dialog = until(lambda: used.desk.window("打开文件"), "the dialog opens")
     used.desk.focus(dialog)
-    used.desk.enter_path("打开文件", str(SAMPLES / "004_start.png"))
+    used.desk.enter_path(used.program, "打开文件", str(SAMPLES / "004_start.png"))
     until(lambda: used.field("input_path") == str(SAMPLES / "004_start.png"), "the path is in the field")
 
 
@@ -231,7 +231,7 @@ def test_presets_are_exported_into_a_file(used: Used, tmp_path: Path) -> None:
     dialog = until(lambda: used.desk.window("保存文件"), "the dialog opens")
     used.desk.focus(dialog)
     used.desk.keys("ctrl+a")
-    used.desk.enter_path("保存文件", str(target))
+    used.desk.enter_path(used.program, "保存文件", str(target))
     until(target.exists, "the file is written")
     until(lambda: "current_config" in json.loads(target.read_text(encoding="utf-8") or "{}"), "the file is whole")
 
