@@ -9,8 +9,6 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-import msgspec
-
 ROOT = Path(__file__).resolve().parent.parent
 SLIM, WINDOW = "slim", "window"
 Entry = tuple[str, str, str]
@@ -74,6 +72,8 @@ def without_docstrings(modules: Iterable[Entry]) -> list[Entry]:
 def _described() -> set[str]:
     """Modules of the operations, and of the Structs that they take and give: their docstrings are in the OpenAPI
     document."""
+    import msgspec  # onefile.py runs where nothing is installed yet
+
     sys.path.insert(0, str(ROOT))
     try:
         from bridge.operations import OPERATIONS

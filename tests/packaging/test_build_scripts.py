@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -23,6 +24,12 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     yield importlib.import_module
     for name in ("onefile", "contents", "licences"):
         sys.modules.pop(name, None)
+
+
+def test_a_build_begins_with_nothing_installed() -> None:
+    """What makes .venv-build needs nothing out of it."""
+    bare = [sys.executable, "-I", "-S", "-c", "import sys; sys.path.insert(0, sys.argv.pop(1)); import onefile"]
+    subprocess.run([*bare, ROOT / "build"], check=True, timeout=60)
 
 
 def test_build_lock_has_the_program_and_the_builder(script: Any) -> None:
