@@ -44,6 +44,9 @@ _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IG
 _MOST_DIRECTORY: Final = 256 * 1024**2  # bytes; of a million entries
 _MOST_LINE: Final = 8 * 1024**2
 _MOST_TEXT: Final = 1024**3
+_MOST_HELD: Final = 64 * 1024**2  # of lines that are kept; in memory several times as much
+_MOST_TRIALS: Final = 16 * 1024**2  # of any JSON, which takes up to twenty times as much
+_MOST_IDS: Final = 1_000_000  # of tasks and results
 _MOST_PICTURE: Final = 128 * 1024**2
 _MOST_NUMBER: Final = 2**53
 _MOST_NAME: Final = 1024
@@ -293,9 +296,12 @@ class ProjectFile:
         """Read all of it into an empty store and cache and into the ledger; sources go into ``folder``. StorageFailed
         where there is no room for it."""
         self._check_room(folder.parent)
-        tasks = list(self._tasks())
-        wanted = {f"results/{one.hash}.{one.extension}" for task in tasks for one in task.results}
-        entries = list(self._lines("sources.jsonl", SourceEntry))
+        wanted, count = set[str](), 0
+        for task in self._tasks(watch):
+            wanted.update(f"results/{one.hash}.{one.extension}" for one in task.results)
+            count += 1
+        entries = list(self._lines("sources.jsonl", SourceEntry, _MOST_HELD))
+        trials = list(self._lines("trials.jsonl", dict[str, Any], _MOST_TRIALS))
         watch.expect(len(wanted) + len(entries))
         images: dict[str, tuple[int, ImageInfo]] = {}
         bad: list[str] = []
@@ -310,11 +316,10 @@ class ProjectFile:
                 parts.cache.put(data, extension)
                 images[digest] = len(data), msgspec.structs.replace(info, extension=extension)
             watch.progress(done)
-        parts.store.restore(tasks, {log.task_id: log.entries for log in self._lines("logs.jsonl", Log)})
+        parts.store.restore(self._tasks(watch), self._logs(watch))
         _restore_ledger(parts, self._lines("ledger.jsonl", AnswerRow), images)
         sources = self._take_sources(entries, folder, bad, watch, len(wanted))
-        trials = list(self._lines("trials.jsonl", dict[str, Any]))
-        return Taken(self.about, len(tasks), len(images), trials, bad, sources)
+        return Taken(self.about, count, len(images), trials, bad, sources)
 
     def _take_sources(
         self, entries: Sequence[SourceEntry], folder: Path, bad: list[str], watch: Watch, before: int
@@ -349,16 +354,25 @@ class ProjectFile:
         if total > shutil.disk_usage(folder).free:
             raise StorageFailed(Code.DISK_FULL, path=str(folder), reason="")
 
-    def _tasks(self) -> Iterator[Task]:
+    def _tasks(self, watch: Watch) -> Iterator[Task]:
         seen: set[str] = set()
         for task in self._lines("tasks.jsonl", Task):
+            watch.check()
             ids = [task.id, *(result.id for result in task.results)]
             if seen.intersection(ids) or len(set(ids)) < len(ids) or not _is_sound(task):
                 raise zipfile.BadZipFile("tasks.jsonl")
             seen.update(ids)
+            if len(seen) > _MOST_IDS:
+                raise zipfile.BadZipFile("tasks.jsonl: too many")
             yield task
 
-    def _lines(self, name: str, kind: type[T]) -> Iterator[T]:
+    def _logs(self, watch: Watch) -> Iterator[tuple[str, list[DebugEntry]]]:
+        for log in self._lines("logs.jsonl", Log):
+            watch.check()
+            yield log.task_id, log.entries
+
+    def _lines(self, name: str, kind: type[T], most: int = _MOST_TEXT) -> Iterator[T]:
+        """Of at most ``most`` bytes. A few megabytes may unpack to gigabytes: who keeps all of them sets a bound."""
         info = self._members.get(name)
         if info is None:
             return
@@ -366,7 +380,7 @@ class ProjectFile:
         with self._archive.open(info) as file:
             while line := file.readline(_MOST_LINE):
                 total += len(line)
-                if (not line.endswith(b"\n") and len(line) == _MOST_LINE) or total > _MOST_TEXT:
+                if (not line.endswith(b"\n") and len(line) == _MOST_LINE) or total > most:
                     raise zipfile.BadZipFile(name)
                 try:
                     yield decoder.decode(line)

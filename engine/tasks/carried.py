@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -26,16 +26,22 @@ _RESULT: Final = (
 )  # fmt: skip
 
 
-def insert_tasks(writer: sqlite3.Connection, tasks: Sequence[Task], logs: Mapping[str, Sequence[DebugEntry]]) -> None:
-    """Append tasks with results and logs as they were; those that were under way are stopped."""
+def insert_tasks(
+    writer: sqlite3.Connection, tasks: Iterable[Task], logs: Iterable[tuple[str, Sequence[DebugEntry]]]
+) -> None:
+    """Append tasks with results, and logs by the task's id, as they were; those that were under way are stopped. One
+    after the other: all of a project need not fit into memory."""
     revision = next_revision(writer)
-    writer.executemany(_insert("task", _TASK), [_task_row(task, task.id in logs, revision) for task in tasks])
-    writer.executemany(_insert("result", _RESULT), _result_rows(tasks))
-    writer.executemany(
-        "INSERT INTO debug (task_id, entries) VALUES (?, ?)",
-        [(task.id, msgspec.msgpack.encode(logs[task.id])) for task in tasks if task.id in logs],
-    )
-    writer.executemany(f"UPDATE task SET {COUNTED}, {SCORED} WHERE id = ?", [(task.id,) for task in tasks])
+    for task in tasks:
+        writer.execute(_insert("task", _TASK), _task_row(task, revision))
+        writer.executemany(_insert("result", _RESULT), _result_rows(task))
+        writer.execute(f"UPDATE task SET {COUNTED}, {SCORED} WHERE id = ?", (task.id,))
+    for task_id, entries in logs:
+        if writer.execute("UPDATE task SET has_debug_log = 1 WHERE id = ?", (task_id,)).rowcount:
+            writer.execute(
+                "INSERT OR REPLACE INTO debug (task_id, entries) VALUES (?, ?)",
+                (task_id, msgspec.msgpack.encode(entries)),
+            )
 
 
 def move_tasks(writer: sqlite3.Connection, moves: Iterable[Move]) -> None:
@@ -60,19 +66,19 @@ def _references(paths: Sequence[str]) -> str | None:
     return msgspec.json.encode(paths).decode() if paths else None
 
 
-def _task_row(task: Task, has_log: bool, revision: int) -> tuple[object, ...]:
+def _task_row(task: Task, revision: int) -> tuple[object, ...]:
     status, error = task.status, task.error
     if status in OPEN:
         status, error = TaskStatus.STOPPED, Problem(Code.FOUND_UNFINISHED)
     return (
         task.id, task.source_path, task.source_name, natural_key(task.source_name), task.fingerprint,
         _references(task.references), task.user_prompt, task.system_prompt, task.variant, status, task.attempts,
-        task.http_status, encode(error), encode(task.warning), has_log, task.judged, task.trial, task.updated_at,
+        task.http_status, encode(error), encode(task.warning), False, task.judged, task.trial, task.updated_at,
         revision,
     )  # fmt: skip
 
 
-def _result_rows(tasks: Sequence[Task]) -> list[tuple[object, ...]]:
+def _result_rows(task: Task) -> list[tuple[object, ...]]:
     return [
         (
             one.id, task.id, one.hash, one.size, one.mime, one.extension, one.width, one.height, one.source_type,
@@ -80,6 +86,5 @@ def _result_rows(tasks: Sequence[Task]) -> list[tuple[object, ...]]:
             encode(one.judgement), None if one.judgement is None else one.judgement.score, one.caption,
             one.caption_seen, one.cost,
         )
-        for task in tasks
         for one in task.results
     ]  # fmt: skip

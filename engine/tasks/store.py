@@ -503,8 +503,8 @@ class Store:
         self._on_change()
         return orphans
 
-    def restore(self, tasks: Sequence[Task], logs: Mapping[str, Sequence[DebugEntry]]) -> None:
-        """Append whole tasks as another store had them."""
+    def restore(self, tasks: Iterable[Task], logs: Iterable[tuple[str, Sequence[DebugEntry]]]) -> None:
+        """Append whole tasks as another store had them, and their logs. What these raise undoes all of it."""
         with self._db.write(durable=True) as writer:
             insert_tasks(writer, tasks, logs)
             counts = count_by_status(writer)

@@ -211,6 +211,11 @@ def bomb(file: Path) -> None:
                 out.write(bytes(1024 * 1024))
 
 
+def fanned_out(data: bytes) -> bytes:
+    """Trials of 60 MB, in as many kilobytes, that took a gigabyte of memory."""
+    return (b'{"a":[' + b"[]," * 1_000_000 + b"0]}\n") * 20
+
+
 def twice(data: bytes) -> bytes:
     return data + data
 
@@ -224,6 +229,7 @@ BAD: dict[str, tuple[Edit, Code]] = {
     "sparse": (sparse, Code.PROJECT_FILE_INVALID),
     "directory": (large_directory, Code.PROJECT_FILE_INVALID),
     "bomb": (bomb, Code.PROJECT_FILE_INVALID),
+    "fan": (of("trials.jsonl", lambda data: data + fanned_out(data)), Code.PROJECT_FILE_INVALID),
     "newer": (of("project.json", lambda data: data.replace(b'"format":1', b'"format":2')), Code.PROJECT_FILE_NEWER),
     "no format": (of("project.json", lambda _: b"{}\n"), Code.PROJECT_FILE_INVALID),
     "leads out": (also("../../outside.png"), Code.PROJECT_FILE_UNSAFE),
