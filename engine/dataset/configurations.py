@@ -105,6 +105,8 @@ def _musubi(facts: SetFacts, layout: Layout) -> dict[str, str]:
                 f"num_repeats = {repeats}\n"
             )
         text += "# FLUX.2 with one control: no_resize_control = true and control_resolution = [2024, 2024]\n"
+        if facts.controls > 1:
+            text += "# Several controls are for Qwen-Edit, FLUX.2 and HiDream-O1: Kontext takes the first\n"
         files[f"{at}musubi.toml"] = text
         if _samples(facts):
             files[f"{at}musubi_sample_prompts.txt"] = "".join(_musubi_sample(facts, row, at) for row in _samples(facts))

@@ -18,7 +18,7 @@ from engine.dataset.captions import CaptionRule, check_captions
 from engine.dataset.configurations import text_files
 from engine.dataset.features import Overlay
 from engine.dataset.findings import Thresholds
-from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_stem, prefix_of
+from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_stem, fit_title, prefix_of
 from engine.dataset.manifests import Row, SetFacts
 from engine.dataset.measure import EXTRA_PACKAGES, can_register, install_line
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
@@ -69,7 +69,7 @@ class SetPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         """The name as a folder may have it."""
-        return safe_stem(self.name.strip())
+        return fit_title(safe_stem(self.name.strip()), LAYOUTS[self.trainer])
 
 
 class Exported(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
@@ -78,8 +79,16 @@ def prefix_of(side: Side, is_split: bool, layout: Layout) -> str:
     return f"{side}/" if is_split or layout.archives or layout.sided else ""
 
 
+def fit_title(title: str, layout: Layout) -> str:
+    """The name of a set's folder; ``datasets`` takes brackets in a path for a pattern, and finds nothing."""
+    title = unicodedata.normalize("NFC", title)
+    return title.replace("[", "(").replace("]", ")") if layout.sided else title
+
+
 def fit_stem(stem: str) -> str:
-    """A stem whose end no trainer takes for one of its own suffixes (``_0``, ``_start``, ``_end``, ``-condlabel``)."""
+    """A stem whose end no trainer takes for one of its own suffixes (``_0``, ``_start``, ``_end``, ``-condlabel``), in
+    the form of letters that tables have, whichever a Mac gave it."""
+    stem = unicodedata.normalize("NFC", stem)
     stem = re.sub(r"[_-]+(\d+)$", r"-\1", stem)
     return re.sub(r"[_-]+(start\d?|end|condlabel|masklabel)$", r"-\1", stem, flags=re.IGNORECASE)
 

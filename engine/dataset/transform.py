@@ -144,7 +144,9 @@ def _work(data: bytes) -> _Work:
     shape = shape_of(data)
     size = (shape.width, shape.height)
     box = (0.0, 0.0, float(shape.width), float(shape.height))
-    return _Work(data, extension_of(shape.mime), shape.plain and shape.still, shape.alpha, size, box, size)
+    # Transparency that is kept is RGBA: SimpleTuner leaves grey with alpha out in silence.
+    plain = shape.plain and shape.still and (not shape.alpha or shape.mode == "RGBA")
+    return _Work(data, extension_of(shape.mime), plain, shape.alpha, size, box, size)
 
 
 def _align(target: _Work, control: _Work, overlay: Overlay) -> list[_Work]:

@@ -57,6 +57,7 @@ class Shape(msgspec.Struct, frozen=True):
 
     ``plain``: its stored pixels are what people see (upright, eight bits, sRGB or without a profile), so that bytes
     that nothing else asks to change may stay as they are. ``still``: it has one frame. ``lossy``: so is its format.
+    ``mode``: Pillow's, of what is stored.
     """
 
     mime: str
@@ -66,6 +67,7 @@ class Shape(msgspec.Struct, frozen=True):
     still: bool
     lossy: bool
     alpha: bool
+    mode: str
 
 
 def shape_of(data: bytes) -> Shape:
@@ -101,7 +103,7 @@ def _shape(image: Image.Image, size: tuple[int, int], data: bytes, mime: str) ->
         mime, width, height, plain,
         still=mime != "image/webp" or getattr(image, "n_frames", 1) == 1,
         lossy=mime in {"image/jpeg", "image/avif"} or image.info.get("compression") in {"jpeg", "tiff_jpeg"},
-        alpha=image.has_transparency_data,
+        alpha=image.has_transparency_data, mode=image.mode,
     )  # fmt: skip
 
 

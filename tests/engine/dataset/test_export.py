@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import threading
+import unicodedata
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -23,13 +24,14 @@ from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
-from engine.dataset.pairs import Pair, Provenance
+from engine.dataset.pairs import ControlFile, Pair, Provenance
 from engine.dataset.preflight import check_clean, inspect
 from engine.dataset.preview import preview
 from engine.dataset.split import SplitRule
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, InvalidInput, Stopped, StorageFailed
+from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 from tests.support.files import sha256_of
 from tests.support.sets import pair, scene
@@ -208,6 +210,22 @@ def test_repeats_by_folder(pairs: list[Pair], tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_names_and_pixels_that_loaders_miss(pairs: list[Pair], tmp_path: Path) -> None:
+    """`datasets` finds a set whose name has brackets; a name from a Mac is written as tables have it; grey with
+    transparency that is kept is RGBA, since SimpleTuner leaves the other out."""
+    folder = write(pairs[:1], tmp_path / "out", trainer=Trainer.HUGGING_FACE, name="x [1]")
+    assert len(load_hugging_face(folder)) == 1
+    grey = tmp_path / "grey.png"
+    Image.new("LA", (64, 48), (90, 120)).save(grey)
+    made = msgspec.structs.replace(
+        pairs[0], name=unicodedata.normalize("NFD", "Hände.png"), controls=(ControlFile(str(grey)),)
+    )
+    rule = PictureRule(size=SizeRule.AS_IT_CAME, alpha=Alpha.KEEP)
+    folder = write([made], tmp_path / "out", trainer=Trainer.SIMPLETUNER, pictures=rule, stem_template="{src_stem}")
+    with Image.open(folder / "control" / unicodedata.normalize("NFC", "Hände.png")) as image:
+        assert (image.mode, image.getpixel((0, 0))) == ("RGBA", (90, 90, 90, 120))
+
+
 def test_arguments_can_be_given_to_a_shell(pairs: list[Pair], tmp_path: Path) -> None:
     """What a folder's name holds is handed on, not run."""
     for root in ("/a b/$(touch ran)", "/it's `touch ran`", '/"$HOME"', "/plain 集"):
@@ -336,7 +354,7 @@ def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
     names = ["A.png", "a.PNG", "a:.png", "x_1.png", "x-1.jpg", "001_start.png", "é.png", "e\u0301.png", "CON.png"]
     made = [msgspec.structs.replace(first, id=f"r{n}", name=name) for n, name in enumerate(names)]
     chosen = stems(made, "{src_stem}")
-    assert chosen == ["A", "a-2", "a_", "x-1", "x-1-2", "001-start", "é", "e\u0301-2", "_CON"]
+    assert chosen == ["A", "a-2", "a_", "x-1", "x-1-2", "001-start", "é", "é-2", "_CON"]
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
