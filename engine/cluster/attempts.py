@@ -79,12 +79,16 @@ class ClusterAttempts:
 
     def _ask(self, worker: str, errand: Errand, order: AttemptOrder, watch: Watch) -> Reply:
         while True:
-            self._cluster.teach(worker, errand.config_id, order.config)
+            process = self._cluster.teach(worker, errand.config_id, order.config)
             watch.log.stage = "asking"
+            errand = msgspec.structs.replace(errand, process=process)
             sent = _with_sources(errand, order) if worker in self._blind else _without_sources(errand)
             reply = self._cluster.run_at(worker, run_errand, sent, errand.run, watch.cancel)
             if reply.wants == "sources":
                 self._blind.add(worker)  # it will not see the next ones either
+            elif reply.wants == "process":  # the one that was asked is no more, and may have made it
+                self._cluster.unlearn(worker, errand.config_id)
+                raise WorkerLost
             elif reply.wants:
                 self._cluster.unlearn(worker, errand.config_id)
             else:

@@ -8,6 +8,7 @@ may see, and for when there is none: its connections are kept in a pool of their
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import logging
@@ -43,6 +44,7 @@ _WORKERS_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2.0
 _AGAIN_SECONDS = 2.0
+_CLOSE_SECONDS = 0.5
 _THREADS = 64  # slots of a local worker; an errand leaves its slot at once, so this bounds only measurements
 T = TypeVar("T")
 R = TypeVar("R")
@@ -78,7 +80,7 @@ class Cluster:
         self._known: dict[str, int] = {}  # threads by worker
         self._lost = 0
         self._scheduler_id = ""
-        self._learned: set[tuple[str, str]] = set()
+        self._learned: dict[tuple[str, str], str] = {}  # processes, by address and configuration
         self._stopped: set[tuple[str, str]] = set()
         self._runs: weakref.WeakKeyDictionary[CancelToken, str] = weakref.WeakKeyDictionary()
         self._gone: Problem | None = None
@@ -94,8 +96,8 @@ class Cluster:
             target: Any = order.address
             if local:
                 target = opened.enter_context(_local(local, self._loop))
-            self._client = self._connect(target)
-            opened.callback(lambda: self._client.close(timeout=_STOP_SECONDS))
+            self._client = self._connect(target, _CONNECT_SECONDS)
+            opened.callback(self._let_go)
             self._check()
             self._look()
             self._watcher = threading.Thread(target=self._watch, name="cluster", daemon=True)
@@ -237,21 +239,25 @@ class Cluster:
         with self._changed:
             if self._known.pop(worker, None) is not None:
                 self._lost += 1
-            self._learned = {(name, config_id) for name, config_id in self._learned if name != worker}
+            self._learned = {known: process for known, process in self._learned.items() if known[0] != worker}
 
-    def teach(self, worker: str, config_id: str, config: ApiConfig) -> None:
-        """The worker knows the secrets of a configuration afterwards. Raises WorkerLost."""
-        if (worker, config_id) not in self._learned:
+    def teach(self, worker: str, config_id: str, config: ApiConfig) -> str:
+        """The worker knows the secrets of a configuration afterwards; which process that is. Raises WorkerLost."""
+        process = self._learned.get((worker, config_id))
+        if process is None:
             data = msgspec.msgpack.encode(config)
             try:
-                self.say(worker, LEARN, session=self.session, config_id=config_id, config=data, now=time.time())
+                process = str(
+                    self.say(worker, LEARN, session=self.session, config_id=config_id, config=data, now=time.time())
+                )
             except OSError as error:
                 raise WorkerLost from error
-            self._learned.add((worker, config_id))
+            self._learned[worker, config_id] = process
+        return process
 
     def unlearn(self, worker: str, config_id: str) -> None:
         """The worker does not know it after all."""
-        self._learned.discard((worker, config_id))
+        self._learned.pop((worker, config_id), None)
 
     def run_of(self, cancel: CancelToken) -> str:
         """Under which name workers know what a token stops."""
@@ -342,16 +348,30 @@ class Cluster:
             tls_ca_file=order.ca, tls_client_cert=order.cert, tls_client_key=order.key, require_encryption=True
         )
 
-    def _connect(self, target: Any) -> Client:
+    def _connect(self, target: Any, seconds: float) -> Client:
+        """In a thread of its own: a client of Dask that Ctrl-C interrupts waits twice as long for its own end."""
+        made: concurrent.futures.Future[Client] = concurrent.futures.Future()
+
+        def connect() -> None:
+            try:
+                made.set_result(
+                    Client(
+                        target,
+                        timeout=seconds,
+                        security=self._security,
+                        set_as_default=False,
+                        loop=self._loop,
+                        direct_to_workers=True,  # pictures need not pass the scheduler
+                    )
+                )
+            except Exception as error:  # noqa: BLE001 - edge of a thread: told to whoever waits
+                made.set_exception(error)
+
+        threading.Thread(target=connect, name="cluster-connect", daemon=True).start()
+        while not made.done():
+            concurrent.futures.wait([made], _LOOK_SECONDS)
         try:
-            return Client(
-                target,
-                timeout=_CONNECT_SECONDS,
-                security=self._security,
-                set_as_default=False,
-                loop=self._loop,
-                direct_to_workers=True,  # pictures need not pass the scheduler
-            )
+            return made.result()
         except (OSError, TimeoutError, ValueError, TypeError) as error:
             raise ClusterFailed(Code.CLUSTER_GONE, address=self._order.address, reason=_reason(error)) from error
 
@@ -408,7 +428,12 @@ class Cluster:
 
     def _connect_again(self) -> None:
         """Dask gives up after some seconds; we do not."""
-        self._client = self._connect(self._order.address)
+        client = self._connect(self._order.address, _AGAIN_SECONDS)
+        if self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                client.close(timeout=_CLOSE_SECONDS)
+        else:
+            self._client = client
 
     def _look(self) -> None:
         told = self._scheduler("identity", n_workers=-1)
@@ -420,15 +445,21 @@ class Cluster:
             gone = self._known.keys() - workers.keys()
             self._known = workers
             self._lost += len(gone)
-            self._learned = {(name, config_id) for name, config_id in self._learned if name in workers}
+            self._learned = {known: process for known, process in self._learned.items() if known[0] in workers}
         for worker in gone:
             log.warning("worker %s is lost", worker)
 
     def _leave(self) -> None:
         self._closing.set()
-        self._watcher.join(_CONNECT_SECONDS)
+        self._watcher.join(_CLOSE_SECONDS)
+        if self._gone is not None:
+            return
         with contextlib.suppress(OSError, RuntimeError, ValueError, TimeoutError):
             self._scheduler("unregister_worker_plugin", name=self._plugin.name)
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            self._client.close(timeout=_STOP_SECONDS if self._gone is None else _CLOSE_SECONDS)
 
     def _scheduler(self, operation: str, **what: Any) -> Any:
         scheduler = self._client.scheduler

@@ -11,6 +11,7 @@ import hashlib
 import logging
 import threading
 import time
+import uuid
 from collections import OrderedDict
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Desk:
     """One for each worker process, for all programs that use it. Thread-safe."""
 
     def __init__(self) -> None:
+        self.process = uuid.uuid4().hex
+        """Which process this is: one that is started anew at the same address is another one."""
         self._lock = threading.Lock()
         self._sessions: dict[str, _Session] = {}
         self._configs: OrderedDict[str, ApiConfig] = OrderedDict()
@@ -114,7 +117,10 @@ class Desk:
     # --- attempts ---
 
     def do(self, errand: Errand) -> Reply:
-        """Make one attempt, or wait for it where it is under way or done already."""
+        """Make one attempt, or wait for it where it is under way or done already. What another process was asked is
+        refused: it may have been made there."""
+        if errand.process != self.process:
+            return Reply(wants="process")
         session, config = self._sessions.get(errand.session), self._configs.get(errand.config_id)
         if session is None or config is None:
             return Reply(wants="config")

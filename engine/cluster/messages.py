@@ -46,7 +46,8 @@ class Facts(msgspec.Struct, frozen=True):
 class Errand(msgspec.Struct, frozen=True):
     """One attempt to be made once. ``order`` has masked secrets; ``token`` names it for good; ``run``: what stops it
     together with others; ``session``: the program that asks; ``owner`` and ``begun``: whose project, and which task of
-    it, an answer is kept for that nobody came for."""
+    it, an answer is kept for that nobody came for; ``process``: which one is asked, for another may have its address
+    by then."""
 
     order: AttemptOrder
     config_id: str
@@ -55,6 +56,7 @@ class Errand(msgspec.Struct, frozen=True):
     session: str
     owner: str
     begun: Begun
+    process: str = ""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -68,7 +70,8 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Reply(msgspec.Struct, frozen=True):
-    """What became of an errand. ``wants``: ``config`` or ``sources`` must be sent first, nothing was asked.
+    """What became of an errand. ``wants``: ``config`` or ``sources`` must be sent first, nothing was asked;
+    ``process``: this is another process than the one that may have begun it.
     ``filed``: the pictures lie in the shared outbox."""
 
     outcome: AttemptOutcome | None = None

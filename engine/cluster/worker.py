@@ -77,8 +77,9 @@ class DeskPlugin(WorkerPlugin):
 
 
 def _handlers(desk: Desk) -> dict[str, Callable[..., Any]]:
-    async def learn(session: str, config_id: str, config: bytes, now: float) -> None:
+    async def learn(session: str, config_id: str, config: bytes, now: float) -> str:
         desk.learn(session, config_id, decoded(config, ApiConfig), now)
+        return desk.process
 
     async def stop(run: str) -> None:
         desk.stop(run)

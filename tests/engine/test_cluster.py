@@ -131,6 +131,25 @@ def test_sources_that_a_worker_does_not_see_go_along(
     assert len(waiting.pictures) == 1
 
 
+def test_another_process_at_the_same_address_refuses_an_errand(
+    cluster: Cluster, fake: FakeUpstream, order: AttemptOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked by it, the log says that the first one is lost, and the attempt is made anew."""
+    fake.answer(inline(EDITS, picture(1)))
+    before, teach, taught = len(fake.requests), Cluster.teach, list[str]()
+
+    def teach_another(self: Cluster, *arguments: object) -> str:
+        taught.append(teach(self, *arguments))  # type: ignore[arg-type]
+        return taught[-1] if len(taught) > 1 else "of a process that is no more"
+
+    monkeypatch.setattr(Cluster, "teach", teach_another)
+    waiting = Waiting()
+    assert cluster.attempts("me").make(order, waiting).failure is None
+    assert len(waiting.pictures) == len(fake.requests) - before == 1
+    assert [entry.data["code"] for entry in waiting.log.entries if entry.kind == "retry"] == [Code.WORKER_LOST]
+    until(lambda: cluster.info().workers == 2)
+
+
 def test_stop_closes_every_call_on_every_worker(cluster: Cluster, fake: FakeUpstream, order: AttemptOrder) -> None:
     """While the API keeps them waiting; nobody waits for the answer."""
     fake.answer(inline(EDITS, picture(1), delay=30))

@@ -8,10 +8,15 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,9 +33,10 @@ from tests.support.cluster import Machines, machines
 from tests.support.doors import until
 from tests.support.kills import kills_wanted
 from tests.support.pictures import picture
-from tests.support.processes import Served, serving
+from tests.support.processes import Served, environment, serving
 from tests.support.replies import PATHS, inline
 
+ROOT = Path(__file__).resolve().parents[2]
 EDITS = ApiMode.IMAGES_EDITS
 KEY = "sk-cluster-never-written-77aa"
 FULL = os.environ.get("FULL") == "1"
@@ -97,6 +103,17 @@ def has_all(app: App) -> bool:
     """Whether all workers are there again; also where nobody waits for them."""
     assert app.cluster is not None
     return app.cluster.info().workers == WORKERS or not app.batch.running
+
+
+def interrupted(process: subprocess.Popen[Any], again: bool) -> float:
+    """Seconds until a program has ended after Ctrl-C."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    if again:
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+    process.wait(60)
+    return time.monotonic() - begun
 
 
 @pytest.mark.timeout(2 * 3600)
@@ -190,6 +207,57 @@ if FULL:  # scripts/full_counts.sh cluster
                     assert app.store.counts()[TaskStatus.DONE] == len(mine)
                     assert app.batch.info().paused is None
             assert len(fake.api_requests) == 2 * TASKS
+
+    def test_a_worker_that_comes_back_at_its_port_repeats_nothing(tmp_path: Path) -> None:
+        """kill -9 of a worker with a fixed port and calls under way, and another one there at once: each task is done,
+        each call beyond one a task was under way at the dead one, and is told in the log."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = str(free.getsockname()[1])
+        with FakeUpstream() as fake, machines(tmp_path / "machines", 0) as cluster:
+            fixed = ("--no-nanny", "--worker-port", port)
+            cluster.start_workers(1, *fixed)
+            with opened(tmp_path / "data", cluster) as app:
+                fake.answer_with(answering(1.5))
+                files = sorted(pictures_in(tmp_path / "in", AT_ONCE).iterdir())
+                ids = app.store.add([NewTask(str(f), f.name, f.name) for f in files])
+                app.batch.start(ids, settings(fake))
+                for round_number in range(1, 4):
+                    before = len(fake.api_requests)
+                    fake.wait_for_requests(before + 1, 10)
+                    cluster.kill(cluster.workers.pop())
+                    cluster.start_workers(1, *fixed)
+                    fake.wait_for_requests(before + 2 + round_number, 30)
+                assert app.batch.wait_idle(120), "stuck"
+                calls, done = len(fake.api_requests), app.store.counts()[TaskStatus.DONE]
+                said = sum(one.data.get("what") == "worker" for task in ids for one in app.store.debug_log(task))
+        print({"tasks": len(ids), "done": done, "calls": calls, "asked again, and said": said})
+        assert done == len(ids)
+        assert calls - done <= said
+
+    @pytest.mark.parametrize("again", [False, True])
+    def test_ctrl_c_ends_what_waits_for_a_scheduler(tmp_path: Path, again: bool) -> None:
+        """One that never answers, while the program connects; and one that was lost in a run. Once, and twice."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            command = [sys.executable, str(ROOT / "launcher.py"), "run", "--demo", "-o", str(tmp_path / "out")]
+            address = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+            process = subprocess.Popen([*command, "--cluster", address], env=environment(tmp_path / "first"))
+            silent.accept()
+            took = [interrupted(process, again)]
+        with FakeUpstream() as fake, machines(tmp_path / "machines", 1) as cluster:
+            fake.answer(inline(EDITS, picture(1), delay=60))
+            config = {"api_url": fake.url(PATHS[EDITS]), "api_key": KEY, "user_prompt": "dusk",
+                      "unlock_local_api_url": True}  # fmt: skip
+            order = {"input_path": str(pictures_in(tmp_path / "in", 4)), "config": config}
+            with serving(tmp_path / "data", CLUSTER=cluster.address) as served:
+                served.client.post("/api/tasks/start", json=order)
+                fake.wait_for_requests(1, 60)
+                cluster.kill(cluster.scheduler)
+                until(
+                    lambda: ((served.state().get("run") or {}).get("paused") or {}).get("code") == Code.CLUSTER_GONE, 60
+                )
+                took.append(interrupted(served.process, again))
+        print({"seconds after Ctrl-C, connecting and lost": [round(one, 2) for one in took], "twice": again})
+        assert max(took) <= 2
 
     def test_stop_ends_all_calls(cluster: Machines, tmp_path: Path) -> None:
         """With all of them under way: answered at once, and every socket of every worker is closed."""
