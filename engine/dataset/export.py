@@ -132,7 +132,7 @@ def check_folders(plan: SetPlan, pairs: Sequence[Pair]) -> None:
     known = {folder for pair in pairs for folder in _folders_of(pair)}
     for folder in plan.folder_repeats:
         if _plain(folder) not in known:
-            shown = ", ".join(sorted(known - {""})[:_FOLDERS_SHOWN])
+            shown = ", ".join(sorted(known - {""})[:_FOLDERS_SHOWN]) or "–"
             raise InvalidInput(Code.FOLDER_WITHOUT_PAIRS, field="folder_repeats", folder=folder, folders=shown)
 
 

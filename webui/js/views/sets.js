@@ -232,8 +232,8 @@ function Further({ words }) {
     }
     <${Field} form="set" name="no_op_share" /><${Field} form="set" name="alpha" texts=${words('alpha')} />
     ${rule === 'trainer' && html`<${Fields} form="set" names=${['resolution', 'step']} />`}
-    <${Field} form="set" name="num_repeats" /><${Field} form="set" name="path_root" /></div>
-    <${Field} form="set" name="folder_repeats" />
+    <${Field} form="set" name="num_repeats" /><${Field} form="set" name="folder_repeats" />
+    <${Field} form="set" name="path_root" /></div>
     <${Field} form="set" name="masks" /><//>`;
 }
 
