@@ -22,7 +22,7 @@ from engine.data_folder import hold
 from engine.dataset.naming import SaveRule
 from engine.dataset.save import check_output
 from engine.errors import Busy, Code, ConsoleError, InvalidInput, Problem
-from engine.files import remove, write_json, write_quickly
+from engine.files import remove, remove_leftover, temporary_name, write_json, write_quickly
 from engine.images.cache import Cache
 from engine.models import SourceImage, Task
 from engine.paths import entered_path, printable
@@ -160,9 +160,12 @@ def import_project(context: Context, params: ImportProject) -> ProjectJob:
     app = context.app
     with contextlib.ExitStack() as undo:
         if params.file[:2] == b"PK":
-            wish = ImportWish(str(app.folder / f"import{ENDING}"))
-            write_quickly(Path(wish.path), params.file)
-            undo.callback(remove, Path(wish.path))
+            for old in app.folder.glob(".saving-*"):
+                remove_leftover(old)
+            came = app.folder / temporary_name()  # a second one that comes meanwhile is another file
+            undo.callback(remove, came)
+            write_quickly(came, params.file)
+            wish = ImportWish(str(came))
         else:
             wish = read_params(ImportWish, json_object(params.file))
         path = entered_path(wish.path, "path")
@@ -170,7 +173,7 @@ def import_project(context: Context, params: ImportProject) -> ProjectJob:
             raise InvalidInput(Code.FIELD_REQUIRED, field="path", name="path")
         with opened_project(path) as file:
             about = file.about
-        name = wish.name or _plain(about.name) or _plain(Path(path).stem) or "ibcp"
+        name = wish.name or _plain(about.name) or _plain(Path(path).stem.removeprefix(".saving-")) or "ibcp"
         project = app.projects.create(name, about.input_path)
         lock = hold(app.projects.folder(project))  # nobody opens it before it is whole
 

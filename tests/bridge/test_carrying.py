@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bridge.usecases import carrying
 from engine.config import ApiMode
 from engine.errors import Code
 from tests.fakes.upstream import FakeUpstream, Received, Script
@@ -155,6 +157,31 @@ def test_sources_are_found_by_their_bytes(door: Door, fake: FakeUpstream, tmp_pa
 
 
 # --- bad files --------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_upload_leaves_the_first_alone(
+    door: Door, fake: FakeUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused while the first is read, and neither takes its place nor removes it."""
+    edited(door, fake, source_folder(tmp_path / "in", 5))
+    file = Path(work(door, "/api/projects/export", {"path": str(tmp_path), "sources": False})["result"]["path"])
+    begun, go, take = threading.Event(), threading.Event(), carrying._take
+
+    def late(*arguments: Any) -> Any:
+        begun.set()
+        assert go.wait(60)
+        return take(*arguments)
+
+    monkeypatch.setattr(carrying, "_take", late)
+    answers = []
+    for _ in range(2):
+        answers.append(door.client.post("/api/projects/import", files={"file": ("x.ibcp", file.read_bytes())}))
+        assert begun.wait(60)
+    go.set()
+    assert door.app.jobs.wait_idle(60)
+    job = door.get("/api/dataset/job")["job"]
+    assert ([answer.status_code for answer in answers], job["status"]) == ([200, 409], "done"), job["error"]
+    assert (job["result"]["pairs"], list(door.app.folder.glob(".saving-*"))) == (6, [])  # one of a trial
 
 
 def rewritten(file: Path, change: Callable[[str, bytes], list[tuple[str, bytes]]]) -> None:
