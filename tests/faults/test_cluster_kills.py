@@ -25,9 +25,10 @@ from bridge.app import App
 from bridge.environment import read_environment
 from bridge.open_app import load_messages
 from engine.config import ApiConfig, ApiMode
-from engine.errors import Code
+from engine.errors import ClusterFailed, Code
 from engine.models import TaskStatus
 from engine.tasks.store import NewTask
+from tests.bench.gateway import Picture as LargePicture
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.support.cluster import Machines, machines
 from tests.support.doors import until
@@ -233,6 +234,26 @@ if FULL:  # scripts/full_counts.sh cluster
         print({"tasks": len(ids), "done": done, "calls": calls, "asked again, and said": said})
         assert done == len(ids)
         assert calls - done <= said
+
+    def test_a_scheduler_without_workers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the reason, when none has come in time."""
+        monkeypatch.setattr("engine.cluster.coordinator._WORKERS_SECONDS", 1.0)
+        with machines(tmp_path / "machines", 0) as cluster, pytest.raises(ClusterFailed) as caught:  # noqa: SIM117 - the cluster ends last
+            with opened(tmp_path / "data", cluster):
+                pass
+        assert caught.value.code is Code.CLUSTER_EMPTY
+
+    def test_results_of_twenty_megabytes_come_home(tmp_path: Path, cluster: Machines) -> None:
+        """Whole, eight of them at once."""
+        large = LargePicture(20_000_000, 1).numbered(7)
+        with FakeUpstream() as fake, opened(tmp_path / "data", cluster) as app:
+            fake.answer(inline(EDITS, large))
+            files = sorted(pictures_in(tmp_path / "in", 8).iterdir())
+            ids = app.store.add([NewTask(str(f), f.name, f.name) for f in files])
+            app.batch.start(ids, settings(fake))
+            assert app.batch.wait_idle(120), "stuck"
+            assert app.store.counts()[TaskStatus.DONE] == len(ids)
+            assert len(fake.api_requests) == len(ids)
 
     @pytest.mark.parametrize("again", [False, True])
     def test_ctrl_c_ends_what_waits_for_a_scheduler(tmp_path: Path, again: bool) -> None:
