@@ -161,7 +161,7 @@ class App:
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
             if environment.cluster.address:
-                self.cluster = opened.enter_context(_open_cluster(environment, folder, version, self.changed))
+                self.cluster = opened.enter_context(_open_cluster(environment, folder, self.changed))
             self.keys = self._open_keys()
             self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
@@ -392,9 +392,7 @@ def _limits(environment: Environment) -> Limits:
     )
 
 
-def _open_cluster(
-    environment: Environment, folder: Path, version: str, on_change: Callable[[], None]
-) -> ClusterServices:
+def _open_cluster(environment: Environment, folder: Path, on_change: Callable[[], None]) -> ClusterServices:
     """The machines that help. ClusterFailed, or InvalidInput with the line that installs what is missing."""
     check_order(environment.cluster)
     try:
@@ -405,6 +403,4 @@ def _open_cluster(
     order = environment.cluster
     if order.address.startswith("local:") and not order.outbox:
         order = msgspec.structs.replace(order, outbox=str(folder / OUTBOX))
-    return ClusterServices(
-        order, environment.network, max_redirects=environment.max_redirects, program=version, on_change=on_change
-    )
+    return ClusterServices(order, environment.network, max_redirects=environment.max_redirects, on_change=on_change)

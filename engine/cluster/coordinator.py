@@ -64,13 +64,11 @@ class Cluster:
         policy: NetPolicy,
         *,
         max_redirects: int,
-        program: str,
         on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """``program``: our version. ``on_change``: called when workers come or go, from a thread of ours."""
+        """``on_change``: called when workers come or go, from a thread of ours."""
         local = check_order(order)
         self._order = order
-        self._program = program
         outbox = str(Path(order.shared) / "outbox") if order.shared else order.outbox
         self.told = Told(policy, max_redirects, outbox, shared=bool(order.shared), ours=bool(local))
         self.session = uuid.uuid4().hex
@@ -377,12 +375,12 @@ class Cluster:
 
     def _check(self) -> None:
         """Refuse a cluster with which nothing good could come of it."""
-        own, address = facts(self._program), self._order.address
+        own, address = facts(), self._order.address
         try:
-            theirs = {"scheduler": self._client.run_on_scheduler(facts, self._program)}
+            theirs = {"scheduler": self._client.run_on_scheduler(facts)}
             allowed = self._client.run_on_scheduler(_allowed_failures)
             self._client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-            theirs |= self.on_each(facts, self._program)
+            theirs |= self.on_each(facts)
         except TimeoutError as error:
             raise ClusterFailed(Code.CLUSTER_EMPTY, address=address) from error
         except Exception as error:  # the edge to other machines: they may lack this program altogether

@@ -33,7 +33,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What must agree between all machines: versions of Python, Dask and this program."""
+    """What must agree between all machines: versions of Python and Dask, and the code of this program."""
 
     python: str
     dask: str

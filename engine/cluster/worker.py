@@ -4,6 +4,7 @@ directly, past the scheduler, with secrets, stops and what was kept."""
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import platform
 import signal
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import distributed
 import msgspec
 from distributed import Worker, WorkerPlugin, get_worker, secede
 
+import engine
 from engine.cluster.desk import Desk
 from engine.cluster.messages import Errand, Facts, Kept, Question, Reply, Told, decoded
 from engine.config import ApiConfig
@@ -27,9 +29,19 @@ _LOOK_SECONDS = 0.05
 _LOOKS = 10
 
 
-def facts(program: str) -> Facts:
-    """Of this process; ``program``: its version."""
-    return Facts(".".join(platform.python_version_tuple()[:2]), str(vars(distributed)["__version__"]), program)
+def facts() -> Facts:
+    """Of this process."""
+    python, dask = ".".join(platform.python_version_tuple()[:2]), str(vars(distributed)["__version__"])
+    return Facts(python, dask, fingerprint(Path(engine.__file__).parent))
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the code below a folder, whatever ends its lines: a version alone tells nothing of two checkouts."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py"), key=Path.as_posix):
+        digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
+        digest.update(file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def sees(path: str, content: str, dask_worker: Worker) -> bool:

@@ -78,7 +78,7 @@ def preflight(share: float) -> Row:
         found: dict[int, tuple[float, Preflight]] = {}
         for count in (1, 2):
             order = ClusterOrder(f"local:{count}", outbox=str(folder / "outbox"))
-            with ClusterServices(order, NetPolicy(), max_redirects=3, program="1") as cluster:
+            with ClusterServices(order, NetPolicy(), max_redirects=3) as cluster:
                 look(lambda cache, cluster=cluster: cluster.measurer(cache, Alpha.WHITE), f"warm{count}", _WARM)  # type: ignore[misc]
                 found[count] = look(lambda cache, cluster=cluster: cluster.measurer(cache, Alpha.WHITE), str(count))  # type: ignore[misc]
         same = all(_told(report) == _told(home) for _, report in found.values())

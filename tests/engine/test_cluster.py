@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from distributed import LocalCluster
 
 from engine.cluster.address import ClusterOrder, check_order
 from engine.cluster.services import ClusterServices as Cluster
+from engine.cluster.worker import fingerprint
 from engine.config import ApiConfig, ApiMode
 from engine.errors import ClusterFailed, Code
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
@@ -64,7 +66,7 @@ def fake() -> Iterator[FakeUpstream]:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two worker processes here."""
     order = ClusterOrder("local:2", outbox=str(tmp_path_factory.mktemp("outbox")))
-    with Cluster(order, NetPolicy(), max_redirects=3, program="1") as opened:
+    with Cluster(order, NetPolicy(), max_redirects=3) as opened:
         yield opened
 
 
@@ -186,7 +188,7 @@ def test_clusters_that_cannot_be_used_are_refused_with_the_reason(
     """Before anything is asked."""
     monkeypatch.setattr("engine.cluster.coordinator._CONNECT_SECONDS", 0.5)
     with pytest.raises(ClusterFailed) as caught:
-        Cluster(ClusterOrder(address), NetPolicy(), max_redirects=3, program="1")
+        Cluster(ClusterOrder(address), NetPolicy(), max_redirects=3)
     assert caught.value.code is code
     assert check_order(ClusterOrder("tcp://10.0.0.1:8786", insecure=True)) == 0
 
@@ -196,8 +198,20 @@ def test_a_scheduler_that_repeats_by_itself_is_refused() -> None:
     alone = {"n_workers": 1, "processes": False, "protocol": "tcp://", "dashboard_address": ":0"}
     with LocalCluster(**alone) as theirs:
         with pytest.raises(ClusterFailed) as caught:
-            Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3, program="1")
+            Cluster(ClusterOrder(theirs.scheduler_address), NetPolicy(), max_redirects=3)
         assert (caught.value.code, caught.value.params["allowed"]) == (Code.CLUSTER_REPEATS, 3)
+
+
+def test_other_code_has_another_fingerprint(tmp_path: Path) -> None:
+    """Wherever it lies and whatever ends its lines, the same code is known by it; a line more is other code."""
+    mine = ROOT / "engine" / "cluster"
+    other = tmp_path / "other"
+    shutil.copytree(mine, other, ignore=shutil.ignore_patterns("__pycache__"))
+    changed = other / "messages.py"
+    changed.write_bytes(changed.read_bytes().replace(b"\n", b"\r\n"))
+    assert fingerprint(other) == fingerprint(mine)
+    changed.write_bytes(changed.read_bytes() + b"MORE = 1\r\n")
+    assert fingerprint(other) != fingerprint(mine)
 
 
 def test_a_run_by_two_worker_processes(tmp_path: Path) -> None:

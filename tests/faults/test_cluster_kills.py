@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -242,6 +243,16 @@ if FULL:  # scripts/full_counts.sh cluster
             with opened(tmp_path / "data", cluster):
                 pass
         assert caught.value.code is Code.CLUSTER_EMPTY
+
+    def test_machines_with_other_code_are_refused(tmp_path: Path) -> None:
+        """With the same version, but a line more in one file."""
+        shutil.copytree(ROOT / "engine", tmp_path / "other" / "engine")
+        with (tmp_path / "other" / "engine" / "formats.py").open("a") as file:
+            file.write("MORE = 1\n")
+        with machines(tmp_path / "machines", 1, PYTHONPATH=str(tmp_path / "other")) as cluster:  # noqa: SIM117 - the cluster ends last
+            with pytest.raises(ClusterFailed) as caught, opened(tmp_path / "data", cluster):
+                pass
+        assert caught.value.code is Code.CLUSTER_DIFFERS
 
     def test_results_of_twenty_megabytes_come_home(tmp_path: Path, cluster: Machines) -> None:
         """Whole, eight of them at once."""
