@@ -314,9 +314,11 @@ def condition(match: TaskMatch) -> tuple[str, list[Any]]:
     return " WHERE " + " AND ".join(clauses), params
 
 
-def order_by(sort: TaskSort, descending: bool) -> str:
-    """What stands behind ORDER BY. Tasks without a score come last by score, either way."""
-    return _ORDER_BY[sort].format("DESC" if descending else "ASC")
+def order_by(sort: TaskSort, descending: bool, *, backwards: bool = False) -> str:
+    """What stands behind ORDER BY. Tasks without a score come last by score, either way. ``backwards``: the same order
+    from its end."""
+    order = _ORDER_BY[sort].format("DESC" if descending != backwards else "ASC")
+    return order.replace("NULLS LAST", "NULLS FIRST") if backwards else order
 
 
 def json_list(ids: Iterable[str]) -> str:

@@ -160,6 +160,24 @@ def test_lists_are_filtered_and_sorted(store: Store) -> None:
     assert [task.id for task in store.tasks(TaskMatch())] == ids
 
 
+@pytest.mark.parametrize("sort", TaskSort)
+@pytest.mark.parametrize("descending", [False, True])
+def test_pages_are_pieces_of_the_whole_list(store: Store, sort: TaskSort, descending: bool) -> None:
+    """In each order, read from either end; tasks without a score among them, and a filter."""
+    ids = add(store, *(f"{number % 4}_{number}.png" for number in range(11)))
+    for number in (1, 4, 8):
+        store.finish(done(ids[number], number))
+        store.set_judgement(
+            store.task(ids[number]).results[0].id, Judgement(number % 3, True, {}, "", "judge-1", "strict", 5, 0.01)
+        )
+    for match in (TaskMatch(), TaskMatch(q="_1")):
+        whole = store.outline(match, sort, descending).ids
+        for limit in (1, 3, 20):
+            pages = [store.page(match, sort, descending, at, limit) for at in range(0, len(whole) + limit, limit)]
+            assert [task.id for page in pages for task in page.tasks] == whole
+            assert {page.total for page in pages} == {len(whole)}
+
+
 def test_the_order_of_names_is_that_of_a_run_also_in_an_older_file(tmp_path: Path) -> None:
     """``a.png`` stands before ``a (2).png``; keys that an older version wrote are made anew at the start."""
     expected = ["a.png", "A1.jpg", "a2.png", "a10.png", "a (2).png"]
