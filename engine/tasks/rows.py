@@ -321,6 +321,22 @@ def order_by(sort: TaskSort, descending: bool, *, backwards: bool = False) -> st
     return order.replace("NULLS LAST", "NULLS FIRST") if backwards else order
 
 
+def part_of(
+    reader: sqlite3.Connection, match: TaskMatch, order: tuple[TaskSort, bool], places: range, total: int
+) -> list[sqlite3.Row]:
+    """The tasks at ``places`` of a filtered list of ``total``; ``order``: by what, and whether descending."""
+    backwards = places.start > total // 2  # what is passed over is counted one by one: from the nearer end
+    passed = total - places.stop if backwards else places.start
+    where, params = condition(match)
+    by = order_by(*order, backwards=backwards)
+    # An index alone tells which they are, where it can; only those are read.
+    chosen = f"SELECT seq FROM task{where} ORDER BY {by} LIMIT ? OFFSET ?"
+    found = reader.execute(
+        f"SELECT * FROM task WHERE seq IN ({chosen}) ORDER BY {by}", [*params, len(places), passed]
+    ).fetchall()
+    return found[::-1] if backwards else found
+
+
 def json_list(ids: Iterable[str]) -> str:
     """Many ids as the one value of `AMONG`."""
     return msgspec.json.encode(list(ids)).decode()

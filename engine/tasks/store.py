@@ -67,6 +67,7 @@ from engine.tasks.rows import (
     json_list,
     new_id,
     order_by,
+    part_of,
     result_of,
 )
 
@@ -195,16 +196,8 @@ class Store:
             total = sum(self.counts().values())  # known; half a million would have to be counted for each page
             if match != TaskMatch():
                 total = reader.execute(f"SELECT count(*) FROM task{where}", params).fetchone()[0]
-            count = max(0, min(limit, total - offset))
-            backwards = offset > total // 2  # what is passed over is counted one by one: from the nearer end
-            passed = total - offset - count if backwards else offset
-            order = order_by(sort, descending, backwards=backwards)
-            # An index alone tells which they are, where it can; only those are read.
-            chosen = f"SELECT seq FROM task{where} ORDER BY {order} LIMIT ? OFFSET ?"
-            rows = reader.execute(
-                f"SELECT * FROM task WHERE seq IN ({chosen}) ORDER BY {order}", [*params, count, passed]
-            ).fetchall()
-            return Page(total, with_results(reader, rows[::-1] if backwards else rows))
+            rows = part_of(reader, match, (sort, descending), range(offset, min(offset + limit, total)), total)
+            return Page(total, with_results(reader, rows))
 
     def outline(self, match: TaskMatch, sort: TaskSort, descending: bool) -> Outline:
         """The whole filtered, sorted list as ids."""
