@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import struct
 import zipfile
 import zlib
@@ -27,6 +28,7 @@ from engine.paths import folded, printable
 from engine.reading import open_regular
 from engine.secrets import PLACEHOLDER, TELLING, without
 from engine.tasks.ledger import AnswerRow, Ledger
+from engine.tasks.relocate import known_hashes
 from engine.tasks.store import Store
 
 T = TypeVar("T")
@@ -107,7 +109,7 @@ class Written(msgspec.Struct, frozen=True):
 
 class Taken(msgspec.Struct, frozen=True):
     """What was read. ``bad``: pictures that are missing, or not what they should be; ``sources``: by the path that they
-    had, where those that came along lie now."""
+    had, where those that came along lie now; ``place``: the path that a task got for one of the file."""
 
     about: About
     tasks: int
@@ -115,6 +117,7 @@ class Taken(msgspec.Struct, frozen=True):
     trials: list[dict[str, Any]]
     bad: list[str]
     sources: dict[str, SourceImage]
+    place: Callable[[str], str]
 
 
 class Watch(msgspec.Struct, frozen=True):
@@ -293,11 +296,13 @@ class ProjectFile:
             raise zipfile.BadZipFile("project.json")
 
     def take(self, parts: Parts, folder: Path, watch: Watch = Watch()) -> Taken:  # noqa: B008 - frozen
-        """Read all of it into an empty store and cache and into the ledger; sources go into ``folder``. StorageFailed
-        where there is no room for it."""
+        """Read all of it into an empty store and cache and into the ledger; sources go into ``folder``, and tasks whose
+        sources are neither there nor known lead beside it, see `_Places`. StorageFailed where there is no room."""
         self._check_room(folder.parent)
         wanted, count = set[str](), 0
+        places = _Places(folder.with_name("missing"), parts.ledger.source_hash)
         for task in self._tasks(watch):
+            places.look(task)
             wanted.update(f"results/{one.hash}.{one.extension}" for one in task.results)
             count += 1
         entries = list(self._lines("sources.jsonl", SourceEntry, _MOST_HELD))
@@ -316,10 +321,11 @@ class ProjectFile:
                 parts.cache.put(data, extension)
                 images[digest] = len(data), msgspec.structs.replace(info, extension=extension)
             watch.progress(done)
-        parts.store.restore(self._tasks(watch), self._logs(watch))
-        _restore_ledger(parts, self._lines("ledger.jsonl", AnswerRow), images)
         sources = self._take_sources(entries, folder, bad, watch, len(wanted))
-        return Taken(self.about, count, len(images), trials, bad, sources)
+        places.known.update(sources)
+        parts.store.restore(map(places.settled, self._tasks(watch)), self._logs(watch))
+        _restore_ledger(parts, self._lines("ledger.jsonl", AnswerRow), images)
+        return Taken(self.about, count, len(images), trials, bad, sources, places.place)
 
     def _take_sources(
         self, entries: Sequence[SourceEntry], folder: Path, bad: list[str], watch: Watch, before: int
@@ -398,6 +404,47 @@ class ProjectFile:
         except _BROKEN:
             return None
         return data if len(data) == info.file_size else None
+
+
+class _Places:
+    """Where the sources of a file may lie on this machine: whoever made it chose the paths, and a retry would send what
+    is there. ``known`` are those that came along, or whose bytes a result tells, so that they are no news to anybody;
+    all others get a path below ``lost``, where nothing lies, until the person shows where they are."""
+
+    def __init__(self, lost: Path, hash_of: Callable[[SourceImage], str]) -> None:
+        self._lost = lost
+        self._hash_of = hash_of
+        self.known: set[str] = set()
+
+    def look(self, task: Task) -> None:
+        """Note which sources of a task lie here as its results know them."""
+        for path, digest in known_hashes([task]).items():
+            if digest and path not in self.known and self._is_here(path, digest):
+                self.known.add(path)
+
+    def _is_here(self, path: str, digest: str) -> bool:
+        if not Path(path).is_absolute() or path[:2] in ("//", "\\\\"):  # to ask for a share is to log in there
+            return False
+        try:
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_PICTURE:
+                return False
+            return self._hash_of(SourceImage(path, "", status.st_size, status.st_mtime_ns, "")) == digest
+        except (OSError, ValueError):
+            return False
+
+    def place(self, path: str) -> str:
+        """The path itself where it is known, else the same one below ``lost``."""
+        if path in self.known:
+            return path
+        # Of either system; a drive is none any more, and nothing leads up, also not with what Windows leaves out.
+        parts = [part.rstrip(":") for part in re.split(r"[\\/]", path)]
+        return os.sep.join([str(self._lost), *(part for part in parts if part.strip(" ."))])  # noqa: PTH118 - no part may begin anew
+
+    def settled(self, task: Task) -> Task:
+        """The task with these paths."""
+        references = tuple(map(self.place, task.references))
+        return msgspec.structs.replace(task, source_path=self.place(task.source_path), references=references)
 
 
 def _check_directory(file: IO[bytes]) -> None:

@@ -231,7 +231,10 @@ def _take(app: App, project: Project, path: str, job: Job) -> Taken:
         trials = TrialBook(folder / "trials")
         for one in taken.trials:
             with contextlib.suppress(msgspec.ValidationError, AssertionError):
-                trials.put(msgspec.convert(one, Trial))
+                trial = msgspec.convert(one, Trial)
+                for row in trial.rows:
+                    row.source_path = taken.place(row.source_path)
+                trials.put(trial)
         _move_trials(trials, taken.sources)
         app.projects.note(project.id, sum(store.counts().values()), store.count_decided())
     return taken

@@ -26,6 +26,7 @@ from engine.tasks.plan import (
     request_record,
 )
 from engine.tasks.prompts import Matched, is_template, match_rows, read_table
+from engine.tasks.relocate import Move
 from engine.tasks.store import NewTask, Store
 
 # A partial answer was paid for as well; whoever wants the rest asks for a retry.
@@ -48,7 +49,8 @@ class PlannedTask(msgspec.Struct, frozen=True):
 
 class Plan(msgspec.Struct, frozen=True):
     """All that a start would ask. ``known``: index of an item to the task that asks for the same; ``paid``: index to
-    what the ledger holds."""
+    what the ledger holds; ``moves``: of known tasks those whose pictures lie where the person points, and which did not
+    know it: they came with a project file."""
 
     found: Discovery
     items: list[PlannedTask]
@@ -57,6 +59,7 @@ class Plan(msgspec.Struct, frozen=True):
     done: frozenset[int]
     paid: dict[int, PaidAnswer]
     warnings: list[Problem] = []
+    moves: list[Move] = []
 
     @property
     def calls(self) -> int:
@@ -107,9 +110,10 @@ class Planner:
         known, done = self._known(items)
         ids = {number: task.id for number, task in known.items()}
         warnings = _without_reference(found, groups) if references is ReferenceMode.FOLDERS else []
+        moves = [move for number, task in known.items() if (move := _move(task, items[number].spec)) is not None]
         if fresh:
-            return Plan(found, items, matched, ids, frozenset(), {}, warnings)
-        return Plan(found, items, matched, ids, done, self._paid(items, known, done), warnings)
+            return Plan(found, items, matched, ids, frozenset(), {}, warnings, moves)
+        return Plan(found, items, matched, ids, done, self._paid(items, known, done), warnings, moves)
 
     def carry_out(self, plan: Plan, is_busy: Callable[[str], bool]) -> list[str]:
         """Put the plan's tasks into the list: paid answers as done, the rest pending; ids to run, in its order."""
@@ -118,6 +122,8 @@ class Planner:
             for number, task_id in plan.known.items()
             if number not in plan.done and not is_busy(task_id)
         }
+        if plan.moves:
+            self._store.move_sources(plan.moves)
         if again:
             self._store.set_status(list(again.values()), TaskStatus.PENDING)
         new = [number for number in range(len(plan.items)) if number not in plan.known]
@@ -210,6 +216,13 @@ class Planner:
             )
         )
         return True
+
+
+def _move(task: Task, spec: TaskSpec) -> Move | None:
+    path, *references = [picture.path for picture in spec.pictures]
+    if (task.source_path, *task.references) == (path, *references):
+        return None
+    return Move(task.id, path, spec.source.name, tuple(references), task.fingerprint)
 
 
 def _was_cleared(task: Task, answer: PaidAnswer) -> bool:

@@ -156,6 +156,58 @@ def test_sources_are_found_by_their_bytes(door: Door, fake: FakeUpstream, tmp_pa
     door.refused(409, Code.BATCH_RUNNING, "POST", "/api/projects/relocate", body)
 
 
+def test_a_file_names_no_picture_of_this_machine(fake: FakeUpstream, tmp_path: Path) -> None:
+    """What a file only names is not sent, by whatever way it is written, until the person points at its folder; what a
+    result knows by its bytes, or came along, stays where it is. Start and Relocate point."""
+    source = source_folder(tmp_path / "in" / "deep", 5).parent
+    private = tmp_path / "private" / "003_start.png"
+    private.parent.mkdir()
+    private.write_bytes(picture(77))
+    with open_door(tmp_path / "here") as door:
+        config = {**edited(door, fake, source), "api_key": KEY}
+        file = Path(work(door, "/api/projects/export", {"path": str(tmp_path), "sources": False})["result"]["path"])
+        before = {task["id"]: task for task in door.tasks()}
+    shutil.copy(file, honest := tmp_path / "honest.ibcp")
+    done = [task for task in before.values() if task["status"] == "done"]
+    (failed,) = [task for task in before.values() if task["status"] == "failed"]
+    named = [str(private), f"{source}/deep/../../private/{private.name}", f"//localhost{private}", private.name]
+
+    def pointed(name: str, data: bytes) -> list[tuple[str, bytes]]:
+        if name != "tasks.jsonl":
+            return [(name, data)]
+        rows = {row["id"]: row for row in map(json.loads, data.splitlines())}
+        for task, path in zip((failed, *done), named, strict=False):
+            rows[task["id"]]["source_path"] = path
+        rows[done[3]["id"]]["references"] = [str(private)]
+        return [(name, b"".join(json.dumps(row).encode() + b"\n" for row in rows.values()))]
+
+    rewritten(file, pointed)
+    asked = len(fake.api_requests)
+    with open_door(tmp_path / "there") as door:
+        opened = work(door, "/api/projects/import", {"path": str(file)})["project"]
+        door.post("/api/projects/open", {"id": opened})
+        place = door.app.projects.folder(door.app.projects.get(opened)) / "missing"
+        for task in door.tasks():
+            door.post(f"/api/tasks/{task['id']}/retry", {"config": config})
+        door.wait_idle()
+        assert len(fake.api_requests) == asked
+        assert {task["error"]["code"] for task in door.tasks()} == {Code.SOURCE_MISSING}
+        assert all(Path(task["source_path"]).is_relative_to(place) for task in door.tasks())
+        assert not place.exists()
+        dry = door.post("/api/projects/relocate", {"input_path": str(private.parent), "dry_run": True})
+        assert (dry["by_name"], dry["matched"]) == (1, 1), "results know what the others were"
+        door.post("/api/projects/open", {"id": work(door, "/api/projects/import", {"path": str(honest)})["project"]})
+        places = {task["id"]: task["source_path"] for task in door.tasks()}
+        assert [places[task["id"]] == task["source_path"] for task in (*done, failed)] == [True] * 4 + [False]
+        assert places[failed["id"]].endswith(failed["source_path"])
+        started = door.start(source, config)
+        door.wait_idle()
+        assert (started["new_count"], len(door.tasks()), len(fake.api_requests)) == (1, 5, asked + 1)
+        assert {task["id"]: task["source_path"] for task in door.tasks()} == {
+            key: task["source_path"] for key, task in before.items()
+        }
+
+
 # --- bad files --------------------------------------------------------------------------------------------------------
 
 
