@@ -104,7 +104,8 @@ for version in 3.11 3.12 3.13; do
     "python$version" --version >/dev/null 2>&1 || { echo "not here"; failed="$failed addresses-$version"; continue; }
     place=$root/dist/.python$version
     [ -x "$place/bin/python" ] || "python$version" -m venv "$place" || continue
-    "$place/bin/python" -m pip install -q -r requirements-dev.lock >"$logs/addresses-$version.log" 2>&1
+    "$place/bin/python" -m pip install -q --no-deps --require-hashes -r requirements-dev.lock \
+        >"$logs/addresses-$version.log" 2>&1
     "$place/bin/python" -m pytest -q -s -p no:cacheprovider tests/security/test_addresses.py \
         tests/engine/upstream/test_netguard.py >>"$logs/addresses-$version.log" 2>&1 || failed="$failed addresses-$version"
     grep -E 'judged|passed|failed' "$logs/addresses-$version.log"
@@ -114,7 +115,8 @@ done
 if is_wanted guided; then
     place=$root/dist/.fuzz
     if ! "$place/bin/python" -c 'import atheris, msgspec' 2>/dev/null; then
-        .venv-test/bin/python -m venv --clear "$place" && "$place/bin/python" -m pip install -q -r requirements.lock &&
+        .venv-test/bin/python -m venv --clear "$place" &&
+            "$place/bin/python" -m pip install -q --no-deps --require-hashes -r requirements.lock &&
             "$place/bin/python" -m pip install -q atheris==3.0.0 || failed="$failed guided-environment"
     fi
     for target in $(PYTHONPATH=$root "$place/bin/python" -c 'from tests.fuzz.targets import TARGETS; print(*TARGETS)'); do
