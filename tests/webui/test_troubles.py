@@ -86,6 +86,26 @@ def test_failures_speak_the_chosen_language(tmp_path: Path, page: Page) -> None:
         page.goto("about:blank")
 
 
+def test_retry_counts_what_failed_now(tmp_path: Path, page: Page) -> None:
+    """The question before a retry of one kind tells what failed by now, not what the page counted a while ago."""
+    refused = json.dumps({"code": "content_refused", "params": {}})
+    seed(tmp_path / "data", [Seed(f"{n}.png", "failed", 0, error=refused) for n in range(3)])
+    with running(tmp_path / "data") as site:
+        open_page(page, site)
+        enter(page, "api_url", "https://api.example.com/v1/images/edits")
+        enter(page, "model_name", "m")
+        go(page, "run")
+        page.wait_for_selector(".kind-count >> text=3")
+        old = page.request.get(site.url + "api/tasks/facets").json()
+        page.route("**/api/tasks/facets*", lambda route: route.fulfill(json=old))
+        site.app.store.set_status(["t0"], TaskStatus.STOPPED)
+        page.wait_for_selector(".outcome.failed h2 >> text=2")
+        assert page.locator(".kind-count").inner_text() == "3"
+        page.get_by_role("button", name="Retry with a prompt").click()
+        page.wait_for_selector("dialog >> text=Retry 2 pictures?")
+        page.goto("about:blank")
+
+
 def test_hostile_names_are_text(tmp_path: Path, page: Page) -> None:
     """Long names, emoji, right-to-left, HTML and quotes show as text everywhere and break no layout."""
     tasks = [Seed(name) for name in HOSTILE] + [Seed(name, "failed", 0, error=ERROR) for name in HOSTILE]

@@ -182,11 +182,16 @@ async function storeForRetry(task) {
 
 const loaded = (where) => (where.task_ids ?? []).map((id) => store.taskSignal(id)?.peek()).filter(Boolean);
 
+/** How many tasks `where` means now: the page's own counts of failures lag behind the list. */
+const countOf = async ({ match, task_ids: ids }) =>
+  ids ? ids.length : (await call('list_tasks', { ...match, limit: 1 })).total;
+
 /** Sends tasks again, as they are or, with `clear`, without their earlier results. */
-function retryMany(name, count, where, clear = false) {
+function retryMany(name, where, clear = false) {
   return deed(
     name,
     async () => {
+      const count = await countOf(where);
       const tasks = loaded(where);
       const loss = clear ? [t('page.delete.allResults')] : [];
       if (!settingsForRetry(tasks[0]) || !(await askCalls(count, tasks, loss)) || !(await storeForRetry(tasks[0])))
@@ -198,18 +203,18 @@ function retryMany(name, count, where, clear = false) {
   );
 }
 
-export const bulkRetry = (clear = false) => retryMany('bulk_retry', store.selectionCount.peek(), target(), clear);
-export const retryFailures = (count, failure) =>
-  retryMany('retry_failed', count, { match: { status: 'failed', ...(failure ? { failure } : {}) } });
+export const bulkRetry = (clear = false) => retryMany('bulk_retry', target(), clear);
+export const retryFailures = (failure) =>
+  retryMany('retry_failed', { match: { status: 'failed', ...(failure ? { failure } : {}) } });
 
 /** Lets the person write another prompt and sends these tasks with it; theirs from now on. */
-export function retryWithPrompt(count, where, before) {
+export function retryWithPrompt(where, before) {
   return deed(
     'retry_prompt',
     async () => {
       const config = readSettings({ needed: NEEDED });
       if (!config) return;
-      const text = await openDialog('prompt', { count, before, config });
+      const text = await openDialog('prompt', { count: await countOf(where), before, config });
       if (!text?.trim()) return;
       await storeForRetry({ own_prompt: text });
       const { affected } = await call('bulk_tasks', { action: 'retry', user_prompt: text, ...where });
@@ -221,12 +226,10 @@ export function retryWithPrompt(count, where, before) {
 
 const formPrompt = () => store.forms.config.peek().user_prompt;
 
-export const retryTaskWithPrompt = (task) =>
-  retryWithPrompt(1, { task_ids: [task.id] }, promptOf(task) || formPrompt());
-export const bulkRetryWithPrompt = () =>
-  retryWithPrompt(store.selectionCount.peek(), target(), promptOf(loaded(target())[0]) || formPrompt());
-export const retryFailuresWithPrompt = (count, failure) =>
-  retryWithPrompt(count, { match: { status: 'failed', failure } }, formPrompt());
+export const retryTaskWithPrompt = (task) => retryWithPrompt({ task_ids: [task.id] }, promptOf(task) || formPrompt());
+export const bulkRetryWithPrompt = () => retryWithPrompt(target(), promptOf(loaded(target())[0]) || formPrompt());
+export const retryFailuresWithPrompt = (failure) =>
+  retryWithPrompt({ match: { status: 'failed', failure } }, formPrompt());
 
 /** Deletes a task for good, after asking. */
 export const deleteTask = (task) =>

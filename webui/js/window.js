@@ -20,7 +20,7 @@ export function startWindow() {
     start,
     stop,
     resume,
-    'retry-failed': () => retryFailures(store.progress.peek().failed),
+    'retry-failed': () => retryFailures(),
     review: openUndecided,
     keys: showKeys,
     reload: () => location.reload(),

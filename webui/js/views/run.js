@@ -148,11 +148,11 @@ function Line() {
       ${t(open ? 'page.slip.fold' : 'page.slip.unfold')}</button></div>`;
 }
 
-function Verbs({ code, count }) {
+function Verbs({ code }) {
   const busy = store.busy.value.has('retry_failed') || store.busy.value.has('retry_prompt');
   return html`<span class="verbs"><button type="button" class="button small" disabled=${busy}
-      onClick=${() => retryFailuresWithPrompt(count, code)}>${t('page.retry.withPrompt')}</button>
-    <button type="button" class="button small" disabled=${busy} onClick=${() => retryFailures(count, code)}>
+      onClick=${() => retryFailuresWithPrompt(code)}>${t('page.retry.withPrompt')}</button>
+    <button type="button" class="button small" disabled=${busy} onClick=${() => retryFailures(code)}>
       <${Icon} name="repeat-2" size=${14} />${t('page.retry.asItIs')}</button></span>`;
 }
 
@@ -170,7 +170,7 @@ function Failures() {
         code,
         count,
       ]) => html`<li key=${code}><b>${failureKind(code)}</b><span class="kind-count">${number(count)}</span>
-        <${Verbs} code=${code} count=${count} /></li>`,
+        <${Verbs} code=${code} /></li>`,
     )}</ul></section>`;
 }
 
