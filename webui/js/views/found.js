@@ -39,6 +39,7 @@ export function FirstTasks({ found }) {
   const rows = found.prompts ?? [];
   if (!rows.length) return null;
   const title = t('page.plan.first', { count: found.tasks });
+  const others = found.tasks - rows.length;
   return html`<div class="first-tasks" tabindex="0" role="region" aria-label=${title}><table>
     <caption>${title}</caption>
     <thead><tr><th scope="col">${t('page.part.input')}</th><th scope="col">${t('page.plan.prompt')}</th></tr></thead>
@@ -48,7 +49,8 @@ export function FirstTasks({ found }) {
       )}</td><td dir="auto">${row.prompt || '–'}
         ${row.reused && html`<span class="known"><${Icon} name="check" size=${12} />${t('page.plan.known')}</span>`}
         </td></tr>`,
-    )}</tbody></table></div>`;
+    )}</tbody></table>
+    ${others > 0 && html`<p class="small muted">${t('page.plan.others', { count: others })}</p>`}</div>`;
 }
 
 /** How many calls a start makes, and what they cost; says so while it counts anew. */
