@@ -182,17 +182,21 @@ def test_a_file_names_no_picture_of_this_machine(fake: FakeUpstream, tmp_path: P
         return [(name, b"".join(json.dumps(row).encode() + b"\n" for row in rows.values()))]
 
     rewritten(file, pointed)
-    asked = len(fake.api_requests)
+    fake.answer(inline(CHAT, picture(200)))
     with open_door(tmp_path / "there") as door:
         opened = work(door, "/api/projects/import", {"path": str(file)})["project"]
         door.post("/api/projects/open", {"id": opened})
         place = door.app.projects.folder(door.app.projects.get(opened)) / "missing"
-        for task in door.tasks():
-            door.post(f"/api/tasks/{task['id']}/retry", {"config": config})
+        door.start(source_folder(tmp_path / "mine", 1), config)  # gives the configuration, and its key
         door.wait_idle()
+        asked = len(fake.api_requests)
+        for key in before:
+            door.post(f"/api/tasks/{key}/retry")
+        door.wait_idle()
+        tasks = [task for task in door.tasks() if task["id"] in before]
         assert len(fake.api_requests) == asked
-        assert {task["error"]["code"] for task in door.tasks()} == {Code.SOURCE_MISSING}
-        assert all(Path(task["source_path"]).is_relative_to(place) for task in door.tasks())
+        assert [task["error"]["code"] for task in tasks] == [Code.SOURCE_MISSING] * 5
+        assert all(Path(task["source_path"]).is_relative_to(place) for task in tasks)
         assert not place.exists()
         dry = door.post("/api/projects/relocate", {"input_path": str(private.parent), "dry_run": True})
         assert (dry["by_name"], dry["matched"]) == (1, 1), "results know what the others were"
