@@ -7,6 +7,7 @@ need torch. Prints one table; 1 when a pair was matched otherwise than it was me
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from engine.dataset.layouts import LAYOUTS, Trainer
+from tests.trainers import aligned
 from tests.trainers.sets import PAIRS, Match, edited, expected, exported
 
 HERE: Final = Path(__file__).parent
@@ -36,17 +38,24 @@ print(version(sys.argv[1]), "torch", version("torch"), "Python", *sys.version.sp
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """What a trainer's environment holds, and the Pythons that it takes."""
+    """What a trainer's environment holds, the Pythons that it takes, and the package that its version is told by."""
 
     requirements: tuple[str, ...]
     pythons: tuple[str, ...]
+    package: str
+    home: str
 
 
 # SimpleTuner 3, the last for Python 3.11, imports names that diffusers and torchao have dropped since; SimpleTuner 4
 # one that transformers has.
+_SIMPLETUNER: Final = ("simpletuner==4.10.1", "transformers==5.18.0")
 TRAINERS: Final = {
-    "diffsynth": Installed(("diffsynth==2.1.12",), ("python3.11", "python3.12", "python3.13")),
-    "simpletuner": Installed(("simpletuner==4.10.1", "transformers==5.18.0"), ("python3.12", "python3.13")),
+    "diffsynth": Installed(
+        ("diffsynth==2.1.12",), ("python3.11", "python3.12", "python3.13"), "diffsynth", "diffsynth"
+    ),
+    "simpletuner": Installed(_SIMPLETUNER, ("python3.12", "python3.13"), "simpletuner", "simpletuner"),
+    # SimpleTuner stands on datasets and diffusers: its environment holds both.
+    "hugging_face": Installed(_SIMPLETUNER, ("python3.12", "python3.13"), "diffusers", "simpletuner"),
 }
 
 
@@ -68,8 +77,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="trainers-") as place:
         for trainer in wanted:
             python = environment(trainer)
-            version = _run([python, "-c", _VERSIONS, trainer], HERE).stdout.strip()
-            for row in _checked(trainer, python, Path(place) / trainer):
+            version = _run([python, "-c", _VERSIONS, TRAINERS[trainer].package], HERE).stdout.strip()
+            for row in itertools.chain(
+                _checked(trainer, python, Path(place) / trainer), _aligned(trainer, python, Path(place) / trainer)
+            ):
                 rows.append((trainer, version, *row))
                 print(" · ".join(rows[-1]), flush=True)
     print("\n| trainer | versions | set | matched |\n|---|---|---|---|")
@@ -79,7 +90,8 @@ def main() -> int:
 
 def environment(trainer: str) -> str:
     """The trainer's Python, installed where it is not yet."""
-    place, wanted = ROOT / "dist" / "trainers" / trainer, TRAINERS[trainer]
+    wanted = TRAINERS[trainer]
+    place = ROOT / "dist" / "trainers" / wanted.home
     python, mark = place / "bin" / "python", place / "installed"
     if not mark.exists() or mark.read_text("utf-8").split() != list(wanted.requirements):
         base = next((one for one in wanted.pythons if _works(one)), None)
@@ -101,6 +113,8 @@ def _works(python: str) -> bool:
 
 def _checked(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]]:
     """Every set: whole, split, with a file missing; one and three source pictures for each pair."""
+    if trainer == "hugging_face":  # what its library finds is among the tests; its examples hand on cut pictures only
+        return
     for pictures in (1, 3):
         with edited(place / str(pictures), pictures) as door:
             meant = expected(door)
@@ -117,11 +131,29 @@ def _checked(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
                     yield f"a {missing} deleted", _told(load(trainer, python, folder))
 
 
-def load(trainer: str, python: str, folder: Path) -> list[Found] | str:
+def _aligned(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]]:
+    """Pairs of uneven sizes, with a reference where the trainer takes one, after its own resizing and cutting."""
+    references = min(1, LAYOUTS[Trainer(trainer)].max_controls - 1)
+    for number, (name, (rule, resized)) in enumerate(aligned.RULES.items()):
+        pairs = aligned.made(place / f"uneven {number}", references, resized=resized)
+        folder = aligned.exported(pairs, place / f"uneven sets {number}", trainer, rule)
+        found = load(trainer, python, folder, "cut")
+        if isinstance(found, str):
+            yield name, f"WRONG: {found}"
+            continue
+        seen = [
+            aligned.Seen(one.side, one.caption, Path(one.target), tuple(map(Path, one.controls)))
+            for one in found
+            if one.target
+        ]
+        yield f"{len(pairs)} pairs of uneven sizes, {references + 1} sources each, {name}", aligned.judged(seen, pairs)
+
+
+def load(trainer: str, python: str, folder: Path, *how: str) -> list[Found] | str:
     """What the trainer's code finds, or the last line of its failure. Works in a folder beside the set."""
     place = folder.with_name(folder.name + "_loaded")
     place.mkdir()
-    done = _run([python, "-X", "utf8=0", str(HERE / f"load_{trainer}.py"), str(folder)], place)
+    done = _run([python, "-X", "utf8=0", str(HERE / f"load_{trainer}.py"), str(folder), *how], place)
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:120]
     lines = (line for line in done.stdout.splitlines() if line.startswith("["))

@@ -2,6 +2,7 @@
 
 ``python load_simpletuner.py FOLDER``: a line of JSON ``[side, caption, target, [control, …]]`` for each pair that it
 would train on or look at in validation; the pictures, as it decoded them, are written into the working folder.
+``cut`` behind it: as they go to the model, resized and cut, instead.
 Everything is SimpleTuner's but the weights of the model.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from simpletuner.helpers.caching.vae import prepare_sample
 from simpletuner.helpers.configuration.cmd_args import parse_cmdline_args
 from simpletuner.helpers.data_backend.factory import configure_multi_databackend
 from simpletuner.helpers.data_backend.runtime.dataloader_iterator import get_backend_weight
@@ -64,7 +66,15 @@ def main() -> None:
         for number, batch in enumerate(_epoch(backend)):
             (sample,) = batch["training_samples"]
             target = backend["data_backend"].read_image(sample["image_path"])
-            names = _written(f"{place}_{number}", [target, *(one.image for one in batch["conditioning_samples"])])
+            pictures = [target, *(one.image for one in batch["conditioning_samples"])]
+            if "cut" in sys.argv[2:]:
+                at = [(name, sample["image_path"])]
+                at += [(one.data_backend_id, one.image_path()) for one in batch["conditioning_samples"]]
+                pictures = [
+                    prepare_sample(picture, backend_id, path, model)[0]
+                    for picture, (backend_id, path) in zip(pictures, at, strict=True)
+                ]
+            names = _written(f"{place}_{number}", pictures)
             print(
                 json.dumps(["train" if trained else "validation", sample["instance_prompt_text"], names[0], names[1:]])
             )
