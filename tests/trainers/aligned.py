@@ -22,7 +22,7 @@ from tests.support.sets import write_target
 
 SIZES: Final = ((1080, 1350), (1999, 1333), (257, 391), (900, 300), (300, 900), (1023, 769), (640, 637), (1600, 1200))
 _ANSWERS: Final = {(1600, 1200): (1024, 768), (1080, 1350): (864, 1080)}  # models that answer in a size of their own
-# As they came, DiffSynth cuts a target of another size than its control's otherwise than the control: half a pixel off.
+# As they came, an answer of another size than its source may be cut otherwise than that.
 RULES: Final = {
     "as they came": (PictureRule(format=PictureFormat.PNG, size=SizeRule.AS_IT_CAME), False),
     "the trainer's sizes, two answers of another size": (PictureRule(format=PictureFormat.PNG), True),
