@@ -84,6 +84,7 @@ HELD: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_paths.py::test_what_a_folder_names_is_read_from_that_folder_only",
         "engine/dataset/test_preflight.py::test_a_swapped_source_is_told_and_not_read",
     ),
+    "A project file that": ("bridge/test_carrying.py::test_a_file_names_no_picture_of_this_machine",),
     "Pictures are decoded within": (
         "engine/images/test_pixels.py::test_one_hostile_picture_needs_no_gigabyte",
         "engine/images/test_pixels.py::test_many_decoders_share_one_bound",
