@@ -130,7 +130,7 @@ def decoding(stage: Stage) -> None:
     for number in range(1, CALLS):
         first.with_name(f"{number}.png").write_bytes(first.read_bytes())
     stage.start(stage.folder / "in")
-    inside("check_picture", CALLS)
+    inside("checked", CALLS)
 
 
 def converting(source_format: str, function: str) -> Callable[[Stage], None]:

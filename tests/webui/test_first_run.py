@@ -13,6 +13,7 @@ from bridge.environment import read_environment
 from bridge.http.server import Server, bind
 from bridge.open_app import load_messages, open_app
 from tests.webui.driver import (
+    FOLDED,
     PLACES,
     Seen,
     Site,
@@ -25,6 +26,7 @@ from tests.webui.driver import (
     shown,
     start,
     to_field,
+    uncover,
     until,
 )
 
@@ -221,5 +223,5 @@ def test_save_rule_examples_and_errors(site: Site, page: Page, seen: Seen) -> No
     until(lambda: site.app.preferences.plan.rule.filename_template == "x_{src_stem}")
     page.click("text=Write a TXT caption too")
     to_field(page, "txt_template")
-    page.get_by_role("button", name="Variables").click()
+    uncover(page.locator(".variables"), page.locator(FOLDED))  # it may be open already: the field was looked for in it
     until(lambda: "{src_stem}" in shown(page.locator(".variables")))
