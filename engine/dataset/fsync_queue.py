@@ -57,7 +57,7 @@ class Flusher:
         with self._lock:
             concurrent.futures.wait(self._begun, _CLOSE_SECONDS)
         self._closing.set()
-        self._thread.shutdown()
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _flush(self, files: Sequence[str], folder: Path) -> None:
         failure: StorageFailed | None = None

@@ -32,6 +32,7 @@ class Disk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.free = threading.Event()
         self.free.set()
+        self.gave_up = False
         self.error = 0
         self.synced: set[int] = set()
         real = os.fsync
@@ -39,7 +40,8 @@ class Disk:
         def fsync(descriptor: int) -> None:
             if threading.current_thread().name.startswith("fsync"):
                 self.synced.add(os.fstat(descriptor).st_ino)
-                assert self.free.wait(SECONDS)
+                self.gave_up |= not self.free.wait(SECONDS)
+                assert not self.gave_up
                 if self.error:
                     raise OSError(self.error, os.strerror(self.error))
             real(descriptor)
@@ -202,6 +204,7 @@ def test_a_program_that_ends_leaves_the_rest_to_the_system(
     flusher.begin([str(file) for file in files], tmp_path)
     flusher.close()
     assert len(disk.synced) <= 1
+    assert not disk.gave_up, "close waited for the disk"
     disk.free.set()
 
 
