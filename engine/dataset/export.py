@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -22,18 +21,17 @@ from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_s
 from engine.dataset.manifests import Row, SetFacts
 from engine.dataset.measure import EXTRA_PACKAGES, can_register, install_line
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
-from engine.dataset.pairs import Direction, Pair
+from engine.dataset.pair_files import PairMaker, PairOrder, ReadyPair
+from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted
 from engine.dataset.publish import PUBLISH_PACKAGES, can_publish, new_shards
 from engine.dataset.save import FIELD, check_output
 from engine.dataset.sinks import Sink, new_set
 from engine.dataset.split import Side, SplitRule, split
-from engine.dataset.transform import PictureRule, Written, check_pictures, prepare
+from engine.dataset.transform import PictureRule, check_pictures
 from engine.dataset.variants import Reverse, VariantRule, caption_for, check_variants, variants
-from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
-from engine.images.picture import with_path
+from engine.errors import Code, InvalidInput
 from engine.paths import entered_path, folded
-from engine.reading import read_found
 from engine.upstream.cancel import CancelToken
 
 MOST_REPEATS: Final = 1000
@@ -80,15 +78,6 @@ class Exported(msgspec.Struct, frozen=True):
     validation: int
     files: int
     bytes: int
-
-
-class _Ready(msgspec.Struct, frozen=True):
-    """A pair's pictures, ready to be written, and the hashes of its sources."""
-
-    target: Written
-    controls: list[Written]
-    source_hashes: tuple[str, ...]
-    mask: bytes | None = None
 
 
 def check_plan(plan: SetPlan) -> None:
@@ -244,15 +233,17 @@ def export_set(
     folder: Path,
     *,
     overlays: Mapping[str, Overlay],
+    maker: PairMaker | None = None,
     cancel: CancelToken | None = None,
     expect: Callable[[int], None] = lambda _: None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Exported:
     """Write ``pairs`` into a new version folder (or ZIP) in ``folder``.
 
-    ``overlays``: by pair id, for those to be cut with ``crop_align``. ``expect`` hears how many will be written,
-    reversed pairs and those that change nothing too, ``progress`` how many are. Nothing stays after a stop or a
-    failure. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, StorageFailed.
+    ``overlays``: by pair id, for those to be cut with ``crop_align``; ``maker``: who makes pairs ready, we where it is
+    None. ``expect`` hears how many will be written, reversed pairs and those that change nothing too, ``progress`` how
+    many are. Nothing stays after a stop or a failure. Raises InvalidInput (SET_EMPTY, SOURCE_MISSING, SOURCE_CHANGED),
+    PictureRejected, StorageFailed.
     """
     layout = LAYOUTS[plan.trainer]
     made, sides, prefixes = arranged(pairs, plan)
@@ -263,7 +254,8 @@ def export_set(
         shards = new_shards(plan.trainer, counted.add) if layout.shards else None
         rows: list[Row] = []
         names = stems(made, plan.stem_template)
-        with contextlib.closing(_prepared(made, plan, layout, overlays, cancel or CancelToken())) as stream:
+        orders = (_order(pair, plan, overlays) for pair in made)
+        with contextlib.closing(_prepared(orders, maker or PairMaker(), cancel or CancelToken())) as stream:
             for pair, side, stem, ready in zip(made, sides, names, stream, strict=True):
                 caption = caption_for(pair, plan.captions, plan.variants, len(rows) + 1)
                 extensions = tuple(picture.extension for picture in (ready.target, *ready.controls))
@@ -298,7 +290,7 @@ class _Counted:
         self.bytes += len(data)
 
 
-def _files(placed: Placed, ready: _Ready, caption: str) -> list[tuple[str, bytes]]:
+def _files(placed: Placed, ready: ReadyPair, caption: str) -> list[tuple[str, bytes]]:
     """The target first, then the controls in their order, caption and mask."""
     files = [(placed.target, ready.target.data)]
     files += [(path, control.data) for path, control in zip(placed.controls, ready.controls, strict=True)]
@@ -309,17 +301,21 @@ def _files(placed: Placed, ready: _Ready, caption: str) -> list[tuple[str, bytes
     return files
 
 
-def _prepared(
-    pairs: Sequence[Pair], plan: SetPlan, layout: Layout, overlays: Mapping[str, Overlay], cancel: CancelToken
-) -> Generator[_Ready, None, None]:
-    """Pairs prepared by threads, in order, only a few ahead of the one that is being written."""
-    workers = min(_WORKERS, os.cpu_count() or 1)
-    under_way: deque[Future[_Ready]] = deque()
+def _order(pair: Pair, plan: SetPlan, overlays: Mapping[str, Overlay]) -> PairOrder:
+    return PairOrder(
+        pair=pair, pictures=plan.pictures, trainer=plan.trainer, masks=plan.masks, overlay=overlays.get(pair.id)
+    )
+
+
+def _prepared(orders: Iterable[PairOrder], maker: PairMaker, cancel: CancelToken) -> Generator[ReadyPair, None, None]:
+    """Pairs made ready by threads, in order, only a few ahead of the one that is being written."""
+    workers = maker.threads or min(_WORKERS, os.cpu_count() or 1)
+    under_way: deque[Future[ReadyPair]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="export") as pool:
         try:
-            for pair in pairs:
+            for order in orders:
                 cancel.check()
-                under_way.append(pool.submit(_prepare, pair, plan, layout, overlays.get(pair.id), cancel))
+                under_way.append(pool.submit(maker.make, order, cancel))
                 if len(under_way) > workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -328,49 +324,3 @@ def _prepared(
         finally:
             for future in under_way:
                 future.cancel()
-
-
-def _prepare(pair: Pair, plan: SetPlan, layout: Layout, overlay: Overlay | None, cancel: CancelToken) -> _Ready:
-    """Read, check against what was sent and what came, transform."""
-    result = pair.control if pair.direction is Direction.REVERSED else pair.target
-    controls = [_read(control.path, _missing(control.path, result.path), cancel) for control in pair.pictures]
-    hashes = tuple(hashlib.sha256(data).hexdigest() for data in controls)
-    for control, digest in zip(pair.pictures, hashes, strict=True):
-        _check_same(control.path, control.sent_hash, digest, result.path)
-    target = _read(pair.target.path, _missing(pair.target.path, result.path), cancel)
-    _check_same(pair.target.path, pair.target.hash, hashlib.sha256(target).hexdigest(), result.path)
-    if overlay is not None and pair.direction is Direction.REVERSED:
-        overlay = overlay.turned
-    aligned = overlay if pair.direction is not Direction.NO_OP else None
-    try:
-        done, others = prepare(target, controls, plan.pictures, layout.reader, aligned, cancel)
-    except PictureRejected as error:
-        raise with_path(error, pair.control.path) from error
-    mask = None
-    if plan.masks:
-        from engine.dataset.masks import mask_of
-
-        mask = mask_of(others[0].data, done.data, whole=pair.direction is Direction.NO_OP, cancel=cancel)
-    return _Ready(done, others, hashes, mask)
-
-
-def _missing(path: str, result: str) -> Code:
-    return Code.RESULT_FILE_MISSING if path == result else Code.SOURCE_MISSING
-
-
-def _check_same(path: str, known: str, digest: str, result: str) -> None:
-    """Raises StorageFailed (RESULT_CHANGED) for the result, InvalidInput (SOURCE_CHANGED) for other pictures."""
-    if not known or known == digest:
-        return
-    if path == result:
-        raise StorageFailed(Code.RESULT_CHANGED, path=path)
-    raise InvalidInput(Code.SOURCE_CHANGED, path=path)
-
-
-def _read(path: str, missing: Code, cancel: CancelToken) -> bytes:
-    try:
-        return read_found(path, cancel.check)
-    except FileNotFoundError as error:
-        raise InvalidInput(missing, path=path) from error
-    except OSError as error:
-        raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
