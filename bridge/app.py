@@ -27,6 +27,7 @@ from engine.config import ApiConfig
 from engine.data_folder import close_to_others, hold
 from engine.dataset.findings import FindingKind
 from engine.dataset.measure import Measurer, install_line
+from engine.dataset.pair_files import PairMaker
 from engine.dataset.preflight import Preflight
 from engine.errors import Busy, Code, InvalidInput, NotFound, Problem, Stopped, StorageFailed
 from engine.files import storage_failure
@@ -361,6 +362,16 @@ class App:
         if self.cluster is not None:
             return self.cluster.measurer(self.measurement_cache, alpha)
         return Measurer(self.measurement_cache, alpha)
+
+    @property
+    def pair_maker(self) -> PairMaker:
+        """Who makes the pairs of a set ready: the same."""
+        return self.cluster.pair_maker() if self.cluster is not None else PairMaker()
+
+    def small_pictures(self, files: Mapping[str, str], edge: int, cancel: CancelToken) -> dict[str, bytes]:
+        """Bytes by path of what the workers of a cluster have made small, of files with their sha256; the rest is for
+        whoever asks to make. Raises Stopped."""
+        return self.cluster.small_pictures(files, edge, cancel) if self.cluster is not None else {}
 
     @property
     def send_question(self) -> SendQuestion | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.allocator import keep_freed_memory
 from bridge.app import App
 from bridge.demo.critic import JUDGE_MODEL
 from bridge.demo.endpoint import DemoEndpoint, demo_config, samples_folder
@@ -16,6 +15,7 @@ from bridge.demo.orders import PATHS
 from bridge.environment import Environment
 from bridge.messages import Messages
 from bridge.paths import program_folder
+from engine.allocator import keep_freed_memory
 from engine.config import ApiMode
 from engine.files import storage_failure
 from engine.keys import origin

@@ -351,6 +351,10 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
         raise _failure(error, path) from error
 
 
+FileState = tuple[str, int, int, str]
+"""A file as it was read: path, size (bytes), time of change (nanoseconds), sha256 in hex."""
+
+
 class HashMemo:
     """The sha256 of files, remembered in a table ``(path, size, modified, hash)`` so that each is read once.
 
@@ -367,7 +371,7 @@ class HashMemo:
         known = self.known(path, size, modified)
         if known is None:
             known = hash_found(path, check)
-            self.note(path, size, modified, known)
+            self.note((path, size, modified, known))
         return known
 
     def known(self, path: str, size: int, modified: int) -> str | None:
@@ -383,12 +387,11 @@ class HashMemo:
             return None
         return str(row[0]) if row is not None else None
 
-    def note(self, path: str, size: int, modified: int, digest: str) -> None:
+    def note(self, *files: FileState) -> None:
         """Remember what somebody read."""
-        row = (path, size, modified, digest)
         try:
             with self._database.write() as writer:
-                writer.execute(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)", row)
+                writer.executemany(f"INSERT OR REPLACE INTO {self._table} VALUES (?, ?, ?, ?)", files)
         except (StorageFailed, UnicodeEncodeError):
             log.warning("hash not remembered", exc_info=True)
 

@@ -210,8 +210,9 @@ def export_set(context: Context, params: ExportParams) -> JobAnswer:
         kept, report = _select_pairs(app, pairs, wanted_for(plan, thresholds), allowed, params.leave_out, job)
         overlays = _overlays(app, kept, report, job) if plan.pictures.crop_align else {}
         done = export.export_set(
-            kept, plan, folder, overlays=overlays, cancel=job.cancel, expect=job.expect, progress=job.progress
-        )
+            kept, plan, folder, overlays=overlays, maker=app.pair_maker, cancel=job.cancel, expect=job.expect,
+            progress=job.progress,
+        )  # fmt: skip
         return JobResult(
             path=done.path,
             pairs=done.pairs,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -149,14 +149,17 @@ def _sheet(app: App, spec: ReportSpec, pairs: Sequence[Pair], report: Preflight,
         found[finding.pair_id].append(finding)
     chosen = _chosen(pairs, found)
     job.expect(len(chosen))
+    files = {pair.target.path: pair.target.hash for _, pair in chosen}
+    files |= {pair.control.path: pair.control.sent_hash for _, pair in chosen}
+    small = app.small_pictures(files, _EDGE, job.cancel)
     shown = []
     for number, pair in chosen:
         job.check()
         shown.append(
             ShownPair(
                 name=pair.name,
-                control=_small(pair.control.path),
-                target=_small(pair.target.path),
+                control=_small(pair.control.path, small),
+                target=_small(pair.target.path, small),
                 caption=_caption(spec.captions, pair, number),
                 findings=[_words(app, spec.language, finding) for finding in found[pair.id]],
             )
@@ -191,9 +194,9 @@ def _words(app: App, language: str, finding: Finding) -> str:
     return f"{name} ({unit})"
 
 
-def _small(path: str) -> tuple[bytes, str] | None:
+def _small(path: str, made: Mapping[str, bytes]) -> tuple[bytes, str] | None:
     try:
-        data = make_thumbnail(Path(path), _EDGE)
+        data = made.get(path) or make_thumbnail(Path(path), _EDGE)
     except (InvalidInput, PictureRejected):
         return None
     return data, "image/webp" if data[:4] == b"RIFF" else "image/jpeg"

@@ -8,6 +8,7 @@ may see, and for when there is none: its connections are kept in a pool of their
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import hashlib
@@ -31,8 +32,19 @@ from distributed.security import Security
 from distributed.utils import LoopRunner, sync
 
 from engine.cluster.address import ClusterInfo, ClusterOrder, check_order
-from engine.cluster.messages import Facts, Question, Told
-from engine.cluster.worker import ANSWER, FORGET, LEARN, STOP, DeskPlugin, facts, run_question, sees
+from engine.cluster.messages import Facts, Question, Told, Work
+from engine.cluster.worker import (
+    ANSWER,
+    FORGET,
+    LEARN,
+    STOP,
+    DeskPlugin,
+    compute,
+    facts,
+    picture_tools,
+    run_question,
+    sees,
+)
 from engine.config import ApiConfig
 from engine.errors import ClusterFailed, Code, Problem, Stopped
 from engine.files import write_bytes
@@ -45,7 +57,9 @@ _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 2.0
 _AGAIN_SECONDS = 2.0
 _CLOSE_SECONDS = 0.5
-_THREADS = 64  # slots of a local worker; an errand leaves its slot at once, so this bounds only measurements
+_THREADS = 1  # of a local worker: so much is computed at once; calls only wait, beside it
+_AHEAD = 1  # pieces of work more than a worker computes at once, so that it does not wait for the next one
+_MOST_AT_ONCE = 64
 T = TypeVar("T")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -78,6 +92,7 @@ class Cluster:
         self._known: dict[str, int] = {}  # threads by worker
         self._lost = 0
         self._scheduler_id = ""
+        self._tools = picture_tools()
         self._learned: dict[tuple[str, str], str] = {}  # processes, by address and configuration
         self._stopped: set[tuple[str, str]] = set()
         self._runs: weakref.WeakKeyDictionary[CancelToken, str] = weakref.WeakKeyDictionary()
@@ -145,9 +160,9 @@ class Cluster:
     ) -> R:
         """What ``function`` makes of the argument in that worker. Raises Stopped, once what had come until the stop is
         home or ``patience`` seconds passed; WorkerLost; and what the function raises."""
-        done = threading.Event()
+        done, client = threading.Event(), self._client
         try:
-            future: Future[R] = self._client.submit(
+            future: Future[R] = client.submit(
                 function, argument, workers=[worker], allow_other_workers=False, pure=False, retries=0,
                 key=f"image-batch-{uuid.uuid4().hex}",
             )  # fmt: skip
@@ -177,21 +192,22 @@ class Cluster:
                 raise fault
         if future.status != "finished":  # KilledWorker, or lost with the scheduler
             raise WorkerLost
-        return self._gathered(future, worker)
+        return self._gathered(client, future, worker)
 
-    def _gathered(self, future: Future[R], worker: str) -> R:
+    def _gathered(self, client: Client, future: Future[R], worker: str) -> R:
         """What came of it, which lies at the worker until it is here. WorkerLost where the worker dies meanwhile: Dask
         would make it again, at a worker that is no more, and wait for ever."""
-        while True:
-            try:
-                return future.result(timeout=_CONNECT_SECONDS)
-            except TimeoutError:
-                if worker in self._known or self._gone is not None:
-                    continue
+        gathering: Any = client.gather(future, asynchronous=True)
+        coming: concurrent.futures.Future[R] = asyncio.run_coroutine_threadsafe(gathering, self._loop.asyncio_loop)
+        while not concurrent.futures.wait([coming], _LOOK_SECONDS).done:
+            if worker not in self._known and self._gone is None:
+                coming.cancel()
                 future.cancel()
-                raise WorkerLost from None
-            except (FutureCancelledError, KilledWorker, OSError) as error:
-                raise WorkerLost from error
+                raise WorkerLost
+        try:
+            return coming.result()
+        except (FutureCancelledError, KilledWorker, OSError) as error:
+            raise WorkerLost from error
 
     def ask(self, config: ApiConfig, body: bytes, cancel: CancelToken) -> bytes:
         """A question to a vision model; see `vision.ask.SendQuestion`. Where a worker is lost another one asks."""
@@ -210,11 +226,36 @@ class Cluster:
                 return answer
             self.unlearn(worker, question.config_id)
 
+    def compute(
+        self,
+        function: Callable[[T, CancelToken], R],
+        argument_for: Callable[[str], T],
+        cancel: CancelToken,
+    ) -> tuple[str, R | None]:
+        """What a worker makes of its argument, and which worker; nothing where there is none, where it is lost, or
+        does not succeed: then it is to be done here. Raises Stopped."""
+        run = self.run_of(cancel)
+        try:
+            with self.worker(cancel, patient=False) as worker:
+                work = Work(function, argument_for(worker), run, self._tools)
+                return worker, self.run_at(worker, compute, work, run, cancel, patience=0)
+        except WorkerLost:
+            return "", None
+
+    @property
+    def work_at_once(self) -> int:
+        """How many pieces of work are best given to ``compute`` at once."""
+        with self._changed:
+            return max(1, min(_MOST_AT_ONCE, sum(threads + _AHEAD for threads in self._known.values())))
+
     @contextlib.contextmanager
-    def worker(self, cancel: CancelToken) -> Iterator[str]:
-        """The worker with the fewest calls; waits while there is none. Raises Stopped."""
+    def worker(self, cancel: CancelToken, *, patient: bool = True) -> Iterator[str]:
+        """The worker with the fewest calls for its threads; ``patient``: waits while there is none. Raises Stopped,
+        WorkerLost."""
         cancel.check()
         while (name := self._take_least_busy()) is None:
+            if not patient:
+                raise WorkerLost
             cancel.wait(_LOOK_SECONDS)
         try:
             yield name
@@ -228,7 +269,7 @@ class Cluster:
         with self._changed:
             if not self._known or self._gone is not None:
                 return None
-            name = min(self._known, key=lambda one: (self._in_flight[one], one))
+            name = min(self._known, key=lambda one: (self._in_flight[one] / max(1, self._known[one]), one))
             self._in_flight[name] += 1
             return name
 

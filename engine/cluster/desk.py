@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import platformdirs
 
-from engine.cluster.messages import Errand, Kept, Question, Reply, Told, read_kept
+from engine.cluster.messages import Errand, Kept, Question, R, Reply, T, Told, Work, read_kept
 from engine.config import ApiConfig
 from engine.errors import Code, ConsoleError, InvalidInput, StorageFailed
 from engine.files import storage_failure, write_bytes
@@ -64,7 +64,9 @@ class _Doing:
 class Desk:
     """One for each worker process, for all programs that use it. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        """``threads``: how much may be computed at once; calls only wait, and are not counted."""
+        self._computing = threading.BoundedSemaphore(threads)
         self.process = uuid.uuid4().hex
         """Which process this is: one that is started anew at the same address is another one."""
         self._lock = threading.Lock()
@@ -172,6 +174,21 @@ class Desk:
             return send_question(session.transport, config, question.body, self._run(question.run)), None
         except ConsoleError as error:
             return None, Failure.of(error)
+
+    # --- work for the processor ---
+
+    def compute(self, work: Work[T, R]) -> R | None:
+        """In its turn; None where it did not succeed."""
+        cancel = self._run(work.run)
+        with self._computing:
+            try:
+                cancel.check()
+                return work.function(work.argument, cancel)
+            except ConsoleError:
+                return None
+            except Exception:  # the edge of a worker's task; BaseException would hang the worker
+                log.exception("work ended by a fault")
+                return None
 
     # --- the outbox ---
 

@@ -1,24 +1,27 @@
 """Pictures measured by the workers of a cluster, some pairs at a time, with the same numbers as at home.
 
 A worker reads the files where it sees the same ones; what it cannot read or finds with other bytes is measured at home.
+Nobody reads at home what a worker has read: a file that has the same path, size and time of change there and here is
+the same, as it is from one day to the next for `HashMemo`.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 
-from engine.cluster.coordinator import Cluster, WorkerLost
+from engine.cluster.coordinator import Cluster
+from engine.database import FileState
 from engine.dataset.measure import Measured, Measurer, Settled
 from engine.dataset.measurement_cache import MeasurementCache, NoMeasurementCache
 from engine.errors import ConsoleError
 from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 
-_AT_A_TIME = 8  # pairs: a round trip costs some milliseconds, a pair some tens
-_PER_WORKER = 2  # so that none waits for us between two
+_AT_A_TIME = 16  # pairs: a round trip costs some milliseconds, a pair some tens
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -27,16 +30,37 @@ class _Wanted(msgspec.Struct, frozen=True):
     settled: Settled
 
 
-def measure_files(wanted: _Wanted) -> list[Measured | None]:
-    """In a worker: what was measured of each pair of files, None where that could not be."""
-    measurer = Measurer(NoMeasurementCache(), wanted.alpha)
+class _Seen(msgspec.Struct, frozen=True):
+    """What was measured of each pair, None where that could not be; the files as they were then."""
+
+    measured: list[Measured | None]
+    files: list[FileState]
+
+
+class _Noting(NoMeasurementCache):
+    """Keeps what files were when they were read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[FileState] = []
+
+    def note_files(self, *files: FileState) -> None:
+        """Keep it."""
+        self.files += files
+
+
+def measure_files(wanted: _Wanted, cancel: CancelToken) -> _Seen:
+    """In a worker."""
+    noting = _Noting()
+    measurer = Measurer(noting, wanted.alpha)
     found: list[Measured | None] = []
     for control, target in wanted.pairs:
+        cancel.check()
         try:
-            found.append(measurer.measure(control, target, wanted.settled))
+            found.append(measurer.measure(control, target, wanted.settled, cancel))
         except ConsoleError:
             found.append(None)
-    return found
+    return _Seen(found, noting.files)
 
 
 class ClusterMeasurer(Measurer):
@@ -47,30 +71,40 @@ class ClusterMeasurer(Measurer):
     def __init__(self, cluster: Cluster, cache: MeasurementCache, alpha: Alpha) -> None:
         super().__init__(cache, alpha)
         self._cluster = cluster
-        self.threads = max(1, _PER_WORKER * len(cluster.workers))
+        self.threads = cluster.work_at_once
 
     def prepare(self, pairs: Sequence[tuple[str, str]], settled: Settled, cancel: CancelToken | None = None) -> None:
         """Measure what is not known yet of these pairs, so that `measure` finds it; not what workers see as others."""
-        unknown = []
-        for control, target in pairs:
+        cancel = cancel or CancelToken()
+        unknown = tuple(pair for pair in pairs if not self._has(pair, settled))
+        if not unknown:
+            return
+        wanted = _Wanted(unknown, self._alpha, settled)
+        _, seen = self._cluster.compute(measure_files, lambda _: wanted, cancel)
+        if seen is None:
+            return
+        here = [file for file in seen.files if _is_here(file)]
+        self._cache.note_files(*here)
+        same = {path for path, *_ in here}
+        measured = []
+        for files, one in zip(unknown, seen.measured, strict=True):
             with contextlib.suppress(ConsoleError):  # `measure` says it
-                keys = self.keys(control, target, cancel)
-                if self._known(*keys, settled) is None:
-                    unknown.append((control, target, keys))
-        files = [(control, target) for control, target, _ in unknown]
-        answers = self._measured(files, settled, cancel or CancelToken())
-        for (_, _, keys), found in zip(unknown, answers, strict=True):
-            if found is not None and (found.control.hash, found.target.hash) == keys:
-                self._cache.note((found.control, found.target), found.comparison)
+                if one is not None and (
+                    same.issuperset(files) or self.keys(*files, cancel) == (one.control.hash, one.target.hash)
+                ):
+                    measured.append((one.control, one.target, one.comparison))
+        self._cache.note(*measured)
 
-    def _measured(
-        self, pairs: list[tuple[str, str]], settled: Settled, cancel: CancelToken
-    ) -> Sequence[Measured | None]:
-        if not pairs:
-            return []
-        wanted = _Wanted(tuple(pairs), self._alpha, settled)
-        try:
-            with self._cluster.worker(cancel) as worker:
-                return self._cluster.run_at(worker, measure_files, wanted, "", cancel, patience=0)
-        except WorkerLost:
-            return [None] * len(pairs)
+    def _has(self, files: tuple[str, str], settled: Settled) -> bool:
+        """Whether these very files were measured, as far as that is known without reading them."""
+        control, target = (self.known_key(path) for path in files)
+        return bool(control and target) and self._known(control, target, settled) is not None
+
+
+def _is_here(file: FileState) -> bool:
+    path, size, modified, _ = file
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return False
+    return (status.st_size, status.st_mtime_ns) == (size, modified)

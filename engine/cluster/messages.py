@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -13,11 +13,13 @@ from engine.files import read_json, write_json
 from engine.tasks.arrivals import Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome
 from engine.tasks.attempt_alone import Left
+from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 
 OUTBOX = "outbox"
 """Folder for answers in a data folder."""
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -86,6 +88,16 @@ class Question(msgspec.Struct, frozen=True):
     body: bytes
     run: str
     session: str
+
+
+class Work(msgspec.Struct, Generic[T, R], frozen=True):
+    """Something to be computed from an argument. ``run``: what stops it together with others; ``tools``: what must be
+    the same there, for it to come out as at home."""
+
+    function: Callable[[T, CancelToken], R]
+    argument: T
+    run: str
+    tools: str
 
 
 def decoded(data: bytes, kind: type[T]) -> T:

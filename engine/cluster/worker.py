@@ -4,21 +4,26 @@ directly, past the scheduler, with secrets, stops and what was kept."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import platform
 import signal
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import distributed
 import msgspec
 from distributed import Worker, WorkerPlugin, get_worker, secede
+from PIL import features
 
 import engine
+from engine.allocator import keep_freed_memory
 from engine.cluster.desk import Desk
-from engine.cluster.messages import Errand, Facts, Kept, Question, Reply, Told, decoded
+from engine.cluster.messages import Errand, Facts, Kept, Question, Reply, Told, Work, decoded
 from engine.config import ApiConfig
+from engine.dataset.measure import EXTRA_PACKAGES
 from engine.shapes import learn_shapes
 from engine.tasks.failures import Failure
 
@@ -27,6 +32,9 @@ LEARN, STOP, FORGET, ANSWER = (f"image_batch_{name}" for name in ("learn", "stop
 _DESK = "image_batch_desk"
 _LOOK_SECONDS = 0.05
 _LOOKS = 10
+_LIBRARIES = ("pil", "jpg", "libjpeg_turbo", "zlib", "webp", "littlecms2")  # by Pillow's names
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def facts() -> Facts:
@@ -42,6 +50,14 @@ def fingerprint(folder: Path) -> str:
         digest.update(file.relative_to(folder).as_posix().encode() + b"\0")
         digest.update(file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()[:12]
+
+
+def picture_tools() -> str:
+    """What decides, beside our own code, which bytes and numbers come of a picture."""
+    libraries = (f"{name} {features.version(name)}" for name in _LIBRARIES)
+    with contextlib.suppress(PackageNotFoundError):
+        return ", ".join((*libraries, f"OpenCV {version(EXTRA_PACKAGES[1])}", platform.machine()))
+    return ", ".join((*libraries, platform.machine()))
 
 
 def sees(path: str, content: str, dask_worker: Worker) -> bool:
@@ -74,7 +90,8 @@ class DeskPlugin(WorkerPlugin):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         desk = getattr(worker, _DESK, None)
         if desk is None:
-            desk = Desk()
+            keep_freed_memory()
+            desk = Desk(worker.state.nthreads)
             setattr(worker, _DESK, desk)
             worker.handlers |= _handlers(desk)
         desk.admit(self._session, told)
@@ -114,6 +131,15 @@ def _desk(worker: Worker) -> Desk:
     desk = getattr(worker, _DESK)
     assert isinstance(desk, Desk)
     return desk
+
+
+def compute(work: Work[T, R]) -> R | None:
+    """Do what takes a processor, in a thread beside the worker's slots, so that calls need not wait for it. None where
+    it did not succeed, or would not come out as at home: who asks does it there, and sees why."""
+    worker = get_worker()
+    desk = _desk(worker)
+    secede()
+    return desk.compute(work) if work.tools == picture_tools() else None
 
 
 def run_errand(errand: Errand) -> Reply:

@@ -114,7 +114,7 @@ class Measurer:
         comparison = Comparison(change, None)
         if self._registers and not settled(one.look, other.look, change):
             comparison = _compared(one.image, other.image, change, cancel)
-        self._cache.note((one.look, other.look), comparison)
+        self._cache.note((one.look, other.look, comparison))
         return Measured(one.look, other.look, comparison)
 
     def prepare(self, pairs: Sequence[tuple[str, str]], settled: Settled, cancel: CancelToken | None = None) -> None:
@@ -123,6 +123,18 @@ class Measurer:
     def keys(self, control: str, target: str, cancel: CancelToken | None = None) -> tuple[str, str]:
         """What measurements of a pair of files are kept under. Raises like `measure`."""
         return self._file(control, "", cancel).key, self._file(target, "", cancel).key
+
+    def known_key(self, path: str) -> str:
+        """The same of one file that needs not be read for it; "" otherwise."""
+        try:
+            status = Path(path).stat()
+        except (OSError, ValueError):
+            return ""
+        digest = self._cache.known_hash(path, status.st_size, status.st_mtime_ns)
+        return self._key(digest) if digest else ""
+
+    def _key(self, digest: str) -> str:
+        return digest if self._alpha is Alpha.WHITE else f"{digest} {self._alpha}"
 
     def _known(self, control: str, target: str, settled: Settled) -> Measured | None:
         """What the cache holds of two keys, where that is all that is to be measured."""
@@ -147,15 +159,14 @@ class Measurer:
                     digest = hashlib.sha256(data).hexdigest()
                 else:
                     digest = hash_found(path, _check(cancel))
-                self._cache.note_hash(*state, digest)
+                self._cache.note_files((*state, digest))
         except (FileNotFoundError, NotADirectoryError, ValueError) as error:
             raise InvalidInput(Code.SOURCE_MISSING, path=path) from error
         except OSError as error:
             raise PictureRejected(Code.PICTURE_UNREADABLE, path=path, reason=error.strerror or "") from error
         if sent and digest != sent:
             raise InvalidInput(Code.SOURCE_CHANGED, path=path)
-        key = digest if self._alpha is Alpha.WHITE else f"{digest} {self._alpha}"
-        return _File(path, key, data)
+        return _File(path, self._key(digest), data)
 
     def _open(self, file: _File, cancel: CancelToken | None) -> _Opened:
         try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from engine.database import Database, HashMemo, Schema
+from engine.database import Database, FileState, HashMemo, Schema
 from engine.dataset.features import Comparison, Look
 from engine.errors import StorageFailed
 
@@ -43,9 +43,9 @@ class MeasurementCache:
         """The sha256 of a file of this size (bytes) and time of change (nanoseconds)."""
         return self._files.known(path, size, modified)
 
-    def note_hash(self, path: str, size: int, modified: int, digest: str) -> None:
-        """Note what a file's sha256 is."""
-        self._files.note(path, size, modified, digest)
+    def note_files(self, *files: FileState) -> None:
+        """Note what files were when they were read."""
+        self._files.note(*files)
 
     def look(self, digest: str) -> Look | None:
         """What the picture of this hash looks like."""
@@ -57,14 +57,14 @@ class MeasurementCache:
         row = self._one("SELECT data FROM comparison WHERE control = ? AND target = ?", control, target)
         return msgspec.msgpack.decode(row[0], type=Comparison) if row else None
 
-    def note(self, looks: tuple[Look, Look], comparison: Comparison) -> None:
-        """Note what a control and a target look like, and what was measured between them."""
-        rows = [(look.hash, msgspec.msgpack.encode(look)) for look in looks]
-        between = (looks[0].hash, looks[1].hash, msgspec.msgpack.encode(comparison))
+    def note(self, *measured: tuple[Look, Look, Comparison]) -> None:
+        """Note what controls and targets look like, and what was measured between them."""
+        looks = [(look.hash, msgspec.msgpack.encode(look)) for one in measured for look in one[:2]]
+        between = [(one[0].hash, one[1].hash, msgspec.msgpack.encode(one[2])) for one in measured]
         try:
             with self._db.write() as writer:
-                writer.executemany("INSERT OR REPLACE INTO look VALUES (?, ?)", rows)
-                writer.execute("INSERT OR REPLACE INTO comparison VALUES (?, ?, ?)", between)
+                writer.executemany("INSERT OR REPLACE INTO look VALUES (?, ?)", looks)
+                writer.executemany("INSERT OR REPLACE INTO comparison VALUES (?, ?, ?)", between)
         except StorageFailed:
             log.exception("measurement not kept")
 
@@ -98,10 +98,10 @@ class NoMeasurementCache(MeasurementCache):
     def known_hash(self, path: str, size: int, modified: int) -> None:
         """Nothing is known."""
 
-    def note_hash(self, path: str, size: int, modified: int, digest: str) -> None:
+    def note_files(self, *files: FileState) -> None:
         """Nothing is kept."""
 
-    def note(self, looks: tuple[Look, Look], comparison: Comparison) -> None:
+    def note(self, *measured: tuple[Look, Look, Comparison]) -> None:
         """Nor here."""
 
     def note_look(self, look: Look) -> None:

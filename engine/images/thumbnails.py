@@ -111,14 +111,19 @@ def make_thumbnail(path: Path, edge: int, cancel: CancelToken | None = None) -> 
             data = file.read(min(source.size, _LARGEST_FILE) + 1)
         if len(data) > _LARGEST_FILE:
             raise PictureRejected(Code.PICTURE_TOO_LARGE, limit=_LARGEST_FILE)
-        with rendered(data, longest=edge, cancel=cancel) as image:
-            if image.mode == "RGBA":
-                return encoded(image, "webp", _WEBP_QUALITY, quickly=True)
-            return encoded(image, "jpg", _JPEG_QUALITY, quickly=True)
+        return thumbnail_of(data, edge, cancel)
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=str(path), reason=error.strerror or "") from error
     except PictureRejected as error:
         raise with_path(error, str(path)) from error
+
+
+def thumbnail_of(data: bytes, edge: int, cancel: CancelToken | None = None) -> bytes:
+    """The same of a picture in memory. Raises PictureRejected, Stopped."""
+    with rendered(data, longest=edge, cancel=cancel) as image:
+        if image.mode == "RGBA":
+            return encoded(image, "webp", _WEBP_QUALITY, quickly=True)
+        return encoded(image, "jpg", _JPEG_QUALITY, quickly=True)
 
 
 def _read(path: Path) -> bytes | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.allocator import keep_freed_memory
+from engine.allocator import keep_freed_memory
 from engine.config import ApiMode
 from engine.upstream.answer import AnswerReader
 from engine.upstream.image_refs import decode_base64

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from bridge.allocator import keep_freed_memory
+from engine.allocator import keep_freed_memory
 from tests.bench.calls import ROOT, Engine, Load, Took
 from tests.bench.loops import LOOPS, bare
 

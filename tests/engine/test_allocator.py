@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = """
 import json, resource, sys
-from bridge.allocator import keep_freed_memory
+from engine.allocator import keep_freed_memory
 
 def resident():
     with open("/proc/self/statm") as file:

@@ -1,10 +1,13 @@
-"""Attempts made by real worker processes: the same outcome, paid once, stopped at once, no key in the scheduler."""
+"""What real worker processes do: the same outcome as at home, paid once, stopped at once, no key in the scheduler; the
+same numbers and the same bytes of pictures, whatever a worker sees, and also where one is lost."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -12,14 +15,26 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from distributed import LocalCluster
 
 from engine.cluster.address import ClusterOrder, check_order
+from engine.cluster.pictures import ClusterPairMaker
 from engine.cluster.services import ClusterServices as Cluster
 from engine.cluster.worker import fingerprint
 from engine.config import ApiConfig, ApiMode
-from engine.errors import ClusterFailed, Code
+from engine.dataset.export import SetPlan, export_set
+from engine.dataset.measure import Measurer, can_register
+from engine.dataset.measurement_cache import MeasurementCache
+from engine.dataset.pair_files import PairMaker
+from engine.dataset.pairs import ControlFile, Pair
+from engine.dataset.preflight import Wanted, inspect
+from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.dataset.variants import Reverse, VariantRule
+from engine.errors import ClusterFailed, Code, InvalidInput, Stopped
+from engine.images.pixels import Alpha
+from engine.images.thumbnails import make_thumbnail
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
 from engine.tasks.log import EditLog
 from engine.upstream.cancel import CancelToken
@@ -29,10 +44,16 @@ from tests.support.doors import until
 from tests.support.pictures import picture
 from tests.support.processes import run
 from tests.support.replies import PATHS, inline
+from tests.support.sets import pair
 
 KEY = "sk-cluster-never-seen-5d1f"
 EDITS = ApiMode.IMAGES_EDITS
 ROOT = Path(__file__).resolve().parents[2]
+PLAN = SetPlan(
+    pictures=PictureRule(format=PictureFormat.WEBP, size=SizeRule.LONGEST, size_value=200),
+    variants=VariantRule(reverse=Reverse.BOTH, no_op_share=0.2),
+    masks=can_register(),
+)
 
 
 class Waiting:
@@ -169,6 +190,92 @@ def test_stop_closes_every_call_on_every_worker(cluster: Cluster, fake: FakeUpst
     assert [outcome.failure and outcome.failure.problem.code for outcome in outcomes] == [Code.STOPPED_BY_USER] * 8
     assert fake.wait_for_no_connections(10)
     assert cluster.info().in_flight == 0
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Pair]:
+    """One of them with a source whose hash nobody knows."""
+    folder = tmp_path_factory.mktemp("pairs")
+    made = [pair(folder, number, target_kind=("png", "jpg")[number % 2], references=1) for number in range(5)]
+    made[1] = msgspec.structs.replace(made[1], controls=tuple(ControlFile(one.path) for one in made[1].controls))
+    return made
+
+
+def written(pairs: list[Pair], folder: Path, maker: PairMaker, plan: SetPlan = PLAN) -> dict[str, bytes]:
+    """All files of a set by their places."""
+    folder.mkdir()
+    root = Path(export_set(pairs, plan, folder, overlays={}, maker=maker).path)
+    return {file.relative_to(root).as_posix(): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def test_a_set_is_the_same_whoever_makes_its_pictures(
+    cluster: Cluster, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every byte of every file, by workers that see the files and by such that do not; none of it is made at home."""
+    at_home = written(pairs, tmp_path / "home", PairMaker())
+    monkeypatch.setattr(PairMaker, "make", lambda *_: pytest.fail("made at home"))
+    assert written(pairs, tmp_path / "seen", cluster.pair_maker()) == at_home
+    blind = cluster.pair_maker()
+    blind._blind.update(cluster.workers)
+    assert written(pairs, tmp_path / "sent", blind) == at_home
+    assert len(at_home) > 4 * len(pairs)
+
+
+def test_what_workers_bring_no_set_from_is_told_as_at_home(cluster: Cluster, pairs: list[Pair], tmp_path: Path) -> None:
+    """A source that was changed since it was sent; a stop. Nothing is left of the set."""
+    changed = msgspec.structs.replace(pairs[0], controls=(ControlFile(pairs[0].control.path, "0" * 64),))
+    with pytest.raises(InvalidInput) as caught:
+        written([pairs[2], changed], tmp_path / "changed", cluster.pair_maker())
+    assert caught.value.code is Code.SOURCE_CHANGED
+    stopped = CancelToken()
+    with pytest.raises(Stopped):
+        export_set(pairs, PLAN, tmp_path / "changed", overlays={}, maker=cluster.pair_maker(), cancel=stopped,
+                   progress=lambda _: stopped.cancel())  # fmt: skip
+    assert not list((tmp_path / "changed").iterdir())
+
+
+def test_measurements_and_small_pictures_are_the_same(
+    cluster: Cluster, pairs: list[Pair], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By workers, also with what they have seen otherwise than it is here, which is measured here."""
+
+    def numbers(name: str, measurer: type[Measurer] | None) -> object:
+        cache = MeasurementCache(tmp_path / name)
+        made = cluster.measurer(cache, Alpha.WHITE) if measurer is None else measurer(cache)
+        try:
+            return inspect(pairs, Wanted(), made, registered=can_register()).numbers
+        finally:
+            cache.close()
+
+    at_home = numbers("home", Measurer)
+    monkeypatch.setattr("engine.dataset.measure.change_between", lambda *_: pytest.fail("measured at home"))
+    assert numbers("workers", None) == at_home
+    files = {one.target.path: one.target.hash for one in pairs} | {pairs[0].control.path: "0" * 64}
+    made = cluster.small_pictures(files, 100, CancelToken())
+    assert made == {one.target.path: make_thumbnail(Path(one.target.path), 100) for one in pairs}
+    monkeypatch.setattr("engine.cluster.measuring._is_here", lambda _: False)  # copies with times of their own
+    assert numbers("copies", None) == at_home
+
+
+def test_a_worker_that_dies_costs_a_set_nothing(cluster: Cluster, pairs: list[Pair], tmp_path: Path) -> None:
+    """kill -9 of both while they make pictures: what they do not bring is made at home, and they come again."""
+    plan = SetPlan(pictures=PictureRule(format=PictureFormat.PNG, size=SizeRule.LONGEST, size_value=100))
+    many = [msgspec.structs.replace(one, id=f"{one.id}-{n}") for n in range(6) for one in pairs]
+    at_home = written(many, tmp_path / "home", PairMaker(), plan)
+    workers = cluster.on_each(os.getpid).values()
+
+    def kill() -> None:
+        until(lambda: cluster.info().in_flight > 0)
+        for one in workers:
+            os.kill(one, signal.SIGKILL)
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    maker = cluster.pair_maker()
+    assert isinstance(maker, ClusterPairMaker)
+    assert written(many, tmp_path / "killed", maker, plan) == at_home
+    killing.join()
+    until(lambda: cluster.info().workers == 2, 30)
 
 
 @pytest.mark.parametrize(

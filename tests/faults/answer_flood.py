@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from bridge.allocator import keep_freed_memory
+from engine.allocator import keep_freed_memory
 from tests.fakes.peers import Peer
 from tests.support.doors import open_door
 from tests.support.pictures import source_folder
