@@ -317,7 +317,7 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
     return inspect(
         pairs,
         wanted,
-        app.measurer(wanted.alpha),
+        app.measurer(wanted.pictures.alpha),
         registered=can_register(),
         cancel=job.cancel,
         progress=job.progress,

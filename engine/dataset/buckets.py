@@ -8,6 +8,7 @@
 | `by_range` | kohya sd-scripts | library/model_util.py `make_bucket_resolutions`: 256 to 1024 in steps of 64 |
 | `by_ratio` | SimpleTuner | multiaspect/image.py `calculate_new_size_by_pixel_area`; steps of 64, FLUX.2 16 |
 | `downwards` | DiffSynth-Studio | core/data/operators.py `ImageCropAndResize`: `max_pixels`, steps of 16 |
+| `at_most` | diffusers | examples/dreambooth, FLUX.2 klein: what `cut_by_klein` leaves whole; steps of 16 as of FLUX |
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ Rule = Callable[[Size, int, int], Size]
 
 RESOLUTION: Final = 1024
 """The edge of a square whose area pictures get, where nobody says otherwise."""
+
+_KLEIN_EDGE: Final = 1024
+_KLEIN_STEP: Final = 8
 
 
 class Buckets(msgspec.Struct, frozen=True):
@@ -90,6 +94,20 @@ def downwards(picture: Size, resolution: int, step: int) -> Size:
     """No more pixels than a square has, each edge down to a step."""
     factor = max(1.0, math.sqrt(picture[0] * picture[1] / (resolution * resolution)))
     return tuple(max(step, int(edge / factor) // step * step) for edge in picture)  # type: ignore[return-value] # two edges
+
+
+def at_most(picture: Size, resolution: int, step: int) -> Size:
+    """`downwards`, and never above the area up to which diffusers leaves a control as it is."""
+    return downwards(picture, min(resolution, _KLEIN_EDGE), step)
+
+
+def cut_by_klein(control: Size) -> float:
+    """The part (0..1) of a control that diffusers' FLUX.2 klein example cuts off, and of no target, so that one lies
+    beside the other: it makes a control no larger than 1024 x 1024, then cuts each edge to a multiple of 8. Source:
+    train_dreambooth_lora_flux2_klein_img2img.py `DreamBoothDataset.__init__`."""
+    factor = min(1.0, _KLEIN_EDGE / math.sqrt(control[0] * control[1]))
+    wide, tall = (max(1, int(edge * factor)) for edge in control)
+    return 1 - (wide // _KLEIN_STEP * _KLEIN_STEP) * (tall // _KLEIN_STEP * _KLEIN_STEP) / (wide * tall)
 
 
 def _rounded(edge: float, step: int) -> int:

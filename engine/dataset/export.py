@@ -145,8 +145,8 @@ def wanted_for(plan: SetPlan, thresholds: Thresholds) -> Wanted:
     """What preflight has to see to for this plan."""
     layout = LAYOUTS[plan.trainer]
     return Wanted(
-        thresholds, plan.captions, plan.split, layout.max_controls, layout.even_controls, layout.reader.buckets,
-        plan.resolutions, plan.pictures.step, plan.variants, plan.pictures.alpha,
+        thresholds, plan.captions, plan.split, layout.max_controls, layout.even_controls, layout.reader,
+        plan.pictures, plan.resolutions, plan.variants,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ class FindingKind(StrEnum):
     COLOUR_DRIFT = "colour_drift"
     CONTENT_DRIFT = "content_drift"
     BUCKET_LOSS = "bucket_loss"
+    CONTROL_CUT = "control_cut"
     TRANSPARENT = "transparent"
     PROFILE = "profile"
     DEPTH = "depth"
@@ -64,6 +65,7 @@ UNITS: Final[dict[FindingKind, str]] = {
     FindingKind.COLOUR_DRIFT: "level",
     FindingKind.CONTENT_DRIFT: "percent",
     FindingKind.BUCKET_LOSS: "percent",
+    FindingKind.CONTROL_CUT: "percent",
     FindingKind.TRANSPARENT: "level",
     FindingKind.PROFILE: "level",
     FindingKind.DEPTH: "level",

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from engine.dataset.buckets import Buckets, by_area, by_list, by_range, by_ratio, downwards
+from engine.dataset.buckets import Buckets, at_most, by_area, by_list, by_range, by_ratio, cut_by_klein, downwards
 from engine.dataset.split import Side
 from engine.dataset.transform import Reader
 
@@ -192,7 +192,7 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             Trainer.HUGGING_FACE,
             "Hugging Face imagefolder, diffusers",
             _image_folder,
-            Reader(_COMMON | {"bmp", "gif"}),
+            Reader(_COMMON | {"bmp", "gif"}, buckets=Buckets(at_most, 16), control_cut=cut_by_klein),
             max_controls=1,
             sided=True,
             validates=True,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 import msgspec
 
-from engine.dataset.buckets import RESOLUTION, Buckets
+from engine.dataset.buckets import RESOLUTION
 from engine.dataset.captions import CaptionRule, caption_of
 from engine.dataset.features import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.findings import (
@@ -29,9 +29,9 @@ from engine.dataset.findings import (
 from engine.dataset.measure import Measured, Measurer
 from engine.dataset.pairs import Pair
 from engine.dataset.split import Side, SplitRule, source_key, split
+from engine.dataset.transform import PictureRule, Reader, sized_for
 from engine.dataset.variants import Reverse, VariantRule, caption_for, turned
 from engine.errors import Code, InvalidInput, PictureRejected
-from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 
 _TWIN_TINT: Final = 25.0  # mean difference of coarse colours beyond which pictures with like fingerprints are no twins
@@ -40,18 +40,17 @@ _WORKERS: Final = 8
 
 class Wanted(msgspec.Struct, frozen=True):
     """What the set is to be: thresholds, captions, split, how many controls its trainer takes (evenly, or not),
-    to which sizes it brings pictures, and which pairs are made of each."""
+    what it reads and how pictures are brought to it, and which pairs are made of each."""
 
     thresholds: Thresholds = Thresholds()
     captions: CaptionRule = CaptionRule()
     split: SplitRule = SplitRule()
     max_controls: int = 3
     even_controls: bool = False
-    buckets: Buckets | None = None
+    reader: Reader = Reader(frozenset())
+    pictures: PictureRule = PictureRule()
     resolutions: tuple[int, ...] = (RESOLUTION,)
-    step: int = 0
     variants: VariantRule = VariantRule()
-    alpha: Alpha = Alpha.WHITE
 
 
 class Numbers(msgspec.Struct, frozen=True):
@@ -155,13 +154,23 @@ def _judged(pair: Pair, seen: _Seen, wanted: Wanted) -> list[Finding]:
     measured = seen.measured
     findings = judge(pair.id, pair.task_id, measured, wanted.thresholds)
     findings += misread(pair.id, pair.task_id, (measured.control, measured.target))
-    if wanted.buckets is not None:
-        size = (measured.target.width, measured.target.height)
-        loss = wanted.buckets.loss(size, wanted.resolutions, wanted.step) * 100
-        if loss >= wanted.thresholds.bucket_loss:
-            limit = wanted.thresholds.bucket_loss
-            findings.append(Finding(pair.id, pair.task_id, FindingKind.BUCKET_LOSS, round(loss, 2), limit))
-    return findings
+    return findings + [
+        Finding(pair.id, pair.task_id, kind, round(share * 100, 2), limit)
+        for kind, share, limit in _cut(measured.target, measured.control, wanted)
+    ]
+
+
+def _cut(target: Look, control: Look, wanted: Wanted) -> Iterator[tuple[FindingKind, float, float]]:
+    """What the trainer would cut off: finding, part of the picture, percent from which on it counts."""
+    sizes = [(look.width, look.height) for look in (target, control)]
+    buckets, limit = wanted.reader.buckets, wanted.thresholds.bucket_loss
+    loss = buckets.loss(sizes[0], wanted.resolutions, wanted.pictures.step) if buckets is not None else 0.0
+    if buckets is not None and loss * 100 >= limit:
+        yield FindingKind.BUCKET_LOSS, loss, limit
+    ways = {Reverse.OFF: [sizes], Reverse.REVERSED: [sizes[::-1]], Reverse.BOTH: [sizes, sizes[::-1]]}
+    controls = [sized_for(one, wanted.pictures, wanted.reader)[1][1] for one in ways[wanted.variants.reverse]]
+    if (cut := max(map(wanted.reader.control_cut, controls))) > 0:
+        yield FindingKind.CONTROL_CUT, cut, 0.0
 
 
 def _all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -62,12 +62,14 @@ class PictureRule(msgspec.Struct, frozen=True, kw_only=True):
 class Reader(msgspec.Struct, frozen=True):
     """What the trainer reads. ``formats``: extensions; ``same_extension``: control and target must be named alike to
     the last letter; ``equal_sizes``: both must have the same pixels; ``buckets``: to which sizes it brings pictures,
-    None where it leaves them or nobody knows."""
+    None where it leaves them or nobody knows; ``control_cut``: the part (0..1) of a control of some size that it cuts
+    off without cutting the target alike."""
 
     formats: frozenset[str]
     same_extension: bool = False
     equal_sizes: bool = False
     buckets: Buckets | None = None
+    control_cut: Callable[[tuple[int, int]], float] = lambda _: 0.0
 
 
 class Written(msgspec.Struct, frozen=True):

@@ -136,7 +136,7 @@ def _aligned(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
     references = min(1, LAYOUTS[Trainer(trainer)].max_controls - 1)
     for number, (name, (rule, resized)) in enumerate(aligned.RULES.items()):
         pairs = aligned.made(place / f"uneven {number}", references, resized=resized)
-        folder = aligned.exported(pairs, place / f"uneven sets {number}", trainer, rule)
+        pairs, refused, folder = aligned.exported(pairs, place / f"uneven sets {number}", trainer, rule)
         found = load(trainer, python, folder, "cut")
         if isinstance(found, str):
             yield name, f"WRONG: {found}"
@@ -146,7 +146,10 @@ def _aligned(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
             for one in found
             if one.target
         ]
-        yield f"{len(pairs)} pairs of uneven sizes, {references + 1} sources each, {name}", aligned.judged(seen, pairs)
+        yield (
+            f"{len(pairs)} pairs of uneven sizes, {references + 1} sources each, {name}{refused}",
+            aligned.judged(seen, pairs, trainer, rule),
+        )
 
 
 def load(trainer: str, python: str, folder: Path, *how: str) -> list[Found] | str:

@@ -3,7 +3,7 @@ whose targets are their sources with a local edit, compared by phase correlation
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,24 +13,40 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.dataset.export import SetPlan, export_set
-from engine.dataset.layouts import Trainer
+from engine.dataset.export import SetPlan, export_set, wanted_for
+from engine.dataset.findings import NOTES, Thresholds
+from engine.dataset.layouts import LAYOUTS, Trainer
+from engine.dataset.measure import Measurer
+from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair, Provenance
-from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
+from engine.dataset.preflight import inspect
+from engine.dataset.transform import PictureFormat, PictureRule, SizeRule, sized_for
 from tests.bench.scenes import Picture, make_scene
 from tests.support.sets import write_target
 
-SIZES: Final = ((1080, 1350), (1999, 1333), (257, 391), (900, 300), (300, 900), (1023, 769), (640, 637), (1600, 1200))
+SIZES: Final = (
+    (1080, 1350),
+    (1999, 1333),
+    (257, 391),
+    (900, 300),
+    (300, 900),
+    (1023, 769),
+    (640, 637),
+    (1600, 1200),
+    (768, 512),
+)
 _ANSWERS: Final = {(1600, 1200): (1024, 768), (1080, 1350): (864, 1080)}  # models that answer in a size of their own
 # As they came, an answer of another size than its source may be cut otherwise than that.
 RULES: Final = {
     "as they came": (PictureRule(format=PictureFormat.PNG, size=SizeRule.AS_IT_CAME), False),
     "the trainer's sizes, two answers of another size": (PictureRule(format=PictureFormat.PNG), True),
+    "multiples of 64": (PictureRule(format=PictureFormat.PNG, size=SizeRule.MULTIPLE, size_value=64), True),
+    "640 at the longest": (PictureRule(format=PictureFormat.PNG, size=SizeRule.LONGEST, size_value=640), True),
 }
 """Each with whether some answers have a size of their own."""
 SHIFT: Final = 0.5  # pixels of the target
 CONTENT: Final = 0.9  # correlation of a control with its source
-_SMALL: Final = (96, 96)
+_SMALL: Final = 128
 
 Grey = NDArray[np.float32]
 
@@ -78,17 +94,23 @@ def _picture(seed: int, size: tuple[int, int]) -> Picture:
     return np.clip(cv2.resize(scene, size, interpolation=cv2.INTER_CUBIC) + grain, 0, 255).astype(np.uint8)
 
 
-def exported(pairs: Sequence[Pair], place: Path, trainer: str, rule: PictureRule) -> Path:
-    """The set's folder."""
+def exported(pairs: Sequence[Pair], place: Path, trainer: str, rule: PictureRule) -> tuple[list[Pair], str, Path]:
+    """The pairs that preflight lets through, why it refuses others, and the folder of the set, if there is any."""
     place.mkdir(parents=True)
     plan = SetPlan(trainer=Trainer(trainer), pictures=rule, path_root=place.as_posix())
-    return Path(export_set(pairs, plan, place, overlays={}).path)
+    cache = MeasurementCache(place / "measures.db")
+    report = inspect(pairs, wanted_for(plan, Thresholds()), Measurer(cache), registered=True)
+    cache.close()
+    passed = [pair for pair in pairs if pair.id not in report.bad]
+    kinds = sorted({one.kind.value for one in report.findings if one.kind not in NOTES})
+    told = f", {len(report.bad)} refused before: {', '.join(kinds)}" if kinds else ""
+    return passed, told, Path(export_set(passed, plan, place, overlays={}).path) if passed else place
 
 
-def judged(seen: Sequence[Seen], pairs: Sequence[Pair]) -> str:
+def judged(seen: Sequence[Seen], pairs: Sequence[Pair], trainer: str, rule: PictureRule) -> str:
     """Pairs whose caption, alignment and controls are right, for each way that the trainer reads them."""
     sources = {pair.provenance.prompt: pair for pair in pairs}
-    every = {control.path: _small(_grey(Path(control.path))) for pair in pairs for control in pair.controls}
+    every = {path: picture for pair in pairs for path, picture in _sources(pair, trainer, rule)}
     told, wrong = [], False
     for side in sorted({one.side for one in seen} or {"nothing"}):
         ours = [one for one in seen if one.side == side]
@@ -108,6 +130,17 @@ def judged(seen: Sequence[Seen], pairs: Sequence[Pair]) -> str:
     return ("WRONG: " if wrong else "") + "; ".join(told)
 
 
+def _sources(pair: Pair, trainer: str, rule: PictureRule) -> Iterator[tuple[str, Grey]]:
+    """The source pictures of a pair as the rule cuts them."""
+    paths = [pair.target.path, *(control.path for control in pair.controls)]
+    pictures = [_grey(Path(path)) for path in paths]
+    sizes = [(picture.shape[1], picture.shape[0]) for picture in pictures]
+    boxes = [box for box, _ in sized_for(sizes, rule, LAYOUTS[Trainer(trainer)].reader)]
+    for path, picture, box in list(zip(paths, pictures, boxes, strict=True))[1:]:
+        left, top, right, bottom = map(round, box)
+        yield path, picture[top:bottom, left:right]
+
+
 def shift_of(target: Grey, control: Grey) -> tuple[float, float]:
     """How far the control lies beside the target, in pixels of the target: as a whole, and in its worst quarter."""
     height, width = target.shape
@@ -119,9 +152,16 @@ def shift_of(target: Grey, control: Grey) -> tuple[float, float]:
 
 
 def _phase(one: Grey, other: Grey) -> float:
+    """In pixels. OpenCV adds pixels up to a length that it likes, and is half a pixel off where that is an odd one."""
+    tall, wide = (_even(edge) for edge in one.shape)
+    one, other = one[:tall, :wide], other[:tall, :wide]
     window = cv2.createHanningWindow((one.shape[1], one.shape[0]), cv2.CV_32F)
     (x, y), _ = cv2.phaseCorrelate(np.ascontiguousarray(one), np.ascontiguousarray(other), window)
     return float(np.hypot(x, y))
+
+
+def _even(edge: int) -> int:
+    return next(n for n in range(edge - edge % 2, 0, -2) if cv2.getOptimalDFTSize(n) == n)
 
 
 def _likeness(one: Seen, pair: Pair, every: Mapping[str, Grey]) -> float:
@@ -130,20 +170,31 @@ def _likeness(one: Seen, pair: Pair, every: Mapping[str, Grey]) -> float:
         return -1.0
     least = 1.0
     for path, control in zip(one.controls, pair.controls, strict=True):
-        got = _small(_grey(path))
-        found = {name: _correlation(got, picture) for name, picture in every.items()}
+        got = _grey(path)
+        found = {name: _alike(got, picture) for name, picture in every.items()}
         if max(found, key=lambda name: found[name]) != control.path:
             return -1.0
         least = min(least, found[control.path])
     return least
 
 
-def _small(picture: Grey) -> Grey:
-    return np.asarray(cv2.resize(picture, _SMALL, interpolation=cv2.INTER_AREA), np.float32)
+def _alike(control: Grey, source: Grey) -> float:
+    """Correlation of a control with a source, brought to its shape as trainers do: stretched, or made to cover it and
+    cut, wherever the cut is most like it."""
+    height, width = control.shape
+    scale = _SMALL / max(height, width)
+    small = _resized(control, width * scale, height * scale)
+    height, width = small.shape
+    cover = max(height / source.shape[0], width / source.shape[1])
+    covering = _resized(source, max(width, source.shape[1] * cover), max(height, source.shape[0] * cover))
+    return max(
+        float(cv2.matchTemplate(whole, small, cv2.TM_CCOEFF_NORMED).max())
+        for whole in (_resized(source, width, height), covering)
+    )
 
 
-def _correlation(one: Grey, other: Grey) -> float:
-    return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])
+def _resized(picture: Grey, width: float, height: float) -> Grey:
+    return np.asarray(cv2.resize(picture, (round(width), round(height)), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _grey(path: Path) -> Grey:

@@ -14,14 +14,17 @@ from PIL import Image
 
 from engine.dataset.buckets import Buckets, by_area
 from engine.dataset.captions import CaptionMode, CaptionRule
-from engine.dataset.export import SetPlan, export_set
+from engine.dataset.export import SetPlan, export_set, wanted_for
 from engine.dataset.features import Look
 from engine.dataset.findings import FindingKind, Thresholds
+from engine.dataset.layouts import Trainer
 from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
 from engine.dataset.pairs import ControlFile, Pair
 from engine.dataset.preflight import Preflight, Wanted, check_clean, inspect
 from engine.dataset.split import Side, SplitRule, split
+from engine.dataset.transform import PictureRule, Reader, SizeRule
+from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import Code, ConsoleError, InvalidInput, Stopped
 from engine.reading import hash_found, read_found
 from engine.upstream.cancel import CancelToken
@@ -310,10 +313,26 @@ def test_compressing_anew_is_no_loss_of_detail(number: int, blamed: bool) -> Non
 
 def test_what_the_trainer_would_cut_is_told(tmp_path: Path, cache: MeasurementCache) -> None:
     """A bucket that cuts more than a part of a picture is a note with the percent; it keeps no pair out."""
-    report = look([pair(tmp_path, 5)], cache, Wanted(buckets=Buckets(by_area, 64), resolutions=(128, 1024)))
+    reader = Reader(frozenset(), buckets=Buckets(by_area, 64))
+    report = look([pair(tmp_path, 5)], cache, Wanted(reader=reader, resolutions=(128, 1024)))
     (finding,) = report.findings
     assert (finding.kind, report.bad) == (FindingKind.BUCKET_LOSS, set())
     assert finding.number == pytest.approx(100 * (1 - 3 / 4), abs=0.1)  # 320 x 240 becomes 128 x 128
+
+
+def test_a_source_that_is_cut_without_its_result_is_refused(tmp_path: Path, cache: MeasurementCache) -> None:
+    """diffusers cuts a source of 324 x 236 to 320 x 232, and that alone; in the trainer's sizes it cuts nothing."""
+    odd = make_scene(5, (324, 236)).picture
+    Image.fromarray(odd).save(tmp_path / "odd.png")
+    made = pair(tmp_path, 5, target=odd[:, ::-1], controls=(ControlFile(str(tmp_path / "odd.png")),))
+    for reverse in Reverse:
+        plan = SetPlan(trainer=Trainer.HUGGING_FACE, variants=VariantRule(reverse=reverse))
+        assert FindingKind.CONTROL_CUT not in kinds(look([made], cache, wanted_for(plan, Thresholds())), made)
+        plan = msgspec.structs.replace(plan, pictures=PictureRule(size=SizeRule.AS_IT_CAME))
+        report = look([made], cache, wanted_for(plan, Thresholds()))
+        (finding,) = (one for one in report.findings if one.kind is FindingKind.CONTROL_CUT)
+        assert finding.number == pytest.approx(100 * (1 - 320 * 232 / (324 * 236)), abs=0.01)
+        assert report.bad == {made.id}
 
 
 def test_findings_come_while_it_goes(tmp_path: Path, cache: MeasurementCache) -> None:

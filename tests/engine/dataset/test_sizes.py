@@ -68,6 +68,7 @@ def test_a_bucket_is_its_own_bucket(trainer: Trainer) -> None:
             size = buckets.size(picture, resolution)
             assert buckets.size(size, resolution) == size
             assert buckets.loss(size, [resolution]) == 0
+            assert LAYOUTS[trainer].reader.control_cut(size) == 0
             assert all(edge % buckets.step == 0 for edge in size)
 
 
