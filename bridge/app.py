@@ -162,7 +162,7 @@ class App:
         with contextlib.ExitStack() as opened:
             opened.callback(hold(made(folder)).release)
             if environment.cluster.address:
-                self.cluster = opened.enter_context(_open_cluster(environment, folder, self.changed))
+                self.cluster = opened.enter_context(_open_cluster(environment, folder, self))
             self.keys = self._open_keys()
             self.presets = PresetBook(folder / "presets.json", self.keys)
             self.notices += self.presets.problems
@@ -403,7 +403,7 @@ def _limits(environment: Environment) -> Limits:
     )
 
 
-def _open_cluster(environment: Environment, folder: Path, on_change: Callable[[], None]) -> ClusterServices:
+def _open_cluster(environment: Environment, folder: Path, app: App) -> ClusterServices:
     """The machines that help. ClusterFailed, or InvalidInput with the line that installs what is missing."""
     check_order(environment.cluster)
     try:
@@ -414,4 +414,10 @@ def _open_cluster(environment: Environment, folder: Path, on_change: Callable[[]
     order = environment.cluster
     if order.address.startswith("local:") and not order.outbox:
         order = msgspec.structs.replace(order, outbox=str(folder / OUTBOX))
-    return ClusterServices(order, environment.network, max_redirects=environment.max_redirects, on_change=on_change)
+    return ClusterServices(
+        order,
+        environment.network,
+        max_redirects=environment.max_redirects,
+        on_change=app.changed,
+        on_problem=app.notify,
+    )

@@ -19,7 +19,7 @@ import time
 import uuid
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -32,7 +32,8 @@ from distributed.security import Security
 from distributed.utils import LoopRunner, sync
 
 from engine.cluster.address import ClusterInfo, ClusterOrder, check_order
-from engine.cluster.messages import Facts, Question, Told, Work
+from engine.cluster.messages import Question, Told, Work
+from engine.cluster.vetting import Process, Vetting, reason_of
 from engine.cluster.worker import (
     ANSWER,
     FORGET,
@@ -43,11 +44,9 @@ from engine.cluster.worker import (
     facts,
     picture_tools,
     run_question,
-    sees,
 )
 from engine.config import ApiConfig
 from engine.errors import ClusterFailed, Code, Problem, Stopped
-from engine.files import write_bytes
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
 
@@ -79,14 +78,18 @@ class Cluster:
         *,
         max_redirects: int,
         on_change: Callable[[], None] = lambda: None,
+        on_problem: Callable[[Sequence[Problem]], None] = lambda _: None,
     ) -> None:
-        """``on_change``: called when workers come or go, from a thread of ours."""
+        """``on_change``: called when workers come or go; ``on_problem``: when some come that are refused; both from
+        threads of ours."""
         local = check_order(order)
         self._order = order
         outbox = str(Path(order.shared) / "outbox") if order.shared else order.outbox
         self.told = Told(policy, max_redirects, outbox, shared=bool(order.shared), ours=bool(local))
         self.session = uuid.uuid4().hex
         self._on_change = on_change
+        self._vetting = Vetting(order.shared, self.session, on_problem)
+        self._refused: list[Problem] = []
         self._changed = threading.Condition()
         self._in_flight: Counter[str] = Counter()
         self._known: dict[str, int] = {}  # threads by worker
@@ -133,6 +136,8 @@ class Cluster:
         """Why nothing can be asked at the moment."""
         if self._gone is not None or self._known:
             return self._gone
+        if self._refused:
+            return self._refused[0]
         return Problem(Code.CLUSTER_EMPTY, {"address": self._order.address})
 
     def info(self) -> ClusterInfo:
@@ -412,41 +417,25 @@ class Cluster:
         try:
             return made.result()
         except (OSError, TimeoutError, ValueError, TypeError) as error:
-            raise ClusterFailed(Code.CLUSTER_GONE, address=self._order.address, reason=_reason(error)) from error
+            raise ClusterFailed(Code.CLUSTER_GONE, address=self._order.address, reason=reason_of(error)) from error
 
     def _check(self) -> None:
         """Refuse a cluster with which nothing good could come of it."""
-        own, address = facts(), self._order.address
+        address = self._order.address
         try:
-            theirs = {"scheduler": self._client.run_on_scheduler(facts)}
+            theirs = self._client.run_on_scheduler(facts)
             allowed = self._client.run_on_scheduler(_allowed_failures)
             self._client.wait_for_workers(1, timeout=_WORKERS_SECONDS)
-            theirs |= self.on_each(facts)
         except TimeoutError as error:
             raise ClusterFailed(Code.CLUSTER_EMPTY, address=address) from error
         except Exception as error:  # the edge to other machines: they may lack this program altogether
-            raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(own), other=_reason(error)) from error
-        self._check_facts(own, theirs)
+            raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(self._vetting.own), other=reason_of(error)) from error
+        if theirs != self._vetting.own:
+            raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(self._vetting.own), other=f"scheduler: {theirs}")
         if allowed != 0:
             raise ClusterFailed(Code.CLUSTER_REPEATS, address=address, allowed=allowed)
-        if self._order.shared:
-            self._check_shared(Path(self._order.shared))
-
-    def _check_facts(self, own: Facts, theirs: Mapping[str, Facts]) -> None:
-        for name, other in theirs.items():
-            if other != own:
-                raise ClusterFailed(Code.CLUSTER_DIFFERS, own=str(own), other=f"{name}: {other}")
-
-    def _check_shared(self, folder: Path) -> None:
-        """Every worker must see the very folder that we see."""
-        sign = folder / f"image-batch-console-{self.session}"
-        write_bytes(sign, self.session.encode())
-        try:
-            for worker, seen in self.on_each(sees, str(sign), self.session).items():
-                if not seen:
-                    raise ClusterFailed(Code.CLUSTER_NOT_SHARED, worker=worker, path=str(folder))
-        finally:
-            sign.unlink(missing_ok=True)
+        for problem in self._vetting.look(self._client, _processes(self._scheduler("identity", n_workers=-1))):
+            raise ClusterFailed(problem.code, field=None, **problem.params)
 
     # --- the watcher's thread ---
 
@@ -459,7 +448,9 @@ class Cluster:
                 self._look()
             except (OSError, RuntimeError, TimeoutError, ClusterFailed) as error:
                 if not self._closing.is_set():
-                    self._gone = Problem(Code.CLUSTER_GONE, {"address": self._order.address, "reason": _reason(error)})
+                    self._gone = Problem(
+                        Code.CLUSTER_GONE, {"address": self._order.address, "reason": reason_of(error)}
+                    )
             else:
                 self._gone = None
             if (self._gone, len(self._known)) != before:
@@ -479,7 +470,10 @@ class Cluster:
         if told["id"] != self._scheduler_id:  # the first one, or one that was started anew
             self._client.register_plugin(self._plugin)
             self._scheduler_id = told["id"]
-        workers = {name: int(worker["nthreads"]) for name, worker in told["workers"].items()}
+        processes = _processes(told)
+        self._vetting.begin(self._client, processes)
+        self._refused = self._vetting.refused(processes)
+        workers = {name: int(told["workers"][name]["nthreads"]) for name in self._vetting.admitted(processes)}
         with self._changed:
             gone = self._known.keys() - workers.keys()
             self._known = workers
@@ -524,6 +518,11 @@ def _allowed_failures(dask_scheduler: Any = None) -> int:
     return int(dask_scheduler.allowed_failures)
 
 
+def _processes(told: dict[str, Any]) -> dict[str, Process]:
+    """Of all workers, by their address, as the scheduler tells them."""
+    return {name: (name, str(worker.get("local_directory"))) for name, worker in told["workers"].items()}
+
+
 def _digest(config: ApiConfig) -> str:
     return hashlib.sha256(msgspec.msgpack.encode(config)).hexdigest()[:32]
 
@@ -531,7 +530,3 @@ def _digest(config: ApiConfig) -> str:
 def config_id_of(config: ApiConfig) -> str:
     """Under which name workers know a configuration."""
     return _digest(config)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

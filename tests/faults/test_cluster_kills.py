@@ -254,6 +254,32 @@ if FULL:  # scripts/full_counts.sh cluster
                 pass
         assert caught.value.code is Code.CLUSTER_DIFFERS
 
+    def test_a_worker_with_other_code_that_comes_later_is_refused(tmp_path: Path) -> None:
+        """It is asked for nothing, the person is told, and the run goes on with the others; once it is alone, the run
+        says why it waits."""
+        shutil.copytree(ROOT / "engine", tmp_path / "other" / "engine")
+        with (tmp_path / "other" / "engine" / "formats.py").open("a") as file:
+            file.write("MORE = 1\n")
+        with (
+            FakeUpstream() as fake,
+            machines(tmp_path / "machines", 1) as cluster,
+            opened(tmp_path / "data", cluster) as app,
+        ):
+            fake.answer_with(answering(0.2))
+            first = cluster.workers[0]
+            cluster.start_workers(1, environ={"PYTHONPATH": str(tmp_path / "other")})
+            until(lambda: [one.code for one in app.notices] == [Code.CLUSTER_DIFFERS], 60)
+            assert app.cluster is not None
+            assert app.cluster.info().workers == 1
+            files = sorted(pictures_in(tmp_path / "in", AT_ONCE).iterdir())
+            app.batch.start(app.store.add([NewTask(str(f), f.name, f.name) for f in files]), settings(fake))
+            assert app.batch.wait_idle(60), "stuck"
+            assert app.store.counts()[TaskStatus.DONE] == AT_ONCE
+            cluster.kill(first)
+            until(lambda: app.cluster is not None and app.cluster.info().workers == 0, 30)
+            assert app.cluster.problem is not None
+            assert app.cluster.problem.code is Code.CLUSTER_DIFFERS
+
     def test_results_of_twenty_megabytes_come_home(tmp_path: Path, cluster: Machines) -> None:
         """Whole, eight of them at once."""
         large = LargePicture(20_000_000, 1).numbered(7)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -50,17 +50,22 @@ class Machines:
         self._port = int(self.address.rpartition(":")[2])
         return self.scheduler
 
-    def start_workers(self, count: int, *more: str) -> None:
-        """Each a process with a nanny beside it that starts it anew where it dies."""
-        self.workers += [
-            self._start("dask_worker", self.address, "--nthreads", "4", "--no-dashboard", *more) for _ in range(count)
-        ]
+    def start_workers(
+        self, count: int, *more: str, environ: Mapping[str, str] | None = None, before: Sequence[str] = ()
+    ) -> None:
+        """Each a process with a nanny beside it that starts it anew where it dies. ``environ``: what else is in its
+        environment; ``before``: a program with its arguments that starts it."""
+        arguments = (self.address, "--nthreads", "4", "--no-dashboard", *more)
+        self.workers += [self._start("dask_worker", *arguments, environ=environ, before=before) for _ in range(count)]
 
-    def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+    def _start(
+        self, program: str, *arguments: str, environ: Mapping[str, str] | None = None, before: Sequence[str] = ()
+    ) -> subprocess.Popen[bytes]:
         with (self._folder / f"{program}.txt").open("ab") as said:
             return subprocess.Popen(
-                [sys.executable, "-m", f"distributed.cli.{program}", *arguments],
-                env=self._environ, cwd=self._folder, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                [*before, sys.executable, "-m", f"distributed.cli.{program}", *arguments],
+                env={**self._environ, **(environ or {})}, cwd=self._folder,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                 start_new_session=True,
             )  # fmt: skip
 
