@@ -55,7 +55,8 @@ class SourceImage(msgspec.Struct, frozen=True):
 
 
 class ImageRef(msgspec.Struct, frozen=True):
-    """A result picture as an answer names it: an absolute URL, or base64 text without white space or data: prefix."""
+    """A result picture as an answer names it: an absolute URL, or base64 text without white space or data: prefix; or,
+    with an empty ``value``, the whole body, as ``data``."""
 
     source_type: SourceType
     value: str
@@ -63,6 +64,7 @@ class ImageRef(msgspec.Struct, frozen=True):
     """Place in the answer, for the debug log: ``choices[0].delta.content``."""
     thumbnail: ImageRef | None = None
     """What is shown of a picture that is a link: the result where the link's target turns out to be no picture."""
+    data: bytes = b""
 
 
 class StoredImage(msgspec.Struct, frozen=True):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -269,7 +268,10 @@ class _Attempt:
             raise cut
         self._log.add(
             "extracted",
-            pictures=[{"type": ref.source_type, "where": ref.where, "length": len(ref.value)} for ref in answer.refs],
+            pictures=[
+                {"type": ref.source_type, "where": ref.where, "length": len(ref.value or ref.data)}
+                for ref in answer.refs
+            ],
             text=answer.text,
             complete=answer.complete,
         )
@@ -325,12 +327,12 @@ class _Attempt:
     # --- recipes and jobs ---
 
     def _events(self, response: HttpResponse) -> list[ServerEvent]:
-        """All of an answer that is understood as a whole; a body that is a picture comes as its data URL."""
+        """All of an answer that is understood as a whole; none where the body is a picture, which the reader has."""
         self._reader = AnswerReader(ApiMode.IMAGES_EDITS, response.url, self._sent)
         self._is_picture = response.is_picture()
         if self._is_picture:
-            data = response.read(self._kept_up_to, self._held.body)
-            return [ServerEvent("", f'{{"image":"data:image/png;base64,{b64encode(data).decode()}"}}')]
+            self._reader.picture(response.read(self._kept_up_to, self._held.body))
+            return []
         chunks = self._reader.glanced(response.chunks())
         pieces = self._held.events(EventReader(self._event_bytes), response, chunks)
         found = [event for some in pieces for event in some]
@@ -418,7 +420,7 @@ class _Attempt:
         config = self._order.config
         with self._get(ticket.url, ticket) as response:
             events = self._events(response)
-        documents = [json_or_none(event.data) for event in events]
+        documents = [{}] if self._is_picture else [json_or_none(event.data) for event in events]
         document = next(
             (one for one in reversed(documents) if isinstance(one, dict) or (one and isinstance(one, list))), None
         )
@@ -550,7 +552,7 @@ class _Attempt:
     def _load_one(self, ref: ImageRef) -> tuple[bytes, ImageInfo]:
         """Decoded completely before they count."""
         if ref.source_type is not SourceType.URL:
-            data = decode_base64(ref.value)
+            data = ref.data or decode_base64(ref.value)
             return data, check_picture(data, self._kept_up_to)  # not ended by a stop: it is paid for
         self._log.stage = "downloading"
         config = self._order.config

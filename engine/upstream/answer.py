@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -116,7 +115,7 @@ class AnswerReader:
 
     def picture(self, body: bytes) -> None:
         """Take a body that is the picture itself, as its content type says."""
-        self._state.image(b64encode(body).decode("ascii"), "body")
+        self._state.body(body)
         self._state.end()
 
     def finish(self) -> Answer:

@@ -29,7 +29,7 @@ AFTER_END_SECONDS: Final = 1.0
 
 _SHARE: Final = 8  # no answer takes more than this part of the room on the word of its head alone
 _EVENT_FORMS: Final = 4  # of an event's bytes at once: as they came, joined, as text, as the text of its picture
-_PICTURE_FORMS: Final = 3  # of a picture's bytes: as they came, as text, decoded
+_PICTURE_FORMS: Final = 2  # of a picture's bytes: as they came, joined
 _END: Final = b"[DONE]"
 _TAIL_BYTES: Final = 32  # in which the end mark stands, and line breaks behind it
 

@@ -201,6 +201,11 @@ class AnswerState:
         if ref is not None:
             self._enter(ref)
 
+    def body(self, data: bytes) -> None:
+        """The picture that the whole body is: it may be large, and is written down in no other way."""
+        if data:
+            self._enter(ImageRef(SourceType.BASE64, "", "body", data=data))
+
     def images(self, items: Any, where: str) -> None:
         """A list of pictures; an error may stand in the place of one."""
         for number, item in enumerate(items if isinstance(items, list) else [items]):
