@@ -53,7 +53,7 @@ run judging KILLS=200 -- tests/faults/test_kill_judging.py
 run upstream -- tests/faults/test_program_upstream.py tests/faults/test_transport_faults.py
 run trust -- tests/engine/test_paths.py tests/bridge/test_data_folder.py tests/bridge/test_key_store.py tests/security \
     tests/webui/test_token_page.py tests/e2e/test_terminal.py tests/engine/dataset/test_naming.py
-run answers -- tests/engine/upstream/test_answer_room.py
+run answers -- tests/engine/upstream/test_answer_room.py tests/engine/upstream/test_batch_bounds.py
 run decoding -- tests/engine/images/test_pixels.py tests/engine/upstream/test_transport_content.py
 # Other people's clients, at the versions of the day, are no part of the locked environment.
 if is_wanted clients; then

@@ -386,8 +386,9 @@ class _Attempt:
             raise status_failure(delivered.status, {}, delivered.document, self._now())
         if delivered.complaint:
             raise event_failure(json_or_none(delivered.complaint))
-        self._log.event("", delivered.document.decode("utf-8", "replace"))
-        answer = self._understand([ServerEvent("", delivered.document.decode())], delivered, job=False)
+        event = ServerEvent("", delivered.document.decode())
+        self._log.event("", event.data)
+        answer = self._understand([event], delivered, job=False)
         assert not isinstance(answer, JobTicket)
         return answer
 

@@ -112,19 +112,18 @@ class BatchCalls:
         """Every result that is there, as it arrives; from files, or page by page."""
         token, tokens = "", set[str]()
         while url := driver.results_url(self._place, provider_id, token):
-            page = self._ask(self._place.ask("GET", url)).document
-            found, token = driver.read_page(page)
-            yield from found
+            reply = self._ask(self._place.ask("GET", url))
+            found, token = driver.read_page(reply.document)
+            size = len(reply.body) // max(1, len(found))
+            del reply
+            yield from (msgspec.structs.replace(result, size=size) for result in found)
             if not token or token in tokens or len(tokens) + 1 >= driver.max_lines:  # pages without an end
                 return
             tokens.add(token)
         for file in files:
             for line in self._lines(file):
-                try:
-                    document = msgspec.json.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                    continue  # a line that nobody can read is missing, and told so
-                result = driver.read_line(document)
+                result = _read(driver, line)
+                del line
                 if result is not None:
                     yield result
 
@@ -196,13 +195,29 @@ class BatchCalls:
             for chunk in response.chunks():
                 for number, part in enumerate(chunk.split(b"\n")):
                     if number:
-                        yield b"".join(pieces)
-                        pieces, size = [], 0
+                        yield _joined(pieces)
+                        size = 0
                     size += len(part)
                     if size <= _LINE_BYTES:
                         pieces.append(part)
                     else:
                         pieces.clear()
-            rest = b"".join(pieces)
+            rest = _joined(pieces)
         if rest.strip():
             yield rest
+
+
+def _joined(pieces: list[bytes]) -> bytes:
+    """A line, which whoever gets it holds alone."""
+    line = b"".join(pieces)
+    pieces.clear()
+    return line
+
+
+def _read(driver: Driver, line: bytes) -> LineResult | None:
+    """A result; None for a line that nobody can read: it is missing, and told so."""
+    try:
+        result = driver.read_line(msgspec.json.decode(line))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return result if result is None else msgspec.structs.replace(result, size=len(line))

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import msgspec
 
@@ -44,7 +43,7 @@ from engine.upstream.transport import Transport
 
 WARNED_BEFORE = 2 * 3600.0
 _FIRST_PAUSE, _LONGEST_PAUSE, _SLOWER = 2.0, 60.0, 1.5
-_AT_ONCE = 8  # results read at the same time: what they hold is in memory
+_AT_ONCE, _AT_ONCE_BYTES = 8, 16 * 2**20  # results read at the same time: in memory they take several times as much
 _FORGOTTEN = 3  # times that a provider says it knows no such batch before that is believed
 _DOUBTED = 3  # times that a line's pictures could not be had, or an expired batch not be given up
 _TOLD_AFTER = 5  # questions in a row that were not answered, before the person is told
@@ -404,8 +403,9 @@ class ProviderBatches:
         seen: set[str] = set()
         wanted = (result for result in found if result.key in watched.left and not _again(result.key, seen))
         doubts = 0
-        while some := list(islice(wanted, _AT_ONCE)):
+        for some in _in_groups(wanted):
             doubts += sum(pool.map(lambda result: self._take(watched, place, result), some))
+            some.clear()
             self._on_change()
         return doubts
 
@@ -511,6 +511,20 @@ def _again(key: str, seen: set[str]) -> bool:
     before = key in seen
     seen.add(key)
     return before
+
+
+def _in_groups(results: Iterator[LineResult]) -> Iterator[list[LineResult]]:
+    """As many as may be in memory at once, in lists that the caller may empty; a large one comes alone, or last."""
+    group, size = list[LineResult](), 0
+    for result in results:
+        group.append(result)
+        size += result.size
+        del result
+        if len(group) >= _AT_ONCE or size >= _AT_ONCE_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _delivered(place: Place, result: LineResult) -> Delivered:

@@ -107,8 +107,8 @@ def recipe_job(recipe: Recipe, config: ApiConfig, document: Any) -> JobTicket | 
             part.interval,
         )
 
-    tickets = [ticket for ticket in (ticket(place, name) for place, name in enumerate(ids)) if ticket.url]
-    return msgspec.structs.replace(tickets[0], others=tuple(tickets[1:_MOST_JOBS])) if tickets else None
+    tickets = [ticket for ticket in (ticket(place, name) for place, name in enumerate(ids[:_MOST_JOBS])) if ticket.url]
+    return msgspec.structs.replace(tickets[0], others=tuple(tickets[1:])) if tickets else None
 
 
 def plain_job(document: Any, http_status: int | None, base_url: str) -> JobTicket | None:

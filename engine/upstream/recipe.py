@@ -32,6 +32,8 @@ _WILDCARD = "*."
 _LONGEST_INTERVAL = 600.0
 _DEEPEST = 64  # levels of a request's body
 _LONGEST_PATH = 1000  # characters of an expression
+_LONGEST_JOINT = 16  # characters that `join` puts between texts
+_MOST_GROWTH = 64  # times that what an expression makes may be larger than the answer
 _ANYWHERE = "https://api.invalid/"
 
 
@@ -279,7 +281,7 @@ def _check_path(expression: str, path: str, *, needed: bool = False) -> None:
         parsed = jmespath.compile(expression).parsed if len(expression) <= _LONGEST_PATH else None
     except (JMESPathError, RecursionError, ValueError):
         parsed = None
-    if parsed is None or not all(_is_known(node) for node in _nodes(parsed)):
+    if parsed is None or not all(_is_known(node) for node in _nodes(parsed)) or _growth(parsed) > _MOST_GROWTH:
         _refuse(path, "not_jmespath", expression)
 
 
@@ -289,6 +291,22 @@ def _nodes(parsed: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         node = below.pop()
         yield node
         below += [child for child in node["children"] if isinstance(child, dict)]  # those of a slice are numbers
+
+
+def _growth(parsed: Mapping[str, Any]) -> float:
+    """How many times the answer's size what an expression makes of it may have: nothing ends one that is at work, and
+    ``[@, @][] | [@, @][] | …`` doubles it with every eight characters."""
+    growth = 1.0
+    for node in _nodes(parsed):
+        if node["type"] in ("multi_select_list", "multi_select_dict"):
+            growth *= len(node["children"])
+        elif node["type"] == "function_expression" and node["value"] == "to_string":
+            growth *= 2  # quotes within quotes
+        elif node["type"] == "function_expression" and node["value"] == "join":
+            joint = node["children"][0]
+            is_short = joint["type"] == "literal" and len(str(joint["value"])) <= _LONGEST_JOINT
+            growth *= 1 if is_short else float("inf")
+    return growth
 
 
 def _is_known(node: Mapping[str, Any]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urljoin
 
@@ -11,12 +12,14 @@ import jmespath
 import msgspec
 from jmespath.exceptions import JMESPathError
 
+from engine import secrets
 from engine.config import PLAIN_PARAMETERS, ApiConfig
 from engine.models import ImageRef
 from engine.upstream.answer import Answer
+from engine.upstream.answer_state import MAX_ENTRIES
 from engine.upstream.image_links import read_words, visible_parts
 from engine.upstream.image_refs import Refused, is_words, make_ref, pick_image
-from engine.upstream.recipe import FILES, PLACEHOLDER, TEXTS, Path, Recipe, key_headers, placeholders
+from engine.upstream.recipe import FILES, PLACEHOLDER, TEXTS, Path, Recipe, key_headers, placeholders, takes_key
 from engine.upstream.request import (
     FRAMING_HEADERS,
     Body,
@@ -26,6 +29,7 @@ from engine.upstream.request import (
     form_text,
     merge,
 )
+from engine.upstream.target import MAX_URL_LENGTH
 
 # --- filling in -------------------------------------------------------------------------------------------------------
 
@@ -162,16 +166,20 @@ def fill_url(template: str, values: Values, base: str) -> str:
 def recipe_request(
     config: ApiConfig, recipe: Recipe, pictures: Sequence[SourcePicture], uploads: Sequence[str] = ()
 ) -> HttpRequest:
-    """The call that is paid for. ``extra_body`` is merged last, ``extra_headers`` after the recipe's own."""
+    """The call that is paid for. ``extra_body`` is merged last, ``extra_headers`` after the recipe's own; what is
+    secret in these goes where the key may, and nowhere else."""
     values = Values(config, pictures, uploads)
     part = recipe.request
     url = fill_url(part.url, values, config.api_url)
+    extra_body, extra_headers = config.extra_body, config.extra_headers
+    if not takes_key(url, config, recipe):
+        extra_body, extra_headers = secrets.without(extra_body), secrets.without(extra_headers)
     if part.form:
-        body, content_type = _form(merge(fill(part.form, values) or {}, config.extra_body))
+        body, content_type = _form(merge(fill(part.form, values) or {}, extra_body))
     else:
-        fields: Body = merge(fill(part.json, values) or {}, config.extra_body)
+        fields: Body = merge(fill(part.json, values) or {}, extra_body)
         body, content_type = msgspec.json.encode(fields), "application/json"
-    given = {**fill_headers(part.headers, values), **config.extra_headers}
+    given = {**fill_headers(part.headers, values), **extra_headers}
     headers = {name: value for name, value in given.items() if name.lower() not in FRAMING_HEADERS}
     headers = {"Accept": "application/json, text/event-stream"} | headers | {"Content-Type": content_type}
     return HttpRequest(part.method.upper(), url, headers | key_headers(url, config, recipe), body)
@@ -231,9 +239,12 @@ def first_word(expression: str, document: Any) -> str:
 
 
 def all_texts(expression: str, document: Any) -> list[str]:
-    """Every string and number that a path finds, as text."""
+    """Every string and number that a path finds, as text; of names and addresses, so that neither many nor long ones
+    are any."""
     found = _flat(search(expression, document))
-    return [str(item) for item in found if isinstance(item, str | int | float) and not isinstance(item, bool)]
+    named = (item for item in found if isinstance(item, str | int | float) and not isinstance(item, bool))
+    texts = (str(item) for item in named if not isinstance(item, str) or len(item) <= MAX_URL_LENGTH)
+    return list(islice(texts, MAX_ENTRIES))
 
 
 def job_address(address: str | Path, config: ApiConfig, first_answer: Any, job_id: str, place: int = 0) -> str:
@@ -259,7 +270,8 @@ def result_document(recipe: Recipe, document: Any) -> Any:
 
 
 def path_answer(recipe: Recipe, documents: Sequence[Any], base_url: str) -> Answer:
-    """The pictures that the recipe's paths find, links resolved against ``base_url``."""
+    """The pictures that the recipe's paths find, links resolved against ``base_url``; at most as many as any answer
+    may have."""
     refs: list[ImageRef] = []
     refused: list[Refused] = []
     for document in documents:
@@ -270,6 +282,8 @@ def path_answer(recipe: Recipe, documents: Sequence[Any], base_url: str) -> Answ
                         refused.append(ref)
                     elif all(ref.value != known.value for known in refs):
                         refs.append(ref)
+                if max(len(refs), len(refused)) >= MAX_ENTRIES:
+                    return Answer(refs[:MAX_ENTRIES], refused[:MAX_ENTRIES], None, "", complete=True)
     return Answer(refs, refused, None, "", complete=True)
 
 
@@ -285,8 +299,14 @@ def _named(item: Any, where: str, base_url: str) -> list[ImageRef | Refused]:
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for item in value:
-            yield from _flat(item)
-    elif value not in (None, ""):
-        yield value
+    """What is in the lists of a value, however deep."""
+    left = [iter([value])]
+    while left:
+        for item in left[-1]:
+            if isinstance(item, list):
+                left.append(iter(item))
+                break
+            if item not in (None, ""):
+                yield item
+        else:
+            left.pop()

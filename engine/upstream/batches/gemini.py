@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from engine.config import ApiConfig, ApiMode, BatchProvider
-from engine.errors import AnswerUnusable, Code
+from engine.errors import AnswerUnusable, Code, NetworkFailed
 from engine.upstream.batches.steps import (
     MOST_PAGES,
     BatchState,
@@ -182,6 +182,8 @@ def _upload_lines(place: Place, name: str, lines: Lines) -> Steps[str]:
     address = start.headers.get("x-goog-upload-url", "")
     if not address:
         raise AnswerUnusable(Code.UPLOAD_FAILED, path="X-Goog-Upload-URL", found="X-Goog-Upload-URL")
+    if not place.may_have_pictures(address):  # as no redirect is followed with them
+        raise NetworkFailed(Code.REDIRECT_REFUSED, host=(urlsplit(address).hostname or "")[:253])
     offset = 0
     while True:
         piece = lines.read(offset, _PIECE_BYTES)

@@ -138,13 +138,13 @@ class OpenAI:
         counts = document.get("request_counts")
         errors = document.get("errors")
         told = errors.get("data") if isinstance(errors, dict) else None
-        files = [document.get(name) for name in ("output_file_id", "error_file_id")]
+        files = [text_of(document, name) for name in ("output_file_id", "error_file_id")]
         return BatchView(
             _STATES.get(text_of(document, "status"), BatchState.OPEN),
             number_of(counts, "completed"),
             number_of(counts, "failed"),
             float(number_of(document, "expires_at")) or None,
-            tuple(place.url(f"/files/{segment(file)}/content") for file in files if isinstance(file, str) and file),
+            tuple(place.url(f"/files/{segment(file)}/content") for file in files if file),
             told[0] if isinstance(told, list) and told else errors,
         )
 

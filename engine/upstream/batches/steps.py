@@ -16,15 +16,18 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
+from engine import secrets
 from engine.config import ApiConfig, ApiMode, BatchProvider
 from engine.errors import AnswerUnusable, Code, ConsoleError, InvalidInput, UpstreamRefused
+from engine.keys import origin
 from engine.upstream.jobs import PLAIN
-from engine.upstream.recipe import Recipe, key_headers
+from engine.upstream.recipe import Recipe, key_headers, takes_key
 from engine.upstream.request import RESERVED_HEADERS, HttpRequest, SourcePicture
 
 T = TypeVar("T")
 DAY_SECONDS = 86_400.0
 _MOST = 2**53
+_LONGEST = 4096  # characters of what a provider calls something
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _UNCLEAR = frozenset({408, 409, 425})
 MOST_PAGES = 200
@@ -119,13 +122,14 @@ class BatchView(msgspec.Struct, frozen=True):
 
 class LineResult(msgspec.Struct, frozen=True):
     """What became of a line. ``document``: the answer as a live call has it; ``complaint``: why there is none;
-    ``lost``: it was not done since the batch ended before."""
+    ``lost``: it was not done since the batch ended before; ``size``: bytes as which it came."""
 
     key: str
     status: int = 200
     document: Any = None
     complaint: Any = None
     lost: BatchState | None = None
+    size: int = 0
 
 
 class Uploaded(msgspec.Struct, frozen=True):
@@ -171,10 +175,15 @@ class Place(msgspec.Struct, frozen=True):
         return Ask(HttpRequest(method, url, self.headers(url) | sent | dict(headers or {}), data), again, missing)
 
     def headers(self, url: str) -> dict[str, str]:
-        """What goes along with every call to this URL, the key only where it may."""
+        """What goes along with every call to this URL, the key and what else is secret only where they may."""
         given = {name: text for name, text in self.config.extra_headers.items() if name.lower() not in RESERVED_HEADERS}
-        own = given if urlsplit(url).netloc == urlsplit(self.base).netloc else {}
-        return {"Accept": "application/json", **own, **key_headers(url, self.config, self.recipe)}
+        if not takes_key(url, self.config, self.recipe):
+            given = secrets.without(given) if origin(url) == origin(self.base) else {}
+        return {"Accept": "application/json", **given, **key_headers(url, self.config, self.recipe)}
+
+    def may_have_pictures(self, url: str) -> bool:
+        """Whether this address, which the provider names, is its own."""
+        return origin(url) == origin(self.base) or takes_key(url, self.config, self.recipe)
 
 
 class Driver(Protocol):
@@ -254,8 +263,13 @@ def refuses(error: ConsoleError) -> bool:
 
 
 def text_of(document: Mapping[str, Any], *names: str) -> str:
-    """The first of these fields that holds text; "" for none."""
-    return next((str(document[name]) for name in names if isinstance(document.get(name), str | int)), "")
+    """The first of these fields that holds text, of a length that names and states have; "" for none."""
+    texts = (document.get(name) for name in names)
+    return next((str(text) for text in texts if isinstance(text, int) or _is_short(text)), "")
+
+
+def _is_short(text: object) -> bool:
+    return isinstance(text, str) and len(text) <= _LONGEST
 
 
 def items_of(document: Mapping[str, Any], *names: str) -> list[dict[str, Any]]:

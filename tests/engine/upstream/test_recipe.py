@@ -11,8 +11,9 @@ import pytest
 from engine.config import ApiConfig
 from engine.errors import Code, InvalidInput
 from engine.keys import may_lend_key
+from engine.upstream.jobs import recipe_job
 from engine.upstream.recipe import read_recipe, takes_key
-from engine.upstream.recipe_call import Values, fill, recipe_request, search
+from engine.upstream.recipe_call import Values, fill, path_answer, recipe_request, search
 from engine.upstream.request import SourcePicture, request_headers
 
 ONE = SourcePicture(b"one", "image/png", "a.png", 24, 16)
@@ -56,6 +57,9 @@ def recipe(**parts: Any) -> dict[str, Any]:
         (recipe(job={**JOB, "status": "foo(a)"}), "job.status", "not_jmespath"),
         (recipe(result={"json_in": "length(a, b)"}), "result.json_in", "not_jmespath"),
         (recipe(result={"pictures": ["(" * 900 + "a"]}), "result.pictures[0]", "not_jmespath"),
+        (recipe(result={"pictures": ["[@, @][] | " * 30 + "@"]}), "result.pictures[0]", "not_jmespath"),
+        (recipe(result={"json_in": "to_string([@]) | " * 30 + "@"}), "result.json_in", "not_jmespath"),
+        (recipe(job={**JOB, "error": "join(a, b)"}), "job.error", "not_jmespath"),
         (recipe(key={"value": "{{api_key}}\n"}), "key.value", "header"),
         (recipe(request={"form": {"a": "x{{file}}"}}), "request.form.a", "file_alone"),
         (recipe(upload={"url": "/u", "form": {"a": {"b": "{{files}}"}}, "result": "u"}), "upload.form.a", "file_alone"),
@@ -99,6 +103,36 @@ def test_extra_body_comes_last_and_urls_are_resolved() -> None:
     assert request.url == "https://a.test/m/evil.test/m%3Fx"
     assert json.loads(request.body) == {"image": "mine", "q": 1}
     assert request.headers["Authorization"] == "Bearer k"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_is_secret_in_additions_goes_where_the_key_may(elsewhere: bool) -> None:
+    """In headers and body that a person adds; what is none goes to any address that a recipe names."""
+    config = ApiConfig(
+        api_url="https://a.test/v1/x", api_key="k", extra_headers={"X-Goog-Api-Key": "mine", "X-Team": "blue"},
+        extra_body={"access_token": "mine", "q": 1},
+    )  # fmt: skip
+    url = "https://b.test/x" if elsewhere else "/x"
+    for body in ({"json": {"a": 1}}, {"form": {"a": "1"}}):
+        request = recipe_request(config, read_recipe(recipe(request={"url": url, **body})), [ONE])
+        assert ("X-Goog-Api-Key" in request.headers) is not elsewhere
+        assert (b"mine" in request.body) is not elsewhere
+        assert request.headers["X-Team"] == "blue"
+        assert b"q" in request.body
+
+
+def test_of_a_flood_as_much_is_taken_as_of_any_answer() -> None:
+    """Lists as deep as JSON may be, a hundred thousand links, as many jobs, a name of a megabyte."""
+    read = read_recipe(recipe(job={"id": "ids", "url": "/jobs/{{job_id}}"}, result={"pictures": ["a"]}))
+    deep: Any = functools.reduce(lambda inner, _: [inner], range(5_000), "https://a.test/1.png")
+    many = [f"https://a.test/{number}.png" for number in range(100_000)]
+    assert [ref.value for ref in path_answer(read, [{"a": deep}], "https://a.test").refs] == ["https://a.test/1.png"]
+    answer = path_answer(read, [{"a": many}, {"a": ["ftp://x"] * 100_000}], "https://a.test")
+    assert [ref.value for ref in answer.refs] == many[:100]
+    assert len(path_answer(read, [{"a": ["ftp://x"] * 100_000}], "https://a.test").refused) == 100
+    job = recipe_job(read, ApiConfig(api_url="https://a.test"), {"ids": ["j" * 2**20, *map(str, range(100_000))]})
+    assert job is not None
+    assert [one.provider_id for one in (job, *job.others)] == [str(number) for number in range(10)]
 
 
 @pytest.mark.parametrize(
