@@ -33,6 +33,10 @@ _WAL_MAGIC: Final = (0x377F0682, 0x377F0683)
 _WAL_HEADER: Final = 32
 _FRAME_HEADER: Final = 24
 _PATIENCE_SECONDS: Final = 5.0
+_LARGEST_VALUE: Final = 512 * 2**20
+# Views, triggers, virtual tables; what we make has pages of its own.
+_FOREIGN: Final = "SELECT 1 FROM sqlite_master WHERE type NOT IN ('table', 'index') OR rootpage = 0 LIMIT 1"
+_COMPUTED: Final = "SELECT 1 FROM sqlite_master WHERE type != 'trigger' AND rootpage = 0 LIMIT 1"
 log = logging.getLogger(__name__)
 
 
@@ -285,10 +289,11 @@ class Database:
                 raise sqlite3.DatabaseError("emptied")
             return
         reader = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        with contextlib.closing(reader):
+        with contextlib.closing(_distrusted(reader)):
             if _version(reader) == 0:
                 raise sqlite3.DatabaseError("made by something else")
             self._check_version(reader)
+            _check_kinds(reader)
             if reader.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise sqlite3.DatabaseError("quick_check")
             check(reader)
@@ -307,6 +312,8 @@ class Database:
         if self._schema.rescue is not None:
             try:
                 with _opened_copy(kept) as source:
+                    if source.execute(_COMPUTED).fetchone() is not None:  # reading it may take for ever
+                        raise sqlite3.DatabaseError("a view")
                     rescued = self._schema.rescue(source, connection)
             except (OSError, sqlite3.Error) as error:
                 log.warning("nothing rescued from %s: %s", kept, error)
@@ -317,7 +324,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         # Autocommit mode: transactions are begun and ended by name above, never implicitly.
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+        connection = _distrusted(sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10))
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA foreign_keys=ON")
         return connection
@@ -328,6 +335,7 @@ class Database:
             version = 0
         elif not schema.disposable:
             self._check_version(connection)
+        _check_kinds(connection)
         connection.execute("PRAGMA journal_mode=WAL")
         # Every index changes with every task: bringing the log in less often writes the same pages less often.
         connection.execute("PRAGMA wal_autocheckpoint=4000")
@@ -344,7 +352,8 @@ def opened_to_read(path: Path) -> Iterator[sqlite3.Connection]:
     """A database that somebody else may have open, read only and never mended; StorageFailed."""
     try:
         reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
-        with contextlib.closing(reader):
+        with contextlib.closing(_distrusted(reader)):
+            _check_kinds(reader)
             reader.row_factory = sqlite3.Row
             yield reader
     except sqlite3.Error as error:
@@ -396,6 +405,21 @@ class HashMemo:
             log.warning("hash not remembered", exc_info=True)
 
 
+def _distrusted(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """The same, for a file that came from who knows where: https://sqlite.org/security.html."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
+    connection.execute("PRAGMA trusted_schema=OFF")
+    connection.execute("PRAGMA cell_size_check=ON")
+    return connection
+
+
+def _check_kinds(connection: sqlite3.Connection) -> None:
+    """Raise unless all in it is stored: what is computed as it is read or written may take for ever, or change more
+    than was asked for."""
+    if connection.execute(_FOREIGN).fetchone() is not None:
+        raise sqlite3.DatabaseError("made by something else")
+
+
 def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -426,7 +450,7 @@ def _opened_copy(quarantined: Path) -> Iterator[sqlite3.Connection]:
         shutil.copyfile(quarantined, copy)
         with contextlib.suppress(FileNotFoundError, IsADirectoryError):
             shutil.copyfile(f"{quarantined}-wal", f"{copy}-wal")
-        with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as source:
+        with contextlib.closing(_distrusted(sqlite3.connect(copy, isolation_level=None))) as source:
             yield source
 
 

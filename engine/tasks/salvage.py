@@ -10,6 +10,7 @@ from typing import Final
 from engine.models import SourceType, TaskStatus
 
 _BLOCK: Final = 5000  # rows whose texts are decoded at once
+_MOST: Final = 2**53  # a number with more behind it, however often it grows by one
 
 
 def _quote_values(kind: type[TaskStatus] | type[SourceType]) -> str:
@@ -18,6 +19,10 @@ def _quote_values(kind: type[TaskStatus] | type[SourceType]) -> str:
 
 def _all_of(kind: str, *columns: str) -> str:
     return " AND ".join(f"typeof({column}) = '{kind}'" for column in columns)
+
+
+def _numbers(*columns: str) -> str:
+    return " AND ".join(f"typeof({column}) = 'integer' AND {column} BETWEEN {-_MOST} AND {_MOST}" for column in columns)
 
 
 _IS_ID: Final = "(typeof({0}) = 'text' AND length({0}) BETWEEN 1 AND 128 AND {0} NOT GLOB '*[^A-Za-z0-9_-]*')"
@@ -37,20 +42,21 @@ _MENDED: Final = (
         for name in ("user_prompt", "system_prompt", "trial")
     ),
     *(("task", name, _all_of("text", name), "''") for name in ("name_key", "fingerprint")),
-    *(("task", name, _all_of("integer", name), "0") for name in _TASK_NUMBERS[1:]),
+    *(("task", name, _numbers(name), "0") for name in _TASK_NUMBERS[1:]),
     ("result", "source_type", f"source_type IN ({_quote_values(SourceType)})", "'url'"),
     ("result", "saved", "typeof(saved) IN ('text', 'null')", "NULL"),
     *(("result", name, _all_of("text", name), "''") for name in ("asked", "source_hash")),
-    *(("result", name, _all_of("integer", name), "0") for name in _RESULT_NUMBERS[1:]),
+    *(("result", name, _numbers(name), "0") for name in _RESULT_NUMBERS[1:]),
     ("result", "judgement", "(judgement IS NULL OR json_valid(judgement))", "NULL"),
     ("result", "caption", "typeof(caption) IN ('text', 'null')", "NULL"),
     *((table, "score", "typeof(score) IN ('real', 'null')", "NULL") for table in ("task", "result")),
     ("result", "cost", "typeof(cost) IN ('real', 'null')", "NULL"),
 )
 _SOUND: Final = {
-    "task": f"{_IS_ID.format('id')} AND {_all_of('text', 'source_path', 'source_name')}",
+    "task": f"{_numbers('seq')} AND {_IS_ID.format('id')} AND {_all_of('text', 'source_path', 'source_name')}",
     "result": (
-        f"{_IS_ID.format('id')} AND {_IS_ID.format('task_id')} AND {_all_of('text', 'hash', 'extension', 'mime')}"
+        f"{_numbers('seq')} AND {_IS_ID.format('id')} AND {_IS_ID.format('task_id')}"
+        f" AND {_all_of('text', 'hash', 'extension', 'mime')}"
         " AND length(hash) = 64 AND hash NOT GLOB '*[^0-9a-f]*'"
         " AND length(extension) BETWEEN 1 AND 8 AND extension NOT GLOB '*[^a-z0-9]*'"
     ),
@@ -70,14 +76,16 @@ def check_rows(connection: sqlite3.Connection) -> None:
         if connection.execute(bad).fetchone() is not None:
             raise sqlite3.DatabaseError(f"unreadable row in {table}")
         texts = " || ".join(f"coalesce({name}, '')" for name in _TEXTS[table] if name in there)
-        last = connection.execute(f"SELECT coalesce(max(seq), 0) FROM {table}").fetchone()[0]
-        for start in range(0, last + 1, _BLOCK):  # decoded in C; raises where it is no UTF-8
-            connection.execute(
-                f"SELECT group_concat({texts}, '') FROM {table} WHERE seq > ? AND seq <= ?", (start, start + _BLOCK)
-            ).fetchone()
+        last = -_MOST - 1
+        while last is not None:  # decoded in C; raises where it is no UTF-8
+            block = f"SELECT seq, {texts} AS texts FROM {table} WHERE seq > ? ORDER BY seq LIMIT {_BLOCK}"
+            _, last = connection.execute(f"SELECT group_concat(texts, ''), max(seq) FROM ({block})", (last,)).fetchone()
+    counters = connection.execute("SELECT 1 FROM sqlite_sequence WHERE seq NOT BETWEEN 0 AND ? LIMIT 1", (_MOST,))
+    if counters.fetchone() is not None:
+        raise sqlite3.DatabaseError("sqlite_sequence")
     numbers = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     last = connection.execute("SELECT coalesce(max(revision), 0) FROM task").fetchone()[0]
-    if not isinstance(numbers.get("reset_revision"), int) or int(numbers.get("revision", -1)) < last:
+    if not isinstance(numbers.get("reset_revision"), int) or not last <= int(numbers.get("revision", -1)) <= _MOST:
         raise sqlite3.DatabaseError("meta")
 
 

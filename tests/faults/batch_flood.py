@@ -14,7 +14,7 @@ from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bridge.allocator import keep_freed_memory
+from engine.allocator import keep_freed_memory
 from tests.fakes.batches import FakeBatch, OpenAIDesk
 from tests.fakes.upstream import FakeUpstream
 from tests.support.batches import batch_config, edited

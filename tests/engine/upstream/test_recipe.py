@@ -124,7 +124,8 @@ def test_what_is_secret_in_additions_goes_where_the_key_may(elsewhere: bool) -> 
 def test_of_a_flood_as_much_is_taken_as_of_any_answer() -> None:
     """Lists as deep as JSON may be, a hundred thousand links, as many jobs, a name of a megabyte."""
     read = read_recipe(recipe(job={"id": "ids", "url": "/jobs/{{job_id}}"}, result={"pictures": ["a"]}))
-    deep: Any = functools.reduce(lambda inner, _: [inner], range(5_000), "https://a.test/1.png")
+    start: Any = "https://a.test/1.png"
+    deep = functools.reduce(lambda inner, _: [inner], range(5_000), start)
     many = [f"https://a.test/{number}.png" for number in range(100_000)]
     assert [ref.value for ref in path_answer(read, [{"a": deep}], "https://a.test").refs] == ["https://a.test/1.png"]
     answer = path_answer(read, [{"a": many}, {"a": ["ftp://x"] * 100_000}], "https://a.test")
