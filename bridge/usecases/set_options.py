@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -115,14 +115,15 @@ def thresholds_of(given: dict[str, float]) -> Thresholds:
 
 def pairs_of(app: App, params: SetParams) -> list[Pair]:
     """The pairs meant, in task order."""
+    tasks = app.store.tasks(match_of(app, params.match, params.task_ids))
     if params.trainer == Trainer.PREFERENCE:
-        return [*_preferences(app, params), *_voted(app, params)]
-    return list(_pairs(app, params))
+        return [*_preferences(app, tasks), *_voted(app, params)]
+    return list(_pairs(app, params, tasks))
 
 
-def _pairs(app: App, params: SetParams) -> Iterator[Pair]:
+def _pairs(app: App, params: SetParams, tasks: Iterable[Task]) -> Iterator[Pair]:
     root = common_folder(app.store.source_folders()) if params.folder_repeats else ""
-    for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
+    for task in tasks:
         folder = folders_below(task.source_path, root)
         for place, result in enumerate(task.results, 1):
             if result.deleted or (params.only_selected and not result.selected):
@@ -132,10 +133,10 @@ def _pairs(app: App, params: SetParams) -> Iterator[Pair]:
                 break
 
 
-def _preferences(app: App, params: SetParams) -> Iterator[Pair]:
+def _preferences(app: App, tasks: Iterable[Task]) -> Iterator[Pair]:
     """Of each task its best result beside each worse one: dropped, not ticked, or scored lower; those of a task that
     has but one, or none that is kept, are no preference."""
-    for task in app.store.tasks(match_of(app, params.match, params.task_ids)):
+    for task in tasks:
         pair = _best_of(app, task)
         if pair is None:
             continue

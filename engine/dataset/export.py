@@ -25,13 +25,13 @@ from engine.dataset.pair_files import PairMaker, PairOrder, ReadyPair
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted
 from engine.dataset.publish import PUBLISH_PACKAGES, can_publish, new_shards
-from engine.dataset.save import FIELD, check_output
+from engine.dataset.save import FIELD, made_output, output_path
 from engine.dataset.sinks import Sink, new_set
 from engine.dataset.split import Side, SplitRule, split
 from engine.dataset.transform import PictureRule, check_pictures
 from engine.dataset.variants import Reverse, VariantRule, caption_for, check_variants, variants
 from engine.errors import Code, InvalidInput
-from engine.paths import entered_path, folded
+from engine.paths import folded
 from engine.upstream.cancel import CancelToken
 
 MOST_REPEATS: Final = 1000
@@ -154,17 +154,46 @@ def check_place(folder: str, pairs: Sequence[Pair], sent: Sequence[str] = ()) ->
     """The folder to write into, made where it is missing. Raises what `check_output` raises, and InvalidInput
     (EXPORT_INSIDE_SOURCE) for one that lies in a folder of sources, or in one of those that were ``sent`` with all
     below: a later start would send the set itself."""
-    entered = entered_path(folder, FIELD)
-    wanted = Path(entered).resolve() if entered else None
+    entered = output_path(folder)
+    wanted = entered.resolve()
     parents = {Path(control.path).parent.resolve() for pair in pairs for control in pair.controls}
     roots = {root for root in (Path(one).resolve() for one in sent) if any(p.is_relative_to(root) for p in parents)}
     for source in (*roots, *parents):
-        if wanted is not None and wanted.is_relative_to(source):
+        if wanted.is_relative_to(source):
             raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field=FIELD, path=str(wanted), source=str(source))
-    return check_output(folder).absolute()
+    return made_output(entered).absolute()
 
 
-def stems(pairs: Sequence[Pair], template: str) -> list[str]:
+class Planned(msgspec.Struct, frozen=True):
+    """A pair of the set: its side, the folder of that, and its stem."""
+
+    pair: Pair
+    side: Side
+    prefix: str
+    stem: str
+
+
+def arranged(pairs: Sequence[Pair], plan: SetPlan) -> list[Planned]:
+    """What is written of ``pairs``, in this order: with those turned round and those that change nothing. Raises
+    InvalidInput (SET_EMPTY)."""
+    if not pairs:
+        raise InvalidInput(Code.SET_EMPTY)
+    layout = LAYOUTS[plan.trainer]
+    # More than the trainer takes are there only where somebody allowed it: the first ones are written.
+    fitting = [msgspec.structs.replace(pair, controls=pair.controls[: layout.max_controls]) for pair in pairs]
+    made = variants(fitting, plan.variants, plan.split.seed)
+    prefixes = {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side}
+    sides, names = split(made, plan.split), _stems(made, plan.stem_template)
+    return [Planned(pair, side, prefixes[side], stem) for pair, side, stem in zip(made, sides, names, strict=True)]
+
+
+def prefixes_of(planned: Sequence[Planned]) -> dict[Side, str]:
+    """The folder of each side that has pairs, training first."""
+    found = {one.side: one.prefix for one in planned}
+    return {side: found[side] for side in Side if side in found}
+
+
+def _stems(pairs: Sequence[Pair], template: str) -> list[str]:
     """A stem for each pair, no two alike on any file system; names that clash get ``-2``, ``-3`` …"""
     rule = SaveRule(filename_template=template)
     taken: set[str] = set()
@@ -181,20 +210,6 @@ def stems(pairs: Sequence[Pair], template: str) -> list[str]:
     return chosen
 
 
-def arranged(pairs: Sequence[Pair], plan: SetPlan) -> tuple[list[Pair], list[Side], dict[Side, str]]:
-    """What is written of ``pairs``: with those turned round and those that change nothing, the side of each, and the
-    folder of each side. Raises InvalidInput, SET_EMPTY among it."""
-    check_plan(plan)
-    if not pairs:
-        raise InvalidInput(Code.SET_EMPTY)
-    layout = LAYOUTS[plan.trainer]
-    # More than the trainer takes are there only where somebody allowed it: the first ones are written.
-    fitting = [msgspec.structs.replace(pair, controls=pair.controls[: layout.max_controls]) for pair in pairs]
-    made = variants(fitting, plan.variants, plan.split.seed)
-    sides = split(made, plan.split)
-    return made, sides, {side: prefix_of(side, plan.split.validation > 0, layout) for side in Side if side in sides}
-
-
 class Filled(msgspec.Struct, frozen=True):
     """What a pair's files will hold: caption, extensions (the target's first), size of the target in pixels, sha256 of
     the sources as they were read."""
@@ -205,12 +220,13 @@ class Filled(msgspec.Struct, frozen=True):
     source_hashes: tuple[str, ...] = ()
 
 
-def row_of(plan: SetPlan, pair: Pair, side: Side, prefix: str, stem: str, filled: Filled) -> Row:
+def row_of(plan: SetPlan, planned: Planned, filled: Filled) -> Row:
     """A pair with the places of its files. Those with repeats of their own lie in a folder of their own, since
     trainers count by folder; what is held out is seen once."""
+    pair, side, stem = planned.pair, planned.side, planned.stem
     repeats = repeats_of(pair, plan) if side is Side.TRAIN else 1
     usual = plan.num_repeats if side is Side.TRAIN else 1
-    at = prefix if repeats == usual else f"{prefix}repeats_{repeats}/"
+    at = planned.prefix if repeats == usual else f"{planned.prefix}repeats_{repeats}/"
     target, *controls = filled.extensions
     placed = LAYOUTS[plan.trainer].place(Slot(stem, at, target, tuple(controls)))
     if plan.masks:
@@ -246,21 +262,21 @@ def export_set(
     PictureRejected, StorageFailed.
     """
     layout = LAYOUTS[plan.trainer]
-    made, sides, prefixes = arranged(pairs, plan)
+    planned = arranged(pairs, plan)
+    prefixes = prefixes_of(planned)
     archives = tuple(prefixes.values()) if layout.archives else ()
-    expect(len(made))
+    expect(len(planned))
     with new_set(folder, plan.title, as_zip=plan.as_zip, archives=archives) as (sink, target):
         counted = _Counted(sink)
         shards = new_shards(plan.trainer, counted.add) if layout.shards else None
         rows: list[Row] = []
-        names = stems(made, plan.stem_template)
-        orders = (_order(pair, plan, overlays) for pair in made)
+        orders = (_order(one.pair, plan, overlays) for one in planned)
         with contextlib.closing(_prepared(orders, maker or PairMaker(), cancel or CancelToken())) as stream:
-            for pair, side, stem, ready in zip(made, sides, names, stream, strict=True):
-                caption = caption_for(pair, plan.captions, plan.variants, len(rows) + 1)
+            for one, ready in zip(planned, stream, strict=True):
+                caption = caption_for(one.pair, plan.captions, plan.variants, len(rows) + 1)
                 extensions = tuple(picture.extension for picture in (ready.target, *ready.controls))
                 filled = Filled(caption, extensions, ready.target.size, ready.source_hashes)
-                row = row_of(plan, pair, side, prefixes[side], stem, filled)
+                row = row_of(plan, one, filled)
                 files = _files(row.placed, ready, caption)
                 if shards is not None:
                     shards.add(row, files)
@@ -273,7 +289,8 @@ def export_set(
         texts = shards.close(facts) if shards is not None else text_files(plan.trainer, facts)
         for path, text in texts.items():
             counted.add(path, text.encode("utf-8", "backslashreplace"))
-    return Exported(str(target), len(rows), sides.count(Side.VALIDATION), counted.files, counted.bytes)
+    validation = sum(one.side is Side.VALIDATION for one in planned)
+    return Exported(str(target), len(rows), validation, counted.files, counted.bytes)
 
 
 class _Counted:

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.dataset.buckets import RESOLUTION
-from engine.dataset.captions import CaptionRule, caption_of
+from engine.dataset.captions import CaptionRule
 from engine.dataset.features import Look, finger_distance, near_fingers, tint_distance
 from engine.dataset.findings import (
     NOTES,
@@ -30,7 +30,7 @@ from engine.dataset.measure import Measured, Measurer
 from engine.dataset.pairs import Pair
 from engine.dataset.split import Side, SplitRule, source_key, split
 from engine.dataset.transform import PictureRule, Reader, sized_for
-from engine.dataset.variants import Reverse, VariantRule, caption_for, turned
+from engine.dataset.variants import Reverse, VariantRule, is_told
 from engine.errors import Code, InvalidInput, PictureRejected
 from engine.upstream.cancel import CancelToken
 
@@ -137,9 +137,9 @@ def inspect(
     seen = _all(pairs, measurer, wanted.thresholds, cancel, done, workers)
     for finding in (
         *_same_targets(pairs),
+        *_controls(pairs, wanted),
         *_split_twins(pairs, seen, wanted, cancel),
         *_captions(pairs, wanted),
-        *_controls(pairs, wanted),
     ):
         by_pair[finding.pair_id].append(finding)
     numbers = {pair.id: _numbers(one.measured) for pair, one in zip(pairs, seen, strict=True) if one.measured}
@@ -296,19 +296,12 @@ def _split_twins(pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, c
     return findings
 
 
-def _is_told(pair: Pair, wanted: Wanted, number: int) -> bool:
-    """Whether each pair that is made of this one has a caption."""
-    reverse = wanted.variants.reverse
-    forward = reverse is Reverse.REVERSED or caption_of(wanted.captions, pair, number)
-    return bool(forward and (reverse is Reverse.OFF or caption_for(turned(pair), wanted.captions, wanted.variants, 1)))
-
-
 def _captions(pairs: Sequence[Pair], wanted: Wanted) -> list[Finding]:
     findings = []
     for number, pair in enumerate(pairs, 1):
         problem = None
         try:
-            if _is_told(pair, wanted, number):
+            if is_told(pair, wanted.captions, wanted.variants, number):
                 continue
         except InvalidInput as error:
             problem = error.problem

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.dataset.captions import CaptionRule
 from engine.dataset.configurations import text_files
-from engine.dataset.export import Filled, SetPlan, arranged, facts_of, row_of, stems
+from engine.dataset.export import Filled, SetPlan, arranged, facts_of, prefixes_of, row_of
 from engine.dataset.layouts import LAYOUTS
 from engine.dataset.manifests import METADATA, Row
 from engine.dataset.pairs import Direction, Pair
@@ -58,21 +58,22 @@ class SetPreview(msgspec.Struct, frozen=True):
 def preview(pairs: Sequence[Pair], plan: SetPlan) -> SetPreview:
     """Raises InvalidInput as an export does; no picture is read."""
     layout = LAYOUTS[plan.trainer]
-    made, sides, prefixes = arranged(pairs, plan)
+    planned = arranged(pairs, plan)
     came = {pair.task_id: (pair.target.width, pair.target.height) for pair in pairs}
     rows: list[Row] = []
-    for number, (pair, side, stem) in enumerate(zip(made, sides, stems(made, plan.stem_template), strict=True), 1):
+    for number, one in enumerate(planned, 1):
+        pair = one.pair
         extensions = [_extension(plan, extension) for extension in (pair.target.extension, *_extensions(pair))]
         _, size = sized_for([came[pair.task_id]] * 2, plan.pictures, layout.reader)[0]
         filled = Filled(_caption(pair, plan.captions, plan, number), tuple(extensions), size)
-        rows.append(row_of(plan, pair, side, prefixes[side], stem, filled))
+        rows.append(row_of(plan, one, filled))
     name = f"{plan.title}_v001"
-    texts = {} if layout.shards else text_files(plan.trainer, facts_of(plan, name, rows, prefixes))
+    texts = {} if layout.shards else text_files(plan.trainer, facts_of(plan, name, rows, prefixes_of(planned)))
     own = next((path for path in texts if path != METADATA), "")
     folders = Counter(_folder(path) for row in rows for path in row.placed.files)
     return SetPreview(
-        training=sides.count(Side.TRAIN),
-        validation=sides.count(Side.VALIDATION),
+        training=sum(one.side is Side.TRAIN for one in planned),
+        validation=sum(one.side is Side.VALIDATION for one in planned),
         name=name,
         entries=[SetEntry(path, count) for path, count in sorted(folders.items())]
         + [SetEntry(path, 1) for path in texts],

@@ -80,21 +80,30 @@ def check_output(folder: str) -> Path:
     Raises InvalidInput for ``output_dir``: OUTPUT_REQUIRED, PATH_INVALID, OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE;
     StorageFailed.
     """
+    return made_output(output_path(folder))
+
+
+def output_path(folder: str) -> Path:
+    """What was entered for ``output_dir``; raises InvalidInput (OUTPUT_REQUIRED, PATH_INVALID)."""
     cleaned = entered_path(folder, FIELD)
     if not cleaned:
         raise InvalidInput(Code.OUTPUT_REQUIRED, field=FIELD)
-    path = Path(cleaned)
+    return Path(cleaned)
+
+
+def made_output(path: Path) -> Path:
+    """The same folder, there and tried by writing to it; raises what `check_output` raises."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe, descriptor = create_temporary(path, _RIGHTS)
         os.close(descriptor)
         probe.unlink()
     except (FileExistsError, NotADirectoryError, ValueError) as error:
-        raise InvalidInput(Code.OUTPUT_NOT_FOLDER, field=FIELD, path=printable(cleaned)) from error
+        raise InvalidInput(Code.OUTPUT_NOT_FOLDER, field=FIELD, path=printable(str(path))) from error
     except OSError as error:
         if error.errno in _READ_ONLY:
-            raise InvalidInput(Code.OUTPUT_NOT_WRITABLE, field=FIELD, path=printable(cleaned)) from error
-        raise storage_failure(error, printable(cleaned)) from error
+            raise InvalidInput(Code.OUTPUT_NOT_WRITABLE, field=FIELD, path=printable(str(path))) from error
+        raise storage_failure(error, printable(str(path))) from error
     return path
 
 

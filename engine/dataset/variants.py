@@ -81,6 +81,14 @@ def _as_target(control: ControlFile) -> TargetFile:
     return TargetFile(control.path, control.sent_hash, PurePath(control.path).suffix.lstrip(".").lower(), 0, 0)
 
 
+def is_told(pair: Pair, forward: CaptionRule, rule: VariantRule, number: int) -> bool:
+    """Whether each pair that is made of this one has a caption. Raises what `caption_of` raises."""
+    asked = [] if rule.reverse is Reverse.REVERSED else [(forward, pair, number)]
+    if rule.reverse is not Reverse.OFF:
+        asked.append((rule.captions, turned(pair), 1))
+    return all(caption_of(*one) for one in asked)
+
+
 def caption_for(pair: Pair, forward: CaptionRule, rule: VariantRule, number: int) -> str:
     """The caption of any of them; ``number`` is its 1-based place in the set. Raises what `caption_of` raises."""
     match pair.direction:

@@ -19,7 +19,7 @@ import yaml
 from PIL import Image
 
 from engine.dataset.captions import CaptionMode, CaptionRule
-from engine.dataset.export import SetPlan, check_folders, check_place, check_plan, export_set, stems, wanted_for
+from engine.dataset.export import SetPlan, arranged, check_folders, check_place, check_plan, export_set, wanted_for
 from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
@@ -353,7 +353,7 @@ def test_names_that_clash_are_told_apart(tmp_path: Path) -> None:
     first = pair(tmp_path, 1)
     names = ["A.png", "a.PNG", "a:.png", "x_1.png", "x-1.jpg", "001_start.png", "é.png", "e\u0301.png", "CON.png"]
     made = [msgspec.structs.replace(first, id=f"r{n}", name=name) for n, name in enumerate(names)]
-    chosen = stems(made, "{src_stem}")
+    chosen = [one.stem for one in arranged(made, SetPlan(stem_template="{src_stem}"))]
     assert chosen == ["A", "a-2", "a_", "x-1", "x-1-2", "001-start", "é", "é-2", "_CON"]
 
 
