@@ -111,7 +111,7 @@ class Cluster:
             opened.callback(lambda: sync(self._loop, self._pool.close))
             target: Any = order.address
             if local:
-                target = opened.enter_context(_local(local, self._loop))
+                target = opened.enter_context(_local(local, self._loop, self._security))
             self._client = self._connect(target, _CONNECT_SECONDS)
             opened.callback(self._let_go)
             self._check()
@@ -386,6 +386,8 @@ class Cluster:
 
     def _tls(self) -> Any:
         order = self._order
+        if order.address.startswith("local:"):
+            return _own_security()
         if not order.address.startswith("tls:"):
             return None
         return Security(
@@ -501,13 +503,24 @@ class Cluster:
         return self._client.sync(getattr(scheduler, operation), **what, callback_timeout=_AGAIN_SECONDS)
 
 
-def _local(workers: int, loop: Any) -> LocalCluster:
+def _own_security() -> Any:
+    """TLS with a key that no other process has: through a port of Dask's whoever else is logged in here could run what
+    they want as us. None where there is nothing to make one with."""
+    try:
+        return Security.temporary()
+    except ImportError:
+        log.warning("the ports of the workers are open to all users of this computer: cryptography is not installed")
+        return None
+
+
+def _local(workers: int, loop: Any, security: Any) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=_THREADS,
         processes=True,
         dashboard_address="127.0.0.1:0",  # None would be a port of all machines
-        host="127.0.0.1",
+        host="127.0.0.1" if security is None else "tls://127.0.0.1",
+        security=security,
         silence_logs=logging.ERROR,
         loop=loop,
         scheduler_kwargs={"allowed_failures": 0, "dashboard": False},

@@ -3,6 +3,7 @@ same numbers and the same bytes of pictures, whatever a worker sees, and also wh
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import pickle
@@ -18,6 +19,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from distributed import LocalCluster
+from distributed.comm.core import connect
+from distributed.security import Security
 
 from engine.cluster.address import ClusterOrder, check_order
 from engine.cluster.pictures import ClusterPairMaker
@@ -138,6 +141,26 @@ def test_an_attempt_comes_home_with_its_pictures(cluster: Cluster, fake: FakeUps
     until(lambda: not list(cluster.attempts("me").left()))
     told = cluster.info()
     assert (told.workers, told.in_flight, told.lost_workers) == (2, 0, 0)
+
+
+def test_nobody_else_on_this_computer_gets_in(cluster: Cluster) -> None:
+    """Each port of scheduler and workers, which run what they are sent, takes the certificate of this cluster alone."""
+    scheduler = cluster._client.scheduler
+    assert scheduler is not None
+    others = {"plain": None, "another one's": Security.temporary()}
+
+    async def knock(address: str, security: Security | None) -> None:
+        arguments = security.get_connection_args("client") if security is not None else {}
+        where = address if security is not None else address.replace("tls://", "tcp://")
+        comm = await connect(where, timeout=5, **arguments)
+        await comm.write({"op": "identity", "reply": True})
+        await comm.read()
+
+    for address in (str(scheduler.address), *cluster.workers):
+        assert address.startswith("tls://127.0.0.1:")
+        for security in others.values():
+            with pytest.raises(OSError):  # noqa: PT011 - whatever a refused handshake ends in
+                asyncio.run(knock(address, security))
 
 
 def test_sources_that_a_worker_does_not_see_go_along(

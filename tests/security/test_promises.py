@@ -37,6 +37,11 @@ HELD: Final[dict[str, tuple[str, ...]]] = {
         "security/test_secrets.py::test_no_secret_leaves_by_any_answer_export_or_set",
         "security/test_secrets.py::test_secrets_are_told_by_name_and_by_form",
     ),
+    "What of that stands": (
+        "engine/upstream/test_recipe.py::test_what_is_secret_in_additions_goes_where_the_key_may",
+        "engine/upstream/test_batch_bounds.py::test_what_is_added_to_calls_goes_to_the_provider_alone",
+        "engine/tasks/test_doors.py::test_a_door_that_stands_there_twice",
+    ),
     # the network
     "URLs that lead to": (
         "security/test_addresses_everywhere.py::test_every_way_to_every_kind_is_closed",
@@ -142,6 +147,8 @@ HELD: Final[dict[str, tuple[str, ...]]] = {
         "engine/test_cluster.py::test_clusters_that_cannot_be_used_are_refused_with_the_reason",
         "engine/test_cluster.py::test_sources_that_a_worker_does_not_see_go_along",
     ),
+    "Program, scheduler and workers": PEOPLE,
+    "Into that of `local:N`": ("engine/test_cluster.py::test_nobody_else_on_this_computer_gets_in",),
     "Whoever has the token": ("bridge/test_bad_input.py::test_source_path",),
     "The API that you": ("bridge/test_bad_input.py::test_answers",),
     "What it does with": PEOPLE,
