@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.config import ApiConfig
-from engine.errors import Busy, Code
+from engine.errors import Busy, Code, Problem
 from engine.models import (
     EditJob,
     EditLimits,
@@ -100,6 +100,14 @@ def add(store: Store, count: int) -> list[str]:
 def states(store: Store) -> list[str]:
     """The states in task order."""
     return [task.status.value for task in store.tasks(TaskMatch())]
+
+
+def until_paused(batch: Batch) -> Problem:
+    """Why it waits, once it does."""
+    until(lambda: batch.info().paused is not None)
+    paused = batch.info().paused
+    assert paused is not None
+    return paused
 
 
 def test_tasks_run_in_order_within_the_limit(store: Store, batch: Batch, edits: Edits) -> None:
@@ -239,11 +247,7 @@ def test_an_outcome_waits_for_the_disk(
     edits.wait_started(2)
     free = fill(store)
     edits.open.set()
-    end = time.monotonic() + 60
-    while batch.info().paused is None and time.monotonic() < end:
-        time.sleep(0.01)
-    paused = batch.info().paused
-    assert paused is not None
+    paused = until_paused(batch)
     assert paused.code is Code.DISK_FULL
     assert batch.is_paused
     assert states(store) == ["processing", "processing"]
@@ -265,7 +269,7 @@ def test_a_task_is_not_begun_while_its_state_cannot_be_written(
     with store._db._lock:
         writer.execute("PRAGMA query_only=ON")
     batch.start(ids, CONFIG)
-    time.sleep(0.3)
+    until_paused(batch)
     assert (edits.started, batch.running) == ([], True)
     with store._db._lock:
         writer.execute("PRAGMA query_only=OFF")
@@ -296,7 +300,7 @@ def test_stop_while_the_disk_is_full(store: Store, batch: Batch, edits: Edits, m
     with store._db._lock:
         writer.execute("PRAGMA query_only=ON")
     batch.start(ids, CONFIG)
-    time.sleep(0.1)
+    until_paused(batch)
     batch.stop()
     assert batch.wait_idle(60)
     with store._db._lock:
