@@ -21,6 +21,7 @@ from PIL import Image
 
 from engine.errors import Code, PictureRejected
 from engine.formats import FORMATS, extension_of
+from engine.images import png
 from engine.images.room import MAX_PICTURE_BYTES, ROOM
 from engine.models import ImageInfo
 from engine.upstream.cancel import CancelToken
@@ -35,7 +36,6 @@ HEAD_BYTES: Final = 64
 MIME_TYPES: Final = tuple(FORMATS)
 """Every type that `sniff` tells."""
 
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0")
 _BMP_HEADER_SIZES: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _AVIF_BRANDS: Final = frozenset({b"avif", b"avis"})
@@ -61,11 +61,8 @@ DECODER_ERRORS: Final = (
 """Decoders meet hostile bytes; these are all the types that Pillow's readers are known to let out."""
 
 _ORIENTATION: Final = 0x0112
-_MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
-_MAX_EXIF_BYTES: Final = 64 * 1024  # what JPEG can hold; larger ones carry thumbnails and notes of makers
 _HEADER_BYTES: Final = 32
 _SMALL_BYTES: Final = 256 * 1024
-_PIXELS_OF_PNG: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _MAX_SCANNED_PIXELS: Final = 1_500_000_000  # at 0.9 ns for each pixel of each scan
 _TAKES: Final = {"image/webp": 16, "image/avif": 10}  # bytes a pixel, measured: canvas, frame before, planes, copy
 _STORED: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # others: 4
@@ -73,7 +70,7 @@ _STORED: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;
 
 def sniff(head: bytes) -> str | None:
     """MIME type of the raster format that ``head`` (the first `HEAD_BYTES` bytes or more) begins, else None."""
-    if head.startswith(PNG_SIGNATURE):
+    if head.startswith(png.PNG_SIGNATURE):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
@@ -101,14 +98,18 @@ def _is_avif(head: bytes) -> bool:
 
 
 def check_picture(data: bytes, max_bytes: int, cancel: CancelToken | None = None) -> ImageInfo:
-    """Decode a picture completely and say what it is.
+    """Decode a picture completely and say what it is; of a PNG its rows are counted without making pixels of them,
+    which finds more: Pillow fills rows that are missing.
 
     Width and height are those of the pixels as stored, before any EXIF orientation; of many frames the first counts.
     Raises PictureRejected: PICTURE_TOO_LARGE (limit in bytes), PICTURE_NOT_IMAGE, PICTURE_TOO_MANY_PIXELS (limit in
     pixels, width, height), PICTURE_TOO_SLOW (scans) or PICTURE_BROKEN; Stopped.
     """
     with decoding(data, max_bytes, cancel) as (image, info):
-        image.load()
+        if info.mime != "image/png":
+            image.load()
+        elif not png.has_all_pixels(data, cancel):
+            raise PictureRejected(Code.PICTURE_BROKEN)
     return info
 
 
@@ -320,55 +321,18 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 # --- what decoders get to see -----------------------------------------------------------------------------------------
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end (behind the checksum) of each PNG chunk that is there whole."""
-    at = len(PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if end > len(data):
-            return
-        yield data[at + 4 : at + 8], at, end
-        at = end
-
-
-def _checks(data: bytes, at: int, end: int) -> bool:
-    return zlib.crc32(memoryview(data)[at + 4 : end - 4]) == int.from_bytes(data[end - 4 : end], "big")
-
-
 def _bare(data: bytes, mime: str) -> tuple[list[memoryview], bytes | None]:
     """The parts of a picture that its decoder is to see; and the colour profile, where it stood in what is left out."""
     drop: list[tuple[int, int]] = []
     profile = None
     if mime == "image/png":
-        drop, profile = _beside_pixels_png(data)
+        drop, profile = png.beside_pixels(data)
     elif mime == "image/jpeg":
         drop = _beside_pixels_jpeg(data)
     view = memoryview(data)
     starts = [0, *(end for _, end in drop)]
     ends = [*(at for at, _ in drop), len(data)]
     return [view[start:end] for start, end in zip(starts, ends, strict=True)], profile
-
-
-def _beside_pixels_png(data: bytes) -> tuple[list[tuple[int, int]], bytes | None]:
-    """Where chunks stand that are neither pixels nor orientation; and the colour profile."""
-    drop: list[tuple[int, int]] = []
-    profile: bytes | None = None
-    for kind, at, end in _chunks(data):
-        keeps = kind in _PIXELS_OF_PNG or (kind == b"eXIf" and end - at <= _MAX_EXIF_BYTES and _checks(data, at, end))
-        if kind == b"iCCP" and profile is None and _checks(data, at, end):
-            profile = _inflated(data[at + 8 : end - 4].partition(b"\0")[2][1:])
-        if not keeps:
-            drop.append((at, end))
-    return drop, profile
-
-
-def _inflated(packed: bytes) -> bytes | None:
-    try:
-        inflater = zlib.decompressobj()
-        profile = inflater.decompress(packed, _MAX_PROFILE_BYTES)
-    except zlib.error:
-        return None
-    return profile if inflater.eof else None
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -437,7 +401,7 @@ def is_whole(data: bytes, mime: str) -> bool:
     """
     match mime:
         case "image/png":
-            return _png_is_whole(data)
+            return png.is_whole(data)
         case "image/jpeg":
             return _jpeg_is_whole(data)
         case "image/webp":
@@ -449,16 +413,6 @@ def is_whole(data: bytes, mime: str) -> bool:
         case "image/bmp":
             return len(data) >= max(int.from_bytes(data[2:6], "little"), int.from_bytes(data[10:14], "little"))
     return True
-
-
-def _png_is_whole(data: bytes) -> bool:
-    """Every chunk of the pixels there with the right checksum (Pillow skips some), up to IEND."""
-    for kind, at, end in _chunks(data):
-        if not kind[0] & 0x20 and not _checks(data, at, end):
-            return False
-        if kind == b"IEND":
-            return True
-    return False
 
 
 def _jpeg_is_whole(data: bytes) -> bool:

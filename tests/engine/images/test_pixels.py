@@ -20,9 +20,10 @@ from engine.config import SourceFormat
 from engine.dataset.transform import PictureRule, Reader, SizeRule, prepare
 from engine.errors import Code, PictureRejected, Stopped
 from engine.images.encoder import webp_apart
-from engine.images.picture import PNG_SIGNATURE, check_picture
+from engine.images.picture import check_picture
 from engine.images.pixels import Alpha, checked, rendered, shape_of
 from engine.images.pixels import encoded as pixels_encoded
+from engine.images.png import PNG_SIGNATURE
 from engine.images.room import AT_ONCE_BYTES, DecodingRoom
 from engine.images.sending import as_sent
 from engine.upstream.cancel import CancelToken
