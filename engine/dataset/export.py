@@ -21,7 +21,7 @@ from engine.dataset.layouts import LAYOUTS, Layout, Placed, Slot, Trainer, fit_s
 from engine.dataset.manifests import Row, SetFacts
 from engine.dataset.measure import EXTRA_PACKAGES, can_register, install_line
 from engine.dataset.naming import SaveRule, check_rule, image_stem, name_context, safe_stem
-from engine.dataset.pair_files import PairMaker, PairOrder, ReadyPair
+from engine.dataset.pair_files import PairMaker, PairOrder, ReadyPair, kinds_of
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted
 from engine.dataset.publish import PUBLISH_PACKAGES, can_publish, new_shards
@@ -268,9 +268,12 @@ def export_set(
     expect(len(planned))
     with new_set(folder, plan.title, as_zip=plan.as_zip, archives=archives) as (sink, target):
         counted = _Counted(sink)
-        shards = new_shards(plan.trainer, counted.add) if layout.shards else None
+        taken = [one.pair for one in planned]
+        most = max(len(pair.controls) for pair in taken)
+        shards = new_shards(plan.trainer, counted.add, most) if layout.shards else None
         rows: list[Row] = []
-        orders = (_order(one.pair, plan, overlays) for one in planned)
+        kinds = kinds_of(taken, layout.reader.formats) if layout.one_kind else ()
+        orders = (_order(one.pair, plan, overlays, kinds) for one in planned)
         with contextlib.closing(_prepared(orders, maker or PairMaker(), cancel or CancelToken())) as stream:
             for one, ready in zip(planned, stream, strict=True):
                 caption = caption_for(one.pair, plan.captions, plan.variants, len(rows) + 1)
@@ -318,10 +321,11 @@ def _files(placed: Placed, ready: ReadyPair, caption: str) -> list[tuple[str, by
     return files
 
 
-def _order(pair: Pair, plan: SetPlan, overlays: Mapping[str, Overlay]) -> PairOrder:
+def _order(pair: Pair, plan: SetPlan, overlays: Mapping[str, Overlay], kinds: Sequence[frozenset[str]]) -> PairOrder:
     return PairOrder(
-        pair=pair, pictures=plan.pictures, trainer=plan.trainer, masks=plan.masks, overlay=overlays.get(pair.id)
-    )
+        pair=pair, pictures=plan.pictures, trainer=plan.trainer, masks=plan.masks, overlay=overlays.get(pair.id),
+        kinds=tuple(kinds[: len(pair.controls) + 1]),
+    )  # fmt: skip
 
 
 def _prepared(orders: Iterable[PairOrder], maker: PairMaker, cancel: CancelToken) -> Generator[ReadyPair, None, None]:

@@ -58,6 +58,7 @@ class Layout(msgspec.Struct, frozen=True):
     """A trainer's rules. ``reader``: what it reads; ``even_controls``: each pair needs as many, or its training fails;
     ``archives``: it takes a ZIP for each side; ``sided``: always in a folder of their side, split or not;
     ``validates``: it has validation sets, and so a configuration for them; ``shards``: its files lie in larger ones;
+    ``one_kind``: all targets are of one format, and all controls in one place;
     ``repeats``: its configuration says how often an epoch shows a pair; ``grouped``: and so for each of its folders."""
 
     trainer: Trainer
@@ -70,6 +71,7 @@ class Layout(msgspec.Struct, frozen=True):
     sided: bool = False
     validates: bool = False
     shards: bool = False
+    one_kind: bool = False
     repeats: bool = True
     grouped: bool = False
 
@@ -217,9 +219,27 @@ LAYOUTS: Final[dict[Trainer, Layout]] = {
             grouped=True,
         ),
         Layout(Trainer.PREFERENCE, "preference pairs", _chosen, _PLAIN, validates=True, repeats=False),
-        *(
-            Layout(trainer, title, _image_folder, _PLAIN, sided=True, validates=True, shards=True, repeats=False)
-            for trainer, title in ((Trainer.WEBDATASET, "WebDataset"), (Trainer.PARQUET, "Hugging Face parquet"))
+        Layout(
+            Trainer.WEBDATASET,
+            "WebDataset",
+            _image_folder,
+            _PLAIN,
+            even_controls=True,
+            sided=True,
+            validates=True,
+            shards=True,
+            one_kind=True,
+            repeats=False,
+        ),
+        Layout(
+            Trainer.PARQUET,
+            "Hugging Face parquet",
+            _image_folder,
+            _PLAIN,
+            sided=True,
+            validates=True,
+            shards=True,
+            repeats=False,
         ),
     )
 }

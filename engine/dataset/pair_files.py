@@ -5,7 +5,8 @@ may stand."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -14,19 +15,22 @@ from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.pairs import Direction, Pair
 from engine.dataset.transform import PictureRule, Written, prepare
 from engine.errors import Code, InvalidInput, PictureRejected, StorageFailed
-from engine.images.picture import with_path
-from engine.reading import read_found
+from engine.formats import extension_of
+from engine.images.picture import HEAD_BYTES, sniff, with_path
+from engine.reading import read_bytes, read_found
 from engine.upstream.cancel import CancelToken
 
 
 class PairOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be made. ``overlay``: where to cut both with ``crop_align``; ``masks``: see `SetPlan`."""
+    """What is to be made. ``overlay``: where to cut both with ``crop_align``; ``masks``: see `SetPlan`; ``kinds``: the
+    formats of target and controls, where they have to be those of every pair."""
 
     pair: Pair
     pictures: PictureRule
     trainer: Trainer
     masks: bool = False
     overlay: Overlay | None = None
+    kinds: tuple[frozenset[str], ...] = ()
 
     @property
     def files(self) -> dict[str, str]:
@@ -68,7 +72,7 @@ def make_ready(order: PairOrder, cancel: CancelToken, data: Mapping[str, bytes] 
     target, controls = bytes_of[pair.target.path], [bytes_of[one.path] for one in pair.pictures]
     try:
         reader = LAYOUTS[order.trainer].reader
-        done, others = prepare(target, controls, order.pictures, reader, overlay, cancel)
+        done, others = prepare(target, controls, order.pictures, reader, overlay, cancel=cancel, kinds=order.kinds)
     except PictureRejected as error:
         raise with_path(error, pair.control.path) from error
     mask = None
@@ -77,6 +81,24 @@ def make_ready(order: PairOrder, cancel: CancelToken, data: Mapping[str, bytes] 
 
         mask = mask_of(others[0].data, done.data, whole=pair.direction is Direction.NO_OP, cancel=cancel)
     return ReadyPair(done, others, tuple(hashes[one.path] for one in pair.pictures), mask)
+
+
+def kinds_of(pairs: Sequence[Pair], formats: frozenset[str]) -> list[frozenset[str]]:
+    """The one format of all targets, and of all first, second … controls; PNG where they have several."""
+    found: dict[int, set[str]] = {}
+    for pair in pairs:
+        for place, path in enumerate((pair.target.path, *(one.path for one in pair.pictures))):
+            found.setdefault(place, set()).add(_kind(path))
+    one_of = [frozenset(kinds) & formats if len(kinds) == 1 else frozenset[str]() for kinds in found.values()]
+    return [kind or frozenset({"png"}) for kind in one_of]
+
+
+def _kind(path: str) -> str:
+    """The extension of what a file holds, whatever its name says; "" where that cannot be told."""
+    try:
+        return extension_of(sniff(read_bytes(path, HEAD_BYTES, root=Path(path).parent)) or "")
+    except OSError:  # it is read again, and refused by its name
+        return ""
 
 
 def read_file(order: PairOrder, path: str, cancel: CancelToken) -> bytes:

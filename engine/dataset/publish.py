@@ -1,4 +1,7 @@
-"""Sets to be published: pairs packed into WebDataset or parquet shards, with a data card that says what is in them."""
+"""Sets to be published: pairs packed into WebDataset or parquet shards, with a data card that says what is in them.
+
+Both load with Hugging Face's ``datasets``, which wants each pair to have the same fields of the same types.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,10 @@ def can_publish() -> bool:
     return find_spec("datasets") is not None and find_spec("pyarrow") is not None
 
 
-def new_shards(trainer: Trainer, add: Add) -> Shards:
-    """For a trainer whose layout has shards; ``add`` writes a file of the set."""
-    return _Parquet(add) if trainer is Trainer.PARQUET else _Tars(add)
+def new_shards(trainer: Trainer, add: Add, controls: int) -> Shards:
+    """For a trainer whose layout has shards; ``add`` writes a file of the set, whose pairs have at most so many
+    controls."""
+    return _Parquet(add, several=controls > 1) if trainer is Trainer.PARQUET else _Tars(add)
 
 
 class _Tars:
@@ -61,7 +65,7 @@ class _Tars:
         buffer, archive = self._open[row.side]
         key = f"{self._pairs:06}"
         self._pairs += 1
-        for name, data in [*_parts(row, files), ("json", json.dumps(provenance_of(row), ensure_ascii=False).encode())]:
+        for name, data in [*_parts(row, files), ("json", _told(row))]:
             entry = tarfile.TarInfo(f"{key}.{name}")
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))
@@ -93,11 +97,27 @@ def _parts(row: Row, files: Files) -> list[tuple[str, bytes]]:
     return parts
 
 
-class _Parquet:
-    """Parquet as Hugging Face's viewer and ``load_dataset`` read it: pictures with their bytes in the columns."""
+def _told(row: Row) -> bytes:
+    """Origin of a pair; what differs in shape from pair to pair, as text."""
+    told = {key: value for key, value in provenance_of(row).items() if key not in ("target", "controls", "mask")}
+    score = "" if row.pair.score is None else str(row.pair.score)
+    told |= {"parameters": _parameters(told), "score": score, "judge": row.pair.judge}
+    return json.dumps(told, ensure_ascii=False).encode("utf-8", "backslashreplace")
 
-    def __init__(self, add: Add) -> None:
+
+def _parameters(told: dict[str, Any]) -> str:
+    return json.dumps(told["parameters"], ensure_ascii=False, sort_keys=True)
+
+
+class _Parquet:
+    """Parquet as Hugging Face's viewer and ``load_dataset`` read it: pictures with their bytes in the columns.
+
+    ``input`` is a picture, as diffusers' examples take it, or with ``several`` a list of them.
+    """
+
+    def __init__(self, add: Add, *, several: bool) -> None:
         self._add = add
+        self._several = several
         self._rows: dict[Side, list[dict[str, Any]]] = {}
         self._bytes: Counter[Side] = Counter()
         self._written: Counter[Side] = Counter()
@@ -106,16 +126,17 @@ class _Parquet:
         data = dict(files)
         told = provenance_of(row)
         kept = ("source_name", "target_sha256", "model", "api_url", "created_at", "result_id", "direction")
+        inputs = [_picture(path, data) for path in row.placed.controls]
         self._rows.setdefault(row.side, []).append(
             {
-                "input": [_picture(path, data) for path in row.placed.controls],
+                "input": inputs if self._several else inputs[0],
                 "output": _picture(row.placed.target, data),
                 "prompt": row.caption,
                 **{key: told[key] for key in kept},
                 "source_sha256": list(row.source_hashes),
                 "instruction": told["prompt"],
                 "system_prompt": told["system_prompt"],
-                "parameters": json.dumps(told["parameters"], ensure_ascii=False, sort_keys=True),
+                "parameters": _parameters(told),
                 "score": row.pair.score,
             }
         )
@@ -133,7 +154,7 @@ class _Parquet:
         import pyarrow.parquet
 
         rows = self._rows.pop(side)
-        table = pyarrow.Table.from_pylist(rows, schema=_schema())
+        table = pyarrow.Table.from_pylist(rows, schema=_schema(several=self._several))
         buffer = io.BytesIO()
         pyarrow.parquet.write_table(table, buffer, row_group_size=_PAIR_ROWS)
         self._add(f"data/{side}-{self._written[side]:05}.parquet", buffer.getvalue())
@@ -145,7 +166,7 @@ def _picture(path: str, data: dict[str, bytes]) -> dict[str, Any]:
     return {"bytes": data[path], "path": PurePosixPath(path).name}
 
 
-def _schema() -> Any:
+def _schema(*, several: bool) -> Any:
     """Columns with the note by which ``datasets`` knows that they hold pictures."""
     from datasets import Features, Image, Value
     from datasets import List as ListOf
@@ -154,7 +175,7 @@ def _schema() -> Any:
         "prompt", "source_name", "target_sha256", "model", "api_url", "result_id", "direction", "instruction",
         "system_prompt", "parameters",
     )  # fmt: skip
-    columns: dict[str, Any] = {"input": ListOf(Image()), "output": Image()}
+    columns: dict[str, Any] = {"input": ListOf(Image()) if several else Image(), "output": Image()}
     columns |= {name: Value("string") for name in texts}
     columns |= {"created_at": Value("int64"), "source_sha256": ListOf(Value("string")), "score": Value("float64")}
     return Features(columns).arrow_schema

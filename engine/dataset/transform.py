@@ -119,15 +119,19 @@ def prepare(
     rule: PictureRule,
     reader: Reader,
     overlay: Overlay | None = None,
+    *,
     cancel: CancelToken | None = None,
+    kinds: Sequence[frozenset[str]] = (),
 ) -> tuple[Written, list[Written]]:
     """Target and controls as the rule wants them and the trainer reads them. ``overlay``: where to cut them, with
-    ``crop_align``. Raises PictureRejected, Stopped."""
+    ``crop_align``; ``kinds``: formats of the target and each control, where others must not stand in their place.
+    Raises PictureRejected, Stopped."""
     works = [_work(data) for data in (target, *controls)]
     if overlay is not None and rule.crop_align:
         works[:2] = _align(works[0], works[1], overlay)
     works = _size(works, rule, reader)
-    extensions = [_extension(work, rule, reader.formats) for work in works]
+    formats = kinds or [reader.formats] * len(works)
+    extensions = [_extension(work, rule, taken) for work, taken in zip(works, formats, strict=True)]
     if reader.same_extension and len(set(extensions)) > 1:
         extensions = ["png"] * len(works)
     written = [_encode(work, extension, rule, cancel) for work, extension in zip(works, extensions, strict=True)]

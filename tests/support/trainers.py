@@ -132,14 +132,12 @@ def load_hugging_face(folder: Path, split: str = "train") -> list[Loaded]:
     import datasets
 
     found = datasets.load_dataset("imagefolder", data_dir=str(folder), split=split, cache_dir=str(folder / ".hf"))
-    return [
-        Loaded(
-            _encoded(row["output"]),
-            tuple(_encoded(one) for one in (row["input"] if isinstance(row["input"], list) else [row["input"]])),
-            row["prompt"],
-        )
-        for row in found
-    ]
+    return [Loaded(_encoded(row["output"]), _inputs(row), row["prompt"]) for row in found]
+
+
+def _inputs(row: dict[str, Any]) -> tuple[bytes, ...]:
+    """A column of pictures, or of lists of them."""
+    return tuple(_encoded(one) for one in (row["input"] if isinstance(row["input"], list) else [row["input"]]))
 
 
 def _encoded(image: Image.Image) -> bytes:
@@ -245,9 +243,17 @@ def load_parquet(folder: Path) -> list[Loaded]:
     import datasets
 
     found = datasets.load_dataset(str(folder), split="train", cache_dir=str(folder / ".hf"))
-    return [
-        Loaded(_encoded(row["output"]), tuple(_encoded(one) for one in row["input"]), row["prompt"]) for row in found
-    ]
+    return [Loaded(_encoded(row["output"]), _inputs(row), row["prompt"]) for row in found]
+
+
+def load_tars(folder: Path) -> list[Loaded]:
+    """WebDataset with ``datasets``, which takes its columns from the first five pairs, and none that differ in them."""
+    import datasets
+
+    found = datasets.load_dataset(str(folder), split="train", cache_dir=str(folder / ".hf"))
+    names = sorted(name for name in found.column_names if name.startswith("input"))
+    (output,) = (name for name in found.column_names if name.startswith("output"))
+    return [Loaded(_encoded(row[output]), tuple(_encoded(row[name]) for name in names), row["txt"]) for row in found]
 
 
 LOADERS: dict[str, Callable[[Path], list[Loaded]]] = {

@@ -44,18 +44,22 @@ class Installed(msgspec.Struct, frozen=True):
     pythons: tuple[str, ...]
     package: str
     home: str
+    script: str
 
 
 # SimpleTuner 3, the last for Python 3.11, imports names that diffusers and torchao have dropped since; SimpleTuner 4
 # one that transformers has.
+_PYTHONS: Final = ("python3.12", "python3.13")
 _SIMPLETUNER: Final = ("simpletuner==4.10.1", "transformers==5.18.0")
 TRAINERS: Final = {
     "diffsynth": Installed(
-        ("diffsynth==2.1.12",), ("python3.11", "python3.12", "python3.13"), "diffsynth", "diffsynth"
+        ("diffsynth==2.1.12",), ("python3.11", "python3.12", "python3.13"), "diffsynth", "diffsynth", "diffsynth"
     ),
-    "simpletuner": Installed(_SIMPLETUNER, ("python3.12", "python3.13"), "simpletuner", "simpletuner"),
+    "simpletuner": Installed(_SIMPLETUNER, _PYTHONS, "simpletuner", "simpletuner", "simpletuner"),
     # SimpleTuner stands on datasets and diffusers: its environment holds both.
-    "hugging_face": Installed(_SIMPLETUNER, ("python3.12", "python3.13"), "diffusers", "simpletuner"),
+    "hugging_face": Installed(_SIMPLETUNER, _PYTHONS, "diffusers", "simpletuner", "hugging_face"),
+    "parquet": Installed(_SIMPLETUNER, _PYTHONS, "datasets", "simpletuner", "published"),
+    "webdataset": Installed(_SIMPLETUNER, _PYTHONS, "datasets", "simpletuner", "published"),
 }
 
 
@@ -124,7 +128,7 @@ def _checked(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
                 name = f"{PAIRS - kept} + {kept} pairs, {pictures} source{'s' * (pictures > 1)} each"
                 held = kept if LAYOUTS[Trainer(trainer)].validates else 0  # else its configuration names none of them
                 yield name, _judged(load(trainer, python, folder), folder, meant, kept, held)
-            if pictures == 1:
+            if pictures == 1 and not LAYOUTS[Trainer(trainer)].shards:
                 for missing in ("control", "target"):
                     folder = exported(door, place / "sets", trainer, 0)
                     next((folder / missing).glob("0002.*[!t]")).unlink()
@@ -133,6 +137,8 @@ def _checked(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]
 
 def _aligned(trainer: str, python: str, place: Path) -> Iterator[tuple[str, str]]:
     """Pairs of uneven sizes, with a reference where the trainer takes one, after its own resizing and cutting."""
+    if LAYOUTS[Trainer(trainer)].shards:  # no trainer of its own
+        return
     references = min(1, LAYOUTS[Trainer(trainer)].max_controls - 1)
     for number, (name, (rule, resized)) in enumerate(aligned.RULES.items()):
         pairs = aligned.made(place / f"uneven {number}", references, resized=resized)
@@ -156,7 +162,7 @@ def load(trainer: str, python: str, folder: Path, *how: str) -> list[Found] | st
     """What the trainer's code finds, or the last line of its failure. Works in a folder beside the set."""
     place = folder.with_name(folder.name + "_loaded")
     place.mkdir()
-    done = _run([python, "-X", "utf8=0", str(HERE / f"load_{trainer}.py"), str(folder), *how], place)
+    done = _run([python, "-X", "utf8=0", str(HERE / f"load_{TRAINERS[trainer].script}.py"), str(folder), *how], place)
     if done.returncode:
         return done.stderr.strip().splitlines()[-1][:120]
     lines = (line for line in done.stdout.splitlines() if line.startswith("["))
@@ -190,7 +196,10 @@ def _judged(found: list[Found] | str, folder: Path, meant: dict[str, Match], kep
     if isinstance(found, str):
         return f"WRONG: {found}"
     looked_at = "validation" if kept else "train"
-    sides = {row["caption"]: row["split"] for row in _lines(folder / "metadata.jsonl")}
+    rows = folder / "metadata.jsonl"  # shards have none: how many there are of each side is all that is known
+    sides = (
+        {row["caption"]: row["split"] for row in _lines(rows)} if rows.exists() else {o.caption: o.side for o in found}
+    )
     good = {
         (one.side, one.caption)
         for one in found

@@ -35,7 +35,7 @@ from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 from tests.support.files import sha256_of
 from tests.support.sets import pair, scene
-from tests.support.trainers import LOADERS, load_hugging_face, load_simpletuner
+from tests.support.trainers import LOADERS, load_hugging_face, load_simpletuner, load_tars
 
 TRAINERS = [trainer for trainer in Trainer if trainer is not Trainer.PREFERENCE]
 SEVERAL = [trainer for trainer in TRAINERS if LAYOUTS[trainer].max_controls > 1]
@@ -132,6 +132,24 @@ def test_sides_of_a_split_are_apart(trainer: Trainer, pairs: list[Pair], tmp_pat
         rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text("utf-8").splitlines()]
         assert {row["caption"] for row in rows if row["split"] == "train"} == trained
         assert len(rows) == 5
+
+
+def test_tars_load_with_datasets(pairs: list[Pair], several: list[Pair], tmp_path: Path) -> None:
+    """Pairs of every format, with parameters, scores and references of their own, are columns of one type each."""
+    mixed = [
+        msgspec.structs.replace(
+            one, score=7.5 if n else None, provenance=Provenance(prompt=str(n), parameters={str(n): n})
+        )
+        for n, one in enumerate(pairs)
+    ]
+    for made in (mixed, several):
+        folder = write(made, tmp_path / "out", trainer=Trainer.WEBDATASET)
+        loaded, expected = load_tars(folder), LOADERS["webdataset"](folder)
+        assert [one.caption for one in loaded] == [one.caption for one in expected]
+        for one, other, came in zip(loaded, expected, made, strict=True):
+            pictures = [(one.target, other.target, came.target.path)]
+            pictures += zip(one.controls, other.controls, (control.path for control in came.controls), strict=True)
+            assert all(pixels(a) == pixels(b) == pixels(Path(path).read_bytes()) for a, b, path in pictures)
 
 
 def test_configurations_are_for_the_machine_that_trains(pairs: list[Pair], tmp_path: Path) -> None:
