@@ -43,7 +43,7 @@ run door -- tests/security/test_door.py tests/security/test_token.py tests/secur
 run openapi -- tests/security/test_openapi.py
 run kill KILLS=1000 TASKS=500 -- tests/faults/test_kill.py
 run batches KILLS=200 TASKS=12 PICTURES=1000 -- tests/faults/test_batch_kills.py
-run cluster KILLS=100 TASKS=500 -- tests/faults/test_cluster_kills.py
+run cluster KILLS=100 TASKS=500 -- tests/faults/test_cluster_kills.py tests/faults/test_cluster_odd_machines.py
 run damage MUTATIONS=1000 -- tests/faults/test_damage.py
 run hard -- tests/faults/test_hard_times.py tests/faults/test_save_disk_full.py
 run stop -- tests/faults/test_program_stop.py tests/faults/test_transport_stop.py

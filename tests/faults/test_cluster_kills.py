@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import shutil
@@ -23,15 +22,13 @@ import msgspec
 import pytest
 
 from bridge.app import App
-from bridge.environment import read_environment
-from bridge.open_app import load_messages
-from engine.config import ApiConfig, ApiMode
+from engine.config import ApiMode
 from engine.errors import ClusterFailed, Code
 from engine.models import TaskStatus
 from engine.tasks.store import NewTask
 from tests.bench.gateway import Picture as LargePicture
-from tests.fakes.upstream import FakeUpstream, Received, Script
-from tests.support.cluster import Machines, machines
+from tests.fakes.upstream import FakeUpstream
+from tests.support.cluster import AT_ONCE, EDITS, KEY, Machines, answering, machines, opened, pictures_in, settings
 from tests.support.doors import until
 from tests.support.kills import kills_wanted
 from tests.support.pictures import picture
@@ -39,12 +36,9 @@ from tests.support.processes import Served, environment, serving
 from tests.support.replies import PATHS, inline
 
 ROOT = Path(__file__).resolve().parents[2]
-EDITS = ApiMode.IMAGES_EDITS
-KEY = "sk-cluster-never-written-77aa"
 FULL = os.environ.get("FULL") == "1"
 TASKS = int(os.environ.get("TASKS", "24"))
 WORKERS = 2
-AT_ONCE = 16
 
 
 @pytest.fixture(scope="module")
@@ -52,36 +46,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """A scheduler and two workers, as a person starts them."""
     with machines(tmp_path_factory.mktemp("machines"), WORKERS) as made:
         yield made
-
-
-def answering(delay: float) -> Callable[[Received], Script]:
-    """Each call another picture, so that each can be counted."""
-    numbers = iter(range(10**9))
-    return lambda _: inline(EDITS, picture(1000 + next(numbers), size=(8, 8)), delay=delay)
-
-
-def settings(fake: FakeUpstream) -> ApiConfig:
-    """Of a run against the fake."""
-    return ApiConfig(
-        api_url=fake.url(PATHS[EDITS]), api_key=KEY, user_prompt="dusk", unlock_local_api_url=True,
-        concurrency_limit=AT_ONCE, retry_interval=0.1, timeout_seconds=120,
-    )  # fmt: skip
-
-
-@contextlib.contextmanager
-def opened(folder: Path, cluster: Machines) -> Iterator[App]:
-    """The program with this cluster."""
-    folder.mkdir(exist_ok=True)
-    with App(folder, read_environment({"CLUSTER": cluster.address}), load_messages(), version="1") as app:
-        yield app
-
-
-def pictures_in(folder: Path, count: int) -> Path:
-    """A folder of so many pictures."""
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number:04}.png").write_bytes(picture(number, size=(8, 8)))
-    return folder
 
 
 def has_ended(served: Served) -> bool:

@@ -1,4 +1,4 @@
-"""A Dask scheduler with workers as a person starts them: processes of their own, on loopback."""
+"""A Dask scheduler with workers as a person starts them: processes of their own, on loopback, and ours with it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,23 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import load_messages
+from engine.config import ApiConfig, ApiMode
+from tests.fakes.upstream import FakeUpstream, Received, Script
+from tests.support.pictures import picture
 from tests.support.processes import environment
+from tests.support.replies import PATHS, inline
 
+EDITS = ApiMode.IMAGES_EDITS
+KEY = "sk-cluster-never-written-77aa"
+AT_ONCE = 16
 _START_SECONDS = 60.0
 
 
@@ -113,3 +123,33 @@ def _children(parent: int) -> list[int]:
             if is_child and b"resource_tracker" not in file.with_name("cmdline").read_bytes():
                 found.append(int(pid))
     return found
+
+
+def answering(delay: float) -> Callable[[Received], Script]:
+    """Each call another picture, so that each can be counted."""
+    numbers = iter(range(10**9))
+    return lambda _: inline(EDITS, picture(1000 + next(numbers), size=(8, 8)), delay=delay)
+
+
+def settings(fake: FakeUpstream) -> ApiConfig:
+    """Of a run against the fake."""
+    return ApiConfig(
+        api_url=fake.url(PATHS[EDITS]), api_key=KEY, user_prompt="dusk", unlock_local_api_url=True,
+        concurrency_limit=AT_ONCE, retry_interval=0.1, timeout_seconds=120,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def opened(folder: Path, cluster: Machines, **environ: str) -> Iterator[App]:
+    """The program with this cluster."""
+    folder.mkdir(exist_ok=True)
+    with App(folder, read_environment({"CLUSTER": cluster.address, **environ}), load_messages(), version="1") as app:
+        yield app
+
+
+def pictures_in(folder: Path, count: int) -> Path:
+    """A folder of so many pictures."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:04}.png").write_bytes(picture(number, size=(8, 8)))
+    return folder
