@@ -59,7 +59,7 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     reverse_trigger: str = ""
     no_op_share: Annotated[float, Meta(extra={"minimum": 0, "maximum": 0.5, "kind": "share"})] = 0.0
     num_repeats: Annotated[int, Meta(extra={"minimum": 1, "maximum": 1000})] = 1
-    folder_repeats: dict[str, int] = {}
+    folder_repeats: Annotated[dict[str, int], Meta(extra={"minimum": 1, "maximum": 1000, "kind": "counts"})] = {}
     path_root: Annotated[str, Meta(extra={"kind": "code"})] = ""
     masks: bool = False
     thresholds: dict[str, float] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -123,6 +124,29 @@ def test_a_wrong_wish_is_shown_at_its_field(site: Site, page: Page, tmp_path: Pa
     drawer.get_by_label("Caption template").fill("{nobody}")
     drawer.get_by_role("button", name="Export the set").click()
     drawer.locator("text=which is no variable").wait_for()
+
+
+def test_repeats_by_folder_are_rows(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:
+    """A folder and its number are entered, taken out again, and sent; what is wrong with them is told at the rows."""
+    seen.allowed.append("400")
+    open_page(page, site)
+    go(page, "set")
+    rows = page.locator("main.set fieldset.counts")
+    page.get_by_role("button", name="Direction, sizes, paths").click()
+    for number, name in enumerate(("faces", "x", "faces"), 1):
+        rows.get_by_role("button", name="Add a folder").click()
+        rows.get_by_label(f"Folder {number}", exact=True).fill(name)
+    rows.get_by_label("Repeats of folder 1").fill("3")
+    rows.get_by_label("Repeats of folder 1").blur()
+    rows.get_by_text("stands in two rows").wait_for()
+    rows.get_by_role("button", name="Remove row 3").click()
+    rows.get_by_role("button", name="Remove row 2").click()
+    until(lambda: rows.locator("input").count() == 2)
+    page.locator("main.set").get_by_label("Folder for sets").fill(str(tmp_path / "sets"))
+    with page.expect_request("**/api/dataset/export") as sent:
+        page.get_by_role("button", name="Export the set").click()
+    assert json.loads(sent.value.post_data or "")["folder_repeats"] == {"faces": 3}
+    rows.locator(".field-error", has_text="faces").wait_for()
 
 
 @pytest.fixture

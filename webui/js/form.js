@@ -69,7 +69,19 @@ function setNote(form, name, text) {
   if (before !== undefined || text) store.fieldNotes.value = text ? { ...others, [`${form}.${name}`]: text } : others;
 }
 
-const isJson = (spec) => ['object', 'array'].includes(spec.type) && spec.kind !== 'numbers';
+const isJson = (spec) => ['object', 'array'].includes(spec.type) && !['numbers', 'counts'].includes(spec.kind);
+
+/** The rows, name and number as typed, of a field that holds numbers by name; as text they are JSON of either form. */
+export function rowsOf(text) {
+  try {
+    const value = JSON.parse(text || '[]');
+    return (Array.isArray(value) ? value : Object.entries(value)).map((row) => row.map(String));
+  } catch {
+    return [];
+  }
+}
+
+const filledRows = (raw) => rowsOf(raw).filter(([name, count]) => name.trim() || count.trim());
 
 function readNumber(spec, raw) {
   const text = String(raw).trim();
@@ -81,6 +93,9 @@ function readNumber(spec, raw) {
 /** An entry as it is sent. Throws SyntaxError for what is no JSON. */
 function read(spec, raw) {
   if (isNumber(spec)) return readNumber(spec, raw);
+  if (spec.kind === 'counts') {
+    return Object.fromEntries(filledRows(raw).map(([name, count]) => [name.trim(), readNumber(spec, count)]));
+  }
   if (spec.kind === 'numbers') return (String(raw).match(/[^\s,，;]+/g) ?? []).map((one) => readNumber(spec, one));
   if (spec.type === 'object' || spec.type === 'array') {
     return String(raw).trim() === '' ? (spec.default ?? {}) : JSON.parse(raw);
@@ -102,6 +117,7 @@ export function entryProblem(spec, raw) {
     }
   }
   if (spec.name === SECRET && /[^\x21-\x7e]/.test(String(raw).trim())) return t('page.field.unprintable');
+  if (spec.kind === 'counts') return countsProblem(spec, filledRows(raw));
   if (spec.kind === 'numbers')
     return (
       read(spec, raw)
@@ -109,6 +125,16 @@ export function entryProblem(spec, raw) {
         .find(Boolean) ?? ''
     );
   return isNumber(spec) ? numberProblem(spec, read(spec, raw)) : '';
+}
+
+/** What is wrong with rows of a name and a whole number. */
+function countsProblem(spec, rows) {
+  const names = rows.map(([name]) => name.trim());
+  if (names.includes('')) return t('page.counts.unnamed');
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) return t('page.counts.twice', { name: twice });
+  const whole = { ...spec, type: 'integer' };
+  return rows.map(([, count]) => numberProblem(whole, Number(count.trim() || NaN))).find(Boolean) ?? '';
 }
 
 function numberProblem(spec, value) {

@@ -2,7 +2,7 @@
 import { isWindow } from '../api.js';
 import { onOneLine } from '../clean.js';
 import { choosePath } from '../deed.js';
-import { enter, faultIn, fieldId, leave, pointAt, specOf } from '../form.js';
+import { enter, faultIn, fieldId, leave, pointAt, rowsOf, specOf } from '../form.js';
 import { html, Icon, IconButton } from '../html.js';
 import { has, t } from '../i18n.js';
 import * as store from '../store.js';
@@ -99,6 +99,42 @@ function Check({ form, spec, id, value, help, message }) {
     <p class="help" id=${`help-${id}`}>${help}</p><${FieldError} id=${id} message=${message} /></div>`;
 }
 
+/** Numbers by name: a row for each, which can be taken out, and one more at a press of a button. */
+function Counts({ form, spec, id, value, help, shown, message }) {
+  const rows = rowsOf(value);
+  const put = (changed) => enter(form, spec.name, changed.length ? JSON.stringify(changed) : '');
+  const type = (at, place, text) =>
+    put(rows.map((row, n) => (n === at ? row.map((one, m) => (m === place ? text : one)) : row)));
+  const told = `help-${id} error-${id}`;
+  const cell = (at, place, rest) => html`<input value=${rows[at][place]} aria-describedby=${told} autocomplete="off"
+    aria-invalid=${message ? 'true' : undefined} onInput=${(event) => type(at, place, event.currentTarget.value)}
+    onBlur=${() => leave(form, spec.name)} ...${rest} />`;
+  return html`<fieldset class="field counts" key=${spec.name}><legend>${t(spec.label)}</legend>
+    ${rows.map((_, at) => {
+      const n = at + 1;
+      return html`<span class="count-row" key=${at}>
+        ${cell(at, 0, {
+          type: 'text',
+          id: at ? undefined : id,
+          dir: 'auto',
+          'aria-label': t(`${spec.label}.name`, { n }),
+        })}
+        ${cell(at, 1, {
+          type: 'number',
+          min: spec.minimum,
+          max: spec.maximum,
+          'aria-label': t(`${spec.label}.count`, { n }),
+        })}
+        <${IconButton} icon="x" label=${t('page.counts.remove', { n })}
+          onClick=${() => put(rows.filter((__, m) => m !== at))} /></span>`;
+    })}
+    <button type="button" class="button small" id=${rows.length ? undefined : id}
+      onClick=${() => put([...rows, ['', String(spec.minimum ?? 1)]])}><${Icon} name="plus" size=${14} />
+      ${t(`${spec.label}.add`)}</button>
+    <p class=${shown ? 'help' : 'help for-readers'} id=${`help-${id}`}>${help}</p>
+    <${FieldError} id=${id} message=${message} /></fieldset>`;
+}
+
 /**
  * A control with its label. `help`: whether its help is shown (readers hear it in any case); `label`, `placeholder`:
  * in place of the usual ones; `texts`: words of choices; `list`: id of suggestions; `control`: another id for the same
@@ -114,6 +150,10 @@ export function Field({ form, name, help = false, label, placeholder = '', texts
   const words = has(spec.help) ? t(spec.help) : '';
   if (spec.type === 'boolean') {
     return html`<${Check} form=${form} spec=${spec} id=${id} value=${value} help=${words} message=${message} />`;
+  }
+  if (spec.kind === 'counts') {
+    return html`<${Counts} form=${form} spec=${spec} id=${id} value=${value} help=${words} shown=${help}
+      message=${message} />`;
   }
   const typed = (event) => enter(form, name, event.currentTarget.value);
   const shared = {

@@ -232,8 +232,7 @@ function Further({ words }) {
     }
     <${Field} form="set" name="no_op_share" /><${Field} form="set" name="alpha" texts=${words('alpha')} />
     ${rule === 'trainer' && html`<${Fields} form="set" names=${['resolution', 'step']} />`}
-    <${Field} form="set" name="num_repeats" /><${Field} form="set" name="folder_repeats" />
-    <${Field} form="set" name="path_root" /></div>
+    <${Fields} form="set" names=${['path_root', 'num_repeats', 'folder_repeats']} /></div>
     <${Field} form="set" name="masks" /><//>`;
 }
 
