@@ -1,23 +1,31 @@
 """The figures of CLUSTER.md that are times, with real worker processes: ``python -m tests.bench.cluster [ROW ...]``.
 
-Rows: workers, preflight, many. ``--share 0.25`` measures a quarter of each. All take about ten minutes on an idle
-machine. What is counted rather than timed is in scripts/full_counts.sh, under ``cluster``.
+Rows: workers, preflight, export, many. ``--share 0.25`` measures a quarter of each. All take about fifteen minutes on
+an idle machine. What is counted rather than timed is in scripts/full_counts.sh, under ``cluster``.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import http.client
 import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import msgspec
 
 from engine.cluster.address import ClusterOrder
 from engine.cluster.services import ClusterServices
+from engine.dataset.export import SetPlan, export_set
 from engine.dataset.measure import Measurer, can_register
 from engine.dataset.measurement_cache import MeasurementCache
+from engine.dataset.pair_files import PairMaker
 from engine.dataset.preflight import Preflight, Wanted, inspect
+from engine.dataset.transform import PictureFormat, PictureRule, SizeRule
 from engine.images.pixels import Alpha
 from engine.upstream.netguard import NetPolicy
 from tests.bench.calls import Load, Took, gateway, scratch
@@ -59,38 +67,107 @@ def _calls(count: int, at_once: int, tasks: int) -> Took:
         return crew.run("ours", tasks, at_once)
 
 
-def preflight(share: float) -> Row:
-    """The same set measured by two worker processes, by one, and at home: the same findings, and how long it took."""
-    pairs_wanted = round(2000 * share)
-    with scratch() as folder:
-        pairs = [made.pair for made in make_set(folder / "set", pairs_wanted)]
+class _Shared(msgspec.Struct, frozen=True):
+    """The same work done here and by workers. ``seconds`` by number of workers, 0 for here; ``used``: milliseconds of
+    processors for each pair, here and at all workers; ``same``: whether all came to the same."""
 
-        def look(
-            make: Callable[[MeasurementCache], Measurer], name: str, some: int | None = None
-        ) -> tuple[float, Preflight]:
-            cache = MeasurementCache(folder / f"{name}.db")
-            begun = time.perf_counter()
+    seconds: dict[int, float]
+    used: dict[int, tuple[float, float]]
+    same: bool
+
+    @property
+    def ratio(self) -> float:
+        return self.seconds[1] / self.seconds[2]
+
+    @property
+    def beside(self) -> str:
+        ours, workers = self.used[2]
+        return (
+            f"1 worker {self.seconds[1]:.1f} s, threads at home {self.seconds[0]:.1f} s; processors a pair: "
+            f"{workers:.1f} ms at the workers and {ours:.1f} ms here, at home alone {self.used[0][0]:.1f} ms"
+        )
+
+
+def _shared(pairs: int, here: Callable[[], object], there: Callable[[ClusterServices, bool], object]) -> _Shared:
+    """``there``: whether it is only to be warmed up."""
+    seconds: dict[int, float] = {}
+    used: dict[int, tuple[float, float]] = {}
+
+    def take(count: int, work: Callable[[], object], spent: Callable[[], float]) -> object:
+        begun, ours, theirs = time.perf_counter(), time.process_time(), spent()
+        found = work()
+        seconds[count] = time.perf_counter() - begun
+        used[count] = (time.process_time() - ours) / pairs * 1000, (spent() - theirs) / pairs * 1000
+        return found
+
+    found = [take(0, here, lambda: 0.0)]
+    for count in (1, 2):
+        with ClusterServices(ClusterOrder(f"local:{count}"), NetPolicy(), max_redirects=3) as cluster:
+            there(cluster, True)
+            spent = partial(_spent, cluster)
+            found.append(take(count, partial(there, cluster, False), spent))
+    return _Shared(seconds, used, found[0] == found[1] == found[2])
+
+
+def _spent(cluster: ClusterServices) -> float:
+    return sum(cluster.on_each(time.process_time).values())
+
+
+def preflight(share: float) -> Row:
+    """The same set measured by two worker processes, by one, and at home."""
+    wanted = round(2000 * share)
+    with scratch() as folder:
+        pairs = [made.pair for made in make_set(folder / "set", wanted)]
+        names = iter(range(10))
+
+        def look(make: Callable[[MeasurementCache], Measurer], some: int | None = None) -> object:
+            cache = MeasurementCache(folder / f"{next(names)}.db")
             report = inspect(pairs[:some], Wanted(split=SPLIT), make(cache), registered=can_register())
             cache.close()
-            return time.perf_counter() - begun, report
+            return _told(report)
 
-        seconds, home = look(Measurer, "home")
-        found: dict[int, tuple[float, Preflight]] = {}
-        for count in (1, 2):
-            order = ClusterOrder(f"local:{count}", outbox=str(folder / "outbox"))
-            with ClusterServices(order, NetPolicy(), max_redirects=3) as cluster:
-                look(lambda cache, cluster=cluster: cluster.measurer(cache, Alpha.WHITE), f"warm{count}", _WARM)  # type: ignore[misc]
-                found[count] = look(lambda cache, cluster=cluster: cluster.measurer(cache, Alpha.WHITE), str(count))  # type: ignore[misc]
-        same = all(_told(report) == _told(home) for _, report in found.values())
-    ratio = found[1][0] / found[2][0]
+        def there(cluster: ClusterServices, warm: bool) -> object:
+            return look(partial(cluster.measurer, alpha=Alpha.WHITE), _WARM if warm else None)
+
+        took = _shared(len(pairs), lambda: look(Measurer), there)
     return Row(
         "C2",
-        f"preflight of {pairs_wanted:,} pairs, 2 worker processes",
-        f"{found[2][0]:.1f} s, {'the same findings' if same else 'OTHER FINDINGS'}",
-        f"1 worker {found[1][0]:.1f} s, threads at home {seconds:.1f} s",
+        f"preflight of {wanted:,} pairs, 2 worker processes",
+        f"{took.seconds[2]:.1f} s, {'the same findings' if took.same else 'OTHER FINDINGS'}",
+        took.beside,
         "≥ 1.8 ×",
-        same and ratio >= 1.8,
-        ratio,
+        took.same and took.ratio >= 1.8,
+        took.ratio,
+    )
+
+
+def export(share: float) -> Row:
+    """The same set written with pictures made by two worker processes, by one, and at home."""
+    wanted = round(400 * share)
+    plan = SetPlan(pictures=PictureRule(format=PictureFormat.WEBP, size=SizeRule.LONGEST, size_value=640))
+    with scratch() as folder:
+        pairs = [made.pair for made in make_set(folder / "set", wanted)]
+        names = iter(range(10))
+
+        def write(maker: PairMaker, some: int | None = None) -> object:
+            place = folder / f"out{next(names)}"
+            place.mkdir()
+            root = Path(export_set(pairs[:some], plan, place, overlays={}, maker=maker).path)
+            files = sorted(file for file in root.rglob("*") if file.is_file())
+            return [(str(file.relative_to(root)), hashlib.sha256(file.read_bytes()).digest()) for file in files]
+
+        def there(cluster: ClusterServices, warm: bool) -> object:
+            return write(cluster.pair_maker(), 8 if warm else None)
+
+        took = _shared(len(pairs), lambda: write(PairMaker()), there)
+    return Row(
+        "C4",
+        f"export of {wanted:,} pairs as WebP, 2 worker processes",
+        f"{took.seconds[2]:.1f} s, {'the same bytes' if took.same else 'OTHER BYTES'}",
+        took.beside,
+        "≥ 1.8 ×",
+        took.same and took.ratio >= 1.8,
+        took.ratio,
     )
 
 
@@ -124,7 +201,7 @@ def _most_at_once(port: int) -> int:
     return int(json.loads(connection.getresponse().read())["peak"])
 
 
-ROWS = {"workers": four_workers, "preflight": preflight, "many": many}
+ROWS = {"workers": four_workers, "preflight": preflight, "export": export, "many": many}
 
 
 def main() -> int:
