@@ -21,7 +21,7 @@ from engine.errors import ConsoleError
 from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 
-_AT_A_TIME = 16  # pairs: a round trip costs some milliseconds, a pair some tens
+_AT_A_TIME = 8  # pairs: a round trip costs some milliseconds, a pair some tens
 
 
 class _Wanted(msgspec.Struct, frozen=True):
