@@ -164,6 +164,7 @@ class Code(StrEnum):
     EXPORT_INSIDE_SOURCE = "export_inside_source"
     NO_FOLDER_REPEATS = "no_folder_repeats"
     FOLDER_WITHOUT_PAIRS = "folder_without_pairs"
+    PATH_ROOT_PATTERN = "path_root_pattern"
     EXTRA_MISSING = "extra_missing"
     PUBLISH_EXTRA_MISSING = "publish_extra_missing"
     JOB_RUNNING = "job_running"

@@ -108,15 +108,18 @@ def _musubi(facts: SetFacts, layout: Layout) -> dict[str, str]:
         if facts.controls > 1:
             text += "# Several controls are for Qwen-Edit, FLUX.2 and HiDream-O1: Kontext takes the first\n"
         files[f"{at}musubi.toml"] = text
-        if _samples(facts):
-            files[f"{at}musubi_sample_prompts.txt"] = "".join(_musubi_sample(facts, row, at) for row in _samples(facts))
+        samples = [line for row in _samples(facts) if (line := _musubi_sample(facts, row, at))]
+        if samples:
+            files[f"{at}musubi_sample_prompts.txt"] = "".join(samples)
     return files
 
 
 def _musubi_sample(facts: SetFacts, row: Row, at: str) -> str:
-    """A prompt with its controls; two hyphens would begin an argument."""
-    prompt = row.caption.replace("--", "-")
-    return f"{prompt}{''.join(f' --ci {facts.path(control, at)}' for control in row.placed.controls)}\n"
+    """A prompt with its controls; two hyphens would begin an argument, and no path that has them can be named."""
+    prompt, paths = row.caption.replace("--", "-"), [facts.path(control, at) for control in row.placed.controls]
+    if any(" --" in path for path in paths):
+        return ""
+    return f"{prompt}{''.join(f' --ci {path}' for path in paths)}\n"
 
 
 def _kohya(facts: SetFacts, layout: Layout) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -35,6 +36,8 @@ from engine.paths import folded
 from engine.upstream.cancel import CancelToken
 
 MOST_REPEATS: Final = 1000
+_PATTERN: Final = re.compile(r"[\[\]*?]|\$[\w{]")  # what ``datasets`` fills in, however a shell is given it
+_SEPARATORS: Final = "/\\"
 _FOLDERS_SHOWN: Final = 20
 _WORKERS: Final = 8
 
@@ -90,6 +93,8 @@ def check_plan(plan: SetPlan) -> None:
         name = "no_op_share" if plan.variants.no_op_share else "reverse"
         raise InvalidInput(Code.FIELD_CHOICE, field=name, name=name, choices="0" if name == "no_op_share" else "off")
     _check_repeats(plan, LAYOUTS[plan.trainer])
+    if plan.trainer is Trainer.HUGGING_FACE and _PATTERN.search(plan.path_root):
+        raise InvalidInput(Code.PATH_ROOT_PATTERN, field="path_root", path=plan.path_root)
     if plan.masks and not can_register():
         raise InvalidInput(Code.EXTRA_MISSING, field="masks", command=install_line(EXTRA_PACKAGES))
     if plan.trainer is Trainer.PARQUET and not can_publish():
@@ -236,7 +241,8 @@ def row_of(plan: SetPlan, planned: Planned, filled: Filled) -> Row:
 
 def facts_of(plan: SetPlan, name: str, rows: Sequence[Row], prefixes: dict[Side, str]) -> SetFacts:
     """What configurations tell of the set ``name``; with a root each path lies where the training machine has it."""
-    root = f"{plan.path_root.rstrip('/')}/{name}" if plan.path_root.strip() else ""
+    given = plan.path_root.strip()
+    root = f"{given.rstrip(_SEPARATORS)}/{name}" if given else ""
     return SetFacts(
         name=name, title=plan.title, root=root, rows=rows, prefixes=prefixes, resolutions=plan.resolutions,
         masks=plan.masks,

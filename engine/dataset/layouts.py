@@ -83,16 +83,21 @@ def prefix_of(side: Side, is_split: bool, layout: Layout) -> str:
 
 def fit_title(title: str, layout: Layout) -> str:
     """The name of a set's folder; ``datasets`` takes brackets in a path for a pattern, and finds nothing."""
-    title = unicodedata.normalize("NFC", title)
+    title = _no_variables(unicodedata.normalize("NFC", title))
     return title.replace("[", "(").replace("]", ")") if layout.sided else title
 
 
 def fit_stem(stem: str) -> str:
     """A stem whose end no trainer takes for one of its own suffixes (``_0``, ``_start``, ``_end``, ``-condlabel``), in
     the form of letters that tables have, whichever a Mac gave it."""
-    stem = unicodedata.normalize("NFC", stem)
+    stem = _no_variables(unicodedata.normalize("NFC", stem))
     stem = re.sub(r"[_-]+(\d+)$", r"-\1", stem)
     return re.sub(r"[_-]+(start\d?|end|condlabel|masklabel)$", r"-\1", stem, flags=re.IGNORECASE)
+
+
+def _no_variables(name: str) -> str:
+    """``datasets`` puts the value of ``$HOME`` or ``%HOME%`` in its place, in names of files too."""
+    return re.sub(r"[$%](?=[\w{])", "_", name)
 
 
 def _beside(slot: Slot) -> Placed:

@@ -17,7 +17,8 @@ from engine.dataset.split import Side
 from engine.dataset.variants import NO_OP_CAPTION
 
 METADATA: Final = "metadata.jsonl"
-_PLAIN_ARGUMENT: Final = re.compile(r"[\w ./:,@+=-]*")
+_PLAIN_ARGUMENT: Final = re.compile(r"(?:[\w ./:,@+=-]|\\(?=[\w .:,@+=-]))*")  # a shell leaves such a \ as it is
+_TO_ESCAPE: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -110,8 +111,8 @@ def lines(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A string as JSON, YAML and TOML all read it."""
-    return json.dumps(text, ensure_ascii=False)
+    """A string as JSON, YAML and TOML all read it, each of which has signs that it takes only escaped."""
+    return _TO_ESCAPE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
 
 
 def argument(text: str) -> str:

@@ -92,7 +92,7 @@ PICTURES: Final[tuple[tuple[str, tuple[int, int], Maker], ...]] = (
     ("flat.png", (300, 100), _saved()),
     ("odd.png", (85, 131), _saved()),
     ("primes.jpg", (199, 133), _saved(quality=95)),
-    ("portrait.png", (108, 135), _saved()),
+    ("it's $HOME; `x` 100% #2 {y} --z.png", (108, 135), _saved()),
     ("a.webp", (96, 64), _saved(quality=95)),
     ("b.bmp", (96, 64), _saved()),
     ("c.tiff", (96, 64), _saved()),

@@ -213,12 +213,14 @@ def load_diffusion_pipe(folder: Path) -> list[Loaded]:
 
 
 def load_preference(folder: Path) -> list[Loaded]:
-    """A line for each pair of answers; the rejected one is the last of the pictures beside the chosen one."""
+    """A line for each pair of answers; source, references and the rejected answer stand beside the chosen one."""
     rows = [json.loads(line) for line in (folder / "preference.jsonl").read_text("utf-8").splitlines()]
     return [
         Loaded(
             (folder / row["chosen"]).read_bytes(),
-            tuple((folder / row[name]).read_bytes() for name in ("source", "rejected")),
+            tuple(
+                (folder / path).read_bytes() for path in (row["source"], *row.get("references", ()), row["rejected"])
+            ),
             row["prompt"],
         )
         for row in rows

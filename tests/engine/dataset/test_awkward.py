@@ -18,7 +18,7 @@ from engine.dataset.findings import FindingKind, Thresholds
 from engine.dataset.layouts import LAYOUTS, Trainer
 from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
-from engine.dataset.pairs import ControlFile, Pair, Provenance
+from engine.dataset.pairs import ControlFile, Pair, Provenance, Rejected
 from engine.dataset.preflight import inspect
 from engine.dataset.transform import PictureFormat, PictureRule, SizeRule, sized_for
 from engine.images.pixels import Alpha, rendered
@@ -36,7 +36,7 @@ RULES = {
     "longest": PictureRule(format=PictureFormat.PNG, size=SizeRule.LONGEST, size_value=80),
     "trainer": PictureRule(format=PictureFormat.PNG, resolutions=(128,)),
 }
-TRAINERS = [trainer for trainer in Trainer if trainer is not Trainer.PREFERENCE]
+TRAINERS = list(Trainer)
 CASES = list(itertools.product(TRAINERS, COUNTS, RULES))
 # One of the counts and one of the rules in turn for each trainer; with the full counts all of them.
 SHOWN = [case for number, case in enumerate(CASES) if FULL or number % 15 == TRAINERS.index(case[0]) * 4 % 15]
@@ -84,6 +84,8 @@ def difference(data: bytes, expected: Image.Image) -> float:
 def test_every_awkward_picture(pictures: list[Path], tmp_path: Path, trainer: Trainer, count: str, rule: str) -> None:
     """28 pictures: refused where the trainer takes another number of controls, else all of them, pixel for pixel."""
     made = pairs_of(pictures, tmp_path / "cache", COUNTS[count])
+    if trainer is Trainer.PREFERENCE:
+        made = [msgspec.structs.replace(pair, rejected=Rejected(pair.target)) for pair in made]
     layout = LAYOUTS[trainer]
     plan = SetPlan(trainer=trainer, pictures=RULES[rule], stem_template="{src_stem}")
     most = max(COUNTS[count]) + 1
@@ -99,7 +101,7 @@ def test_every_awkward_picture(pictures: list[Path], tmp_path: Path, trainer: Tr
     assert len(loaded) == len(made)
     for pair in made:
         one = loaded[pair.provenance.prompt]
-        views = [shown(Path(path)) for path in (pair.target.path, *(control.path for control in pair.controls))]
+        views = [shown(Path(path)) for path in (pair.target.path, *(picture.path for picture in pair.pictures))]
         wanted = sized_for([view.size for view in views], plan.pictures, layout.reader)
         for view, (box, size), data in zip(views, wanted, (one.target, *one.controls), strict=True):
             expected = view if size == view.size else view.resize(size, Image.Resampling.LANCZOS, box=box)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 import subprocess
 import threading
+import tomllib
 import unicodedata
 import zipfile
 from collections import Counter
@@ -244,17 +246,60 @@ def test_names_and_pixels_that_loaders_miss(pairs: list[Pair], tmp_path: Path) -
         assert (image.mode, image.getpixel((0, 0))) == ("RGBA", (90, 90, 90, 120))
 
 
-def test_arguments_can_be_given_to_a_shell(pairs: list[Pair], tmp_path: Path) -> None:
-    """What a folder's name holds is handed on, not run."""
-    for root in ("/a b/$(touch ran)", "/it's `touch ran`", '/"$HOME"', "/plain 集"):
-        for trainer, name in ((Trainer.HUGGING_FACE, "diffusers"), (Trainer.SIMPLETUNER, "simpletuner_arguments")):
-            folder = write(pairs[:1], tmp_path / "out", trainer=trainer, path_root=root)
-            line = (folder / f"{name}.txt").read_text("utf-8")
-            said = subprocess.run(
-                ["/bin/sh", "-c", f"printf '%s\\n' {line}"], capture_output=True, cwd=tmp_path, check=True, timeout=20
-            )
-            assert said.stdout.decode().splitlines()[1].startswith(f"{root}/{folder.name}")
-    assert not (tmp_path / "ran").exists()
+ROOTS = (
+    "/a b/$(touch ran)", "/it's `touch ran`", '/"$HOME" %PATH% !x', "/plain 集 🌙", "/x [1] {y}; #z & ~ *",
+    "C:\\sets\\x y", "\\\\server\\share", "/a\\b/\u2028\x7f\x85",
+)  # fmt: skip
+
+
+def named_folders(folder: Path, trainer: Trainer) -> list[str]:
+    """Paths that the configuration names, as the parser of its own format reads them, or a shell."""
+
+    def of_shell(name: str) -> str:
+        line = (folder / name).read_text("utf-8").split("\n")[0]
+        command = ["/bin/sh", "-c", f"printf '%s\\n' {line}"]
+        said = subprocess.run(command, capture_output=True, cwd=folder.parent, check=True, timeout=20)
+        return said.stdout.decode().split("\n")[1]
+
+    def text(name: str) -> str:
+        return (folder / name).read_text("utf-8")
+
+    match trainer:
+        case Trainer.HUGGING_FACE:
+            return [of_shell("diffusers.txt")]
+        case Trainer.SIMPLETUNER:
+            named = json.loads(text("multidatabackend.json"))
+            return [of_shell("simpletuner_arguments.txt"), named[0]["instance_data_dir"], named[1]["instance_data_dir"]]
+        case Trainer.DIFFSYNTH:
+            return [of_shell("diffsynth_arguments.txt")]
+        case Trainer.AI_TOOLKIT:
+            (one,) = yaml.safe_load(text("ai_toolkit.yaml"))["datasets"]
+            return [one["folder_path"], one["control_path"]]
+        case Trainer.MUSUBI:
+            (one,) = tomllib.loads(text("musubi.toml"))["datasets"]
+            return [one["image_directory"], one["control_directory"]]
+        case Trainer.KOHYA:
+            (one,) = tomllib.loads(text("kohya.toml"))["datasets"][0]["subsets"]
+            return [one["image_dir"], one["conditioning_data_dir"]]
+        case _:
+            (one,) = tomllib.loads(text("diffusion_pipe.toml"))["directory"]
+            return [one["path"], one["control_path"]]
+
+
+def test_a_root_is_read_as_it_was_entered(pairs: list[Pair], tmp_path: Path) -> None:
+    """Whatever a folder of the training machine is called, each format's own parser, and a shell, read that name, and
+    nothing of it is run; what ``datasets`` would fill in is refused."""
+    rooted = [one for one in TRAINERS if one is not Trainer.FAL and not LAYOUTS[one].shards]
+    for trainer, root in itertools.product(rooted, ROOTS):
+        if trainer is Trainer.HUGGING_FACE and ("[" in root or "$HOME" in root):
+            with pytest.raises(InvalidInput) as refused:
+                check_plan(SetPlan(trainer=trainer, path_root=root))
+            assert refused.value.code is Code.PATH_ROOT_PATTERN
+            continue
+        folder = write(pairs[:1], tmp_path / "out", trainer=trainer, path_root=f" {root}/\n")
+        for named in named_folders(folder, trainer):
+            assert named == f"{root}/{folder.name}" or named.startswith(f"{root}/{folder.name}/"), (trainer, root)
+    assert not list(tmp_path.rglob("ran"))
 
 
 def test_samples_show_the_held_out_controls(several: list[Pair], tmp_path: Path) -> None:
