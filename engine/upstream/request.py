@@ -329,15 +329,13 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
     secrets = [value for name, value in request.headers.items() if is_secret(name, value)]
     secrets += [value.partition(" ")[2] for value in secrets]
     secrets = [secret for secret in secrets if len(secret) >= TELLING]
-    raw = request.body
-    for secret in secrets:
-        raw = raw.replace(secret.encode(), PLACEHOLDER.encode())  # before anything is shortened in the middle of it
     content_type = request.headers.get("Content-Type", "")
     body: Any = f"({len(request.body)} bytes)"
+    # Blanked before anything is shortened in the middle of it; in the values, since `true` may be a secret.
     if content_type == "application/json":
-        body = _shorten_values(msgspec.json.decode(raw))
+        body = _shorten_values(_without(msgspec.json.decode(request.body), secrets))
     elif content_type.startswith("multipart/form-data"):
-        body = _shown_form(raw, content_type.partition("boundary=")[2])
+        body = _shown_form(request.body, content_type.partition("boundary=")[2], secrets)
     shown: dict[str, Any] = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
     return {name: _without(value, secrets) for name, value in shown.items()}
 
@@ -357,7 +355,7 @@ def _shown_text(text: str) -> str:
     return text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
 
 
-def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
+def _shown_form(body: bytes, boundary: str, secrets: Sequence[str]) -> list[dict[str, Any]]:
     shown = []
     for part in body.split(f"--{boundary}".encode())[1:-1]:
         head, _, value = part.partition(b"\r\n\r\n")
@@ -366,7 +364,7 @@ def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
             text = f"({len(value)} bytes)"
         else:
             name = head.partition(b'name="')[2].partition(b'"')[0].decode()
-            text = _shorten_values(value.decode("utf-8", "replace"), name)
+            text = _shorten_values(_without(value.decode("utf-8", "replace"), secrets), name)
         shown.append({"head": head.decode("utf-8", "replace").strip().replace("\r\n", "; "), "value": text})
     return shown
 
@@ -374,7 +372,7 @@ def _shown_form(body: bytes, boundary: str) -> list[dict[str, Any]]:
 def _without(value: Any, secrets: Sequence[str]) -> Any:
     """The value with every occurrence of a secret masked, wherever a person may have put it."""
     if isinstance(value, dict):
-        return {key: _without(item, secrets) for key, item in value.items()}
+        return {_without(key, secrets): _without(item, secrets) for key, item in value.items()}
     if isinstance(value, list):
         return [_without(item, secrets) for item in value]
     if isinstance(value, str):

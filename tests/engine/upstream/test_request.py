@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import ApiConfig, ApiMode, RequestForm, ResponseFormat, StreamChoice, TokenField
+from engine.secrets import PLACEHOLDER
 from engine.upstream.request import HttpRequest, SourcePicture, build_request, describe_request, encode_form, merge
 from tests.fakes.upstream import FakeUpstream, FormPart, Received, Script, sample
 
@@ -302,6 +303,16 @@ def test_description_for_the_log(url: str) -> None:
     assert '"X-Title": "t"' in shown
     assert len(shown) < 10_000
     assert f"({len(PNG.data_url)} characters)" in shown or f"({len(PNG.data)} bytes)" in shown
+
+
+@pytest.mark.parametrize("url", [CHAT, EDITS, OPENAI_EDITS])
+@pytest.mark.parametrize("secret", ["true", '{"mo', '","a', '[{"t', "----", 'na"me'])
+def test_a_secret_of_any_letters_is_blanked_and_spoils_nothing(url: str, secret: str) -> None:
+    """Also one that stands in every body as a part of its form."""
+    made = config(url, extra_headers={"X-Session-Key": secret}, extra_body={"a": True, "note": f"{secret}-end"})
+    shown = describe_request(build_request(made, [PNG]))
+    assert f"{PLACEHOLDER}-end" in json.dumps(shown["body"])
+    assert shown["headers"]["X-Session-Key"] == PLACEHOLDER
 
 
 def test_description_masks_keys_in_the_address() -> None:
