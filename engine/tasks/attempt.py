@@ -3,9 +3,8 @@ cache, gate or lock, so that a thread of this process or a worker on another mac
 
 `Attempts` is that seam; `LocalAttempts` is the one that works here. Order, limit, retries, ledger and store stay with
 `edit` and `batch`, which wait for an attempt as for a call of their own. A way to make attempts elsewhere sends the
-`AttemptOrder` there, lets `attempt_alone` make it, and hands the pictures of what comes back to `Watch.keep`. What an
-answer that is a job at the provider needs joins here: its id goes out by `Watch` before the first poll, and an order
-names the job that it collects.
+`AttemptOrder` there, lets `attempt_alone` make it, and hands the pictures that come back to `Watch.keep`. A job at the
+provider: its id goes out by `Watch` before the first poll, and an order names the job that it collects.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ from engine.upstream.request import HttpRequest, SourcePicture, build_request, d
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries, retry_after
 from engine.upstream.sse import EventReader, ServerEvent, json_or_none
-from engine.upstream.transport import Transport
+from engine.upstream.transport import Body, Transport
 
 _END = "[DONE]"  # the last event of a stream in two of the three modes
 _ERROR_BODY_BYTES = 256 * 1024
@@ -239,17 +238,18 @@ class _Attempt:
 
     def _ask(self) -> tuple[Answer, ConsoleError | None] | JobTicket:
         """The answer as far as it came, and what cut it short; or the job that it is."""
-        config = self._order.config
         request = self._request()
         self._sent = addresses_in(request.body)
         self._log.stage = "asking"
         self._log.add("request", **describe_request(request))
-        with self._send(request) as response:
+        body = Body(request.body, None if self._recipe is not None else lambda: self._request().body)
+        request = msgspec.structs.replace(request, body=b"")
+        with self._send(request, body) as response:
             self._watch.began()
             self._log.stage = "receiving"
             if self._recipe is not None:
                 return self._understand(self._events(response), response)
-            reader = AnswerReader(config.mode, response.url, self._sent)
+            reader = AnswerReader(self._order.config.mode, response.url, self._sent)
             cut = self._read(response, reader)
         self._bill = reader.bill
         answer = reader.finish()
@@ -305,7 +305,7 @@ class _Attempt:
         return name
 
     @contextmanager
-    def _send(self, request: HttpRequest) -> Iterator[HttpResponse]:
+    def _send(self, request: HttpRequest, body: Body | None = None) -> Iterator[HttpResponse]:
         config = self._order.config
         with self._transport.send(
             request,
@@ -313,6 +313,7 @@ class _Attempt:
             unlocked=config.unlock_local_api_url,
             timeout=config.timeout_seconds,
             cancel=self._watch.cancel,
+            body=body,
         ) as response:
             self._note_status(response)
             yield response

@@ -34,6 +34,7 @@ from engine.upstream.retry import call_with_retries
 
 _DISK_WAIT_SECONDS = 2.0
 _NOT_BILLED = frozenset({Code.ANSWER_WEB_PAGE, Code.UPLOAD_FAILED})  # no API took these on
+_AT_HAND_BYTES = 64 * 1024
 _OTHERS = 3
 _FREE_PER_RETRY = 3  # refusals for crowding that each allowed retry pays for
 
@@ -162,7 +163,7 @@ class _Edit:
 
     def run(self) -> EditOutcome:
         try:
-            order = self._prepare()
+            order = _light(self._prepare())
             call_with_retries(
                 lambda: self._ask(order),
                 max_retries=self._config.max_retries,
@@ -506,6 +507,15 @@ def _source(path: str, max_bytes: int, cancel: CancelToken) -> Source:
     read = read_source(path, max_bytes, cancel)
     digest, info = hashlib.sha256(read.data).hexdigest(), read.info
     return Source(path, read.name, info.mime, digest, read.data, info.width, info.height, read.shape)
+
+
+def _light(order: AttemptOrder) -> AttemptOrder:
+    """Without the bytes of large sources, which each call reads again when its turn has come: hundreds may wait."""
+    sources = tuple(
+        msgspec.structs.replace(source, data=source.data if len(source.data) <= _AT_HAND_BYTES else b"")
+        for source in order.sources
+    )
+    return msgspec.structs.replace(order, sources=sources)
 
 
 def _stored(digest: str, picture: Picture) -> StoredImage:

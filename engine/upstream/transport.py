@@ -47,12 +47,29 @@ class _Trip(msgspec.Struct, frozen=True):
     cancel: CancelToken
 
 
+class Body:
+    """The body of a request, given to each hop that takes it. Who sends hundreds at once waits for most of the time:
+    with ``again``, which makes the same bytes anew for nothing, it is let go of once a hop has all of it."""
+
+    def __init__(self, data: bytes, again: Callable[[], bytes] | None = None) -> None:
+        self.size = len(data)
+        self._data: bytes | None = data
+        self._again = again
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._data is None and self._again is not None:  # for another hop
+            self._data = self._again()
+        yield self._data or b""
+        if self._again is not None:
+            self._data = None
+
+
 class _Message(msgspec.Struct, frozen=True):
     """A request as it is sent to each hop."""
 
     method: str
     headers: Headers
-    body: bytes = b""
+    body: Body | None = None
 
 
 class _Stale(Exception):
@@ -103,9 +120,17 @@ class Transport:
 
     @contextmanager
     def send(
-        self, request: HttpRequest, *, proxy: str, unlocked: bool, timeout: float, cancel: CancelToken
+        self,
+        request: HttpRequest,
+        *,
+        proxy: str,
+        unlocked: bool,
+        timeout: float,
+        cancel: CancelToken,
+        body: Body | None = None,
     ) -> Iterator[HttpResponse]:
-        """Call the API; the answer is read while the block runs. ``timeout``: seconds for all of it.
+        """Call the API; the answer is read while the block runs. ``timeout``: seconds for all of it; ``body``: in the
+        place of the request's own.
 
         Only a 307 or 308 to the same origin is followed: picture and key are sent nowhere else. An error status is
         an answer like any other. Raises Stopped, InvalidInput (PROXY_INVALID, FIELD_TYPE), AddressRefused and
@@ -113,8 +138,9 @@ class Transport:
         """
         trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
         target = self._checked(request.url, trip)
-        length = len(request.body) if request.body or request.method not in SAFE_METHODS else None
-        message = _Message(request.method, request_headers(request.headers, length), request.body)
+        body = body or Body(request.body)
+        length = body.size if body.size or request.method not in SAFE_METHODS else None
+        message = _Message(request.method, request_headers(request.headers, length), body)
         with closing(self._follow(target, message, trip, self._same_place)) as response:
             yield response
 
@@ -276,7 +302,7 @@ def _core_request(target: Target, message: _Message, proxy: ProxyServer | None) 
         message.method,
         httpcore.URL(scheme=target.scheme, host=host, port=target.port, target=target.path),
         headers=[(b"Host", target.authority.encode("ascii")), *message.headers],
-        content=message.body,
+        content=message.body if message.body is not None and message.body.size else b"",
     )
 
 

@@ -12,8 +12,9 @@ import pytest
 from engine.errors import AddressRefused, Code, ConsoleError, InvalidInput
 from engine.upstream.cancel import CancelToken
 from engine.upstream.netguard import NetPolicy
-from engine.upstream.transport import Transport
+from engine.upstream.transport import Body, Transport
 from tests.fakes.peers import Peer, answering, ok, outgoing, read_request, reset, until_closed
+from tests.support.doors import until
 from tests.support.transport_calls import KEY, call, failure, fetch, recording, transport
 
 __all__ = ["transport"]
@@ -286,6 +287,35 @@ def test_close_ends_running_calls_and_all_connections() -> None:
 
 
 # --- redirects ------------------------------------------------------------------------------------------------------
+
+
+def test_a_body_that_can_be_made_again_is_let_go_of_once_it_is_sent(transport: Transport) -> None:
+    """While its answer is waited for, nobody holds it; another hop gets the same bytes."""
+    seen: list[bytes] = []
+    held: list[object] = []
+
+    def answer(client: socket.socket) -> None:
+        while request := read_request(client):
+            seen.append(request)
+            until(lambda: body._data is None)
+            held.append(body._data)
+            moved = len(seen) == 1
+            client.sendall(ok(b"", "307 Temporary Redirect", Location="/v2") if moved else ok(b"done"))
+
+    sent, made = b"picture" * 100_000, list[int]()
+
+    def again() -> bytes:
+        made.append(1)
+        return sent
+
+    body = Body(sent, again)
+    with Peer(answer) as peer:
+        request, cancel = outgoing(peer.url("/v1"), body=b""), CancelToken()
+        with transport.send(request, proxy="", unlocked=True, timeout=60, cancel=cancel, body=body) as response:
+            assert response.read(100) == b"done"
+    assert [one.partition(b"\r\n\r\n")[2] for one in seen] == [sent, sent]
+    assert held == [None, None]
+    assert made == [1]
 
 
 @pytest.mark.parametrize("status", ["307 Temporary Redirect", "308 Permanent Redirect"])
