@@ -517,6 +517,7 @@ def _local(workers: int, loop: Any, security: Any) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
         threads_per_worker=_THREADS,
+        memory_limit=1.0,  # by threads it would be a processor's share, and calls take memory without one
         processes=True,
         dashboard_address="127.0.0.1:0",  # None would be a port of all machines
         host="127.0.0.1" if security is None else "tls://127.0.0.1",
