@@ -22,6 +22,7 @@ from engine.upstream.cancel import CancelToken
 from engine.upstream.failure import status_failure
 from engine.upstream.response import HttpResponse
 from engine.upstream.retry import call_with_retries
+from engine.upstream.sse import json_or_none
 from engine.upstream.transport import Transport
 
 T = TypeVar("T")
@@ -216,8 +217,5 @@ def _joined(pieces: list[bytes]) -> bytes:
 
 def _read(driver: Driver, line: bytes) -> LineResult | None:
     """A result; None for a line that nobody can read: it is missing, and told so."""
-    try:
-        result = driver.read_line(msgspec.json.decode(line))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    result = driver.read_line(json_or_none(line))
     return result if result is None else msgspec.structs.replace(result, size=len(line))

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from engine.upstream.image_refs import URL_CHARS, clean_base64, find_candidates, has_signature, looks_like_image
-from engine.upstream.sse import parse_json
+from engine.upstream.sse import has_too_many_values, parse_json
 
 _NEAR_CHARS = 1024
 _THINK = re.compile(r"<(/?)(?:[a-z]{1,16}:)?(?:think(?:ing)?|thought|reasoning)(?:\s[^<>]{0,200})?>", re.IGNORECASE)
@@ -408,7 +408,7 @@ def json_values(text: str) -> Iterator[tuple[int, int, Any]]:
 
     They begin early: megabytes of a picture are not searched for another.
     """
-    position, tries = 0, _JSON_TRIES
+    position, tries = 0, 0 if has_too_many_values(text) else _JSON_TRIES
     reach = min(len(text), _JSON_REACH)
     next_of = {"{": -1, "[": -1}
     while tries:

@@ -29,6 +29,7 @@ from engine.upstream.request import (
     form_text,
     merge,
 )
+from engine.upstream.sse import json_or_none
 from engine.upstream.target import MAX_URL_LENGTH
 
 # --- filling in -------------------------------------------------------------------------------------------------------
@@ -263,10 +264,8 @@ def result_document(recipe: Recipe, document: Any) -> Any:
     text = search(recipe.result.json_in, document)
     if not isinstance(text, str):
         return text if isinstance(text, dict | list) else document
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return document
+    found = json_or_none(text)
+    return document if found is None else found
 
 
 def path_answer(recipe: Recipe, documents: Sequence[Any], base_url: str) -> Answer:

@@ -20,6 +20,8 @@ _FIELD_LINE = re.compile(rb"^(?:data|event):", re.MULTILINE)
 _STRAY_BYTES = 4096
 _SMALL_BYTES = 4096
 _RESTARTS = 16
+_MANY_VALUES_BYTES = 2**20
+_MOST_VALUES = 250_000
 
 
 class ServerEvent(msgspec.Struct, frozen=True):
@@ -119,7 +121,8 @@ class EventReader:
             if self._json is not None:
                 end = self._json.find_end(content)
                 self._value.add(content if end < 0 else content[:end])
-                if self._value.size > self._limit:
+                if self._value.size > self._limit or self._json.opened > _MOST_VALUES:
+                    self._limit = min(self._limit, self._value.size)
                     self._too_large = True
                     return False
                 if end < 0:
@@ -258,6 +261,8 @@ class _Nesting:
 
     def __init__(self) -> None:
         self.depth = 0
+        self.opened = 0
+        """Objects and lists so far; behind more of them than an answer needs nothing is looked at."""
         self._in_string = False
         self._escaped = False
 
@@ -267,7 +272,7 @@ class _Nesting:
 
     def find_end(self, content: bytes, position: int = 0) -> int:
         """Position behind the value's last bracket, -1 while it goes on."""
-        while position < len(content):
+        while position < len(content) and self.opened <= _MOST_VALUES:
             if self._in_string:
                 position = self._skip_string(content, position)
                 continue
@@ -280,6 +285,7 @@ class _Nesting:
                 self._in_string = True
             elif mark in b"{[":
                 self.depth += 1
+                self.opened += 1
             else:
                 self.depth -= 1
                 if self.depth == 0:
@@ -306,12 +312,34 @@ class _Nesting:
         return position
 
 
+def has_too_many_values(text: str | bytes) -> bool:
+    """Whether JSON has more values in it than any answer needs: ``{}`` takes 25 times its size in memory, and millions
+    of them minutes to look through. Hardly any time is spent on megabytes of base64."""
+    if len(text) <= _MANY_VALUES_BYTES:
+        return False
+    left = _MOST_VALUES
+    for mark in ",[{":
+        at = _next(text, mark, 0)
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return True
+            at = _next(text, mark, at + 1)
+    return False
+
+
+def _next(text: str | bytes, mark: str, start: int) -> int:
+    return text.find(mark, start) if isinstance(text, str) else text.find(mark.encode(), start)
+
+
 def parse_json(text: str) -> Any:
-    """The JSON value of ``text``; ValueError if there is none, also for one nested too deep.
+    """The JSON value of ``text``; ValueError if there is none, also for one nested too deep, or of too many values.
 
     What msgspec refuses is given to the tolerant reader: raw line breaks in strings and halves of surrogate pairs
     occur. Strings may hold such halves then: see ``well_formed``.
     """
+    if has_too_many_values(text):
+        raise ValueError("too many values")
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -324,6 +352,8 @@ def parse_json(text: str) -> Any:
 
 def json_or_none(text: str | bytes) -> Any:
     """The JSON value in a text; None for anything else."""
+    if has_too_many_values(text):
+        return None
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -24,13 +24,13 @@ PIECE = b"x" * 65536
 MEGABYTES = 80
 
 
-def _pour(start: bytes, megabytes: int, end: bytes = b"") -> Callable[[socket.socket], None]:
+def _pour(start: bytes, megabytes: int, end: bytes = b"", piece: bytes = PIECE) -> Callable[[socket.socket], None]:
     def talk(client: socket.socket) -> None:
         while b"\r\n\r\n" not in client.recv(65536):
             pass
         client.sendall(start)
         for _ in range(megabytes * 16):
-            client.sendall(PIECE)
+            client.sendall(piece)
         client.sendall(end)
 
     return talk
@@ -40,6 +40,7 @@ ANSWERS = {
     "endless line": _pour(HEAD % b"text/event-stream" + b"data: ", 10_000),
     "one line": _pour(HEAD % b"text/event-stream" + b"data: ", MEGABYTES, b"\n\ndata: [DONE]\n\n"),
     "one value": _pour(HEAD % b"application/json" + b'{"data":[{"b64_json":"', MEGABYTES, b'"}]}'),
+    "many values": _pour(HEAD % b"application/json" + b'{"data":[{},1', MEGABYTES, b"]}", b",{}" * 21845),
     "one picture": _pour(HEAD % b"image/png" + b"\x89PNG\r\n\x1a\n", MEGABYTES - 1),
 }
 

@@ -23,6 +23,7 @@ from engine.keys import origin
 from engine.upstream.jobs import PLAIN
 from engine.upstream.recipe import Recipe, key_headers, takes_key
 from engine.upstream.request import RESERVED_HEADERS, HttpRequest, SourcePicture
+from engine.upstream.sse import json_or_none
 
 T = TypeVar("T")
 DAY_SECONDS = 86_400.0
@@ -52,10 +53,7 @@ class Reply(msgspec.Struct, frozen=True):
     @property
     def document(self) -> dict[str, Any]:
         """The JSON object in it. Raises AnswerUnusable(JOB_UNREADABLE)."""
-        try:
-            found = msgspec.json.decode(self.body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = None
+        found = json_or_none(self.body)
         if not isinstance(found, dict):
             raise AnswerUnusable(Code.JOB_UNREADABLE, retryable=True, http_status=self.status, host="")
         return found

@@ -215,7 +215,7 @@ def test_small_answers_never_wait_and_never_touch_a_file(
 if FULL:  # gigabytes over loopback: scripts/full_counts.sh answers
 
     @pytest.mark.timeout(1800)
-    @pytest.mark.parametrize("kind", ["endless line", "one line", "one value", "one picture"])
+    @pytest.mark.parametrize("kind", ["endless line", "one line", "one value", "many values", "one picture"])
     def test_sixty_four_hostile_answers_stay_within_a_gigabyte(kind: str) -> None:
         """Each as large as an answer may be, all at once, against the whole program."""
         command = [sys.executable, str(ROOT / "tests/faults/answer_flood.py"), kind, "64"]

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.config import ApiMode
 from engine.errors import AnswerUnusable, Code
-from engine.upstream.sse import EventReader, ServerEvent, parse_json, well_formed
+from engine.upstream.answer import AnswerReader
+from engine.upstream.image_links import read_words
+from engine.upstream.sse import EventReader, ServerEvent, has_too_many_values, json_or_none, parse_json, well_formed
 
 SAMPLES = sorted(Path(__file__).parents[2].joinpath("samples").glob("*.[sjt][sx]*"))
 LIMIT = 1 << 28
@@ -248,3 +251,23 @@ def test_json_that_is_nearly_json() -> None:
     for text in ("[" * 200_000, '{"a":' * 100_000, "", "{", "nonsense", "1e", "9" * 5000 + "x"):
         with pytest.raises(ValueError):  # noqa: PT011 - the type is the promise
             parse_json(text)
+
+
+@pytest.mark.parametrize("value", ["{}", "1"])
+@pytest.mark.parametrize("start", ["", "words and "])
+def test_an_answer_of_millions_of_values_is_not_taken_apart(value: str, start: str) -> None:
+    """It would take gigabytes and minutes; a picture of megabytes, or prose, is none."""
+    text = f'{start}{{"data":[{",".join([value] * 600_000)}]}}'
+    assert has_too_many_values(text)
+    assert has_too_many_values(text.encode())
+    assert json_or_none(text) is None
+    assert read_words(text).found == []
+    reader = AnswerReader(ApiMode.IMAGES_EDITS, "https://a.test/")
+    if start:
+        reader.feed(ServerEvent("", text))
+    else:
+        with pytest.raises(AnswerUnusable) as refused:
+            reader.feed(ServerEvent("", text))
+        assert refused.value.code is Code.ANSWER_TOO_LARGE
+    assert not has_too_many_values('{"data":[{"b64_json":"' + "A" * 4_000_000 + '"}]}')
+    assert not has_too_many_values("So it is, " * 200_000)
