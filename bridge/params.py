@@ -17,8 +17,9 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 
 def read_params(kind: type[P], data: dict[str, Any]) -> P:
-    """An instance of ``kind`` from loosely typed values ("5" is a number, "1" is true, "a,b" a set); unknown names are
-    ignored. Raises InvalidInput with the field's name: FIELD_REQUIRED, FIELD_TYPE, FIELD_RANGE, FIELD_CHOICE."""
+    """An instance of ``kind`` from loosely typed values ("5" is a number, "1" is true, "a,b" a set, "1,2" and 1 are
+    lists of numbers); unknown names are ignored. Raises InvalidInput with the field's name: FIELD_REQUIRED, FIELD_TYPE,
+    FIELD_RANGE, FIELD_CHOICE."""
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(kind):
         name = field.encode_name
@@ -55,8 +56,11 @@ def _read(name: str, hint: Any, raw: Any) -> Any:
     info = _type_of(hint)
     if isinstance(info, inspect.StructType) and isinstance(raw, dict):
         return read_params(info.cls, raw)
-    if isinstance(info, inspect.FrozenSetType) and isinstance(raw, str):
+    numbers = isinstance(info, inspect.ListType) and isinstance(info.item_type, inspect.IntType | inspect.FloatType)
+    if isinstance(raw, str) and (numbers or isinstance(info, inspect.FrozenSetType)):
         raw = [part.strip() for part in raw.split(",") if part.strip()]
+    if numbers and isinstance(raw, int | float) and not isinstance(raw, bool):
+        raw = [raw]
     try:
         return msgspec.convert(raw, hint, strict=False)
     except msgspec.ValidationError as error:

@@ -45,8 +45,8 @@ class SetParams(msgspec.Struct, frozen=True, kw_only=True):
     quality: Annotated[int, Meta(ge=1, le=100)] = 95
     size_rule: SizeRule = SizeRule.TRAINER
     size_value: Annotated[int, Meta(extra={"minimum": 0, "maximum": 16384, "unit": "px"})] = 0
-    resolution: Annotated[list[Annotated[int, Meta(ge=64, le=4096)]], Meta(extra={"kind": "numbers"})] = []
-    step: Annotated[int, Meta(extra={"minimum": 0, "maximum": 1024, "unit": "px"})] = 0
+    resolution: Annotated[list[int], Meta(extra={"minimum": 64, "maximum": 4096, "kind": "numbers"})] = []
+    step: Annotated[int, Meta(extra={"minimum": 0, "maximum": 256, "unit": "px"})] = 0
     crop_align: bool = False
     validation: Annotated[float, Meta(ge=0, le=0.9, extra={"kind": "share"})] = 0.0
     seed: int = 0

@@ -195,7 +195,7 @@ def test_a_set_as_its_maker_wants_it(made: Door, tmp_path: Path) -> None:
     order = {
         "output_dir": str(tmp_path / "sets"), "leave_out": True, "reverse": "both", "no_op_share": 0.2, "masks": True,
         "reverse_caption_mode": "trigger", "reverse_trigger": "白天", "path_root": "/workspace/sets", "alpha": "grey",
-        "resolution": [256], "step": 16, "validation": 0.3,
+        "resolution": "256", "step": 16, "validation": 0.3,
     }  # fmt: skip
     job = finished(made, made.post("/api/dataset/export", order))
     assert job["status"] == "done", job["error"]
@@ -249,6 +249,9 @@ def test_wishes_of_makers_are_checked(made: Door, tmp_path: Path) -> None:
         ({"num_repeats": 2, "trainer": "webdataset"}, "num_repeats"),
         ({"folder_repeats": {"faces": 2}, "trainer": "fal"}, "folder_repeats"),
         ({"folder_repeats": {"nobody": 2}}, "folder_repeats"),
+        ({"resolution": "63"}, "resolution"),
+        ({"resolution": [512, 4097]}, "resolution"),
+        ({"trainer": "hugging_face", "path_root": "/a [1]"}, "path_root"),
         ({"folder_repeats": {"": 0}}, "folder_repeats"),
         ({"resolution": [5]}, "resolution"),
         ({"step": 3}, "step"),
