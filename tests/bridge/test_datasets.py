@@ -1,4 +1,17 @@
-"""Training sets through the door: preflight, findings, export, report, stop; with a real batch before them."""
+"""Training sets through the door: preflight, findings, export, report, stop; with a real batch before them.
+
+Where else the wishes of a set (`ExportParams`) are proved, in tests/engine/dataset unless it says otherwise:
+
+| wish | by |
+|---|---|
+| layouts, captions, references, split | test_export `every_pair`, `several_references`, `sides_of`; tests/trainers |
+| awkward pictures, alpha, size rules | test_awkward, test_sizes; after the trainer's own cut: tests/trainers |
+| refused before: controls, captions, files | test_export `references_that_do_not_fit`, `broken`; test_preflight |
+| reverse, no_op_share, preference, masks | test_variants |
+| path_root, arguments for a shell | test_export `a_root_is_read`, `configurations_are_for_the_machine` |
+| repeats, samples, shards, names | test_export `repeats_are_told`, `samples_show`, `tars_load`, `names_of_sources` |
+| thresholds, drift | test_preflight; tests/bench: preflight.py, drift.py, photographs.py |
+"""
 
 from __future__ import annotations
 
