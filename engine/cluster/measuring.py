@@ -21,7 +21,8 @@ from engine.errors import ConsoleError
 from engine.images.pixels import Alpha
 from engine.upstream.cancel import CancelToken
 
-_AT_A_TIME = 8  # pairs: a round trip costs some milliseconds, a pair some tens
+_MOST_AT_A_TIME = 24  # pairs: a round trip costs ten milliseconds here, a pair twenty there
+_ROUNDS = 4  # at least, so that none waits for long for the last one
 
 
 class _Wanted(msgspec.Struct, frozen=True):
@@ -66,12 +67,14 @@ def measure_files(wanted: _Wanted, cancel: CancelToken) -> _Seen:
 class ClusterMeasurer(Measurer):
     """As `Measurer`; what it measures in groups goes to the workers."""
 
-    at_a_time = _AT_A_TIME
-
     def __init__(self, cluster: Cluster, cache: MeasurementCache, alpha: Alpha) -> None:
         super().__init__(cache, alpha)
         self._cluster = cluster
         self.threads = cluster.work_at_once
+
+    def at_a_time(self, count: int) -> int:
+        """As `Measurer.at_a_time`."""
+        return max(1, min(_MOST_AT_A_TIME, count // (_ROUNDS * self.threads)))
 
     def prepare(self, pairs: Sequence[tuple[str, str]], settled: Settled, cancel: CancelToken | None = None) -> None:
         """Measure what is not known yet of these pairs, so that `measure` finds it; not what workers see as others."""

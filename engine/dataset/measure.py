@@ -71,10 +71,9 @@ def can_register() -> bool:
 class Measurer:
     """Measures what the cache does not hold, with transparency laid on ``alpha``. Safe to use from many threads.
 
-    ``at_a_time``: pairs that are best made ready together; ``threads``: that are best used, 0 for no preference.
+    ``threads``: that are best used, 0 for no preference.
     """
 
-    at_a_time = 1
     threads = 0
 
     def __init__(self, cache: MeasurementCache, alpha: Alpha = Alpha.WHITE) -> None:
@@ -116,6 +115,10 @@ class Measurer:
             comparison = _compared(one.image, other.image, change, cancel)
         self._cache.note((one.look, other.look, comparison))
         return Measured(one.look, other.look, comparison)
+
+    def at_a_time(self, count: int) -> int:  # noqa: ARG002 - for who measures elsewhere
+        """How many of so many pairs are best made ready together."""
+        return 1
 
     def prepare(self, pairs: Sequence[tuple[str, str]], settled: Settled, cancel: CancelToken | None = None) -> None:
         """Some pairs of files will be measured next: who measures elsewhere can do so for all of them at once."""

@@ -191,12 +191,13 @@ def _all(
         for one in group.result():
             take(one)
 
+    together = measurer.at_a_time(len(pairs))
     under_way: deque[Future[list[_Seen]]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="preflight") as pool:
         try:
-            for start in range(0, len(pairs), measurer.at_a_time):
+            for start in range(0, len(pairs), together):
                 cancel.check()
-                group = pairs[start : start + measurer.at_a_time]
+                group = pairs[start : start + together]
                 under_way.append(pool.submit(_look_at, group, measurer, limits, cancel))
                 while len(under_way) > 2 * workers:
                     take_all(under_way.popleft())
