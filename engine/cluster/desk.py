@@ -216,13 +216,14 @@ class Desk:
             (entry.outbox / f"{token}.answer").unlink(missing_ok=True)
 
     def left(self, session: str, owner: str) -> list[Kept]:
-        """Answers that lie here for a project, and calls under way that an earlier program has made for it."""
+        """Answers that lie here for a project, then calls under way that an earlier program has made for it. One that
+        ends just now is both: looked for in the other order it would be neither, and paid for again."""
+        with self._lock:
+            doings = [one.kept for one in self._doing.values() if one.kept.owner == owner and not one.done.is_set()]
         entry = self._sessions.get(session)
         files = sorted(entry.outbox.glob("*.answer")) if entry is not None else []
         found = [kept for file in files if (kept := read_kept(file)) is not None and kept.owner == owner]
-        with self._lock:
-            doings = [one for one in self._doing.values() if one.kept.owner == owner and not one.done.is_set()]
-        return [*found, *(one.kept for one in doings)]
+        return [*found, *doings]
 
 
 def _seen(source: Source) -> Source | None:

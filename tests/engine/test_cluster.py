@@ -23,6 +23,8 @@ from distributed.comm.core import connect
 from distributed.security import Security
 
 from engine.cluster.address import ClusterOrder, check_order
+from engine.cluster.desk import Desk, _Doing
+from engine.cluster.messages import Errand, Told
 from engine.cluster.pictures import ClusterPairMaker
 from engine.cluster.services import ClusterServices as Cluster
 from engine.cluster.worker import fingerprint
@@ -38,6 +40,7 @@ from engine.dataset.variants import Reverse, VariantRule
 from engine.errors import ClusterFailed, Code, InvalidInput, Stopped
 from engine.images.pixels import Alpha
 from engine.images.thumbnails import make_thumbnail
+from engine.tasks.arrivals import Begun
 from engine.tasks.attempt import AttemptOrder, AttemptOutcome, Picture, Source
 from engine.tasks.log import EditLog
 from engine.upstream.cancel import CancelToken
@@ -351,3 +354,21 @@ def test_a_run_by_two_worker_processes(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 12
     code = "import sys, launcher, bridge.app; sys.exit('distributed' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_call_that_ends_while_its_worker_is_asked_is_not_lost(
+    order: AttemptOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither an answer that lies there nor under way any more, it would be paid for again."""
+    desk, outbox = Desk(1), tmp_path / "outbox"
+    desk.admit("session", Told(NetPolicy(), 3, str(outbox)))
+    begun = Begun("t1", "0" * 64, 1, "{}")
+    errand = Errand(order, "", "token", "run", "session", "me", begun)
+    doing = desk._doing["token"] = _Doing(errand, CancelToken())
+    (outbox / "another.answer").write_bytes(b"")
+
+    def read_and_end(file: Path) -> None:
+        doing.done.set()
+
+    monkeypatch.setattr("engine.cluster.desk.read_kept", read_and_end)
+    assert [kept.begun for kept in desk.left("session", "me")] == [begun]
