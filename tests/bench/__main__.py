@@ -29,20 +29,15 @@ _BEGIN, _END = "<!-- table -->", "<!-- end -->"
 class Plan:
     """How much is measured, and the seeds that several rows share."""
 
-    def __init__(self, quick: bool, place: Path, beyond: int = 0) -> None:
-        """``beyond``: a number of tasks more at which what grows is measured."""
+    def __init__(self, quick: bool, place: Path) -> None:
         self.quick = quick
         self.rounds = 3 if quick else 5
         self.most = 5_000 if quick else 50_000
-        self._beyond = {beyond} - {0}
         self._place = place
 
     def seeds(self, *extra: int) -> dict[int, Path]:
-        """Data folders with 500 tasks, more, most, and beyond."""
-        return {
-            count: seed(self._place / str(count), count)
-            for count in sorted({500, 5_000, self.most, *self._beyond, *extra})
-        }
+        """Data folders with 500 tasks, more, and most."""
+        return {count: seed(self._place / str(count), count) for count in sorted({500, 5_000, self.most, *extra})}
 
 
 def _parts(plan: Plan) -> dict[str, Callable[[], Report]]:
@@ -78,14 +73,11 @@ def main() -> int:
     parser.add_argument("rows", nargs="*", metavar="ROW", help="1 to 17; all when none is named")
     parser.add_argument("--quick", action="store_true", help="fewer pictures, fewer rounds, 5,000 tasks at most")
     parser.add_argument("--write", action="store_true", help="write BENCHMARKS.md, growth.svg and recorded.json")
-    parser.add_argument(
-        "--beyond", type=int, default=0, metavar="TASKS", help="rows 4, 7, 8 and 9 on so many tasks as well"
-    )
     options = parser.parse_args()
     rows: list[Row] = []
     curves: list[Curve] = []
     with tempfile.TemporaryDirectory(prefix="bench-seeds-") as place:
-        parts = _parts(Plan(options.quick, Path(place), options.beyond))
+        parts = _parts(Plan(options.quick, Path(place)))
         for name in options.rows or parts:
             report = parts[name]()
             rows += report.rows

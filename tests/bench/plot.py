@@ -54,7 +54,8 @@ def _chart(curve: Curve) -> str:
         anchor = "start" if place == 0 else "end" if place == len(curve.points) - 1 else "middle"
         parts.append(f'<circle class="dot" cx="{x(count):.1f}" cy="{y(value):.1f}" r="3.5"/>')
         parts.append(f'<text text-anchor="{anchor}" x="{x(count):.1f}" y="{y(value) - 8:.1f}">{_short(value)}</text>')
-        parts.append(f'<text text-anchor="middle" x="{x(count):.1f}" y="{_HEIGHT - 14}">{count:,}</text>')
+        under = "end" if anchor == "end" else "middle"  # a long number would stick out on the right
+        parts.append(f'<text text-anchor="{under}" x="{x(count):.1f}" y="{_HEIGHT - 14}">{count:,}</text>')
     return "".join(parts)
 
 
