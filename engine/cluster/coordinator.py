@@ -211,8 +211,8 @@ class Cluster:
                 raise WorkerLost
         try:
             return coming.result()
-        except (FutureCancelledError, KilledWorker, OSError) as error:
-            raise WorkerLost from error
+        except (FutureCancelledError, concurrent.futures.CancelledError, KilledWorker, OSError) as error:
+            raise WorkerLost from error  # Dask cancels what it gathers when it hears of the worker's end first
 
     def ask(self, config: ApiConfig, body: bytes, cancel: CancelToken) -> bytes:
         """A question to a vision model; see `vision.ask.SendQuestion`. Where a worker is lost another one asks."""

@@ -23,6 +23,7 @@ from distributed.comm.core import connect
 from distributed.security import Security
 
 from engine.cluster.address import ClusterOrder, check_order
+from engine.cluster.coordinator import WorkerLost
 from engine.cluster.desk import Desk, _Doing
 from engine.cluster.messages import Errand, Told
 from engine.cluster.pictures import ClusterPairMaker
@@ -165,6 +166,17 @@ def test_nobody_else_on_this_computer_gets_in(cluster: Cluster) -> None:
             for security in others.values():
                 with pytest.raises(OSError):  # noqa: PT011 - whatever a refused handshake ends in
                     apart.submit(asyncio.run, knock(address, security)).result()
+
+
+def test_an_answer_that_goes_with_its_worker_is_lost(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask may hear of a worker's end before us and cancel what it gathers: another worker is asked, no task fails."""
+
+    async def gone() -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(cluster._client, "gather", lambda *_, **__: gone())
+    with pytest.raises(WorkerLost):
+        cluster.run_at(cluster.workers[0], abs, -1, "run", CancelToken())
 
 
 def test_sources_that_a_worker_does_not_see_go_along(
