@@ -29,6 +29,7 @@ _REFUSED: Final = {
     "404": "No such task, result, preset, file or address.",
     "409": "Not now: something runs that excludes it.",
     "413": "More bytes than are taken.",
+    "431": "Address and headers of more than 64 KB.",
 }
 
 Schema = dict[str, Any]
