@@ -25,7 +25,7 @@ MB = 2**20
 LARGE, SMALL = 2_000_000, 20_000
 _PIECE = 65_536
 
-_LOADS = {
+LOADS = {
     "1": ("2 MB, base64 in SSE, 8 at once", Load("sse", LARGE, 8), 160, 0.8),
     "2a": ("2 MB, JSON `b64_json`, 8 at once", Load("json", LARGE, 8), 160, 0.8),
     "2b": ("2 MB, URL to download, 8 at once", Load("url", LARGE, 8), 240, 0.8),
@@ -35,7 +35,7 @@ _LOADS = {
 
 def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
     """Program and loops in turn; the goal is against the first loop. ``share``: of the usual number of pictures."""
-    work, load, usual, goal = _LOADS[number]
+    work, load, usual, goal = LOADS[number]
     count = max(2 * load.at_once, int(usual * share))
     took: dict[str, list[Took]] = {name: [] for name in (*LOOPS, "ours")}
     with (

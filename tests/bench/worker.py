@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,16 +37,26 @@ class Workers:
 
 
 @contextmanager
-def workers(load: Load, port: int, folders: dict[str, Path], **environ: str) -> Iterator[Workers]:
-    """One process for each name: that of a loop, or another for the program, with ``environ`` beside ours."""
+def workers(
+    load: Load, port: int, folders: dict[str, Path], roots: Mapping[str, Path] | None = None, **environ: str
+) -> Iterator[Workers]:
+    """One process for each name: that of a loop, or another for the program, with ``environ`` beside ours.
+
+    ``roots``: the checkout whose code and environment a name runs with, where it is not this one.
+    """
     processes: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, folder in folders.items():
             who = name if name in LOOPS else "ours"
             words: Sequence[object] = (who, load.kind, load.size, load.at_once, port, folder)
-            command = [sys.executable, "-m", "tests.bench.worker", *map(str, words)]
+            root = (roots or {}).get(name)
+            python = str(root / ".venv-test/bin/python") if root else sys.executable
             processes[name] = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env={**os.environ, **environ}
+                [python, "-m", "tests.bench.worker", *map(str, words)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=root or ROOT,
+                env={**os.environ, "PYTHONPATH": str(root or ROOT), **environ},
             )
         yield Workers(processes)
     finally:
