@@ -61,10 +61,11 @@ class Schema(msgspec.Struct, frozen=True):
 class _PendingWrite:
     """A change that a thread waits for."""
 
-    def __init__(self, write: Write[Any, Any], change: object, durable: bool) -> None:
+    def __init__(self, write: Write[Any, Any], change: object, durable: bool, autocommit: bool) -> None:
         self.write = write
         self.change = change
         self.durable = durable
+        self.autocommit = autocommit
         self.settled = False
         self.result: object = None
         self.error: Exception | None = None
@@ -100,6 +101,7 @@ class Database:
         self._lock = threading.RLock()
         self._pending: list[_PendingWrite] = []
         self._pending_lock = threading.Lock()
+        self._is_granting = False
         self._closed = False
         self._synchronous = ""
         self._writer = self._open_anew() if schema.disposable else self._open_or_quarantine()
@@ -120,8 +122,9 @@ class Database:
                     self._stamp.write_text(self._state(), "ascii")
 
     @contextlib.contextmanager
-    def write(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
-        """One transaction. ``durable``: on disk, power cut included, when the block ends."""
+    def write(self, *, durable: bool = False, autocommit: bool = False) -> Iterator[sqlite3.Connection]:
+        """One transaction. ``durable``: on disk, power cut included, when the block ends. ``autocommit``: each
+        statement is a transaction of its own, without BEGIN and COMMIT, which let go of the interpreter's lock too."""
         with self._lock:
             writer = self._writer
             try:
@@ -129,14 +132,16 @@ class Database:
                 if self._synchronous != synchronous:
                     writer.execute(f"PRAGMA synchronous={synchronous}")
                     self._synchronous = synchronous
-                writer.execute("BEGIN IMMEDIATE")
+                if not autocommit:
+                    writer.execute("BEGIN IMMEDIATE")
                 try:
                     yield writer
                 except BaseException:
                     if writer.in_transaction:  # SQLite rolls back by itself when the disk is full
                         writer.execute("ROLLBACK")
                     raise
-                writer.execute("COMMIT")
+                if not autocommit:
+                    writer.execute("COMMIT")
             except sqlite3.Error as error:
                 raise _failure(error, self.path) from error
             finally:
@@ -144,11 +149,12 @@ class Database:
                     if writer.in_transaction:  # a COMMIT that failed, on a full disk for one
                         writer.execute("ROLLBACK")
 
-    def together(self, write: Write[C, R], change: C, *, durable: bool) -> R:
+    def together(self, write: Write[C, R], change: C, *, durable: bool, autocommit: bool = False) -> R:
         """Write a change in a transaction that it shares with those that others ask for while the disk is busy: one way
         to disk carries them all. ``write`` gets those that are its own at once and gives a result for each; where it
-        raises, each is tried alone, and what it raises then is raised to the one whose change it was."""
-        mine = _PendingWrite(write, change, durable)
+        raises, each is tried alone, and what it raises then is raised to the one whose change it was. ``autocommit``:
+        each statement of ``write`` may be a transaction of its own."""
+        mine = _PendingWrite(write, change, durable, autocommit)
         with self._pending_lock:
             self._pending.append(mine)
         with self._lock:
@@ -162,8 +168,10 @@ class Database:
 
     def _grant(self, writes: Sequence[_PendingWrite]) -> None:
         try:
-            with self.write(durable=any(pending.durable for pending in writes)) as writer:
-                for write in dict.fromkeys(pending.write for pending in writes):
+            functions = dict.fromkeys(pending.write for pending in writes)
+            durable = any(pending.durable for pending in writes)
+            with self.write(durable=durable, autocommit=len(functions) == 1 and writes[0].autocommit) as writer:
+                for write in functions:
                     alike = [pending for pending in writes if pending.write is write]
                     for pending, result in zip(
                         alike, write(writer, [pending.change for pending in alike]), strict=True

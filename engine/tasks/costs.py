@@ -45,10 +45,10 @@ CREATE INDEX spent_day ON spent (day, amount);
 CREATE TABLE job (id TEXT PRIMARY KEY, amount INTEGER) WITHOUT ROWID;
 """,
 )
-_NOTE: Final = (
-    "INSERT INTO spent VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = calls"
-    " + excluded.calls, refused = refused + excluded.refused, wasted = wasted + excluded.wasted,"
-    " unknown = unknown + excluded.unknown, amount = amount + excluded.amount"
+_NOTES: Final = (
+    "INSERT INTO spent VALUES {} ON CONFLICT DO UPDATE SET calls = calls + excluded.calls,"
+    " refused = refused + excluded.refused, wasted = wasted + excluded.wasted, unknown = unknown + excluded.unknown,"
+    " amount = amount + excluded.amount"
 )
 _SUMS: Final = "total(calls), total(refused), total(wasted), total(unknown), coalesce(sum(amount), 0)"
 _OF_RUNS: Final = (
@@ -400,10 +400,13 @@ class Costs:
             day = self._day
         if self._db is None:
             return
-        row = (self.project, run, day, config.model_name, door, kind.value, *map(int, msgspec.structs.astuple(sums)))
-        amount = total if not sums.calls else None if sums.unknown else sums.amount
+        note = _Note((self.project, run, day, config.model_name, door, kind.value), sums)
         try:
-            self._db.together(_write_notes, _Note(row, job, amount), durable=False)
+            if job:
+                amount = total if not sums.calls else None if sums.unknown else sums.amount
+                self._db.together(_write_jobs, (note, job, amount), durable=False)
+            else:
+                self._db.together(_write_notes, note, durable=False, autocommit=True)
         except StorageFailed:
             log.exception("cost of a call not noted")
 
@@ -525,23 +528,30 @@ def _added(one: Sums, other: Sums) -> Sums:
 
 
 class _Note(msgspec.Struct, frozen=True):
-    """A row to be added; ``job``: what it is about, where that is collected later, with its amount in the whole."""
+    """What is added to a row. ``row``: its key: project, run, day, model, door, kind."""
 
-    row: tuple[Any, ...]
-    job: str
-    amount: int | None
+    row: tuple[str, ...]
+    sums: Sums
 
 
 def _write_notes(writer: sqlite3.Connection, notes: Sequence[_Note]) -> list[None]:
+    rows: dict[tuple[str, ...], Sums] = {}
     for note in notes:
-        row = note.row
-        if note.job:
-            known = writer.execute("SELECT amount FROM job WHERE id = ?", (note.job,)).fetchone()
-            if known is not None and row[6]:
-                continue  # another program has collected it meanwhile
-            if known is not None:
-                row = (*row[:-1], (note.amount or 0) - (known[0] or 0))
-        writer.execute(_NOTE, row)
-        if note.job:
-            writer.execute("INSERT OR REPLACE INTO job VALUES (?, ?)", (note.job, note.amount))
+        rows[note.row] = _added(rows.get(note.row, Sums()), note.sums)
+    values = [value for row, sums in rows.items() for value in (*row, *map(int, msgspec.structs.astuple(sums)))]
+    writer.execute(_NOTES.format(", ".join([f"({', '.join('?' * (len(values) // len(rows)))})"] * len(rows))), values)
     return [None] * len(notes)
+
+
+def _write_jobs(writer: sqlite3.Connection, jobs: Sequence[tuple[_Note, str, int | None]]) -> list[None]:
+    """The same, each about a job that is collected later, with its amount in the whole."""
+    for note, job, amount in jobs:
+        known = writer.execute("SELECT amount FROM job WHERE id = ?", (job,)).fetchone()
+        if known is not None and note.sums.calls:
+            continue  # another program has collected it meanwhile
+        if known is not None:
+            more = (amount or 0) - (known[0] or 0)
+            note = _Note(note.row, msgspec.structs.replace(note.sums, amount=more))
+        _write_notes(writer, [note])
+        writer.execute("INSERT OR REPLACE INTO job VALUES (?, ?)", (job, amount))
+    return [None] * len(jobs)

@@ -110,7 +110,7 @@ class Ledger:
                 )
                 for number, image in enumerate(images)
             ]  # fmt: skip
-            self._db.together(_write_answers, rows, durable=False)
+            self._db.together(_write_answers, rows, durable=False, autocommit=True)
         except (OSError, StorageFailed):
             log.exception("answer not noted in the ledger")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,31 @@ def test_the_book(tmp_path: Path) -> None:
     assert [name for name, _ in first.sums_by("model")] == ["m", "n"]
     second.close()
     first.close()
+
+
+def test_many_calls_end_at_once(tmp_path: Path) -> None:
+    """Those that are noted together, of two models and with jobs among them, add up as if one came after the other."""
+    costs = Costs(tmp_path / "costs.db", "one")
+    configs = [ApiConfig(model_name=name, price_per_call=price) for name, price in (("m", 0.1), ("n", 0.3))]
+    ready = threading.Barrier(24)
+
+    def settle(number: int) -> None:
+        ready.wait()
+        for turn in range(20):
+            config, came = configs[(number + turn) % 2], Came.REFUSED if turn == 0 else Came.ANSWER
+            costs.settle(costs.admit(config), came, pictures=1, job=f"{number}:{turn}" if turn == 1 else "")
+
+    threads = [threading.Thread(target=settle, args=(number,)) for number in range(24)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert costs.sums() == Sums(480, 24, 0, 0, 228 * (UNIT // 10 + 3 * UNIT // 10))
+    assert costs.sums_by("model") == [
+        ("m", Sums(240, 12, 0, 0, 228 * (UNIT // 10))),
+        ("n", Sums(240, 12, 0, 0, 228 * (3 * UNIT // 10))),
+    ]
+    costs.close()
 
 
 def test_a_day_has_one_budget(tmp_path: Path) -> None:
