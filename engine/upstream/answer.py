@@ -16,7 +16,7 @@ from engine.upstream.bills import Bill, read_bill
 from engine.upstream.dialects import Progress, read_object
 from engine.upstream.failure import content_failure, event_failure, readable, web_page_title
 from engine.upstream.image_refs import SAMPLE_CHARS, Refused, shorten
-from engine.upstream.sse import EventReader, ServerEvent, has_too_many_values, parse_json, well_formed
+from engine.upstream.sse import EventReader, ServerEvent, TooManyValues, parse_json, well_formed
 
 __all__ = ["Answer", "AnswerReader", "JobRef", "Progress", "Refused"]
 
@@ -90,12 +90,13 @@ class AnswerReader:
         while data.startswith("data:"):  # a proxy put its own before the one that was there
             data = data[5:].lstrip()
         self._first = self._first or data[:SAMPLE_CHARS]
-        if data[:1] in ("{", "[") and has_too_many_values(data):
-            raise AnswerUnusable(Code.ANSWER_TOO_LARGE, limit=len(data))
+        opens = data[:1] in ("{", "[")
         try:
             return self._value(parse_json(data), event.name)
-        except ValueError:
-            if data[:1] not in ("{", "[") or data == "[DONE]":
+        except ValueError as error:
+            if opens and isinstance(error, TooManyValues):
+                raise AnswerUnusable(Code.ANSWER_TOO_LARGE, limit=len(data)) from None
+            if not opens or data == "[DONE]":
                 self._words(event.name, data)
                 return None
         progress = None

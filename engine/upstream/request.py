@@ -336,8 +336,9 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
         body = _shorten_values(_without(msgspec.json.decode(request.body), secrets))
     elif content_type.startswith("multipart/form-data"):
         body = _shown_form(request.body, content_type.partition("boundary=")[2], secrets)
-    shown: dict[str, Any] = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
-    return {name: _without(value, secrets) for name, value in shown.items()}
+    shown = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
+    blanked: dict[str, Any] = _without(shown, secrets)
+    return blanked
 
 
 def _shorten_values(value: Any, name: str = "") -> Any:
@@ -371,6 +372,8 @@ def _shown_form(body: bytes, boundary: str, secrets: Sequence[str]) -> list[dict
 
 def _without(value: Any, secrets: Sequence[str]) -> Any:
     """The value with every occurrence of a secret masked, wherever a person may have put it."""
+    if not secrets:
+        return value
     if isinstance(value, dict):
         return {_without(key, secrets): _without(item, secrets) for key, item in value.items()}
     if isinstance(value, list):

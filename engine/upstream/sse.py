@@ -332,14 +332,18 @@ def _next(text: str | bytes, mark: str, start: int) -> int:
     return text.find(mark, start) if isinstance(text, str) else text.find(mark.encode(), start)
 
 
+class TooManyValues(ValueError):
+    """JSON with more values in it than any answer needs."""
+
+
 def parse_json(text: str) -> Any:
-    """The JSON value of ``text``; ValueError if there is none, also for one nested too deep, or of too many values.
+    """The JSON value of ``text``; ValueError if there is none, also for one nested too deep, TooManyValues.
 
     What msgspec refuses is given to the tolerant reader: raw line breaks in strings and halves of surrogate pairs
     occur. Strings may hold such halves then: see ``well_formed``.
     """
     if has_too_many_values(text):
-        raise ValueError("too many values")
+        raise TooManyValues
     try:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
