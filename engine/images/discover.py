@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -42,6 +43,10 @@ _PROGRESS_EVERY: Final = 100
 _HIDDEN_ON_WINDOWS: Final = 0x2
 _REPARSE_POINT: Final = 0x400
 
+_CHECKED: Final[dict[str, tuple[ImageInfo, Shape]]] = {}
+"""What was decoded lately, by its sha256: a source is read again for each call and each of its prompts."""
+_MOST_CHECKED: Final = 4096
+
 Key = tuple[str, ...]
 
 
@@ -65,9 +70,10 @@ class Discovery(msgspec.Struct, frozen=True):
 
 
 class ReadSource(msgspec.Struct, frozen=True):
-    """A source picture, whole and decoded once."""
+    """A source picture, whole and decoded once. ``hash``: sha256 of its bytes, in hex."""
 
     data: bytes
+    hash: str
     info: ImageInfo
     shape: Shape
     name: str
@@ -146,11 +152,17 @@ def read_source(path: str, max_bytes: int, cancel: CancelToken | None = None) ->
         raise InvalidInput(Code.SOURCE_MISSING, path=shown) from error
     except OSError as error:
         raise PictureRejected(Code.PICTURE_UNREADABLE, path=shown, reason=error.strerror or "") from error
-    try:
-        info, shape = checked(data, max_bytes, cancel)
-    except PictureRejected as error:
-        raise with_path(error, shown) from error
-    return ReadSource(data, info, shape, os.path.basename(path))
+    digest = hashlib.sha256(data).hexdigest()
+    found = _CHECKED.get(digest) if len(data) <= max_bytes else None
+    if found is None:
+        try:
+            found = checked(data, max_bytes, cancel)
+        except PictureRejected as error:
+            raise with_path(error, shown) from error
+        if len(_CHECKED) >= _MOST_CHECKED:
+            _CHECKED.clear()
+        _CHECKED[digest] = found
+    return ReadSource(data, digest, *found, os.path.basename(path))
 
 
 def _status_of_root(root: str) -> os.stat_result:

@@ -105,12 +105,28 @@ def check_picture(data: bytes, max_bytes: int, cancel: CancelToken | None = None
     Raises PictureRejected: PICTURE_TOO_LARGE (limit in bytes), PICTURE_NOT_IMAGE, PICTURE_TOO_MANY_PIXELS (limit in
     pixels, width, height), PICTURE_TOO_SLOW (scans) or PICTURE_BROKEN; Stopped.
     """
+    if data.startswith(png.PNG_SIGNATURE) and len(data) <= max_bytes and png.is_ordinary(data):
+        return _counted(data, cancel)
     with decoding(data, max_bytes, cancel) as (image, info):
         if info.mime != "image/png":
             image.load()
         elif not png.has_all_pixels(data, cancel):
             raise PictureRejected(Code.PICTURE_BROKEN)
     return info
+
+
+def _counted(data: bytes, cancel: CancelToken | None) -> ImageInfo:
+    """A PNG that needs no decoder to be judged, which takes half a millisecond to be made."""
+    mime = "image/png"
+    width, height = struct.unpack(">II", data[16:24])
+    check_size((width, height))
+    try:
+        is_complete = png.has_all_pixels(data, cancel)
+    except zlib.error as error:
+        raise PictureRejected(Code.PICTURE_BROKEN) from error
+    if not is_complete:
+        raise PictureRejected(Code.PICTURE_BROKEN)
+    return ImageInfo(mime, extension_of(mime), width, height)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ _MAX_PROFILE_BYTES: Final = 8 * 1024 * 1024
 _MAX_EXIF_BYTES: Final = 64 * 1024  # what JPEG can hold; larger ones carry thumbnails and notes of makers
 _PIXELS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel, by type of colour
+_DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits, by type of colour
 _PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _FILTERS: Final = bytes(range(5))
 _PIECE: Final = 256 * 1024  # bytes given to zlib at once, between two looks at the cancel token
@@ -45,6 +46,31 @@ def is_whole(data: bytes) -> bool:
         if kind == b"IEND":
             return True
     return False
+
+
+def is_ordinary(data: bytes) -> bool:
+    """Whether all that decides of a picture that `is_whole` are its rows: a header as the standard has it, a palette
+    where it needs one, pixels. What a decoder may have a word to say about is not ordinary."""
+    kinds: list[bytes] = []
+    for kind, at, end in _chunks(data):
+        if kind not in _PIXELS:
+            if kind == b"eXIf" or not kind.isalpha() or not kind[0] & 0x20:
+                return False
+            continue
+        if kind == b"tRNS" or not _checks(data, at, end):
+            return False
+        if kind != b"IDAT" or kinds[-1:] != [kind]:
+            kinds.append(kind)
+        if kind == b"IEND":
+            break
+    palette = [b"PLTE"] if data[25:26] == b"\x03" or b"PLTE" in kinds else []
+    return (
+        kinds == [b"IHDR", *palette, b"IDAT", b"IEND"]
+        and data[8:12] == b"\0\0\0\r"
+        and data[24] in _DEPTHS.get(data[25], ())
+        and data[26:28] == b"\0\0"
+        and data[28] in (0, 1)
+    )
 
 
 def beside_pixels(data: bytes) -> tuple[list[tuple[int, int]], bytes | None]:

@@ -9,7 +9,6 @@ provider: its id goes out by `Watch` before the first poll, and an order names t
 
 from __future__ import annotations
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -79,9 +78,10 @@ class Source(msgspec.Struct, frozen=True):
 
     def read(self, max_bytes: int, cancel: CancelToken | None = None) -> SourcePicture:
         """The picture; InvalidInput (SOURCE_MISSING, SOURCE_CHANGED), PictureRejected, Stopped."""
-        data = self.data or read_source(self.path, max_bytes, cancel).data
-        if not self.data and hashlib.sha256(data).hexdigest() != self.hash:
+        read = None if self.data else read_source(self.path, max_bytes, cancel)
+        if read is not None and read.hash != self.hash:
             raise InvalidInput(Code.SOURCE_CHANGED, path=printable(self.path))
+        data = self.data if read is None else read.data
         return SourcePicture(data, self.mime, self.name, self.width, self.height)
 
 

@@ -3,7 +3,6 @@ no store; the call itself is an `attempt`, which may be made anywhere."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -505,8 +504,8 @@ def what_came(outcome: AttemptOutcome, brought: int) -> Came:
 
 def _source(path: str, max_bytes: int, cancel: CancelToken) -> Source:
     read = read_source(path, max_bytes, cancel)
-    digest, info = hashlib.sha256(read.data).hexdigest(), read.info
-    return Source(path, read.name, info.mime, digest, read.data, info.width, info.height, read.shape)
+    info = read.info
+    return Source(path, read.name, info.mime, read.hash, read.data, info.width, info.height, read.shape)
 
 
 def _light(order: AttemptOrder) -> AttemptOrder:

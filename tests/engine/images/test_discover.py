@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import Code, InvalidInput, PictureRejected, Stopped
+from engine.images import discover as discovery
 from engine.images.discover import Discovery, discover, read_source
+from engine.images.pixels import checked
 from engine.paths import entered_path
 from tests.made_pictures import FORMATS, drawn, encoded
 
@@ -401,6 +404,34 @@ def test_a_source_is_read_whole_and_decoded(tmp_path: Path) -> None:
     with pytest.raises(PictureRejected) as caught:
         read_source(str(path), LIMIT)
     assert caught.value.code is Code.PICTURE_UNREADABLE
+
+
+def test_the_same_bytes_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source is read again for each call; what was whole is so still, whatever it is called. A lower bound and other
+    bytes count all the same."""
+    seen: list[bytes] = []
+
+    def decoded(data: bytes, *rest: Any) -> Any:
+        seen.append(data)
+        return checked(data, *rest)
+
+    monkeypatch.setattr(discovery, "_CHECKED", {})
+    monkeypatch.setattr(discovery, "checked", decoded)
+    first, second, other = (encoded("png", drawn(50, height)) for height in (31, 31, 32))
+    for name, data in (("a.png", first), ("b.png", second), ("c.png", other), ("d.png", first[:-9])):
+        put(tmp_path, name, data=data)
+    for _ in range(2):
+        read = [read_source(str(tmp_path / name), LIMIT) for name in ("a.png", "b.png", "c.png")]
+        assert [(one.info.height, one.shape.height, one.name) for one in read] == [
+            (31, 31, "a.png"), (31, 31, "b.png"), (32, 32, "c.png"),
+        ]  # fmt: skip
+        assert len({one.hash for one in read}) == 2
+        with pytest.raises(PictureRejected):
+            read_source(str(tmp_path / "d.png"), LIMIT)
+    assert seen == [first, other, first[:-9], first[:-9]]
+    with pytest.raises(PictureRejected) as caught:
+        read_source(str(tmp_path / "a.png"), len(first) - 1)
+    assert caught.value.code is Code.PICTURE_TOO_LARGE
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

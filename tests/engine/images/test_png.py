@@ -15,6 +15,7 @@ from PIL import Image
 from engine.errors import Code, PictureRejected, Stopped
 from engine.images import png
 from engine.images.picture import check_picture
+from engine.models import ImageInfo
 from engine.upstream.cancel import CancelToken
 from tests.made_pictures import png_chunk
 
@@ -101,6 +102,51 @@ def test_pixels_that_are_all_there(interlaced: bool) -> None:
             assert takes(data) is bool(good), (colour, depth, size, len(pixels), len(whole))
             assert good is None or pillow_takes(data) is good
         assert not takes(file_of(colour, depth, size, whole[: len(whole) // 2], interlaced=interlaced))
+
+
+def with_right_checksums(data: bytes) -> bytes:
+    """The same file, each chunk that is there whole with the checksum that it should have."""
+    fixed, at = bytearray(data), len(png.PNG_SIGNATURE)
+    while at + 12 <= len(fixed):
+        end = at + 12 + int.from_bytes(fixed[at : at + 4], "big")
+        if end > len(fixed):
+            break
+        fixed[end - 4 : end] = zlib.crc32(fixed[at + 4 : end - 4]).to_bytes(4, "big")
+        at = end
+    return bytes(fixed)
+
+
+def judged(data: bytes) -> ImageInfo | Code:
+    """What is said of it."""
+    try:
+        return check_picture(data, 10**9)
+    except PictureRejected as error:
+        return error.code
+
+
+def test_without_a_decoder_the_same_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most files need no decoder to be judged; of those that were changed anywhere, checksums mended or not, the same
+    is said as with one, and nothing is taken that Pillow refuses."""
+    chance = random.Random(11)
+    notes = png_chunk(b"tEXt", b"a\0b") + png_chunk(b"iCCP", b"x\0\0" + zlib.compress(b"no profile"))
+    files = []
+    for (colour, depth), pieces in itertools.product(KINDS, (1, 3)):
+        rows = b"".join(rows_of(colour, depth, (9, 7), interlaced=pieces == 3, chance=chance))
+        whole = file_of(colour, depth, (9, 7), rows, interlaced=pieces == 3, pieces=pieces)
+        files += [whole, whole[:33] + notes + whole[33:], whole[:33] + png_chunk(b"tRNS", b"\0\1") + whole[33:]]
+        for _ in range(60):
+            changed = bytearray(whole[: chance.choice((len(whole), len(whole), len(whole) - chance.randrange(20)))])
+            for _ in range(chance.randrange(1, 3)):
+                changed[chance.randrange(8, min(len(changed), 70))] = chance.choice((0, 1, 3, 7, 8, 16, 255, 73))
+            files += [bytes(changed), with_right_checksums(bytes(changed))]
+    said = [judged(data) for data in files]
+    ordinary = [png.is_ordinary(data) for data in files]
+    assert sum(ordinary) > 200
+    assert sum(not isinstance(one, Code) for one in said) > 200
+    monkeypatch.setattr(png, "is_ordinary", lambda _: False)
+    for data, one, was_ordinary in zip(files, said, ordinary, strict=True):
+        assert judged(data) == one, data
+        assert isinstance(one, Code) or not was_ordinary or pillow_takes(data), data
 
 
 def test_large_pixels_are_never_held_together(monkeypatch: pytest.MonkeyPatch) -> None:
