@@ -178,16 +178,14 @@ def _size(works: list[_Work], rule: PictureRule, reader: Reader) -> list[_Work]:
     target, control = works[0], works[1]
     if rule.size is SizeRule.MATCH_CONTROL or (rule.size is SizeRule.TRAINER and reader.equal_sizes):
         return [_fit(target, control.size), *works[1:]]
-    if rule.size is SizeRule.AS_IT_CAME or (rule.size is SizeRule.TRAINER and reader.buckets is None):
-        sized = works
-    elif _same_frame(target.size, control.size):
-        # One size for both, or cutting would shift one against the other; trainers choose the bucket by the target.
-        first = min(target.size, control.size, key=lambda edges: edges[0] * edges[1])
-        size = _apply_size_rule(target.size if rule.size is SizeRule.TRAINER else first, rule, reader)
-        sized = [_fit(target, size), _fit(control, size)]
-        sized += [_fit(work, _apply_size_rule(work.size, rule, reader)) for work in works[2:]]
-    else:
-        sized = [_fit(work, _apply_size_rule(work.size, rule, reader)) for work in works]
+    sized = works
+    if not (rule.size is SizeRule.AS_IT_CAME or (rule.size is SizeRule.TRAINER and reader.buckets is None)):
+        by = [work.size for work in works]
+        if _same_frame(*by[:2]):
+            # One size for both, or cutting would shift one against the other; trainers choose the bucket by the target.
+            smaller = min(by[:2], key=lambda edges: edges[0] * edges[1])
+            by[:2] = [target.size if rule.size is SizeRule.TRAINER else smaller] * 2
+        sized = [_fit(work, _apply_size_rule(size, rule, reader)) for work, size in zip(works, by, strict=True)]
     if reader.equal_sizes and sized[0].size != sized[1].size:
         sized = [_fit(sized[0], sized[1].size), *sized[1:]]
     return sized
