@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -33,11 +34,11 @@ LOADS = {
 }
 
 
-def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
+def compare(number: str, rounds: int, *, share: float = 1.0, loops: Sequence[str] = tuple(LOOPS)) -> Report:
     """Program and loops in turn; the goal is against the first loop. ``share``: of the usual number of pictures."""
     work, load, usual, goal = LOADS[number]
     count = max(2 * load.at_once, int(usual * share))
-    took: dict[str, list[Took]] = {name: [] for name in (*LOOPS, "ours")}
+    took: dict[str, list[Took]] = {name: [] for name in (*loops, "ours")}
     with (
         scratch() as folder,
         gateway(load) as port,
@@ -48,7 +49,7 @@ def compare(number: str, rounds: int, *, share: float = 1.0) -> Report:
         for _ in range(rounds):
             for name, found in took.items():
                 found.append(crew.run(name, count, 2 * load.at_once))
-    rows = [_beside(number, name, took, count, goal, work) for name in LOOPS]
+    rows = [_beside(number, name, took, count, goal, work) for name in loops]
     if number == "1":
         rows.append(_peak(took["ours"][-1], load))
     return Report(rows)
