@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from engine.models import EditOutcome, ImageInfo, SourceType, StoredImage, TaskFilter, TaskMatch, TaskStatus
 from tests.webui.driver import Seed, Site, open_page, running, seed, show_only, shown, until
 
-COUNT = 230  # over two pages of the list
+COUNT = 131  # more than a page of the list
 
 
 @pytest.fixture
