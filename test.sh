@@ -7,6 +7,8 @@ set -u
 root=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P) || exit 1
 cd "$root" || exit 1
 . scripts/find_python.sh
+# Hundreds of processes are started here, and each would compile the program anew.
+unset PYTHONDONTWRITEBYTECODE
 
 packages='python3-venv python3-gi gir1.2-gtk-3.0 gir1.2-webkit2-4.1 chromium-headless-shell fonts-wqy-microhei xvfb xauth xdotool openbox dbus-daemon dbus-bin gnome-keyring'
 missing=
