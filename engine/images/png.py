@@ -18,6 +18,7 @@ _PIXELS: Final = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _SAMPLES: Final = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # a pixel, by type of colour
 _DEPTHS: Final = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}  # bits, by type of colour
 _PASSES: Final = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_MOST_CHUNKS: Final = 100_000  # of an ordinary picture: encoders give each some kilobytes of pixels
 _FILTERS: Final = bytes(range(5))
 _PIECE: Final = 256 * 1024  # bytes given to zlib at once, between two looks at the cancel token
 _INFLATED: Final = 1024 * 1024  # bytes taken from it at once
@@ -50,9 +51,12 @@ def is_whole(data: bytes) -> bool:
 
 def is_ordinary(data: bytes) -> bool:
     """Whether all that decides of a picture that `is_whole` are its rows: a header as the standard has it, a palette
-    where it needs one, pixels. What a decoder may have a word to say about is not ordinary."""
+    where it needs one, pixels, in chunks that can be counted. What a decoder may have a word to say about is not
+    ordinary."""
     kinds: list[bytes] = []
-    for kind, at, end in _chunks(data):
+    for number, (kind, at, end) in enumerate(_chunks(data)):
+        if number == _MOST_CHUNKS:
+            return False
         if kind not in _PIXELS:
             if kind == b"eXIf" or not kind.isalpha() or not kind[0] & 0x20:
                 return False

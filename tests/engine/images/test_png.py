@@ -149,6 +149,16 @@ def test_without_a_decoder_the_same_is_said(monkeypatch: pytest.MonkeyPatch) -> 
         assert isinstance(one, Code) or not was_ordinary or pillow_takes(data), data
 
 
+def test_chunks_without_end_are_not_ordinary() -> None:
+    """Nobody goes through millions of empty chunks once more than needed; they are judged as ever."""
+    rows = b"".join(rows_of(2, 8, (4, 4), interlaced=False, chance=random.Random(1)))
+    whole = file_of(2, 8, (4, 4), rows, interlaced=False)
+    many = whole[:33] + png_chunk(b"tEXt", b"") * 100_000 + whole[33:]
+    assert png.is_ordinary(whole)
+    assert not png.is_ordinary(many)
+    assert takes(many)
+
+
 def test_large_pixels_are_never_held_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where pieces are small, rows reach over many of them, and what zlib holds back is asked for; a stop ends it."""
     monkeypatch.setattr(png, "_PIECE", 7)
