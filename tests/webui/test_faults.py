@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from engine.models import TaskFilter, TaskMatch
 from tests.webui.driver import (
@@ -23,7 +23,6 @@ from tests.webui.driver import (
     enter,
     go,
     heard,
-    hold,
     open_page,
     running,
     seed,
@@ -177,10 +176,11 @@ def test_small_faults_stay_away(site: Site, page: Page, seen: Seen, tmp_path: Pa
     enter(page, "api_url", "http://127.0.0.1:9/v1/images/edits")
     go(page, "run")
     page.wait_for_selector(".ready .calls:not(.stale), .slip .primary")
-    held = hold(page, "**/api/tasks/inspect")
+    held, over = list[Route](), list[bool]()
+    page.route("**/api/tasks/inspect", lambda route: route.continue_() if over else held.append(route))
     enter(page, "user_prompt", "make it night")
     until(lambda: page.locator(".slip [aria-busy=true]").count(), why="what is said of calls is old, and says so")
-    page.unroute("**/api/tasks/inspect")
+    over.append(True)  # to take the route away lets go, now and then, of what it holds
     for route in held:
         route.continue_()
 

@@ -167,7 +167,7 @@ def test_stop_resume_retry(site: Site, page: Page, fake: FakeUpstream, tmp_path:
     choose_menu(page, page.locator("#card-2").get_by_role("button", name="Actions for"), "Clear results and retry")
     until(lambda: "1 result is deleted first" in shown(page.locator("dialog")))
     page.click("dialog >> text=Call again")
-    until(lambda: all_tasks(site)[2].results and all_tasks(site)[2].results[0].size == len(other))
+    until(lambda: [one.size for one in all_tasks(site)[2].results] == [len(other)])
 
 
 def test_delete_and_clear_ask_first(site: Site, page: Page, fake: FakeUpstream, tmp_path: Path) -> None:
