@@ -101,7 +101,6 @@ class Database:
         self._lock = threading.RLock()
         self._pending: list[_PendingWrite] = []
         self._pending_lock = threading.Lock()
-        self._is_granting = False
         self._closed = False
         self._synchronous = ""
         self._writer = self._open_anew() if schema.disposable else self._open_or_quarantine()

@@ -336,9 +336,8 @@ def describe_request(request: HttpRequest) -> dict[str, Any]:
         body = _shorten_values(_without(msgspec.json.decode(request.body), secrets))
     elif content_type.startswith("multipart/form-data"):
         body = _shown_form(request.body, content_type.partition("boundary=")[2], secrets)
-    shown = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
-    blanked: dict[str, Any] = _without(shown, secrets)
-    return blanked
+    shown: dict[str, Any] = {"method": request.method, "url": mask_url(request.url), "headers": headers, "body": body}
+    return {name: _without(value, secrets) for name, value in shown.items()}
 
 
 def _shorten_values(value: Any, name: str = "") -> Any:
