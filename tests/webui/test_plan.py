@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Route
 
 from engine.config import ApiConfig
 from engine.models import TaskMatch
@@ -18,7 +18,22 @@ from engine.upstream.bills import Bill, Price
 from engine.vision.settings import JudgeConfig
 from tests.fakes.upstream import FakeUpstream, Received, Script
 from tests.fakes.vision import FakeVision
-from tests.webui.driver import Seen, Site, enter, go, open_page, picture, running, shown, start, to_field, until
+from tests.webui.driver import (
+    Seen,
+    Site,
+    drawn,
+    enter,
+    go,
+    hold,
+    open_page,
+    picture,
+    running,
+    shown,
+    start,
+    to_field,
+    turn,
+    until,
+)
 
 
 @pytest.fixture
@@ -38,7 +53,7 @@ def begin(page: Page, site: Site, tmp_path: Path, url: str, count: int = 3) -> N
     enter(page, "api_url", url)
     enter(page, "api_key", "k")
     enter(page, "input_path", str(tmp_path / "in"))
-    page.wait_for_selector(f".found >> text={count} pictures")
+    page.wait_for_selector(f".found >> text={count:,} pictures")
     to_field(page, "prompt_table")
 
 
@@ -172,6 +187,50 @@ def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> N
         page.wait_for_selector(".deliveries input[value=batch]")
         page.click(".deliveries input[value=batch]")
         until(lambda: "0.25" in shown(page.locator(".deliveries")))
+
+
+def test_the_slip_does_not_jump_when_a_run_ends(site: Site, page: Page, tmp_path: Path) -> None:
+    """Old figures do not unfold it for a moment: what a person is about to press stays where it is."""
+    data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
+    with FakeUpstream() as fake:
+        fake.answer(Script.json({"data": [{"b64_json": data}]}))
+        begin(page, site, tmp_path, fake.url("/v1/images/edits"))
+        enter(page, "user_prompt", "edit it")
+        enter(page, "model_name", "m")
+        go(page, "run")
+        page.wait_for_selector(".slip .primary:not([aria-busy=true]) >> text=Start 3 calls")
+        asked = hold(page, "**/api/tasks/inspect")
+        start(page)
+        page.wait_for_selector(".state >> text=All finished")
+        turn(page, lambda: bool(asked))
+        drawn(page)
+        assert page.locator(".slip").count() == 0
+        page.unroute_all()
+        enter(page, "user_prompt", "edit it well")
+        go(page, "run")
+        page.wait_for_selector(".slip .primary:not([aria-busy=true]) >> text=Start 3 calls")
+
+
+def test_more_calls_than_seen_are_asked_about_in_a_large_folder(site: Site, page: Page, tmp_path: Path) -> None:
+    """A start never goes by figures that are older than the prompt, though thousands are not counted at once."""
+    told = {"count": 6000, "calls": 0}
+
+    def answer(route: Route) -> None:
+        found = route.fetch()
+        route.fulfill(response=found, json={**found.json(), **told})
+
+    page.route("**/api/tasks/inspect", answer)
+    begin(page, site, tmp_path, "http://127.0.0.1:9/v1/images/edits", count=6000)
+    enter(page, "model_name", "m")
+    enter(page, "user_prompt", "edit it")
+    go(page, "run")
+    page.wait_for_selector(".slip .primary:not([aria-busy=true]) >> text=Start 0 calls")
+    told["calls"] = 6000
+    enter(page, "user_prompt", "edit it well")
+    go(page, "run")
+    page.locator(".slip-guards .primary").click()
+    page.wait_for_selector("dialog >> text=6,000")
+    assert not site.app.batch.running
 
 
 def test_costs_and_prices(site: Site, page: Page, tmp_path: Path, seen: Seen) -> None:

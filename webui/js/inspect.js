@@ -6,7 +6,8 @@ import { toastError } from './notices.js';
 import * as store from './store.js';
 
 const SOON = 400; // ms after the last key
-const MANY = 5000; // pictures that are not looked at again for each word of the prompt
+const LATER = 3000; // the same where so many pictures lie there that looking takes a while
+const MANY = 5000;
 
 /** What a start is asked besides the configuration. */
 export function planParams() {
@@ -37,16 +38,17 @@ export function startInspecting() {
     if (before === null) before = now;
     if (now === before) return;
     const known = store.inspection.peek();
-    const [settings, { input_path: path }] = JSON.parse(before);
-    const [moved, described] = [path !== plan.input_path, settings.recipe !== store.forms.config.value.recipe];
+    const [settings, { input_path: path }, ran] = JSON.parse(before);
+    const described = settings.recipe !== store.forms.config.value.recipe;
+    const typed = path === plan.input_path && ran === store.running.value;
     before = now;
     clearTimeout(store.memory.pathTimer);
     if (!plan.input_path.trim()) {
       store.inspection.value = null;
       if (described) store.memory.pathTimer = setTimeout(checkRecipe, SOON);
-    } else if (moved || !known || known.busy || known.count <= MANY) {
-      store.inspectionStale.value = true;
-      store.memory.pathTimer = setTimeout(inspect, SOON);
+    } else {
+      store.inspectionStale.value = true; // a start looks first, however many there are
+      store.memory.pathTimer = setTimeout(inspect, typed && known?.count > MANY ? LATER : SOON);
     }
   });
 }

@@ -1,5 +1,5 @@
 // Owns the place Run: the slip of what will be sent, the figures while it goes, and what stopped or failed afterwards.
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { withQuery } from '../api.js';
 import { openCosts } from '../costs.js';
 import { enter, isDirty } from '../form.js';
@@ -264,7 +264,8 @@ function Ready() {
 
 export function Run() {
   const tasks = store.taskCount.value > 0;
-  const folded = tasks && store.folds.value.slip !== true && (store.working.value || !changed());
+  const rests = useRests();
+  const folded = tasks && store.folds.value.slip !== true && rests;
   const some = store.selectionCount.value > 0;
   return html`${folded ? html`<${Line} />` : html`<${Slip} />`}
     ${!folded && tasks && store.folds.value.slip === true && html`<${Line} />`}
@@ -276,8 +277,12 @@ export function Run() {
     }`;
 }
 
-/** Whether a start would ask for something: the slip then stands open. */
-function changed() {
-  const found = store.inspection.value;
-  return isDirty() || (found?.calls ?? 0) > 0 || Boolean(store.fieldErrors.value['config.user_prompt']);
+/** Whether a start would ask for nothing: the slip is then one line. While calls are counted anew it stays as it is. */
+function useRests() {
+  const before = useRef(null);
+  const asks = isDirty() || Boolean(store.fieldErrors.value['config.user_prompt']);
+  const counted = !((store.inspection.value?.calls ?? 0) > 0);
+  const held = store.inspectionStale.value ? (before.current ?? counted) : counted;
+  before.current = store.working.value || (!asks && held);
+  return before.current;
 }
