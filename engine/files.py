@@ -79,6 +79,12 @@ def remove(path: Path) -> bool:
     return True
 
 
+def remove_whole(path: Path) -> None:
+    """Remove a file, or a folder with all that lies in it, as far as that works; nothing where none is there."""
+    if not remove(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 # --- names ------------------------------------------------------------------------------------------------------------
 
 

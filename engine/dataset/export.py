@@ -26,7 +26,7 @@ from engine.dataset.pair_files import PairMaker, PairOrder, ReadyPair, kinds_of
 from engine.dataset.pairs import Pair
 from engine.dataset.preflight import Wanted
 from engine.dataset.publish import PUBLISH_PACKAGES, can_publish, new_shards
-from engine.dataset.save import FIELD, made_output, output_path
+from engine.dataset.save import FIELD, check_output
 from engine.dataset.sinks import Sink, new_set
 from engine.dataset.split import Side, SplitRule, split
 from engine.dataset.transform import PictureRule, check_pictures
@@ -159,14 +159,16 @@ def check_place(folder: str, pairs: Sequence[Pair], sent: Sequence[str] = ()) ->
     """The folder to write into, made where it is missing. Raises what `check_output` raises, and InvalidInput
     (EXPORT_INSIDE_SOURCE) for one that lies in a folder of sources, or in one of those that were ``sent`` with all
     below: a later start would send the set itself."""
-    entered = output_path(folder)
-    wanted = entered.resolve()
     parents = {Path(control.path).parent.resolve() for pair in pairs for control in pair.controls}
     roots = {root for root in (Path(one).resolve() for one in sent) if any(p.is_relative_to(root) for p in parents)}
-    for source in (*roots, *parents):
-        if wanted.is_relative_to(source):
-            raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field=FIELD, path=str(wanted), source=str(source))
-    return made_output(entered).absolute()
+
+    def refuse(entered: Path) -> None:
+        wanted = entered.resolve()
+        for source in (*roots, *parents):
+            if wanted.is_relative_to(source):
+                raise InvalidInput(Code.EXPORT_INSIDE_SOURCE, field=FIELD, path=str(wanted), source=str(source))
+
+    return check_output(folder, refuse).absolute()
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -279,7 +281,13 @@ def export_set(
         shards = new_shards(plan.trainer, counted.add, most) if layout.shards else None
         rows: list[Row] = []
         kinds = kinds_of(taken, layout.reader.formats) if layout.one_kind else ()
-        orders = (_order(one.pair, plan, overlays, kinds) for one in planned)
+        orders = (
+            PairOrder(
+                pair=pair, pictures=plan.pictures, trainer=plan.trainer, masks=plan.masks,
+                overlay=overlays.get(pair.id), kinds=tuple(kinds[: len(pair.controls) + 1]),
+            )
+            for pair in taken
+        )  # fmt: skip
         with contextlib.closing(_prepared(orders, maker or PairMaker(), cancel or CancelToken())) as stream:
             for one, ready in zip(planned, stream, strict=True):
                 caption = caption_for(one.pair, plan.captions, plan.variants, len(rows) + 1)
@@ -325,13 +333,6 @@ def _files(placed: Placed, ready: ReadyPair, caption: str) -> list[tuple[str, by
     if placed.mask and ready.mask is not None:
         files.append((placed.mask, ready.mask))
     return files
-
-
-def _order(pair: Pair, plan: SetPlan, overlays: Mapping[str, Overlay], kinds: Sequence[frozenset[str]]) -> PairOrder:
-    return PairOrder(
-        pair=pair, pictures=plan.pictures, trainer=plan.trainer, masks=plan.masks, overlay=overlays.get(pair.id),
-        kinds=tuple(kinds[: len(pair.controls) + 1]),
-    )  # fmt: skip
 
 
 def _prepared(orders: Iterable[PairOrder], maker: PairMaker, cancel: CancelToken) -> Generator[ReadyPair, None, None]:

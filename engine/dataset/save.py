@@ -74,25 +74,17 @@ class SaveReport(msgspec.Struct, frozen=True):
         return [path for _, saved in self.saved for path in (saved.image, saved.txt) if path is not None]
 
 
-def check_output(folder: str) -> Path:
-    """The folder to save to, made where it is missing, tried by writing to it.
+def check_output(folder: str, refuse: Callable[[Path], None] = lambda _: None) -> Path:
+    """The folder to save to, made where it is missing, tried by writing to it; ``refuse`` may raise before it is made.
 
     Raises InvalidInput for ``output_dir``: OUTPUT_REQUIRED, PATH_INVALID, OUTPUT_NOT_FOLDER, OUTPUT_NOT_WRITABLE;
     StorageFailed.
     """
-    return made_output(output_path(folder))
-
-
-def output_path(folder: str) -> Path:
-    """What was entered for ``output_dir``; raises InvalidInput (OUTPUT_REQUIRED, PATH_INVALID)."""
     cleaned = entered_path(folder, FIELD)
     if not cleaned:
         raise InvalidInput(Code.OUTPUT_REQUIRED, field=FIELD)
-    return Path(cleaned)
-
-
-def made_output(path: Path) -> Path:
-    """The same folder, there and tried by writing to it; raises what `check_output` raises."""
+    path = Path(cleaned)
+    refuse(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe, descriptor = create_temporary(path, _RIGHTS)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
 from engine.errors import Code, StorageFailed
-from engine.files import name_exclusively, remove, storage_failure, sync_folder
+from engine.files import name_exclusively, remove_whole, storage_failure, sync_folder
 from engine.paths import folded
 
 _MOST_VERSIONS: Final = 10_000
@@ -27,6 +26,9 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """All files are there: make them durable."""
+
+    def abandon(self) -> None:
+        """Let go of every file, whatever state it is in."""
 
 
 class FolderSink:
@@ -53,6 +55,9 @@ class FolderSink:
         for folder in self._made:
             sync_folder(folder)
 
+    def abandon(self) -> None:
+        """Nothing: no file stays open."""
+
 
 class ZipSink:
     """Files in one ZIP, stored as they are, with 64-bit sizes where needed."""
@@ -77,7 +82,8 @@ class ZipSink:
     def abandon(self) -> None:
         """Let go of the file, whatever state it is in."""
         self._zip.fp = None  # or its end would try to write the directory
-        self._file.close()
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 class ArchivesSink:
@@ -126,30 +132,23 @@ def new_set(folder: Path, name: str, *, as_zip: bool, archives: tuple[str, ...] 
     version = next_version(folder, name)
     target = folder / (f"{version}.zip" if as_zip and not archives else version)
     temporary = folder / f".{version}.{secrets.token_hex(4)}.partial"
-    sink: Sink | None = None
     try:
-        if archives:
-            sink = ArchivesSink(temporary, archives)
-        else:
-            sink = ZipSink(temporary) if as_zip else FolderSink(temporary)
-        yield sink, target
-        sink.close()
+        sink = _sink_at(temporary, as_zip, archives)
+        try:
+            yield sink, target
+            sink.close()
+        except BaseException:
+            sink.abandon()
+            raise
         name_exclusively(temporary, target)
         sync_folder(folder)
-        if not temporary.is_dir():
-            remove(temporary)
-    except BaseException as error:
-        if isinstance(sink, ZipSink | ArchivesSink):
-            with contextlib.suppress(OSError, ValueError):
-                sink.abandon()
-        _remove(temporary)
-        if isinstance(error, OSError):
-            raise storage_failure(error, target) from error
-        raise
+    except OSError as error:
+        raise storage_failure(error, target) from error
+    finally:
+        remove_whole(temporary)  # of a ZIP that has its name, the other name
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        remove(path)
+def _sink_at(path: Path, as_zip: bool, archives: tuple[str, ...]) -> Sink:
+    if archives:
+        return ArchivesSink(path, archives)
+    return ZipSink(path) if as_zip else FolderSink(path)
