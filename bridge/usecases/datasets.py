@@ -314,10 +314,11 @@ def _look(app: App, pairs: Sequence[Pair], wanted: Wanted, job: Job) -> Prefligh
             app.found(Preflight(len(pairs), list(so_far), {}, can_register(), tasks))
             job.tell_found(len(so_far))
 
+    measurer = app.measurer(wanted.pictures.alpha)
     return inspect(
         pairs,
         wanted,
-        app.measurer(wanted.pictures.alpha),
+        measurer,
         registered=can_register(),
         cancel=job.cancel,
         progress=job.progress,

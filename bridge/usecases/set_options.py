@@ -115,10 +115,8 @@ def thresholds_of(given: dict[str, float]) -> Thresholds:
 
 def pairs_of(app: App, params: SetParams) -> list[Pair]:
     """The pairs meant, in task order."""
-    tasks = app.store.tasks(match_of(app, params.match, params.task_ids))
-    if params.trainer == Trainer.PREFERENCE:
-        return [*_preferences(app, tasks), *_voted(app, params)]
-    return list(_pairs(app, params, tasks))
+    choose = _preferred if params.trainer is Trainer.PREFERENCE else _pairs
+    return list(choose(app, params, app.store.tasks(match_of(app, params.match, params.task_ids))))
 
 
 def _pairs(app: App, params: SetParams, tasks: Iterable[Task]) -> Iterator[Pair]:
@@ -131,6 +129,11 @@ def _pairs(app: App, params: SetParams, tasks: Iterable[Task]) -> Iterator[Pair]
             yield msgspec.structs.replace(pair_of(app, task, result, place), folder=folder)
             if params.first_only:
                 break
+
+
+def _preferred(app: App, params: SetParams, tasks: Iterable[Task]) -> Iterator[Pair]:
+    yield from _preferences(app, tasks)
+    yield from _voted(app, params)
 
 
 def _preferences(app: App, tasks: Iterable[Task]) -> Iterator[Pair]:

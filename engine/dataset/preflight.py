@@ -128,7 +128,7 @@ def inspect(
     by_pair: dict[str, list[Finding]] = {pair.id: [] for pair in pairs}
 
     def done(number: int, one: _Seen) -> None:
-        by_pair[pairs[number].id] = findings = _judged(pairs[number], one, wanted)
+        by_pair[pairs[number].id] = findings = _judged(pairs[number], one, wanted, number + 1)
         if findings:
             found(findings)
         progress(number + 1)
@@ -139,7 +139,6 @@ def inspect(
         *_same_targets(pairs),
         *_controls(pairs, wanted),
         *_split_twins(pairs, seen, wanted, cancel),
-        *_captions(pairs, wanted),
     ):
         by_pair[finding.pair_id].append(finding)
     numbers = {pair.id: _numbers(one.measured) for pair, one in zip(pairs, seen, strict=True) if one.measured}
@@ -147,16 +146,26 @@ def inspect(
     return Preflight(len(pairs), findings, numbers, registered, {pair.id: pair.task_id for pair in pairs})
 
 
-def _judged(pair: Pair, seen: _Seen, wanted: Wanted) -> list[Finding]:
-    """All that a pair says by itself."""
-    if seen.measured is None:
-        return [seen.finding] if seen.finding else []
-    measured = seen.measured
-    findings = judge(pair.id, pair.task_id, measured, wanted.thresholds)
-    findings += misread(pair.id, pair.task_id, (measured.control, measured.target))
-    return findings + [
-        Finding(pair.id, pair.task_id, kind, round(share * 100, 2), limit)
-        for kind, share, limit in _cut(measured.target, measured.control, wanted)
+def _judged(pair: Pair, seen: _Seen, wanted: Wanted, number: int) -> list[Finding]:
+    """All that a pair says by itself; ``number``: its 1-based place."""
+    found = [seen.finding] if seen.finding else []
+    if (measured := seen.measured) is not None:
+        found += [
+            Finding(pair.id, pair.task_id, kind, round(share * 100, 2), limit)
+            for kind, share, limit in _cut(measured.target, measured.control, wanted)
+        ]
+    try:
+        told, problem = is_told(pair, wanted.captions, wanted.variants, number), None
+    except InvalidInput as error:
+        told, problem = False, error.problem
+    if not told:
+        found.append(Finding(pair.id, pair.task_id, FindingKind.NO_CAPTION, problem=problem))
+    if measured is None:
+        return found
+    return [
+        *judge(pair.id, pair.task_id, measured, wanted.thresholds),
+        *misread(pair.id, pair.task_id, (measured.control, measured.target)),
+        *found,
     ]
 
 
@@ -294,19 +303,6 @@ def _split_twins(pairs: Sequence[Pair], seen: Sequence[_Seen], wanted: Wanted, c
         if (found := nearest[look.hash]) is not None:
             distance, other_id = found
             findings.append(Finding(pair.id, pair.task_id, FindingKind.SPLIT_TWIN, distance, most, other=other_id))
-    return findings
-
-
-def _captions(pairs: Sequence[Pair], wanted: Wanted) -> list[Finding]:
-    findings = []
-    for number, pair in enumerate(pairs, 1):
-        problem = None
-        try:
-            if is_told(pair, wanted.captions, wanted.variants, number):
-                continue
-        except InvalidInput as error:
-            problem = error.problem
-        findings.append(Finding(pair.id, pair.task_id, FindingKind.NO_CAPTION, problem=problem))
     return findings
 
 

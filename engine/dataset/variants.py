@@ -91,10 +91,7 @@ def is_told(pair: Pair, forward: CaptionRule, rule: VariantRule, number: int) ->
 
 def caption_for(pair: Pair, forward: CaptionRule, rule: VariantRule, number: int) -> str:
     """The caption of any of them; ``number`` is its 1-based place in the set. Raises what `caption_of` raises."""
-    match pair.direction:
-        case Direction.REVERSED:
-            return caption_of(rule.captions, pair, number)
-        case Direction.NO_OP:
-            trigger = forward.trigger.strip()
-            return f"{trigger}, {NO_OP_CAPTION}" if trigger else NO_OP_CAPTION
-    return caption_of(forward, pair, number)
+    if pair.direction is Direction.NO_OP:
+        trigger = forward.trigger.strip()
+        return f"{trigger}, {NO_OP_CAPTION}" if trigger else NO_OP_CAPTION
+    return caption_of(rule.captions if pair.direction is Direction.REVERSED else forward, pair, number)

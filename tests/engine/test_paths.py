@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from engine.tasks.prompts import PromptRow, fill, match_rows, read_table
 from tests.made_pictures import encoded
 
 TARGET = TargetFile("", "", "png", 1, 1)
-PLACES = {
+PLACES: dict[str, Callable[[str], object]] = {
     "input": lambda text: discover(text, 1 << 20),
     "output": check_output,
     "set": lambda text: check_place(text, []),
