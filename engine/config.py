@@ -194,6 +194,11 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return [(name, getattr(self, name)) for name in _MAY_HOLD_SECRETS]
 
     @property
+    def addresses(self) -> list[tuple[str, str]]:
+        """Every address that it asks, its own first, and the field in which each stands."""
+        return [(self.api_url, "api_url"), *((str(entry["api_url"]), "endpoints") for entry in self.endpoints)]
+
+    @property
     def complete_url(self) -> str:
         """The address with the path of its mode, where only a host, or a host and ``/v1``, was entered."""
         path = urlsplit(self.api_url).path.rstrip("/")

@@ -122,29 +122,14 @@ def without_placeholders(config: ApiConfig) -> ApiConfig:
 
 
 def doors_of(config: ApiConfig) -> list[ApiConfig]:
-    """The configuration as it asks at each of its doors, its own address first; one that stands there twice once."""
+    """The configuration as it asks at each of its doors, its own address first; one that stands there twice once. What
+    is secret in headers, body and recipe is for its own origin and goes to no other."""
     doors = [msgspec.structs.replace(config, endpoints=[])]
     for entry in config.endpoints:
         door = _door(config, msgspec.convert(entry, Endpoint))
         if all(_sameness(door) != _sameness(other) for other in doors):
-            doors.append(door)
+            doors.append(door if origin(door.api_url) == origin(config.api_url) else _without_secrets(door))
     return doors
-
-
-def door_of(config: ApiConfig, door: ApiConfig) -> ApiConfig:
-    """A configuration of one task as it asks at a door of `doors_of`: with its own prompts. What is secret in headers
-    and body is for the configuration's own origin and goes to no other."""
-    here = origin(config.api_url) == origin(door.api_url)
-    return msgspec.structs.replace(
-        config,
-        api_url=door.api_url,
-        api_key=door.api_key,
-        model_name=door.model_name,
-        extra_headers=config.extra_headers if here else secrets.without(config.extra_headers),
-        extra_body=config.extra_body if here else secrets.without(config.extra_body),
-        recipe=config.recipe if here else secrets.without(config.recipe),
-        endpoints=[],
-    )
 
 
 def check_doors(config: ApiConfig) -> None:
@@ -158,6 +143,7 @@ def check_doors(config: ApiConfig) -> None:
 
 
 def _door(config: ApiConfig, entry: Endpoint) -> ApiConfig:
+    """The configuration with what an entry says in the place of its own; its key stays only at the same origin."""
     here = origin(config.api_url) == origin(entry.api_url)
     door = msgspec.structs.replace(
         config,
@@ -167,8 +153,16 @@ def _door(config: ApiConfig, entry: Endpoint) -> ApiConfig:
         concurrency_limit=entry.concurrency_limit or config.concurrency_limit,
         endpoints=[],
     )
-    mine = msgspec.structs.replace(door, api_mode=config.mode).complete_url
-    return msgspec.structs.replace(door_of(config, door), api_url=mine, concurrency_limit=door.concurrency_limit)
+    return msgspec.structs.replace(door, api_url=msgspec.structs.replace(door, api_mode=config.mode).complete_url)
+
+
+def _without_secrets(door: ApiConfig) -> ApiConfig:
+    return msgspec.structs.replace(
+        door,
+        extra_headers=secrets.without(door.extra_headers),
+        extra_body=secrets.without(door.extra_body),
+        recipe=secrets.without(door.recipe),
+    )
 
 
 def _sameness(door: ApiConfig) -> tuple[str, str, str, str]:

@@ -23,7 +23,7 @@ def read_usable(
     """A configuration as a person or script enters it in the place of ``before``, with the stored keys where they
     belong to its origins (as `with_stored_key`), and its address complete. InvalidInput by the field at fault."""
     config, warnings = parse_entered(with_newer_fields(data, before))
-    for url, field in _addresses(config):
+    for url, field in config.addresses:  # ahead of the keys: "enter the key" would be no help
         if not url.lower().startswith(("http://", "https://")):
             raise InvalidInput(Code.URL_SCHEME, field=field, host=url[:100], scheme=url.partition(":")[0][:40])
     config = with_stored_key(config, replaced, others)
@@ -33,7 +33,7 @@ def read_usable(
 
 def check_usable(config: ApiConfig) -> None:
     """Refuse by its field what no call could be made with, whatever the keys are."""
-    for url, field in _addresses(config):
+    for url, field in config.addresses:
         try:
             parse_url(url)
         except AddressRefused as error:
@@ -47,13 +47,8 @@ def check_usable(config: ApiConfig) -> None:
 
 def check_allowed(config: ApiConfig, policy: NetPolicy) -> None:
     """Refuse by its field an address that the rules forbid, before anything is read or sent."""
-    for url, field in _addresses(config):
+    for url, field in config.addresses:
         try:
             check_target(parse_url(url), Purpose.API, policy, config.unlock_local_api_url)
         except AddressRefused as error:
             raise InvalidInput(error.code, field=field, **error.params) from error
-
-
-def _addresses(config: ApiConfig) -> list[tuple[str, str]]:
-    """Every address that a configuration asks, and the field in which it stands."""
-    return [(config.api_url, "api_url"), *((str(entry["api_url"]), "endpoints") for entry in config.endpoints)]
