@@ -33,16 +33,17 @@ def _missing_for(marker: str) -> str:
     return ", ".join(lacking)
 
 
-def _turn(item: pytest.Item) -> int:
-    """Place in ``LONG`` of the folder or file that a test is in, or the number after."""
-    part = item.path.relative_to(ROOT).parts[0]
+@cache
+def _turn(file: Path) -> int:
+    """Place in ``LONG`` of a file or its folder, or the number after."""
+    part = file.relative_to(ROOT).parts[0]
     return LONG.index(part) if part in LONG else len(LONG)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what cannot run, saying what is missing; put what takes longest first where processes share the tests."""
     if hasattr(config, "workerinput"):  # pytest-xdist's
-        items.sort(key=_turn)
+        items.sort(key=lambda item: _turn(item.path))
     for item in items:
         for marker in ("browser", "window"):
             if item.get_closest_marker(marker) and (missing := _missing_for(marker)):

@@ -19,7 +19,7 @@ THROTTLE = float(os.environ.get("PAGE_THROTTLE", "1"))
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything below this folder needs a browser."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "page" in getattr(item, "fixturenames", ()):
+        if "page" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
 
 

@@ -17,7 +17,7 @@ Start = Callable[..., Program]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything below this folder that starts a program needs a display."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "screen" in getattr(item, "fixturenames", ()):
+        if "screen" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.window)
             item.add_marker(pytest.mark.slow)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -51,15 +52,17 @@ def _zoomed_out() -> Picture:
 @pytest.mark.parametrize(
     "target",
     [
-        *(_shifted(down, right) for down, right in ((11, -17), (11, 17), (-11, 17), (-11, -17))),
-        _zoomed_in(),
-        _zoomed_out(),
+        *(partial(_shifted, down, right) for down, right in ((11, -17), (11, 17), (-11, 17), (-11, -17))),
+        _zoomed_in,
+        _zoomed_out,
     ],
     ids=["down-left", "down-right", "up-right", "up-left", "in", "out"],
 )
-def test_cut_pairs_lie_over_each_other(tmp_path: Path, measurer: Measurer, target: Picture, size: SizeRule) -> None:
+def test_cut_pairs_lie_over_each_other(
+    tmp_path: Path, measurer: Measurer, target: Callable[[], Picture], size: SizeRule
+) -> None:
     """The cut pair has one framing, shows most of the scene, and passes preflight, wherever the cut begins."""
-    made = _pair(tmp_path, target)
+    made = _pair(tmp_path, target())
     report = inspect([made], Wanted(), measurer, registered=True)
     assert {finding.kind for finding in report.findings} & {FindingKind.SHIFTED, FindingKind.ZOOMED}
     overlay = measurer.measure(made.control.path, made.target.path).comparison.overlay

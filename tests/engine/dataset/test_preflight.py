@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -76,22 +76,22 @@ def _zoomed() -> Picture:
 @pytest.mark.parametrize(
     ("kind", "target"),
     [
-        (FindingKind.BLANK, _noisy_grey()),
-        (FindingKind.HARDLY_CHANGED, scene(5)),
-        (FindingKind.ASPECT, edited(5)[:, 20:-20]),
-        (FindingKind.SIZE, np.asarray(Image.fromarray(edited(5)).resize((640, 480)))),
-        (FindingKind.SHIFTED, _moved()),
-        (FindingKind.ZOOMED, _zoomed()),
-        (FindingKind.UNRELATED, scene(77)),
-        (FindingKind.UNREADABLE, b"\x89PNG\r\n\x1a\n" + b"\0" * 100),
+        (FindingKind.BLANK, _noisy_grey),
+        (FindingKind.HARDLY_CHANGED, lambda: scene(5)),
+        (FindingKind.ASPECT, lambda: edited(5)[:, 20:-20]),
+        (FindingKind.SIZE, lambda: np.asarray(Image.fromarray(edited(5)).resize((640, 480)))),
+        (FindingKind.SHIFTED, _moved),
+        (FindingKind.ZOOMED, _zoomed),
+        (FindingKind.UNRELATED, lambda: scene(77)),
+        (FindingKind.UNREADABLE, lambda: b"\x89PNG\r\n\x1a\n" + b"\0" * 100),
     ],
     ids=lambda value: value if isinstance(value, FindingKind) else "",
 )
 def test_faults_of_the_target(
-    tmp_path: Path, cache: MeasurementCache, kind: FindingKind, target: Picture | bytes
+    tmp_path: Path, cache: MeasurementCache, kind: FindingKind, target: Callable[[], Picture | bytes]
 ) -> None:
     """Each fault is found and named as what it is; a note alone does not refuse a set."""
-    bad, good = pair(tmp_path, 5, target=target), pair(tmp_path, 6)
+    bad, good = pair(tmp_path, 5, target=target()), pair(tmp_path, 6)
     report = look([good, bad], cache)
     assert kind in kinds(report, bad)
     assert kinds(report, good) == set()
