@@ -406,18 +406,19 @@ def _limits(environment: Environment) -> Limits:
 def _open_cluster(environment: Environment, folder: Path, app: App) -> ClusterServices:
     """The machines that help. ClusterFailed, or InvalidInput with the line that installs what is missing."""
     check_order(environment.cluster)
-    try:
-        from engine.cluster.services import ClusterServices  # Dask is loaded where it is used, and nowhere else
-    except ModuleNotFoundError as error:
-        command = install_line(("distributed",), "cluster")
-        raise InvalidInput(Code.CLUSTER_EXTRA_MISSING, field="cluster", command=command) from error
     order = environment.cluster
     if order.address.startswith("local:") and not order.outbox:
         order = msgspec.structs.replace(order, outbox=str(folder / OUTBOX))
-    return ClusterServices(
-        order,
-        environment.network,
-        max_redirects=environment.max_redirects,
-        on_change=app.changed,
-        on_problem=app.notify,
-    )
+    try:
+        from engine.cluster.services import ClusterServices  # Dask is loaded where it is used, and nowhere else
+
+        return ClusterServices(
+            order,
+            environment.network,
+            max_redirects=environment.max_redirects,
+            on_change=app.changed,
+            on_problem=app.notify,
+        )
+    except ImportError as error:  # Dask itself, or cryptography, which it asks for when workers here get certificates
+        command = install_line(("distributed", "cryptography"), "cluster")
+        raise InvalidInput(Code.CLUSTER_EXTRA_MISSING, field="cluster", command=command) from error

@@ -387,7 +387,7 @@ class Cluster:
     def _tls(self) -> Any:
         order = self._order
         if order.address.startswith("local:"):
-            return _own_security()
+            return Security.temporary()  # else whoever is logged in here could run through a port what they want as us
         if not order.address.startswith("tls:"):
             return None
         return Security(
@@ -503,16 +503,6 @@ class Cluster:
         return self._client.sync(getattr(scheduler, operation), **what, callback_timeout=_AGAIN_SECONDS)
 
 
-def _own_security() -> Any:
-    """TLS with a key that no other process has: through a port of Dask's whoever else is logged in here could run what
-    they want as us. None where there is nothing to make one with."""
-    try:
-        return Security.temporary()
-    except ImportError:
-        log.warning("the ports of the workers are open to all users of this computer: cryptography is not installed")
-        return None
-
-
 def _local(workers: int, loop: Any, security: Any) -> LocalCluster:
     return LocalCluster(
         n_workers=workers,
@@ -520,7 +510,7 @@ def _local(workers: int, loop: Any, security: Any) -> LocalCluster:
         memory_limit=1.0,  # by threads it would be a processor's share, and calls take memory without one
         processes=True,
         dashboard_address="127.0.0.1:0",  # None would be a port of all machines
-        host="127.0.0.1" if security is None else "tls://127.0.0.1",
+        host="tls://127.0.0.1",
         security=security,
         silence_logs=logging.ERROR,
         loop=loop,

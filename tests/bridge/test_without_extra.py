@@ -13,8 +13,13 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 
+from bridge.app import App
+from bridge.environment import read_environment
+from bridge.open_app import load_messages, version
 from engine.dataset.measure import EXTRA_PACKAGES
+from engine.errors import Code, InvalidInput
 from tests.support.sets import pair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,3 +87,15 @@ def test_what_pillow_can_tell_is_told(tmp_path: Path) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]["dataset"]
     assert [re.match(r"[\w-]+", one)[0] for one in extras] == list(EXTRA_PACKAGES)  # type: ignore[index]
     assert told["loaded"] == []
+
+
+@pytest.mark.parametrize("missing", ["engine.cluster.services", "cryptography"])
+def test_workers_here_without_their_extra_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Neither a traceback nor ports that are open to whoever is logged in: the line that installs what is missing."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(InvalidInput) as caught:
+        App(tmp_path, read_environment({"CLUSTER": "local:1"}), load_messages(), version=version())
+    assert caught.value.code is Code.CLUSTER_EXTRA_MISSING
+    assert "cryptography" in str(caught.value.params["command"])
