@@ -16,7 +16,7 @@ from engine.dataset.buckets import Buckets, by_area
 from engine.dataset.captions import CaptionMode, CaptionRule
 from engine.dataset.export import SetPlan, export_set, wanted_for
 from engine.dataset.features import Look
-from engine.dataset.findings import FindingKind, Thresholds
+from engine.dataset.findings import Finding, FindingKind, Thresholds
 from engine.dataset.layouts import Trainer
 from engine.dataset.measure import Measurer
 from engine.dataset.measurement_cache import MeasurementCache
@@ -166,14 +166,22 @@ def test_results_that_are_gone(tmp_path: Path, cache: MeasurementCache) -> None:
 
 
 def test_captions_that_are_missing_or_unreadable(tmp_path: Path, cache: MeasurementCache) -> None:
-    """A picture without text beside it lacks a caption; a text in no known encoding is named."""
+    """A picture without text beside it lacks a caption, and a text in no known encoding is named, both at once, also
+    where the pictures cannot be read."""
     pairs = [pair(tmp_path, number) for number in (1, 2, 3)]
     Path(pairs[0].control.path).with_suffix(".txt").write_bytes("让它变成夜晚".encode("gb18030"))
     Path(pairs[1].control.path).with_suffix(".txt").write_bytes(b"\xff\xff\xff\xfe\x00")
-    report = look(pairs, cache, Wanted(captions=CaptionRule(CaptionMode.SIDECAR)))
-    assert [kinds(report, one) for one in pairs] == [set(), {FindingKind.NO_CAPTION}, {FindingKind.NO_CAPTION}]
-    named = [finding.problem.code if finding.problem else None for finding in report.findings]
-    assert named == [Code.TEXT_ENCODING, None]
+    Path(pairs[2].target.path).unlink()
+    heard: list[Finding] = []
+    wanted = Wanted(captions=CaptionRule(CaptionMode.SIDECAR))
+    report = inspect(pairs, wanted, Measurer(cache), registered=True, workers=2, found=heard.extend)
+    named = [(one.pair_id, one.kind, one.problem.code if one.problem else None) for one in heard]
+    assert named == [
+        (pairs[1].id, FindingKind.NO_CAPTION, Code.TEXT_ENCODING),
+        (pairs[2].id, FindingKind.UNREADABLE, Code.RESULT_FILE_MISSING),
+        (pairs[2].id, FindingKind.NO_CAPTION, None),
+    ]
+    assert report.findings == heard
 
 
 def test_twins_on_both_sides_of_the_split(tmp_path: Path, cache: MeasurementCache) -> None:
