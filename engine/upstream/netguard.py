@@ -9,7 +9,7 @@ import msgspec
 
 from engine.errors import AddressRefused, Code
 from engine.upstream.addresses import FAKE_IP, is_public, parse_address, translates_public
-from engine.upstream.target import Target, host_matches, is_private_name
+from engine.upstream.target import Target, host_matches
 
 
 class Purpose(StrEnum):
@@ -46,9 +46,7 @@ def check_target(target: Target, purpose: Purpose, policy: NetPolicy, unlocked: 
     allowed = policy.hosts(purpose)
     if allowed and not host_matches(target.host, allowed):
         raise AddressRefused(Code.HOST_NOT_LISTED, host=target.host, purpose=purpose.value)
-    if target.address is not None:
-        check_address(target.host, target.host, purpose, policy, unlocked)
-    elif not (unlocked or policy.allows_private(purpose)) and is_private_name(target.host):
+    if not (unlocked or policy.allows_private(purpose) or target.may_be_public):
         raise AddressRefused(Code.ADDRESS_PRIVATE, host=target.host, address=target.host, purpose=purpose.value)
 
 

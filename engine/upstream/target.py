@@ -13,7 +13,7 @@ import idna
 import msgspec
 
 from engine.errors import AddressRefused, Code
-from engine.upstream.addresses import Address, ends_in_number, is_loopback, parse_address, parse_numbers
+from engine.upstream.addresses import Address, ends_in_number, is_loopback, is_public, parse_address, parse_numbers
 
 MAX_URL_LENGTH = 64 * 1024
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -27,7 +27,7 @@ _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 # Names that never mean a public host, whoever resolves them (RFC 6761, 6762, 8375; .internal: ICANN, 2024).
 LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
-_PRIVATE_SUFFIXES = ("localhost", "local", "internal", "home.arpa", "localdomain")
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".home.arpa", ".localdomain")
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -75,6 +75,14 @@ class Target(msgspec.Struct, frozen=True):
             return is_loopback(self.address)
         return self.host in LOOPBACK_NAMES or self.host.endswith(".localhost")
 
+    @property
+    def may_be_public(self) -> bool:
+        """Whether the host is a public address, or a name that is not reserved for this machine or the local network:
+        where that leads to, only a lookup tells."""
+        if self.address is not None:
+            return is_public(self.address)
+        return self.host not in LOOPBACK_NAMES and not f".{self.host}".endswith(_PRIVATE_SUFFIXES)
+
 
 @functools.lru_cache(maxsize=64)
 def parse_url(url: str) -> Target:
@@ -116,11 +124,6 @@ def normalise_host(written: str) -> tuple[str, Address | None]:
             _malformed(written)
         return str(address), address
     return _name(host, written), None
-
-
-def is_private_name(host: str) -> bool:
-    """Whether a normalised name is reserved for this machine or the local network."""
-    return host in LOOPBACK_NAMES or any(host == end or host.endswith("." + end) for end in _PRIVATE_SUFFIXES)
 
 
 def host_matches(host: str, entries: Iterable[str]) -> bool:

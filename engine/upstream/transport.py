@@ -136,9 +136,9 @@ class Transport:
         an answer like any other. Raises Stopped, InvalidInput (PROXY_INVALID, FIELD_TYPE), AddressRefused and
         NetworkFailed.
         """
+        body = body or Body(request.body)
         trip = self._trip(Purpose.API, proxy, unlocked, timeout, cancel)
         target = self._checked(request.url, trip)
-        body = body or Body(request.body)
         length = body.size if body.size or request.method not in SAFE_METHODS else None
         message = _Message(request.method, request_headers(request.headers, length), body)
         with closing(self._follow(target, message, trip, self._same_place)) as response:
