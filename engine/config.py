@@ -171,7 +171,7 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             return self.api_mode
         if self.recipe:
             return ApiMode.RECIPE
-        path = urlsplit(self.api_url).path.rstrip("/")
+        path = _path(self.api_url)
         if path.endswith("/responses"):
             return ApiMode.RESPONSES
         if path.endswith(("/images/edits", "/images/generations", "/v1/images")):
@@ -201,12 +201,20 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def complete_url(self) -> str:
         """The address with the path of its mode, where only a host, or a host and ``/v1``, was entered."""
-        path = urlsplit(self.api_url).path.rstrip("/")
+        path = _path(self.api_url)
         endpoint = _ENDPOINTS.get(self.mode)
         if endpoint is None or path not in ("", "/v1") or "?" in self.api_url or "#" in self.api_url:
             return self.api_url
         base = self.api_url.rstrip("/")
         return f"{base}{'' if path else '/v1'}{endpoint}"
+
+
+def _path(url: str) -> str:
+    """The path of an address without slashes at its end; what cannot be taken apart whole, for its user to refuse."""
+    try:
+        return urlsplit(url).path.rstrip("/")
+    except ValueError:
+        return url
 
 
 _MAY_HOLD_SECRETS: Final = (
