@@ -7,7 +7,7 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 logs=$root/dist/full_counts
 mkdir -p "$logs"
-wanted=${*:-addresses everywhere rebinding key door openapi kill cluster batches damage hard stop upstream trust answers decoding pictures targets saves states projects sets way guided providers jobs judging alarm installs}
+wanted=${*:-addresses everywhere rebinding key door openapi kill cluster batches damage hard stop upstream trust answers decoding pictures targets saves states projects once list sets way guided providers jobs judging alarm installs}
 failed=
 
 is_wanted() {
@@ -82,6 +82,8 @@ run alarm RUNS=1000 GOOD=200 -- tests/engine/tasks/test_alarm.py tests/bridge/te
 run saves EXAMPLES=2000 -- tests/engine/dataset/test_save.py
 run states STATES=200 -- tests/fuzz/test_store_states.py tests/fuzz/test_operation_states.py
 run projects PROJECTS=1000 -- tests/bridge/test_projects.py
+run once -- tests/bridge/test_pay_once.py
+run list -- tests/webui/test_list.py
 
 # A person's whole way in Chromium, in both languages and themes.
 if is_wanted way; then

@@ -41,7 +41,7 @@ FAULTS: Final = (
 )  # fmt: skip
 ROOT: Final = Path(__file__).resolve().parents[2]
 SPLIT: Final = SplitRule(validation=0.2, seed=11)
-_EVERY: Final = 4  # one pair in four is spoilt
+_EVERY: Final = 4  # one pair in so many is spoilt
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -52,19 +52,19 @@ class Made(msgspec.Struct, frozen=True):
     edit: str
 
 
-def make_set(folder: Path, count: int) -> list[Made]:
-    """``count`` pairs in ``folder``, every fourth with a fault, the kinds in turn."""
+def make_set(folder: Path, count: int, every: int = _EVERY) -> list[Made]:
+    """``count`` pairs in ``folder``, one in ``every`` with a fault, the kinds in turn."""
     folder.mkdir(parents=True, exist_ok=True)
     # Spawned: OpenCV and pytest have threads, and a fork of a process with threads may wait for ever for their locks.
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        made = list(pool.map(_make, [folder] * count, range(count), chunksize=8))
+        made = list(pool.map(_make, [folder] * count, range(count), [every] * count, chunksize=4))
     return _twins(made, folder)
 
 
-def _make(folder: Path, number: int) -> Made:
+def _make(folder: Path, number: int, every: int) -> Made:
     cv2.setNumThreads(1)
     rng = np.random.default_rng(number)
-    fault = FAULTS[number // _EVERY % len(FAULTS)] if number % _EVERY == 0 else None
+    fault = FAULTS[number // every % len(FAULTS)] if number % every == 0 else None
     edit = edits.EDITS[number % len(edits.EDITS)]
     scene = make_scene(number)
     if fault is FindingKind.SPLIT_TWIN:

@@ -24,6 +24,8 @@ from tests.support.replies import inline
 
 EDITS = ApiMode.IMAGES_EDITS
 ROOT = Path(__file__).resolve().parents[2]
+MANY, ADDED = (1000, 100) if os.environ.get("FULL") == "1" else (250, 25)  # pictures, and those that come later
+STOPPED, ALL = MANY * 2 // 5, MANY + ADDED
 
 
 def plan(door: Door, source: Path, config: dict[str, object], **more: object) -> tuple[int, int, int]:
@@ -161,24 +163,24 @@ def rename_a_third_and_add(source: Path, more: int) -> None:
 
 
 def test_exactly_the_missing_calls_are_made(fake: FakeUpstream, door: Door, tmp_path: Path) -> None:
-    """Of 1,000 pictures stopped at 40 %, a third renamed, 100 added, the list cleared: the rest is asked, no more."""
-    source, config = source_folder(tmp_path / "in", 1000), config_for(fake, EDITS, concurrency_limit=8)
+    """Of many pictures stopped at 40 %, a third renamed, some added, the list cleared: the rest is asked, no more."""
+    source, config = source_folder(tmp_path / "in", MANY), config_for(fake, EDITS, concurrency_limit=8)
     answered = threading.Lock()
     fake.answer(inline(EDITS, picture(5)))
     door.start(source, config)
-    until(lambda: door.app.batch.info().finished_in_run >= 400, 60)
+    until(lambda: door.app.batch.info().finished_in_run >= STOPPED, 60)
     door.post("/api/tasks/stop")
     door.wait_idle()
     with answered:
         done = door.state()["progress"]["done"]
-    assert 400 <= done < 1000
-    rename_a_third_and_add(source, 100)
+    assert STOPPED <= done < MANY
+    rename_a_third_and_add(source, ADDED)
     door.post("/api/tasks/clear")
     before = len(fake.api_requests)
-    assert plan(door, source, config) == (1100, done, 1100 - done)
+    assert plan(door, source, config) == (ALL, done, ALL - done)
     door.run(source, config)
-    assert len(fake.api_requests) - before == 1100 - done
-    assert door.state()["progress"]["done"] == 1100
+    assert len(fake.api_requests) - before == ALL - done
+    assert door.state()["progress"]["done"] == ALL
 
 
 def run_process(source: Path, place: Path, config: dict[str, object], *arguments: str) -> subprocess.Popen[bytes]:
@@ -205,20 +207,20 @@ def events_of(process: subprocess.Popen[bytes], code: int) -> list[dict[str, Any
 
 @pytest.mark.slow
 def test_exactly_the_missing_calls_on_the_command_line(fake: FakeUpstream, tmp_path: Path) -> None:
-    """The same with ``run``: interrupted at 40 %, a third renamed, 100 added, its tasks cleared, started again."""
-    source, config = source_folder(tmp_path / "in", 1000), config_for(fake, EDITS, concurrency_limit=8)
+    """The same with ``run``: interrupted at 40 %, a third renamed, some added, its tasks cleared, started again."""
+    source, config = source_folder(tmp_path / "in", MANY), config_for(fake, EDITS, concurrency_limit=8)
     fake.answer(inline(EDITS, picture(5)))
     process = run_process(source, tmp_path, config)
-    until(lambda: len(fake.api_requests) >= 400, 60)
+    until(lambda: len(fake.api_requests) >= STOPPED, 60)
     process.send_signal(signal.SIGINT)
     done = events_of(process, 130)[-1]["progress"]["done"]
-    assert 380 <= done < 1000
-    rename_a_third_and_add(source, 100)
+    assert STOPPED - 20 <= done < MANY
+    rename_a_third_and_add(source, ADDED)
     shutil.rmtree(tmp_path / "data" / "runs")
     before = len(fake.api_requests)
     events = events_of(run_process(source, tmp_path, config), 0)
-    assert (events[0]["task_count"], events[0]["reused_count"], events[0]["new_count"]) == (1100, done, 1100 - done)
-    assert len(fake.api_requests) - before == 1100 - done
-    assert events[-1]["progress"]["done"] == 1100
+    assert (events[0]["task_count"], events[0]["reused_count"], events[0]["new_count"]) == (ALL, done, ALL - done)
+    assert len(fake.api_requests) - before == ALL - done
+    assert events[-1]["progress"]["done"] == ALL
     with open_door(tmp_path / "data") as page:
-        assert plan(page, source, config) == (1100, 1100, 0)  # the page knows what ``run`` paid for
+        assert plan(page, source, config) == (ALL, ALL, 0)  # the page knows what ``run`` paid for

@@ -24,11 +24,9 @@ KINDS = [
 ]
 LOOKS = [
     ("light", "en", 1280, 800),
-    ("dark", "zh-CN", 1280, 800),
-    ("dark", "en", 1920, 1080),
-    ("light", "zh-CN", 1920, 1080),
-    ("light", "en", 1024, 700),
-    ("dark", "zh-CN", 800, 900),
+    ("dark", "zh-CN", 1920, 1080),
+    ("light", "zh-CN", 1024, 700),
+    ("dark", "en", 800, 900),
 ]
 SIZES = [(800, 900), (900, 700), (1024, 700), (1280, 800), (1920, 1080), (3840, 2160)]
 
@@ -155,11 +153,15 @@ def test_no_violation_when_empty(empty: Site, page: Page, theme: str) -> None:
         assert violations(page) == [], place
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
-def test_everything_fits(site: Site, page: Page, size: tuple[int, int]) -> None:
+def test_everything_fits(site: Site, page: Page) -> None:
     """From 800 pixels to 4K nothing sticks out sideways, the run bar is in sight, and below 900 the sides stack."""
-    page.set_viewport_size({"width": size[0], "height": size[1]})
-    open_page(page, site)
+    for width, height in SIZES:
+        page.set_viewport_size({"width": width, "height": height})
+        open_page(page, site)
+        _fits(page, (width, height))
+
+
+def _fits(page: Page, size: tuple[int, int]) -> None:
     page.wait_for_selector(".tile img")
     assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
     out = """() => [...document.querySelectorAll('.runbar *, .toolbar *, .rail *, .card, .card *')]
