@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import re
 from pathlib import Path
 from typing import Any, get_type_hints
+from urllib.parse import urlencode
 
 import msgspec
 import pytest
@@ -53,6 +56,7 @@ NONSENSE: list[Any] = [
     [], ["x"], {}, {"x": 1}, [[[]]], {"api_url": "http://[bad"}, {"api_url": "http://\0/"}, {"max_tokens": 2**70},
     "/proc/1/mem", "/dev/full/x", "~nobody-here/x", "{src_stem", "{a.b}", "C:\\x", "a" * 300,
 ]  # fmt: skip
+CODES = set(Code) - {Code.INTERNAL}
 # Without the one that takes its task away from all the others, and has no parameter to be wrong.
 NOT_CLEARED = [operation for operation in OPERATIONS if operation.name != "clear_tasks"]
 
@@ -107,18 +111,20 @@ def test_nonsense_never_gets_500_or_422(
     path = route(operation, **(values if harmless else {}))
     bodies: list[Any] = [{}, *({name: value} for name in names for value in NONSENSE)]
     bodies += [dict.fromkeys(names, value) for value in NONSENSE]
-    for body in bodies:
-        if operation.method == "POST":
-            text = json.dumps(body).encode()
-            answer = used.client.post(path, content=text, headers={"Content-Type": "application/json"})
-        else:
-            params = {name: str(value).encode("utf-8", "replace").decode()[:200] for name, value in body.items()}
-            answer = used.client.request(operation.method, path, params=params)
-        assert answer.status_code in (200, 400, 401, 403, 404, 409, 413), (body, answer.text)
-        if answer.status_code != 200:
-            error = answer.json()
-            assert error.keys() >= {"ok", "code", "message", "params", "detail"}, error
-            assert error["code"] in set(Code) - {Code.INTERNAL}
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", used.server.port, timeout=30)) as connection:
+        for body in bodies:
+            if operation.method == "POST":
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            else:
+                params = {name: str(value).encode("utf-8", "replace").decode()[:200] for name, value in body.items()}
+                connection.request(operation.method, f"{path}?{urlencode(params)}")
+            with connection.getresponse() as answer:
+                status, content = answer.status, answer.read()
+            assert status in (200, 400, 401, 403, 404, 409, 413), (body, content)
+            if status != 200:
+                error = json.loads(content)
+                assert error.keys() >= {"ok", "code", "message", "params", "detail"}, error
+                assert error["code"] in CODES
     used.wait_idle()
 
 

@@ -175,8 +175,22 @@ class Doors:
 
 @pytest.fixture
 def doors(stock: Stock, tmp_path: Path) -> Iterator[Doors]:
+    """Newly opened, for a test that may change what they hold."""
+    with open_doors(stock, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def kept(stock: Stock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doors]:
+    """For calls that only ask or are refused, and so change nothing."""
+    with open_doors(stock, tmp_path_factory.mktemp("kept")) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def open_doors(stock: Stock, folder: Path) -> Iterator[Doors]:
     with contextlib.ExitStack() as stack:
-        one, two = (shutil.copytree(stock.folder, tmp_path / name) for name in ("one", "two"))
+        one, two = (shutil.copytree(stock.folder, folder / name) for name in ("one", "two"))
         first, second = (stack.enter_context(open_app(folder)) for folder in (one, two))
         server = Server(second, bind("127.0.0.1", 0))
         stack.callback(server.close)
@@ -208,9 +222,27 @@ def label(case: Case) -> str:
     return f"{case.name}-{case.refused or 'ok'}"
 
 
-@pytest.mark.parametrize("case", CASES, ids=label)
+def changes(case: Case) -> bool:
+    """Whether a call may change what the doors hold."""
+    return bool(case.before) or (case.refused is None and BY_NAME[case.name].method != "GET")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if changes(case)], ids=label)
 def test_both_doors_answer_the_same(doors: Doors, case: Case) -> None:
     """One call through each door, from the same state: same data or same error, and the same state after it."""
+    check_case(doors, case)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not changes(case)], ids=label)
+def test_both_doors_answer_the_same_and_change_nothing(kept: Doors, case: Case) -> None:
+    """A call that only asks, or is refused, gets the same answer through each door, and leaves the state as it was."""
+    before = when_settled(kept.js.ask("get_state", {})[1])
+    check_case(kept, case)
+    assert when_settled(kept.js.ask("get_state", {})[1]) == before
+
+
+def check_case(doors: Doors, case: Case) -> None:
+    """Call through both doors and compare."""
     for name, params in case.before:
         assert doors.js.ask(name, params)[0]
         assert doors.http.ask(name, params)[0]
