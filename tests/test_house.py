@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,15 @@ def name(file: Path) -> str:
     return file.relative_to(ROOT).as_posix()
 
 
-def trees() -> dict[str, ast.Module]:
-    return {name(file): ast.parse(file.read_text(encoding="utf-8")) for file in PROGRAM}
+@cache
+def parsed(file: Path) -> tuple[ast.Module, tuple[ast.AST, ...]]:
+    """A file, and everything in it."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return tree, tuple(ast.walk(tree))
+
+
+def nodes() -> dict[str, tuple[ast.AST, ...]]:
+    return {name(file): parsed(file)[1] for file in PROGRAM}
 
 
 def test_no_file_is_long() -> None:
@@ -75,8 +83,8 @@ def test_no_function_is_long() -> None:
     """A function of the program does one thing, within a screen."""
     long = {
         f"{file}:{node.lineno} {node.name}": node.end_lineno - node.lineno + 1
-        for file, tree in trees().items()
-        for node in ast.walk(tree)
+        for file, inside in nodes().items()
+        for node in inside
         if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno >= LONGEST_FUNCTION
     }
     assert long == {}
@@ -85,7 +93,7 @@ def test_no_function_is_long() -> None:
 def test_every_file_says_what_it_owns() -> None:
     """The first docstring is there, and its first paragraph has at most three lines."""
     for file in PYTHON:
-        docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+        docstring = ast.get_docstring(parsed(file)[0])
         assert docstring, name(file)
         assert len(docstring.split("\n\n", maxsplit=1)[0].splitlines()) <= 3, name(file)
 
@@ -93,7 +101,7 @@ def test_every_file_says_what_it_owns() -> None:
 def test_every_test_says_what_it_shows() -> None:
     """Each test has a docstring of its own."""
     for file in TESTS:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in parsed(file)[1]:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 assert ast.get_docstring(node), f"{name(file)}:{node.lineno} {node.name}"
 
@@ -106,8 +114,8 @@ def test_test_files_have_names_of_their_own() -> None:
 
 def test_nothing_sleeps_where_stop_cannot_wake_it() -> None:
     """The program never calls time.sleep; it waits on something that a stop ends."""
-    for file, tree in trees().items():
-        for node in ast.walk(tree):
+    for file, inside in nodes().items():
+        for node in inside:
             if isinstance(node, ast.Attribute) and node.attr == "sleep":
                 assert not (isinstance(node.value, ast.Name) and node.value.id == "time"), f"{file}:{node.lineno}"
             if isinstance(node, ast.ImportFrom) and node.module == "time":
@@ -119,9 +127,9 @@ NAMING_ELSEWHERE = {
 }
 
 
-def names_files(tree: ast.AST) -> bool:
+def names_files(inside: Iterable[ast.AST]) -> bool:
     """Whether code links, renames or replaces a file."""
-    for node in ast.walk(tree):
+    for node in inside:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             owner, called = node.func.value, node.func.attr
             of_os = isinstance(owner, ast.Name) and owner.id in ("os", "shutil")
@@ -134,14 +142,14 @@ def names_files(tree: ast.AST) -> bool:
 
 def test_one_writer_names_files() -> None:
     """Links, renames and replacements stand in engine/files.py alone: what is never overwritten is decided there."""
-    found = {file for file, tree in trees().items() if names_files(tree)}
+    found = {file for file, inside in nodes().items() if names_files(inside)}
     assert found - {"engine/files.py"} == set(NAMING_ELSEWHERE)
 
 
 def test_nothing_imports_the_launcher() -> None:
     """launcher.py is the top: bridge and engine do not know it (import-linter watches the order below)."""
-    for file, tree in trees().items():
-        for node in ast.walk(tree):
+    for file, inside in nodes().items():
+        for node in inside:
             named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             named += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert "launcher" not in {module.split(".")[0] for module in named}, f"{file}: imports the launcher"
@@ -149,9 +157,9 @@ def test_nothing_imports_the_launcher() -> None:
 
 def test_broad_excepts_stand_at_edges_and_say_why() -> None:
     """A broad except has a comment that says which edge it is; everything else names what it expects."""
-    for file, tree in trees().items():
+    for file, inside in nodes().items():
         lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
-        for node in ast.walk(tree):
+        for node in inside:
             if isinstance(node, ast.ExceptHandler):
                 if isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None:
                     continue  # tidies up and lets it go on
@@ -172,18 +180,18 @@ def test_every_exception_to_a_check_has_a_reason() -> None:
                 assert re.search(r"#\s*type: ignore\[[a-z-]+", line), f"{name(file)}:{number}"
 
 
-def opens_sqlite(tree: ast.AST) -> bool:
+def opens_sqlite(inside: Iterable[ast.AST]) -> bool:
     """Whether code opens a database."""
     return any(
         (isinstance(node, ast.Attribute) and node.attr == "connect" and ast.unparse(node.value) == "sqlite3")
         or (isinstance(node, ast.ImportFrom) and node.module == "sqlite3" and "connect" in {a.name for a in node.names})
-        for node in ast.walk(tree)
+        for node in inside
     )  # fmt: skip
 
 
 def test_one_module_opens_sqlite() -> None:
     """Every database is opened, examined and put into quarantine by engine/database.py."""
-    assert {file for file, tree in trees().items() if opens_sqlite(tree)} == {"engine/database.py"}
+    assert {file for file, inside in nodes().items() if opens_sqlite(inside)} == {"engine/database.py"}
 
 
 def test_importing_does_nothing() -> None:
@@ -326,10 +334,12 @@ def writes_route(text: str) -> bool:
         (opens_sqlite, ["sqlite3.connect(a)", "from sqlite3 import connect"], ["self.connect()", "sqlite3.Row"]),
     ],
 )
-def test_the_checks_can_fail(check: Callable[[ast.AST], bool], guilty: list[str], innocent: list[str]) -> None:
+def test_the_checks_can_fail(
+    check: Callable[[Iterable[ast.AST]], bool], guilty: list[str], innocent: list[str]
+) -> None:
     """Each finds what it is there for, and nothing else."""
-    assert all(check(ast.parse(code)) for code in guilty)
-    assert not any(check(ast.parse(code)) for code in innocent)
+    assert all(check(ast.walk(ast.parse(code))) for code in guilty)
+    assert not any(check(ast.walk(ast.parse(code))) for code in innocent)
 
 
 def test_limits_are_those_of_the_checkers() -> None:

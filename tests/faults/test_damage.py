@@ -31,7 +31,7 @@ from tests.support.pictures import picture, source_folder
 from tests.support.processes import serving
 from tests.support.replies import inline
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "120"))
+MUTATIONS = int(os.environ.get("MUTATIONS", "72"))
 TASKS = 12
 SETTINGS = read_environment({"CACHE_TTL_HOURS": "0", "CACHE_MAX_BYTES": "0"})
 """A sweep that removes whatever it may."""
