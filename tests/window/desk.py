@@ -149,7 +149,9 @@ def desk() -> Iterator[Desk]:
             display = f":{told.readline().strip()}"
         manager = subprocess.Popen(["openbox", "--sm-disable"], env={**os.environ, "DISPLAY": display}, **quiet)
         stack.callback(end, manager)
-        yield Desk(display)
+        made = Desk(display)
+        until(lambda: made.xdotool("get_num_desktops"), "the window manager is there")
+        yield made
 
 
 def end(process: subprocess.Popen[Any]) -> None:

@@ -118,6 +118,7 @@ def test_size_and_place_are_remembered(start: Start, screen: Desk, gui: str) -> 
     screen.xdotool("windowsize", "--sync", program.window, 1100, 700)
     screen.xdotool("windowmove", "--sync", program.window, 140, 120)
     until(lambda: program.page("innerWidth") == 1100, "the page has the new size")
+    until(lambda: all(at >= to for at, to in zip(screen.box(program.window), (140, 120), strict=False)), "it has moved")
     before, url = screen.box(program.window), program.url
     screen.focus(program.window)
     screen.keys("ctrl+q")
