@@ -16,6 +16,8 @@ from engine.errors import Code, InvalidInput, StorageFailed
 from engine.paths import entered_path
 
 APP_ID = "image-batch-console"
+SOURCE = Path(__file__).resolve().parent.parent
+"""The folder in which the packages lie."""
 _LEVELS = 4  # prefix/local/lib/python3.11/site-packages
 
 
@@ -63,14 +65,13 @@ def _entered(chosen: str) -> str:
 
 def program_folder(name: str) -> Path:
     """A folder that comes with the program (``webui``, ``assets``): beside the source, in the binary, or installed."""
-    source = Path(__file__).resolve().parent.parent
     candidates = [
-        source,
+        SOURCE,
         Path(getattr(sys, "_MEIPASS", "/nonexistent")),
         Path(sysconfig.get_path("data")) / "share" / APP_ID,
         Path(sys.prefix) / "share" / APP_ID,
         # pip's --user, --target and --prefix put it beside or above the packages, wherever those are
-        *(place / "share" / APP_ID for place in (source, *list(source.parents)[:_LEVELS])),
+        *(place / "share" / APP_ID for place in (SOURCE, *list(SOURCE.parents)[:_LEVELS])),
     ]
     for root in candidates:
         if (root / name).is_dir():

@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from bridge.environment import has_display
+from bridge.paths import SOURCE
 from engine.errors import Code, InvalidInput
 
 PROBE_COMMAND = "probe-window"
@@ -142,9 +142,8 @@ def _choose_native() -> Choice:
 
 
 def _start_probe(toolkit: Toolkit) -> subprocess.Popen[bytes] | None:
-    root = str(Path(__file__).resolve().parents[2])
     # From source a short child: the launcher would load the whole program first.
-    own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, root]
+    own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, str(SOURCE)]
     try:
         return subprocess.Popen(
             [sys.executable, *own, toolkit.value],
