@@ -24,7 +24,7 @@ from bridge.terminal.flags import chosen_columns, chosen_fields, chosen_judge, c
 from bridge.terminal.run import Order, project_of, project_rule, run_headless
 from bridge.terminal.run_reports import EXIT_STOPPED, EXIT_WRONG_USE
 from bridge.terminal.run_trial import TrialOrder, run_trial
-from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, open_browser, serve
+from bridge.terminal.serve import EXIT_PORT_TAKEN, bind_or_explain, serve
 from bridge.terminal.set_flags import chosen_sets
 from bridge.terminal.writer import say
 from bridge.window.open_desktop import open_desktop, show_running
@@ -166,10 +166,7 @@ def _serve(
                 search=search,
                 no_open=arguments.no_open,
             )
-        server.start()
-        if arguments.open and not open_browser(server.url):
-            say(messages.text(language, "serve.no_browser", url=server.url))
-        return serve(app, server, language, say)
+        return serve(app, server, language, say, open_page=arguments.open)
 
 
 if __name__ == "__main__":

@@ -66,9 +66,9 @@ fi
 check pytest -q tests/bench # alone, since it compares times
 [ -z "$failed" ] || echo "== FAILED:$failed (see above)"
 
-# Two processes more than processors, for many tests wait for a browser, a window or a started program: with one more, a
-# tenth of the processors' time was idle. A file's tests stay together, with what they share. Where a test hangs is told
-# before its time limit ends the run, since those processes have nowhere to print what the limit finds.
+# Two processes more than processors, for many tests wait for a browser, a window or a started program. A file's tests
+# stay together, with what they share. Where a test hangs is told before its time limit ends the run, since those processes
+# have nowhere to print what the limit finds.
 processes=$("$venv/bin/python" -c 'import os; print(min((os.cpu_count() or 1) + 2, 6))')
 "$venv/bin/python" -m pytest -n "$processes" --max-worker-restart=0 --dist=loadfile \
     --no-loadscope-reorder --ignore=tests/bench -o faulthandler_timeout=110 ${CI:+--cov --cov-report=term --cov-fail-under=80}

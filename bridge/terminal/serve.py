@@ -65,12 +65,14 @@ def bind_or_explain(
     return None
 
 
-def serve(app: App, server: Server, language: str, say: Say) -> int:
-    """Serve until q, Ctrl-C or a signal to end; 0."""
+def serve(app: App, server: Server, language: str, say: Say, *, open_page: bool) -> int:
+    """Serve until q, Ctrl-C or a signal to end; 0. ``open_page``: in the browser, too."""
     ended = Ending()
     tail = LogTail()
     with ending_signals(ended.set):
         server.start()
+        if open_page and not open_browser(server.url):
+            say(app.messages.text(language, "serve.no_browser", url=server.url))
         say(app.messages.text(language, "serve.ready", url=server.url))
         if server.token and not app.environment.access_token:
             say(app.messages.text(language, "serve.token", token=server.token))

@@ -49,7 +49,4 @@ def open_desktop(
         return 0
     if choice.reason:
         say(app.messages.text(language, choice.reason))
-    server.start()
-    if not no_open and not open_browser(server.url):
-        say(app.messages.text(language, "serve.no_browser", url=server.url))
-    return serve(app, server, language, say)
+    return serve(app, server, language, say, open_page=not no_open)
