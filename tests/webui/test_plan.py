@@ -190,7 +190,8 @@ def test_what_a_start_means_is_told(site: Site, page: Page, tmp_path: Path) -> N
 
 
 def test_the_slip_does_not_jump_when_a_run_ends(site: Site, page: Page, tmp_path: Path) -> None:
-    """Old figures do not unfold it for a moment: what a person is about to press stays where it is."""
+    """Old figures do not unfold it for a moment, nor does it wait for new ones where something is left to ask: what a
+    person is about to press stays where it is."""
     data = base64.b64encode(picture(tmp_path / "out.png", 9, mark=True).read_bytes()).decode()
     with FakeUpstream() as fake:
         fake.answer(Script.json({"data": [{"b64_json": data}]}))
@@ -206,9 +207,16 @@ def test_the_slip_does_not_jump_when_a_run_ends(site: Site, page: Page, tmp_path
         drawn(page)
         assert page.locator(".slip").count() == 0
         page.unroute_all()
+        fake.answer(Script.error(400, "no such thing"))
         enter(page, "user_prompt", "edit it well")
         go(page, "run")
         page.wait_for_selector(".slip .primary:not([aria-busy=true]) >> text=Start 3 calls")
+        asked = hold(page, "**/api/tasks/inspect")
+        start(page)
+        page.wait_for_selector(".outcome.failed >> text=Failed 3")
+        turn(page, lambda: bool(asked))
+        drawn(page)
+        assert page.locator(".slip").count() == 1
 
 
 def test_more_calls_than_seen_are_asked_about_in_a_large_folder(site: Site, page: Page, tmp_path: Path) -> None:

@@ -277,12 +277,18 @@ export function Run() {
     }`;
 }
 
-/** Whether a start would ask for nothing: the slip is then one line. While calls are counted anew it stays as it is. */
+/** Whether a start would ask for nothing: the slip is then one line. While calls are counted anew it stays as it is,
+    and after a run as what the run left says: it moves once, when the run ends, and not under the pointer later. */
 function useRests() {
-  const before = useRef(null);
-  const asks = isDirty() || Boolean(store.fieldErrors.value['config.user_prompt']);
-  const counted = !((store.inspection.value?.calls ?? 0) > 0);
-  const held = store.inspectionStale.value ? (before.current ?? counted) : counted;
-  before.current = store.working.value || (!asks && held);
-  return before.current;
+  const last = useRef({ worked: false, rests: null });
+  const { failed, stopped, pending } = store.progress.value;
+  const calls = store.inspection.value?.calls ?? 0;
+  const stale = store.inspectionStale.value;
+  let rests = calls === 0;
+  if (store.working.value) rests = true;
+  else if (isDirty() || store.fieldErrors.value['config.user_prompt']) rests = false;
+  else if (stale && last.current.worked) rests = failed + stopped + pending === 0;
+  else if (stale) rests = last.current.rests ?? rests;
+  last.current = { worked: store.working.value, rests };
+  return rests;
 }
