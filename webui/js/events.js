@@ -1,7 +1,7 @@
-// Owns the event stream: takes what changed into the store, notices a lost server and a newer program.
+// Owns the event stream: takes changes into the store, notices a lost server and a newer program, changes the language.
 import { batch } from '@preact/signals';
 import { admit, call, eventsUrl } from './api.js';
-import { problemText } from './i18n.js';
+import { nearest, problemText, setLanguage } from './i18n.js';
 import { catchUp, growSlots, readAgain, reload } from './list.js';
 import { toast } from './notices.js';
 import { follow } from './projects.js';
@@ -30,8 +30,9 @@ export function connect(onFinished = store.memory.finish) {
   });
 }
 
-/** Hears and lists everything again: in another language, failures have other words. */
-export async function hearAgain() {
+/** Speaks another language from now on; hears and lists everything again, since failures have other words in it. */
+export async function chooseLanguage(lang) {
+  await setLanguage(nearest(lang));
   connect();
   catchUp(true);
   await refresh();

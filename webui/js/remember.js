@@ -1,9 +1,7 @@
 // Owns what is remembered on the program's side: drafts, recent paths, the place, taste; and theme and language.
 import { effect } from '@preact/signals';
 import { call, storing } from './api.js';
-import { hearAgain } from './events.js';
 import { draft } from './form.js';
-import { nearest, setLanguage } from './i18n.js';
 import * as store from './store.js';
 
 const SAVE_AFTER = 600; // ms
@@ -102,11 +100,4 @@ export function startTheme() {
   };
   effect(apply);
   dark.addEventListener('change', apply);
-}
-
-/** Speaks another language from now on. */
-export async function chooseLanguage(lang) {
-  const chosen = nearest(lang);
-  await setLanguage(chosen);
-  await hearAgain();
 }

@@ -1,5 +1,6 @@
 // Owns the header: project, the way with its states, the figures of the run with Stop, and the menu of the page.
 import { openCosts } from '../costs.js';
+import { chooseLanguage } from '../events.js';
 import { html, Icon, IconButton } from '../html.js';
 import { duration, LANGUAGES, money, number, oneDigit, t } from '../i18n.js';
 import { keyLabel } from '../keymap.js';
@@ -8,7 +9,6 @@ import { showKeys } from '../notices.js';
 import { chooseNotify } from '../outside.js';
 import { goTo } from '../pagekeys.js';
 import { openProjects } from '../projects.js';
-import { chooseLanguage } from '../remember.js';
 import { clearTasks, stop } from '../run.js';
 import * as store from '../store.js';
 import { openMenu } from './menu.js';
