@@ -23,7 +23,7 @@ is_new_enough() {
 
 # A system Python that sees GTK and WebKit gives the window for free.
 has_window_toolkit() {
-    "$1" -E -c 'import sys, gi, venv, ensurepip
+    "$1" -E -P -c 'import sys, gi, venv, ensurepip
 if sys.version_info < (3, 11): sys.exit(1)
 gi.require_version("Gtk", "3.0")
 try: gi.require_version("WebKit2", "4.1")

@@ -150,7 +150,7 @@ class Environment:
         if self.system_site:
             options.append("--system-site-packages")
         made = subprocess.run(
-            [sys.executable, "-m", "venv", *options, self.folder],
+            [sys.executable, "-P", "-m", "venv", *options, self.folder],  # -P: no module of the folder it is started in
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -166,9 +166,9 @@ class Environment:
         started = time.monotonic()
         say("installing", path=self.folder)
         # The venv's own pip, or (Debian without python3-venv) the pip of the Python it was made from.
-        pip: list[str | Path] = [self.python, "-m", "pip"]
+        pip: list[str | Path] = [self.python, "-P", "-m", "pip"]
         if not any(self.folder.glob("[Ll]ib*/**/site-packages/pip/__init__.py")):
-            pip = [sys.executable, "-m", "pip", "--python", str(self.python)]
+            pip = [sys.executable, "-P", "-m", "pip", "--python", str(self.python)]
         options = ["--no-deps", "--require-hashes", "--disable-pip-version-check", "--no-input", "--progress-bar=off"]
         environment = {"PIP_RETRIES": "3", **os.environ, "PIP_USER": "0", "PYTHONUTF8": "1"}
         code = self._run([*pip, "install", *options, "-r", self.lock], environment)

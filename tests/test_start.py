@@ -79,6 +79,7 @@ def make_checkout(folder: Path) -> Checkout:
     root, home, wheels = folder / "图片 批处理", folder / "home", folder / "wheels"
     for made in (root / "assets", home, wheels):
         made.mkdir(parents=True)
+    (home / "re.py").write_text("raise SystemExit(9)", encoding="utf-8")  # as any folder of scripts may have
     shutil.copytree(ROOT / "scripts", root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "page_checks"))
     shutil.copytree(ROOT / "assets" / "messages", root / "assets" / "messages")
     shutil.copy(ROOT / "start.sh", root)

@@ -37,7 +37,9 @@ def write_webp(image: Image.Image, file: io.BytesIO, quality: int, method: int) 
 
 def webp_apart(image: Image.Image, quality: int, method: int, cancel: CancelToken) -> bytes | None:
     """The same made by a child that a cancel ends at once; None where no child can be had. Raises Stopped."""
-    own = [ENCODE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, str(Path(__file__).parents[2])]
+    # -P: the folder that the program is started in may be one of pictures, whose modules are nobody's to run
+    source = ["-P", "-c", _CHILD, str(Path(__file__).parents[2])]
+    own = [ENCODE_COMMAND] if getattr(sys, "frozen", False) else source
     told = [image.mode, str(image.width), str(image.height), str(quality), str(method)]
     try:
         child = subprocess.Popen(

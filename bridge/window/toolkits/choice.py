@@ -143,7 +143,7 @@ def _choose_native() -> Choice:
 
 def _start_probe(toolkit: Toolkit) -> subprocess.Popen[bytes] | None:
     # From source a short child: the launcher would load the whole program first.
-    own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-c", _CHILD, str(SOURCE)]
+    own = [PROBE_COMMAND] if getattr(sys, "frozen", False) else ["-P", "-c", _CHILD, str(SOURCE)]
     try:
         return subprocess.Popen(
             [sys.executable, *own, toolkit.value],
