@@ -277,8 +277,9 @@ runpy.run_path(LAUNCHER, run_name="__main__")
 def test_a_window_that_never_shows(machine: Machine, screen: Desk) -> None:
     """The toolkit works, in a folder with modules of its own too, and its window does not come: the browser takes over,
     and a signal still ends everything."""
-    (machine.folder / "enum.py").write_text("raise SystemExit(9)", encoding="utf-8")
-    script = machine.folder / "stuck.py"
+    (machine.folder / "subprocess.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    script = machine.folder / "stuck" / "stuck.py"
+    script.parent.mkdir()
     script.write_text(STUCK.replace("ROOT", repr(str(ROOT))).replace("LAUNCHER", repr(str(LAUNCHER))), encoding="utf-8")
     attempt = machine.start("--gui", "gtk", launcher=script, DISPLAY=screen.display)
     url = until(lambda: attempt.opened, "the browser is asked")[0]

@@ -265,7 +265,7 @@ def test_a_stop_ends_decoding() -> None:
 def test_a_large_webp_is_made_apart_and_the_same(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child makes the very bytes that this process would have, also in a folder with modules of its own; where none
     can be started, this one does."""
-    (tmp_path / "enum.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    (tmp_path / "subprocess.py").write_text("raise SystemExit(9)", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     image = Image.effect_noise((1500, 1400), 60).convert(mode)
     here = pixels_encoded(image, "webp", 80, quickly=True)
